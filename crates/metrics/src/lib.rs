@@ -1,0 +1,1 @@
+//! Overlap and surface metrics with named definitions.

@@ -1,0 +1,1 @@
+//! Encoders, decoders and the text encoder, with weights in and out.

@@ -1,0 +1,1 @@
+//! The shard store (Zarr v3) and sampling patches from it.

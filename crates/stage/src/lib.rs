@@ -1,0 +1,1 @@
+//! What every executable shares: command line, messages, progress, atomic files, locks, limits.

@@ -1,0 +1,1 @@
+//! The little of LibTorch that tch does not expose.

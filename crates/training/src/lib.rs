@@ -1,0 +1,1 @@
+//! Losses, views, schedules, the loop, checkpoints and sliding-window prediction.

@@ -1,0 +1,1 @@
+//! One volume: reading, geometry, resampling, intensity rules and label checks.

@@ -1,0 +1,1 @@
+//! What the stages write down and read back.

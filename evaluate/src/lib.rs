@@ -1,0 +1,1 @@
+//! Label maps and references to metrics, tables and a report.

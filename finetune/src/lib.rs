@@ -1,0 +1,1 @@
+//! Encoder and labelled shards to a model and label maps.

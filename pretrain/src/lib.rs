@@ -1,0 +1,1 @@
+//! Shards and text embeddings to an encoder.

@@ -1,0 +1,1 @@
+//! Shards to captions, reports and embeddings.
