@@ -1,1 +1,23 @@
-//! What every executable shares: command line, messages, progress, atomic files, locks, limits.
+//! What every executable of the pipeline shares: the command line, messages with stable codes, progress, the run report,
+//! atomic files, locks on output directories, resource limits and signals.
+//!
+//! An executable's `main` is `stage::main("preprocess", env!("CARGO_PKG_VERSION"), preprocess::run)`.
+
+pub mod arguments;
+pub mod atomic;
+pub mod context;
+pub mod exit;
+pub mod interrupt;
+pub mod limits;
+pub mod lock;
+pub mod message;
+pub mod progress;
+pub mod report;
+pub mod run;
+
+pub use arguments::{Common, Compute, Precision};
+pub use context::Context;
+pub use exit::ExitStatus;
+pub use message::{Message, Severity};
+pub use progress::Progress;
+pub use run::main;

@@ -1,0 +1,213 @@
+//! The command line: what all executables share, and values from `--config FILE.toml`, over which flags win.
+
+use crate::Message;
+use clap::{ArgAction, CommandFactory, FromArgMatches, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Arguments of every command.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Common {
+    /// TOML file with values for any flag (`steps = 100`); flags on the command line win
+    #[arg(long, global = true, value_name = "FILE.toml", help_heading = "Common")]
+    pub config: Option<PathBuf>,
+    /// Print results and errors only
+    #[arg(long, global = true, help_heading = "Common")]
+    pub quiet: bool,
+    /// Also write a log to this file (level by GTGM_LOG, default info)
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Common")]
+    pub log: Option<PathBuf>,
+    /// Print a completion script for a shell and stop
+    #[arg(long, global = true, value_name = "SHELL", help_heading = "Common")]
+    pub completions: Option<clap_complete::Shell>,
+}
+
+/// Number format of the heavy arithmetic; losses, norms and optimiser state stay in fp32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit floating point
+    Fp32,
+    /// bfloat16 autocast
+    Bf16,
+}
+
+/// Arguments of the commands that compute with LibTorch.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Compute {
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu", help_heading = "Compute")]
+    pub device: String,
+    /// Number format of convolutions and matrix products
+    #[arg(long, value_enum, default_value = "fp32", help_heading = "Compute")]
+    pub precision: Precision,
+    /// Seed of every random choice
+    #[arg(long, default_value_t = 0, help_heading = "Compute")]
+    pub seed: u64,
+}
+
+/// What [`parse`] may end with besides arguments.
+#[derive(Debug)]
+pub enum Stop {
+    /// clap has something to print (help, version, usage error).
+    Clap(clap::Error),
+    /// The configuration file is wrong.
+    Config(Message),
+    /// A completion script was asked for.
+    Completions(clap_complete::Shell),
+}
+
+/// Parses `argv` (with the program's name first), after adding what `--config` says and the command line does not.
+///
+/// # Errors
+/// [`Stop`] says what to print instead of running.
+pub fn parse<A: CommandFactory + FromArgMatches>(argv: Vec<OsString>) -> Result<A, Stop> {
+    let command = A::command();
+    if let Some(shell) = value_of(&argv, "--completions") {
+        return <clap_complete::Shell as ValueEnum>::from_str(&shell, true)
+            .map_err(|_| {
+                Stop::Config(
+                    Message::error("E002", format!("no completions for '{shell}'"))
+                        .fix("Use bash, elvish, fish, powershell or zsh"),
+                )
+            })
+            .and_then(|shell| Err(Stop::Completions(shell)));
+    }
+    let argv = match value_of(&argv, "--config") {
+        Some(path) => with_config(&command, argv, &PathBuf::from(path)).map_err(Stop::Config)?,
+        None => argv,
+    };
+    let matches = command.try_get_matches_from(argv).map_err(Stop::Clap)?;
+    A::from_arg_matches(&matches).map_err(Stop::Clap)
+}
+
+/// The value of `--name VALUE` or `--name=VALUE` before any `--`.
+fn value_of(argv: &[OsString], name: &str) -> Option<String> {
+    let mut words = argv.iter().map_while(|w| w.to_str().filter(|w| *w != "--"));
+    while let Some(word) = words.next() {
+        if word == name {
+            return words.next().map(str::to_owned);
+        }
+        if let Some(value) = word.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')) {
+            return Some(value.to_owned());
+        }
+    }
+    None
+}
+
+fn with_config(
+    command: &clap::Command,
+    mut argv: Vec<OsString>,
+    path: &std::path::Path,
+) -> Result<Vec<OsString>, Message> {
+    let wrong = |detail: String, fix: &str| {
+        Message::error("E003", "the configuration file cannot be used")
+            .detail(format!("{}: {detail}", path.display()))
+            .fix(fix)
+    };
+    let text = fs_err::read_to_string(path).map_err(|e| wrong(e.to_string(), "Give --config an existing TOML file"))?;
+    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string(), "Correct the line"))?;
+    let words: Vec<String> = argv.iter().skip(1).filter_map(|w| w.to_str().map(str::to_owned)).collect();
+    let sub = command.get_subcommands().find(|s| words.iter().any(|w| w == s.get_name()));
+    let target = sub.unwrap_or(command);
+    let mut extra = Vec::new();
+    let mut pairs: Vec<(&String, &toml::Value)> = Vec::new();
+    for (key, value) in &table {
+        match value {
+            toml::Value::Table(inner) if command.get_subcommands().any(|s| s.get_name() == key) => {
+                if key == target.get_name() {
+                    pairs.extend(inner.iter());
+                }
+            }
+            _ => pairs.push((key, value)),
+        }
+    }
+    for (key, value) in pairs {
+        let long = key.replace('_', "-");
+        let known = target.get_arguments().chain(command.get_arguments()).find(|a| a.get_long() == Some(&long));
+        let Some(argument) = known else {
+            return Err(wrong(format!("unknown key '{key}'"), "See --help for the flags; a key is a flag's name"));
+        };
+        let flag = format!("--{long}");
+        if words.iter().any(|w| *w == flag || w.starts_with(&format!("{flag}="))) {
+            continue;
+        }
+        let values = match value {
+            toml::Value::Array(values) => values.iter().collect(),
+            single => vec![single],
+        };
+        for value in values {
+            match (value, argument.get_action()) {
+                (toml::Value::Boolean(on), ArgAction::SetTrue) => {
+                    if *on {
+                        extra.push(OsString::from(&flag));
+                    }
+                }
+                (toml::Value::String(text), _) => extra.extend([OsString::from(&flag), OsString::from(text)]),
+                (
+                    toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_),
+                    ArgAction::Set | ArgAction::Append,
+                ) => extra.extend([OsString::from(&flag), OsString::from(value.to_string())]),
+                _ => return Err(wrong(format!("'{key}' cannot be {value}"), "Give it the form that --help shows")),
+            }
+        }
+    }
+    let end = argv.iter().position(|w| w == "--").unwrap_or(argv.len());
+    argv.splice(end..end, extra);
+    Ok(argv)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Train {
+        #[command(flatten)]
+        common: Common,
+        #[command(subcommand)]
+        command: Sub,
+    }
+
+    #[derive(Debug, clap::Subcommand)]
+    enum Sub {
+        Run {
+            #[arg(long)]
+            steps: u32,
+            #[arg(long)]
+            shards: Vec<String>,
+            #[arg(long)]
+            resume: bool,
+        },
+        Other,
+    }
+
+    fn run(config: &str, words: &[&str]) -> Result<Train, Stop> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), config).unwrap();
+        let path = file.path().to_str().unwrap();
+        let argv = ["train"].iter().chain(words).copied().chain(["--config", path]);
+        parse(argv.map(OsString::from).collect())
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let text = "steps = 5\nquiet = true\n[run]\nshards = [\"a\", \"b\"]\nresume = true\n";
+        let train = run(text, &["run", "--steps", "7"]).unwrap();
+        let Sub::Run { steps, shards, resume } = train.command else { panic!("wrong command") };
+        assert_eq!((steps, shards, resume, train.common.quiet), (7, vec!["a".into(), "b".into()], true, true));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let Err(Stop::Config(message)) = run("step = 5", &["run", "--steps", "7"]) else { panic!("accepted") };
+        assert!(message.to_string().contains("unknown key 'step'"), "{message}");
+    }
+
+    #[test]
+    fn another_commands_table_is_ignored() {
+        assert!(matches!(run("[run]\nsteps = 5", &["other"]).unwrap().command, Sub::Other));
+    }
+}

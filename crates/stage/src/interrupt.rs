@@ -1,0 +1,31 @@
+//! Signals that ask a run to stop: SIGTERM, SIGINT and SIGUSR1 raise a flag that long loops look at; they then save and
+//! return [`crate::ExitStatus::Interrupted`]. A second SIGINT ends the process at once.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn flag() -> &'static Arc<AtomicBool> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    FLAG.get_or_init(|| Arc::new(AtomicBool::new(false)))
+}
+
+/// Installs the handlers; [`crate::main`] does it.
+///
+/// # Errors
+/// Fails when the system refuses a handler.
+pub fn install() -> io::Result<()> {
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(flag()))?;
+    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+        signal_hook::flag::register(signal, Arc::clone(flag()))?;
+    }
+    Ok(())
+}
+
+/// Whether the run was asked to stop.
+#[must_use]
+pub fn requested() -> bool {
+    flag().load(Ordering::Relaxed)
+}

@@ -1,0 +1,85 @@
+//! What this process was granted: cores, memory, disk.
+
+use std::io;
+use std::path::Path;
+
+/// Cores granted: `SLURM_CPUS_PER_TASK`, else `LSB_DJOB_NUMPROC`, else affinity and cgroup quota.
+#[must_use]
+pub fn cores() -> usize {
+    granted_cores(|name| std::env::var(name).ok())
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+}
+
+fn granted_cores(variable: impl Fn(&str) -> Option<String>) -> Option<usize> {
+    ["SLURM_CPUS_PER_TASK", "LSB_DJOB_NUMPROC"].iter().find_map(|name| {
+        // Slurm writes "24(x2)" for equal grants on several nodes
+        let value = variable(name)?;
+        value.split('(').next()?.trim().parse().ok().filter(|n| *n > 0)
+    })
+}
+
+/// Memory that this process may use, in bytes: the machine's available memory, or the cgroup's limit where smaller.
+/// `None` where the system does not tell.
+#[must_use]
+pub fn memory_bytes() -> Option<u64> {
+    let available = field_kib("/proc/meminfo", "MemAvailable:");
+    let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        .iter()
+        .find_map(|path| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok());
+    match (available, limit) {
+        (Some(a), Some(l)) => Some(a.min(l)),
+        (a, l) => a.or(l),
+    }
+}
+
+fn field_kib(path: &str, key: &str) -> Option<u64> {
+    let text = fs_err::read_to_string(path).ok()?;
+    let line = text.lines().find(|l| l.starts_with(key))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+/// Resident memory of this process now, in bytes.
+#[must_use]
+pub fn resident_bytes() -> Option<u64> {
+    field_kib("/proc/self/status", "VmRSS:")
+}
+
+/// Largest resident memory of this process so far, in bytes.
+#[must_use]
+pub fn peak_resident_bytes() -> Option<u64> {
+    field_kib("/proc/self/status", "VmHWM:")
+}
+
+/// Bytes that an ordinary user may still write below `path`; the nearest existing ancestor is asked.
+///
+/// # Errors
+/// Fails when no ancestor can be asked.
+pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
+    let absolute = std::path::absolute(path)?;
+    let existing = absolute
+        .ancestors()
+        .find(|p| p.exists())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no part of {} exists", path.display())))?;
+    let stat = rustix::fs::statvfs(existing)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slurm_grants_win() {
+        let slurm = |name: &str| (name == "SLURM_CPUS_PER_TASK").then(|| "24(x2)".to_owned());
+        assert_eq!(granted_cores(slurm), Some(24));
+        assert_eq!(granted_cores(|_| None), None);
+        assert!(cores() >= 1);
+    }
+
+    #[test]
+    fn this_process_has_memory_and_disk() {
+        assert!(resident_bytes().unwrap() > 1 << 20);
+        assert!(memory_bytes().unwrap() > 1 << 20);
+        assert!(free_disk_bytes(Path::new("not/there/yet")).unwrap() > 0);
+    }
+}

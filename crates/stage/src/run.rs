@@ -1,0 +1,118 @@
+//! From `main` to exit code: arguments, signals, log, errors, report.
+
+use crate::arguments::{self, Common, Stop};
+use crate::report::Report;
+use crate::{Context, ExitStatus, Message, atomic, context, interrupt};
+use clap::{CommandFactory, FromArgMatches};
+use std::panic::{self, AssertUnwindSafe};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Access to the common arguments of a parsed command line.
+pub trait HasCommon {
+    /// The common arguments.
+    fn common(&self) -> &Common;
+}
+
+/// Runs an executable: parses the command line, installs signal handlers and the log, calls `run`, prints its errors last,
+/// writes `report.json` where [`Context::report_to`] says, and gives the exit code.
+pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
+    program: &str,
+    version: &str,
+    run: impl FnOnce(A, &Context) -> anyhow::Result<ExitStatus>,
+) -> ExitCode {
+    let started = Instant::now();
+    let arguments = match arguments::parse::<A>(std::env::args_os().collect()) {
+        Ok(arguments) => arguments,
+        Err(Stop::Clap(error)) => {
+            // help and version go to standard output with code 0, usage errors to standard error with code 2
+            let _closed = error.print();
+            return ExitCode::from(if error.use_stderr() { ExitStatus::Usage.code() } else { 0 });
+        }
+        Err(Stop::Config(message)) => {
+            context::line(&message.to_string());
+            return ExitCode::from(ExitStatus::Usage.code());
+        }
+        Err(Stop::Completions(shell)) => {
+            clap_complete::generate(shell, &mut A::command(), program, &mut std::io::stdout());
+            return ExitCode::SUCCESS;
+        }
+    };
+    let context = Context::new(program, arguments.common().quiet);
+    if let Err(error) = prepare(arguments.common()) {
+        context::line(&format!("E001 {error:#}"));
+        return ExitCode::from(ExitStatus::Usage.code());
+    }
+    let status = guarded(|| run(arguments, &context)).unwrap_or_else(|error| {
+        context.tell(to_message(&error));
+        ExitStatus::Failed
+    });
+    let errors = context.messages().into_iter().filter(|m| m.severity == crate::Severity::Error);
+    for message in errors {
+        context::line(&message.to_string());
+    }
+    if let Some(directory) = context.report_directory() {
+        let mut report = Report::new(program, version, status, started.elapsed().as_secs_f64());
+        report.counts = context.counts();
+        report.messages = context.messages();
+        let written = serde_json::to_vec_pretty(&report)
+            .map_err(std::io::Error::from)
+            .and_then(|bytes| atomic::write(&directory.join("report.json"), &bytes));
+        if let Err(error) = written {
+            context::line(&format!("E004 cannot write the run report. {error}."));
+            return ExitCode::from(ExitStatus::Failed.code().max(status.code()));
+        }
+    }
+    ExitCode::from(status.code())
+}
+
+fn prepare(common: &Common) -> anyhow::Result<()> {
+    interrupt::install()?;
+    if let Some(path) = &common.log {
+        let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?.into_parts().0;
+        let filter = std::env::var("GTGM_LOG").unwrap_or_else(|_| "info".to_owned());
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::try_new(filter)?)
+            .with_writer(Mutex::new(file))
+            .with_ansi(false)
+            .try_init()
+            .map_err(|e| anyhow::anyhow!("cannot start the log: {e}"))?;
+    }
+    Ok(())
+}
+
+/// The message inside an error, or an `E000` made of its chain.
+fn to_message(error: &anyhow::Error) -> Message {
+    match error.downcast_ref::<Message>() {
+        Some(message) => message.clone(),
+        None => Message::error("E000", format!("{error:#}")),
+    }
+}
+
+/// Turns a panic, which is always a defect of ours, into an error with its place.
+fn guarded(run: impl FnOnce() -> anyhow::Result<ExitStatus>) -> anyhow::Result<ExitStatus> {
+    static PLACE: Mutex<String> = Mutex::new(String::new());
+    panic::set_hook(Box::new(|info| {
+        tracing::error!("{info}\n{}", std::backtrace::Backtrace::force_capture());
+        if let (Some(place), Ok(mut kept)) = (info.location(), PLACE.lock()) {
+            *kept = format!("{}:{}", place.file(), place.line());
+        }
+    }));
+    let result = panic::catch_unwind(AssertUnwindSafe(run));
+    drop(panic::take_hook());
+    result.unwrap_or_else(|payload| {
+        let text = payload
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| payload.downcast_ref::<&str>().copied())
+            .unwrap_or("no text");
+        // LibTorch appends a C++ trace of some 26 lines
+        let first = text.lines().next().unwrap_or(text).to_owned();
+        let place = PLACE.lock().map(|p| p.clone()).unwrap_or_default();
+        Err(Message::error("E999", "internal error")
+            .detail(format!("{first} ({place})"))
+            .fix("This is a defect of the program: please report it with the command and the --log file")
+            .into())
+    })
+}
