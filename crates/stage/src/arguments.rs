@@ -106,8 +106,10 @@ fn with_config(
             .detail(format!("{}: {detail}", path.display()))
             .fix(fix)
     };
-    let text = fs_err::read_to_string(path).map_err(|e| wrong(e.to_string(), "Give --config an existing TOML file"))?;
-    let table: toml::Table = text.parse().map_err(|e: toml::de::Error| wrong(e.to_string(), "Correct the line"))?;
+    let text = fs_err::read_to_string(path)
+        .map_err(|e| wrong(e.to_string(), "Give --config an existing TOML file"))?;
+    let table: toml::Table =
+        text.parse().map_err(|e: toml::de::Error| wrong(e.to_string(), "Correct the line"))?;
     let words: Vec<String> = argv.iter().skip(1).filter_map(|w| w.to_str().map(str::to_owned)).collect();
     let sub = command.get_subcommands().find(|s| words.iter().any(|w| w == s.get_name()));
     let target = sub.unwrap_or(command);
@@ -125,9 +127,13 @@ fn with_config(
     }
     for (key, value) in pairs {
         let long = key.replace('_', "-");
-        let known = target.get_arguments().chain(command.get_arguments()).find(|a| a.get_long() == Some(&long));
+        let known =
+            target.get_arguments().chain(command.get_arguments()).find(|a| a.get_long() == Some(&long));
         let Some(argument) = known else {
-            return Err(wrong(format!("unknown key '{key}'"), "See --help for the flags; a key is a flag's name"));
+            return Err(wrong(
+                format!("unknown key '{key}'"),
+                "See --help for the flags; a key is a flag's name",
+            ));
         };
         let flag = format!("--{long}");
         if words.iter().any(|w| *w == flag || w.starts_with(&format!("{flag}="))) {
@@ -149,7 +155,12 @@ fn with_config(
                     toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_),
                     ArgAction::Set | ArgAction::Append,
                 ) => extra.extend([OsString::from(&flag), OsString::from(value.to_string())]),
-                _ => return Err(wrong(format!("'{key}' cannot be {value}"), "Give it the form that --help shows")),
+                _ => {
+                    return Err(wrong(
+                        format!("'{key}' cannot be {value}"),
+                        "Give it the form that --help shows",
+                    ));
+                }
             }
         }
     }
@@ -197,12 +208,17 @@ mod tests {
         let text = "steps = 5\nquiet = true\n[run]\nshards = [\"a\", \"b\"]\nresume = true\n";
         let train = run(text, &["run", "--steps", "7"]).unwrap();
         let Sub::Run { steps, shards, resume } = train.command else { panic!("wrong command") };
-        assert_eq!((steps, shards, resume, train.common.quiet), (7, vec!["a".into(), "b".into()], true, true));
+        assert_eq!(
+            (steps, shards, resume, train.common.quiet),
+            (7, vec!["a".into(), "b".into()], true, true)
+        );
     }
 
     #[test]
     fn an_unknown_key_is_named() {
-        let Err(Stop::Config(message)) = run("step = 5", &["run", "--steps", "7"]) else { panic!("accepted") };
+        let Err(Stop::Config(message)) = run("step = 5", &["run", "--steps", "7"]) else {
+            panic!("accepted")
+        };
         assert!(message.to_string().contains("unknown key 'step'"), "{message}");
     }
 

@@ -81,7 +81,11 @@ impl Context {
     /// Fails when standard output is closed for another reason than a broken pipe.
     pub fn print(&self, text: &str) -> std::io::Result<()> {
         let mut stream = std::io::stdout().lock();
-        match stream.write_all(text.as_bytes()).and_then(|()| stream.write_all(b"\n")).and_then(|()| stream.flush()) {
+        match stream
+            .write_all(text.as_bytes())
+            .and_then(|()| stream.write_all(b"\n"))
+            .and_then(|()| stream.flush())
+        {
             Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
             _ => Ok(()),
         }

@@ -14,6 +14,7 @@ pub mod message;
 pub mod progress;
 pub mod report;
 pub mod run;
+pub mod sealed;
 
 pub use arguments::{Common, Compute, Precision};
 pub use context::Context;

@@ -56,10 +56,9 @@ pub fn peak_resident_bytes() -> Option<u64> {
 /// Fails when no ancestor can be asked.
 pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
     let absolute = std::path::absolute(path)?;
-    let existing = absolute
-        .ancestors()
-        .find(|p| p.exists())
-        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("no part of {} exists", path.display())))?;
+    let existing = absolute.ancestors().find(|p| p.exists()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, format!("no part of {} exists", path.display()))
+    })?;
     let stat = rustix::fs::statvfs(existing)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -33,8 +33,7 @@ impl Holder {
 /// Exclusive use of an output directory until dropped. The kernel releases it when the process dies, however it dies.
 #[derive(Debug)]
 pub struct OutputLock {
-    // held for its lock
-    _file: std::fs::File,
+    file: std::fs::File,
     path: PathBuf,
 }
 
@@ -83,13 +82,20 @@ impl OutputLock {
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(serde_json::to_string(&Holder::this(program))?.as_bytes())?;
-        Ok(Self { _file: file, path })
+        Ok(Self { file, path })
     }
 
     /// The lock file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for OutputLock {
+    fn drop(&mut self) {
+        // an empty file says "nobody"; should it fail, the kernel's lock, which is what counts, is released all the same
+        let _still_released = self.file.set_len(0);
     }
 }
 

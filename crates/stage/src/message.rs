@@ -95,8 +95,9 @@ impl fmt::Display for Message {
         if let Some(case) = &self.case {
             write!(f, " case {case}:")?;
         }
-        for part in
-            [Some(&self.what), self.detail.as_ref(), self.cause.as_ref(), self.fix.as_ref()].into_iter().flatten()
+        for part in [Some(&self.what), self.detail.as_ref(), self.cause.as_ref(), self.fix.as_ref()]
+            .into_iter()
+            .flatten()
         {
             let part = part.trim();
             write!(f, " {part}")?;

@@ -2,7 +2,7 @@
 
 use crate::arguments::{self, Common, Stop};
 use crate::report::Report;
-use crate::{Context, ExitStatus, Message, atomic, context, interrupt};
+use crate::{Context, ExitStatus, Message, context, interrupt, sealed};
 use clap::{CommandFactory, FromArgMatches};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -56,9 +56,7 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
         let mut report = Report::new(program, version, status, started.elapsed().as_secs_f64());
         report.counts = context.counts();
         report.messages = context.messages();
-        let written = serde_json::to_vec_pretty(&report)
-            .map_err(std::io::Error::from)
-            .and_then(|bytes| atomic::write(&directory.join("report.json"), &bytes));
+        let written = sealed::write(&directory.join("report.json"), &report);
         if let Err(error) = written {
             context::line(&format!("E004 cannot write the run report. {error}."));
             return ExitCode::from(ExitStatus::Failed.code().max(status.code()));
