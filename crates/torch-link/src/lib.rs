@@ -1,0 +1,120 @@
+//! Linker flags that let executables and tests find LibTorch, its CUDA part included.
+//!
+//! Cargo applies `rustc-link-arg` to the targets of the package that prints it and to no other, so the flags of
+//! torch-sys and tch never reach our binaries. Without them the run path is missing (nothing starts outside `make`) and
+//! the linker drops `libtorch_cuda`, which no symbol names, so that CUDA is "not available" on a GPU machine.
+//! Every package with executables or tests that use LibTorch therefore has `torch-sys` as a direct dependency (only
+//! direct dependents are told where LibTorch is) and this build script:
+//!
+//! ```ignore
+//! fn main() -> Result<(), torch_link::LinkError> {
+//!     torch_link::link()
+//! }
+//! ```
+#![expect(clippy::print_stdout, reason = "a build script talks to cargo through standard output")]
+
+use std::env;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The variable in which cargo passes torch-sys's library folder to direct dependents.
+const LIBRARY_FOLDER: &str = "DEP_TCH_LIBTORCH_LIB";
+
+/// Why the flags could not be made.
+pub enum LinkError {
+    /// torch-sys is not a direct dependency of the package being built.
+    NotDirect,
+    /// The folder that torch-sys named holds no LibTorch.
+    Missing(PathBuf),
+}
+
+impl fmt::Display for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotDirect => write!(
+                f,
+                "{LIBRARY_FOLDER} is not set: add `torch-sys.workspace = true` to [dependencies] of {}",
+                env::var("CARGO_PKG_NAME").unwrap_or_else(|_| "this package".to_owned())
+            ),
+            Self::Missing(folder) => write!(
+                f,
+                "no LibTorch in {}: run `make setup`, which installs it into .venv",
+                folder.display()
+            ),
+        }
+    }
+}
+
+// What cargo shows when a build script's `main` returns an error.
+impl fmt::Debug for LinkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+/// Prints the flags for the package whose build script calls it.
+///
+/// # Errors
+/// When torch-sys is not a direct dependency, or its library folder holds no LibTorch.
+pub fn link() -> Result<(), LinkError> {
+    let folder = library_folder()?;
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=LIBTORCH");
+    // The folder in which the wheel is replaced keeps its name, so watch the libraries. A file that is absent must not
+    // be named: cargo would run the script, and build the package, every time.
+    for name in ["libtorch_cpu.so", "libtorch_cuda.so", "libtorch_cpu.dylib"] {
+        let library = folder.join(name);
+        if library.exists() {
+            println!("cargo:rerun-if-changed={}", library.display());
+        }
+    }
+    for argument in arguments(&folder, &env::var("CARGO_CFG_TARGET_OS").unwrap_or_default()) {
+        println!("cargo:rustc-link-arg={argument}");
+    }
+    Ok(())
+}
+
+/// The folder with LibTorch's shared libraries, as torch-sys found it.
+///
+/// # Errors
+/// As for [`link`].
+pub fn library_folder() -> Result<PathBuf, LinkError> {
+    let folder = env::var_os(LIBRARY_FOLDER).map(PathBuf::from).ok_or(LinkError::NotDirect)?;
+    if folder.is_dir() { Ok(folder) } else { Err(LinkError::Missing(folder)) }
+}
+
+/// Linker arguments for LibTorch in `folder` on `target_os`.
+fn arguments(folder: &Path, target_os: &str) -> Vec<String> {
+    let mut arguments = Vec::new();
+    if target_os == "linux" {
+        // RUNPATH, not RPATH: LD_LIBRARY_PATH can then name another LibTorch on another machine.
+        arguments.push("-Wl,--enable-new-dtags".to_owned());
+    }
+    arguments.push(format!("-Wl,-rpath,{}", folder.display()));
+    if target_os == "linux" && folder.join("libtorch_cuda.so").exists() {
+        // The state is restored because a lasting --no-as-needed would also load the system's OpenMP beside the
+        // wheel's own, which slows every operator down.
+        arguments.push("-Wl,--push-state,--no-as-needed".to_owned());
+        arguments.push("-ltorch_cuda".to_owned());
+        arguments.push("-Wl,--pop-state".to_owned());
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cpu_only_libtorch_gets_the_run_path_alone() {
+        let found = arguments(Path::new("/nowhere/lib"), "linux");
+        assert_eq!(found, ["-Wl,--enable-new-dtags", "-Wl,-rpath,/nowhere/lib"]);
+    }
+
+    #[test]
+    fn other_systems_get_no_gnu_flags() {
+        assert_eq!(arguments(Path::new("/nowhere/lib"), "macos"), ["-Wl,-rpath,/nowhere/lib"]);
+    }
+}
