@@ -1,1 +1,19 @@
-//! The little of LibTorch that tch does not expose.
+//! The little of LibTorch that tch does not expose: device set-up with errors that say what is linked, bfloat16
+//! autocast, deterministic kernels, and the version of the library that is really loaded.
+//!
+//! This crate holds the workspace's only C++ (`shim/`) and its only `unsafe` calls into LibTorch.
+
+mod autocast;
+mod context;
+mod device;
+mod error;
+mod ffi;
+mod precision;
+
+pub use autocast::Autocast;
+pub use context::{
+    cudnn_benchmark, is_deterministic, num_threads, set_cudnn_benchmark, set_deterministic, set_num_threads,
+};
+pub use device::{Linked, describe_device, linked, parse_device};
+pub use error::{Error, first_line};
+pub use precision::Precision;

@@ -1,0 +1,104 @@
+#include "shim.h"
+
+#include <ATen/Context.h>
+#include <ATen/autocast_mode.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/headeronly/version.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <exception>
+
+#if TORCH_VERSION_MAJOR != 2 || TORCH_VERSION_MINOR != 11
+#error "tch 0.24 belongs to PyTorch 2.11: run `make setup`, which installs torch==2.11.0 into .venv"
+#endif
+
+namespace {
+
+char* copy_message(const char* text) {
+  const size_t size = std::strlen(text) + 1;
+  char* message = static_cast<char*>(std::malloc(size));
+  if (message != nullptr) {
+    std::memcpy(message, text, size);
+  } else {
+    std::abort();  // null would mean success
+  }
+  return message;
+}
+
+// No C++ exception may cross into Rust.
+template <typename F>
+char* guarded(F&& body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return copy_message(error.what());
+  } catch (...) {
+    return copy_message("an exception that is no std::exception");
+  }
+}
+
+at::DeviceType device_type(int32_t cuda) { return cuda != 0 ? at::kCUDA : at::kCPU; }
+
+}  // namespace
+
+void shim_free(char* message) { std::free(message); }
+
+int32_t shim_header_version() {
+  return TORCH_VERSION_MAJOR * 10000 + TORCH_VERSION_MINOR * 100 + TORCH_VERSION_PATCH;
+}
+
+int32_t shim_loaded_version() {
+  const uint64_t version = aoti_torch_abi_version();
+  const auto byte = [version](int shift) { return static_cast<int32_t>((version >> shift) & 0xff); };
+  return byte(56) * 10000 + byte(48) * 100 + byte(40);
+}
+
+char* shim_autocast_enter_bf16(int32_t cuda, shim_autocast_state* previous) {
+  return guarded([&] {
+    const auto type = device_type(cuda);
+    previous->enabled = at::autocast::is_autocast_enabled(type) ? 1 : 0;
+    previous->dtype = static_cast<int32_t>(at::autocast::get_autocast_dtype(type));
+    at::autocast::set_autocast_enabled(type, true);
+    at::autocast::set_autocast_dtype(type, at::kBFloat16);
+    at::autocast::increment_nesting();
+  });
+}
+
+char* shim_autocast_leave(int32_t cuda, const shim_autocast_state* previous) {
+  return guarded([&] {
+    const auto type = device_type(cuda);
+    if (at::autocast::decrement_nesting() == 0) {
+      at::autocast::clear_cache();
+    }
+    at::autocast::set_autocast_enabled(type, previous->enabled != 0);
+    at::autocast::set_autocast_dtype(type, static_cast<at::ScalarType>(previous->dtype));
+  });
+}
+
+char* shim_autocast_enabled(int32_t cuda, int32_t* enabled) {
+  return guarded([&] { *enabled = at::autocast::is_autocast_enabled(device_type(cuda)) ? 1 : 0; });
+}
+
+char* shim_set_deterministic(int32_t on, int32_t warn_only) {
+  return guarded([&] {
+    auto& context = at::globalContext();
+    context.setDeterministicAlgorithms(on != 0, warn_only != 0);
+    context.setDeterministicCuDNN(on != 0);
+    // Filling fresh memory guards against reading it unset and costs a pass per tensor.
+    context.setDeterministicFillUninitializedMemory(false);
+  });
+}
+
+char* shim_deterministic(int32_t* on) {
+  return guarded([&] { *on = at::globalContext().deterministicAlgorithms() ? 1 : 0; });
+}
+
+char* shim_set_cudnn_benchmark(int32_t on) {
+  return guarded([&] { at::globalContext().setBenchmarkCuDNN(on != 0); });
+}
+
+char* shim_cudnn_benchmark(int32_t* on) {
+  return guarded([&] { *on = at::globalContext().benchmarkCuDNN() ? 1 : 0; });
+}

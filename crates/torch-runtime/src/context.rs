@@ -1,0 +1,81 @@
+//! Process-wide settings of LibTorch.
+
+use crate::error::Error;
+use crate::ffi;
+
+/// Sets how many threads one operator may use. Loader threads count too: keep both together within the cores granted.
+///
+/// # Errors
+/// For zero and for counts beyond 2³¹ − 1.
+pub fn set_num_threads(count: usize) -> Result<(), Error> {
+    match i32::try_from(count) {
+        Ok(threads) if threads > 0 => {
+            tch::set_num_threads(threads);
+            Ok(())
+        }
+        _ => Err(Error::Threads { found: count }),
+    }
+}
+
+/// How many threads one operator may use.
+pub fn num_threads() -> usize {
+    usize::try_from(tch::get_num_threads()).unwrap_or(1)
+}
+
+/// Makes LibTorch choose deterministic kernels (or not). With `warn_only`, an operator that has none warns where it
+/// would fail otherwise.
+///
+/// # Errors
+/// When LibTorch refuses.
+pub fn set_deterministic(on: bool, warn_only: bool) -> Result<(), Error> {
+    ffi::set_deterministic(on, warn_only)
+}
+
+/// Whether LibTorch chooses deterministic kernels.
+///
+/// # Errors
+/// When LibTorch refuses.
+pub fn is_deterministic() -> Result<bool, Error> {
+    ffi::deterministic()
+}
+
+/// Lets cuDNN try its convolutions once per shape and keep the fastest. Worth it for the fixed patch size of training;
+/// results may then differ in the last digits from run to run.
+///
+/// # Errors
+/// When LibTorch refuses.
+pub fn set_cudnn_benchmark(on: bool) -> Result<(), Error> {
+    ffi::set_cudnn_benchmark(on)
+}
+
+/// Whether cuDNN searches for the fastest convolution.
+///
+/// # Errors
+/// When LibTorch refuses.
+pub fn cudnn_benchmark() -> Result<bool, Error> {
+    ffi::cudnn_benchmark()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_read_back() {
+        for on in [true, false] {
+            set_deterministic(on, true).unwrap();
+            assert_eq!(is_deterministic().unwrap(), on);
+            set_cudnn_benchmark(on).unwrap();
+            assert_eq!(cudnn_benchmark().unwrap(), on);
+        }
+        let before = num_threads();
+        set_num_threads(1).unwrap();
+        assert_eq!(num_threads(), 1);
+        set_num_threads(before).unwrap();
+    }
+
+    #[test]
+    fn zero_threads_are_refused() {
+        assert!(set_num_threads(0).unwrap_err().to_string().contains("0 threads"));
+    }
+}
