@@ -1,0 +1,68 @@
+//! SHA-256 of files and trees.
+
+use sha2::{Digest, Sha256};
+use std::io::{self, Read};
+use std::path::Path;
+
+pub use stage::sealed::{canonical, digest_of, hex, sha256_hex};
+
+/// Size and SHA-256 of a file, read in pieces of 1 MiB.
+///
+/// # Errors
+/// Any I/O error, with the path.
+pub fn file(path: &Path) -> io::Result<(u64, String)> {
+    let mut file = fs_err::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    let mut bytes = 0;
+    loop {
+        let n = file.read(&mut buffer)?;
+        if n == 0 {
+            break;
+        }
+        hasher.update(&buffer[..n]);
+        bytes += n as u64;
+    }
+    Ok((bytes, hex(&hasher.finalize())))
+}
+
+/// Relative paths (with `/`) of all files below `directory`, sorted.
+///
+/// # Errors
+/// Any I/O error, and names that are not Unicode.
+pub fn files_below(directory: &Path) -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    collect(directory, "", &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<()> {
+    for entry in fs_err::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().into_string().map_err(|name| {
+            let text = format!("{}: file name is not Unicode", directory.join(name).display());
+            io::Error::new(io::ErrorKind::InvalidData, text)
+        })?;
+        let path = format!("{prefix}{name}");
+        if entry.file_type()?.is_dir() {
+            collect(&entry.path(), &format!("{path}/"), found)?;
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Digest of a tree: SHA-256 over the lines `SHA-256 path` of its files, sorted by path.
+///
+/// # Errors
+/// As [`file`] and [`files_below`].
+pub fn tree(directory: &Path) -> io::Result<String> {
+    let mut hasher = Sha256::new();
+    for path in files_below(directory)? {
+        let (_, sha256) = file(&directory.join(&path))?;
+        hasher.update(format!("{sha256} {path}\n"));
+    }
+    Ok(hex(&hasher.finalize()))
+}

@@ -1,0 +1,254 @@
+//! `manifest.json`: what a stage read, did and wrote.
+
+use crate::digest;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use stage::Message;
+use stage::sealed::{self, SealError};
+use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
+
+/// File name of a manifest.
+pub const FILE_NAME: &str = "manifest.json";
+
+/// Schema id of this version.
+pub const SCHEMA: &str = "gtgm/manifest/1";
+
+/// One input or output of a stage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Artefact {
+    /// What it is to the stage: `raw`, `shards`, `captions`, `reports`, `text`, `encoder`, `model`, `images`, `predictions`,
+    /// `references`, `descriptor`, `cases`, `record` …
+    pub role: String,
+    /// Relative to the manifest's directory, or below a named root: `$RAW/imagesTr/a.nii.gz`.
+    pub path: String,
+    /// Size.
+    pub bytes: u64,
+    /// Lower-case hexadecimal SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl Artefact {
+    /// Describes `file` relative to `base`, with `../` where needed.
+    ///
+    /// # Errors
+    /// Any I/O error while reading the file.
+    pub fn of_file(role: &str, file: &Path, base: &Path) -> std::io::Result<Self> {
+        let (bytes, sha256) = digest::file(file)?;
+        Ok(Self { role: role.to_owned(), path: relative(file, base)?, bytes, sha256 })
+    }
+
+    /// Describes `file` below a named root: `$NAME/…`.
+    ///
+    /// # Errors
+    /// Any I/O error while reading the file; a file outside the root.
+    pub fn of_rooted(role: &str, file: &Path, name: &str, root: &Path) -> std::io::Result<Self> {
+        let (bytes, sha256) = digest::file(file)?;
+        let inside = file.strip_prefix(root).map_err(std::io::Error::other)?;
+        Ok(Self { role: role.to_owned(), path: format!("${name}/{}", portable(inside)), bytes, sha256 })
+    }
+
+    /// The file that an unrooted path names, given the manifest's directory.
+    #[must_use]
+    pub fn resolve(&self, directory: &Path) -> PathBuf {
+        directory.join(&self.path)
+    }
+}
+
+fn portable(path: &Path) -> String {
+    path.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/")
+}
+
+/// `file` as seen from directory `base`, both made absolute, links resolved where they exist.
+fn relative(file: &Path, base: &Path) -> std::io::Result<String> {
+    let file = fs_err::canonicalize(file)?;
+    let base = fs_err::canonicalize(base)?;
+    let common = file.components().zip(base.components()).take_while(|(a, b)| a == b).count();
+    let up = base.components().skip(common).map(|_| Component::ParentDir);
+    Ok(portable(&up.chain(file.components().skip(common)).collect::<PathBuf>()))
+}
+
+/// Name and version of the executable that wrote a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tool {
+    /// Executable.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// A stage's record of its work; see the module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// `preprocess`, `caption`, `report`, `embed`, `pretrain`, `train`, `predict`, `score` or `evaluation-report`.
+    pub stage: String,
+    /// Who wrote it.
+    pub tool: Tool,
+    /// Dataset names concerned.
+    pub datasets: Vec<String>,
+    /// The resolved parameters that decide the outputs.
+    pub parameters: Value,
+    /// What was read.
+    pub inputs: Vec<Artefact>,
+    /// Every file below the directory, but the manifest itself, `report.json` and the lock.
+    pub outputs: Vec<Artefact>,
+    /// Counts worth knowing, such as cases done and failed.
+    pub counts: BTreeMap<String, u64>,
+    /// Licence of the outputs, taken from the inputs.
+    pub licence: String,
+    /// Digest of stage, parameters and inputs: equal digests mean that the work need not be done again.
+    pub work: String,
+}
+
+impl Manifest {
+    /// A manifest without outputs; [`Self::finish`] collects them.
+    ///
+    /// # Errors
+    /// Fails when the parameters cannot be JSON.
+    pub fn new(
+        stage: &str,
+        tool_version: &str,
+        tool: &str,
+        parameters: &impl Serialize,
+        inputs: Vec<Artefact>,
+    ) -> anyhow::Result<Self> {
+        let parameters = serde_json::to_value(parameters)?;
+        let read: Vec<_> = inputs.iter().map(|i| (&i.role, &i.sha256)).collect();
+        let work = digest::digest_of(&(stage, &parameters, read))?;
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            stage: stage.to_owned(),
+            tool: Tool { name: tool.to_owned(), version: tool_version.to_owned() },
+            datasets: Vec::new(),
+            parameters,
+            inputs,
+            outputs: Vec::new(),
+            counts: BTreeMap::new(),
+            licence: String::new(),
+            work,
+        })
+    }
+
+    /// Lists every file below `directory` as output (`role` names each from its relative path) and writes the manifest.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn finish(mut self, directory: &Path, role: impl Fn(&str) -> &'static str) -> anyhow::Result<Self> {
+        self.outputs.clear();
+        for path in digest::files_below(directory)? {
+            if is_own(&path) {
+                continue;
+            }
+            let (bytes, sha256) = digest::file(&directory.join(&path))?;
+            self.outputs.push(Artefact { role: role(&path).to_owned(), path, bytes, sha256 });
+        }
+        sealed::write(&directory.join(FILE_NAME), &self)?;
+        Ok(self)
+    }
+
+    /// Reads and checks the manifest of a finished stage directory.
+    ///
+    /// # Errors
+    /// `E010` when the directory is not a finished stage of kind `stage`, `E011` when the manifest was changed.
+    pub fn load(directory: &Path, stage: &str) -> anyhow::Result<Self> {
+        let manifest = Self::load_any(directory)?;
+        if manifest.stage != stage {
+            return Err(Message::error("E010", "this directory comes from another stage")
+                .detail(format!("{}: found '{}', expected '{stage}'", directory.display(), manifest.stage))
+                .fix(format!("Give the directory that '{stage}' wrote"))
+                .into());
+        }
+        Ok(manifest)
+    }
+
+    /// As [`Self::load`], for any stage.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_any(directory: &Path) -> anyhow::Result<Self> {
+        let path = directory.join(FILE_NAME);
+        if !path.is_file() {
+            let cause = if directory.is_dir() {
+                "The stage that writes it has not finished"
+            } else {
+                "The directory does not exist"
+            };
+            return Err(Message::error("E010", "no finished stage here")
+                .detail(format!("{} is missing", path.display()))
+                .cause(cause)
+                .fix("Run that stage (again); it continues where it stopped")
+                .into());
+        }
+        let manifest: Self = sealed::read(&path).map_err(|error| match error {
+            SealError::Io(error) => anyhow::Error::from(error),
+            broken => Message::error("E011", "the manifest cannot be trusted")
+                .detail(broken.to_string())
+                .fix("Run the stage again")
+                .into(),
+        })?;
+        if manifest.schema != SCHEMA {
+            return Err(Message::error("E012", "the manifest has another schema")
+                .detail(format!("{}: found {}, expected {SCHEMA}", path.display(), manifest.schema))
+                .fix("Run the stage again with this version")
+                .into());
+        }
+        Ok(manifest)
+    }
+
+    /// The finished manifest in `directory` if it did exactly this work and all its outputs still have their sizes.
+    ///
+    /// # Errors
+    /// Any I/O error other than absence; a broken manifest counts as absent.
+    pub fn reusable(&self, directory: &Path) -> anyhow::Result<Option<Self>> {
+        if !directory.join(FILE_NAME).is_file() {
+            return Ok(None);
+        }
+        let Ok(found) = Self::load_any(directory) else { return Ok(None) };
+        let whole = found.outputs.iter().all(|o| {
+            o.resolve(directory).metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == o.bytes)
+        });
+        Ok((found.work == self.work && found.tool.version == self.tool.version && whole).then_some(found))
+    }
+
+    /// Removes a stale manifest before a directory's content is changed, so that a killed run leaves no finished stage.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn withdraw(directory: &Path) -> std::io::Result<()> {
+        let path = directory.join(FILE_NAME);
+        match fs_err::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            Err(_) => Ok(()),
+            Ok(()) => stage::atomic::sync_directory(directory),
+        }
+    }
+
+    /// The input with a role.
+    ///
+    /// # Errors
+    /// Names the role that is missing.
+    pub fn input(&self, role: &str) -> anyhow::Result<&Artefact> {
+        self.inputs.iter().find(|a| a.role == role).ok_or_else(|| {
+            Message::error("E013", format!("the manifest of '{}' lists no input '{role}'", self.stage)).into()
+        })
+    }
+
+    /// Describes another stage's manifest as an input of the stage that writes into `base`.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn as_input(role: &str, directory: &Path, base: &Path) -> std::io::Result<Artefact> {
+        Artefact::of_file(role, &directory.join(FILE_NAME), base)
+    }
+}
+
+/// Files that a manifest does not list: itself, the run report (both sealed) and the lock (empty when nobody writes).
+pub(crate) fn is_own(path: &str) -> bool {
+    path == FILE_NAME || path == "report.json" || path == stage::lock::FILE_NAME
+}

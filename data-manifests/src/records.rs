@@ -1,0 +1,141 @@
+//! The records of the text stage, one JSON object a line, and the table of embedding rows.
+
+use anyhow::Context;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::BufRead;
+use std::path::Path;
+
+/// File of [`Caption`] lines in a caption directory.
+pub const CAPTIONS: &str = "captions.jsonl";
+/// File of [`Report`] lines in a report directory.
+pub const REPORTS: &str = "reports.jsonl";
+/// File of embeddings in a text directory: tensor `embeddings`, float32 `[rows, features]`.
+pub const EMBEDDINGS: &str = "embeddings.safetensors";
+/// File of [`EmbeddingRow`] rows in a text directory, in the order of the tensor's rows.
+pub const ROWS: &str = "rows.csv";
+
+/// Anatomical or section plane of a slice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Plane {
+    /// Constant z.
+    Axial,
+    /// Constant y.
+    Coronal,
+    /// Constant x.
+    Sagittal,
+}
+
+/// A caption of one slice or tile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Caption {
+    /// Unique: `CASE:PLANE:INDEX:TILE`.
+    pub id: String,
+    /// Case in the shards.
+    pub case: String,
+    /// Data set.
+    pub dataset: String,
+    /// Plane.
+    pub plane: Plane,
+    /// Slice number along the plane's axis, in voxels of the shards.
+    pub index: usize,
+    /// Half-open box in voxels of the shards: z0, y0, x0, z1, y1, x1.
+    pub box_zyx: [usize; 6],
+    /// The caption.
+    pub caption: String,
+    /// Name and version of the captioner.
+    pub captioner: String,
+    /// Measured facts, each a number or a word with its name.
+    pub facts: BTreeMap<String, Value>,
+}
+
+/// A report: the text that is embedded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// Id of the caption.
+    pub id: String,
+    /// Case in the shards.
+    pub case: String,
+    /// Data set.
+    pub dataset: String,
+    /// Plane.
+    pub plane: Plane,
+    /// Slice number.
+    pub index: usize,
+    /// As in [`Caption`].
+    pub box_zyx: [usize; 6],
+    /// The report.
+    pub text: String,
+    /// Name and version of the writer.
+    pub writer: String,
+    /// Language model, for the `api` writer.
+    pub model: Option<String>,
+    /// SHA-256 of everything that decided the text: caption, prompt, model, parameters.
+    pub request: String,
+}
+
+/// One row of the embedding table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EmbeddingRow {
+    /// Row of the tensor.
+    pub row: usize,
+    /// Id of the report.
+    pub id: String,
+    /// Data set.
+    pub dataset: String,
+    /// Case.
+    pub case: String,
+    /// First voxel along z.
+    pub z0: usize,
+    /// First voxel along y.
+    pub y0: usize,
+    /// First voxel along x.
+    pub x0: usize,
+    /// One past the last voxel along z.
+    pub z1: usize,
+    /// One past the last voxel along y.
+    pub y1: usize,
+    /// One past the last voxel along x.
+    pub x1: usize,
+    /// Rows with equal normalised texts share a group: they are no negatives of each other.
+    pub group: usize,
+    /// SHA-256 of the text.
+    pub sha256: String,
+}
+
+/// Reads a file of JSON lines; blank lines are skipped.
+///
+/// # Errors
+/// Names the file and the line that cannot be read.
+pub fn read_lines<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+    let reader = std::io::BufReader::new(fs_err::File::open(path)?);
+    let mut records = Vec::new();
+    for (number, line) in reader.lines().enumerate() {
+        let line = line?;
+        if !line.trim().is_empty() {
+            let record = serde_json::from_str(&line)
+                .with_context(|| format!("cannot read {} line {}", path.display(), number + 1))?;
+            records.push(record);
+        }
+    }
+    Ok(records)
+}
+
+/// The bytes of a file of JSON lines.
+///
+/// # Errors
+/// Fails when a record cannot be JSON.
+pub fn to_lines<T: Serialize>(records: &[T]) -> serde_json::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for record in records {
+        serde_json::to_writer(&mut bytes, record)?;
+        bytes.push(b'\n');
+    }
+    Ok(bytes)
+}

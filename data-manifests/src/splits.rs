@@ -1,0 +1,129 @@
+//! Validation splits and nested label fractions: seeded, grouped by subject, stored.
+
+use anyhow::bail;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Schema id of a stored split.
+pub const SCHEMA: &str = "gtgm/split/1";
+
+/// A case and its subject.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Case id.
+    pub id: String,
+    /// Subject id.
+    pub subject: String,
+}
+
+/// A validation split with the order in which training cases are taken for a label fraction.
+///
+/// The fraction `f` of `n` training cases is the first `max(1, round(f·n))` of `train`, so a smaller fraction is always a
+/// subset of a larger one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Seed.
+    pub seed: u64,
+    /// Training ids in the order of the nested fractions.
+    pub train: Vec<String>,
+    /// Validation ids, sorted.
+    pub val: Vec<String>,
+}
+
+impl Split {
+    /// Splits the members: about `val_share` of the subjects go to validation, at least one, never all.
+    ///
+    /// # Errors
+    /// Fails with fewer than two subjects, or a share outside (0, 1).
+    pub fn new(members: &[Member], val_share: f64, seed: u64) -> anyhow::Result<Self> {
+        if !(val_share > 0.0 && val_share < 1.0) {
+            bail!("the validation share must lie between 0 and 1, found {val_share}");
+        }
+        let mut subjects: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for member in members {
+            subjects.entry(&member.subject).or_default().insert(&member.id);
+        }
+        if subjects.len() < 2 {
+            bail!("a validation split needs at least 2 labelled subjects, found {}", subjects.len());
+        }
+        let mut order: Vec<&str> = subjects.keys().copied().collect();
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        let wanted = (val_share * order.len() as f64).round() as usize;
+        let held = wanted.clamp(1, order.len() - 1);
+        let ids = |part: &[&str]| -> Vec<String> {
+            part.iter().flat_map(|subject| &subjects[subject]).map(|id| (*id).to_owned()).collect()
+        };
+        let mut val = ids(&order[..held]);
+        val.sort();
+        Ok(Self { schema: SCHEMA.to_owned(), seed, train: ids(&order[held..]), val })
+    }
+
+    /// The training ids of a label fraction, at least one.
+    ///
+    /// # Errors
+    /// Fails for a fraction outside (0, 1].
+    pub fn fraction(&self, fraction: f64) -> anyhow::Result<&[String]> {
+        if !(fraction > 0.0 && fraction <= 1.0) {
+            bail!("the label fraction must lie above 0 and not above 1, found {fraction}");
+        }
+        let n = (fraction * self.train.len() as f64).round() as usize;
+        Ok(&self.train[..n.clamp(1, self.train.len())])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn members(subjects: usize, each: usize) -> Vec<Member> {
+        (0..subjects)
+            .flat_map(|s| (0..each).map(move |i| Member { id: format!("c{s:03}_{i}"), subject: format!("s{s:03}") }))
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_and_subjects_stay_together(subjects in 2usize..60, each in 1usize..4, share in 0.01f64..0.99, seed: u64) {
+            let all = members(subjects, each);
+            let split = Split::new(&all, share, seed).unwrap();
+            let train: BTreeSet<_> = split.train.iter().collect();
+            let val: BTreeSet<_> = split.val.iter().collect();
+            prop_assert!(train.is_disjoint(&val));
+            prop_assert_eq!(train.len() + val.len(), all.len());
+            prop_assert!(!train.is_empty() && !val.is_empty());
+            for member in &all {
+                for other in &all {
+                    if member.subject == other.subject {
+                        prop_assert_eq!(train.contains(&member.id), train.contains(&other.id));
+                    }
+                }
+            }
+            let mut shuffled = all.clone();
+            shuffled.reverse();
+            prop_assert_eq!(Split::new(&shuffled, share, seed).unwrap(), split);
+        }
+
+        #[test]
+        fn fractions_nest(n in 2usize..300, seed: u64, a in 0.001f64..1.0, b in 0.001f64..1.0) {
+            let split = Split::new(&members(n, 1), 0.2, seed).unwrap();
+            let (small, large) = (split.fraction(a.min(b)).unwrap(), split.fraction(a.max(b)).unwrap());
+            prop_assert!(!small.is_empty());
+            prop_assert_eq!(&large[..small.len()], small);
+            prop_assert_eq!(split.fraction(1.0).unwrap().len(), split.train.len());
+        }
+    }
+
+    #[test]
+    fn one_subject_cannot_be_split() {
+        assert!(Split::new(&members(1, 3), 0.2, 0).is_err());
+        assert!(Split::new(&members(5, 1), 0.2, 0).unwrap().fraction(0.0).is_err());
+    }
+}
