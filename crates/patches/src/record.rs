@@ -1,0 +1,129 @@
+//! What is known of a case: attribute `gtgm` of its Zarr group.
+
+use data_manifests::descriptor::Modality;
+use serde::{Deserialize, Serialize};
+
+/// Schema id.
+pub const SCHEMA: &str = "gtgm/case/1";
+
+/// The record of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CaseRecord {
+    /// Schema id.
+    pub schema: String,
+    /// Case id.
+    pub id: String,
+    /// Subject id.
+    pub subject: String,
+    /// Data set.
+    pub dataset: String,
+    /// Modality.
+    pub modality: Modality,
+    /// One entry per channel.
+    pub channels: Vec<ChannelRecord>,
+    /// Voxels in the shards, z, y, x.
+    pub shape_zyx: [usize; 3],
+    /// Spacing in the shards, z, y, x, mm.
+    pub spacing_zyx_mm: [f64; 3],
+    /// Voxel index (x, y, z) in the shards to RAS+ world, mm.
+    pub affine: [[f64; 4]; 4],
+    /// The way back to the source.
+    pub source: SourceRecord,
+    /// Labels, for labelled cases.
+    pub label: Option<LabelRecord>,
+}
+
+impl CaseRecord {
+    /// Schema id of this version.
+    pub const SCHEMA: &'static str = SCHEMA;
+}
+
+/// A channel of a case.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelRecord {
+    /// Name, such as `CT` or `FLAIR`.
+    pub name: String,
+    /// How raw values became stored values.
+    pub normalisation: Normalisation,
+    /// Smallest stored value; patches that reach outside the volume are filled with it.
+    pub minimum: f32,
+    /// Largest stored value.
+    pub maximum: f32,
+}
+
+/// `stored = (clamp(raw, clip) - subtract) / divide`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Normalisation {
+    /// Raw values are clamped to this range first; absent: no clamping.
+    pub clip: Option<[f32; 2]>,
+    /// Subtracted.
+    pub subtract: f32,
+    /// Divisor.
+    pub divide: f32,
+}
+
+impl Normalisation {
+    /// The raw value of a stored one; values outside the clip range come back as its ends.
+    #[must_use]
+    pub fn raw(&self, stored: f32) -> f32 {
+        stored * self.divide + self.subtract
+    }
+
+    /// The stored value of a raw one.
+    #[must_use]
+    pub fn stored(&self, raw: f32) -> f32 {
+        let raw = self.clip.map_or(raw, |[low, high]| raw.clamp(low, high));
+        (raw - self.subtract) / self.divide
+    }
+}
+
+/// The source of a case and the steps from its grid to the shards': canonical orientation, resampling, crop.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceRecord {
+    /// Image file below `$RAW`.
+    pub image: String,
+    /// Its SHA-256.
+    pub image_sha256: String,
+    /// Label file below `$RAW`.
+    pub label: Option<String>,
+    /// Its SHA-256.
+    pub label_sha256: Option<String>,
+    /// The file's own grid: voxels, z, y, x.
+    pub shape_zyx: [usize; 3],
+    /// The file's own affine.
+    pub affine: [[f64; 4]; 4],
+    /// Permutation and flips to canonical RAS+.
+    pub orientation: volume::Orientation,
+    /// Canonical voxels before resampling, z, y, x.
+    pub canonical_shape_zyx: [usize; 3],
+    /// Voxels after resampling and before the crop, z, y, x.
+    pub resampled_shape_zyx: [usize; 3],
+    /// First voxel of the crop in the resampled grid, z, y, x.
+    pub crop_lo_zyx: [usize; 3],
+}
+
+/// The labels of a case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelRecord {
+    /// `semantic` or `instances`.
+    pub kind: data_manifests::descriptor::LabelKind,
+    /// Number of distinct non-zero values.
+    pub distinct: usize,
+    /// Voxels per class, background included, for semantic labels.
+    pub voxels: Vec<LabelCount>,
+}
+
+/// Voxels of one label value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelCount {
+    /// Value.
+    pub value: u32,
+    /// Voxels in the shards.
+    pub voxels: u64,
+}
