@@ -1,0 +1,219 @@
+# GTGM in Rust. `make help` lists the targets; docs/reproduce.md explains the variables.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+# --- set-up -----------------------------------------------------------------------------------------------------------
+PYTHON ?= python3
+VENV   := .venv
+BIN    := target/release
+CARGO  ?= cargo
+DENY_VERSION := 0.20.2
+
+.PHONY: help
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo '  make reproduce DATA=DIR [DATASETS="msd04-hippocampus …"] [FRACTIONS="0.01 0.1 1"] [BUDGET=quick|paper]'
+	@echo '                 [DEVICE=cpu|cuda] [PRECISION=fp32|bf16] [ENCODER=resenc|resnet50] [OUT=runs/reproduce] [SEED=0]'
+
+# LibTorch comes with PyTorch's wheel; .venv/torch is what .cargo/config.toml points at, whatever Python's version is.
+$(VENV)/.ready: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	ln -sfn "$$($(VENV)/bin/python -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')" $(VENV)/torch
+	touch $@
+
+$(VENV)/.test-ready: requirements-test.txt $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
+
+.local/bin/cargo-deny-$(DENY_VERSION):
+	$(CARGO) install --quiet --locked --debug --no-default-features --root .local cargo-deny@$(DENY_VERSION)
+	mv .local/bin/cargo-deny $@
+
+.PHONY: setup
+setup: $(VENV)/.ready build ## Python environment with LibTorch and the text encoder, and the executables
+	@echo "Set up. Executables are in $(BIN)."
+
+.PHONY: build
+build: $(VENV)/.ready
+	@$(CARGO) build --quiet --release --workspace --bins
+
+# --- checks -----------------------------------------------------------------------------------------------------------
+.PHONY: test
+test: $(VENV)/.test-ready ## all tests
+	$(CARGO) test --workspace --quiet
+
+.PHONY: lint
+lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy with warnings denied, cargo-deny's walls
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	.local/bin/cargo-deny-$(DENY_VERSION) --log-level error check bans licenses sources
+
+.PHONY: docs
+docs: $(VENV)/.ready ## the documentation of every crate, in target/doc
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# --- what a run is ----------------------------------------------------------------------------------------------------
+DEVICE    ?= cpu
+PRECISION ?= fp32
+SEED      ?= 0
+ENCODER   ?= resenc
+BUDGET    ?= quick
+ALL_DATASETS := msd01-braintumour msd02-heart msd03-liver msd04-hippocampus msd05-prostate msd06-lung msd07-pancreas \
+                msd08-hepaticvessel msd09-spleen msd10-colon cremi-a cremi-b cremi-c
+
+# demo: minutes on two cores. quick: half an hour for a small data set on two cores. paper: the published lengths, for a GPU.
+# PATCH is empty where each data set's own patch is used.
+PRETRAIN_demo := --steps 80 --batch 8 --patch-zyx 16,48,48 --checkpoint-every 40
+TRAIN_demo    := --steps 300 --batch 2 --validate-every 100 --checkpoint-every 100
+PREDICT_demo  := --overlap 0.25
+PRETRAIN_quick := --steps 200 --batch 8 --checkpoint-every 50
+TRAIN_quick    := --steps 600 --batch 2 --validate-every 200 --checkpoint-every 100
+PREDICT_quick  := --overlap 0.5
+PRETRAIN_paper := --steps 200000 --batch 64 --checkpoint-every 500
+TRAIN_paper    := --steps 25000 --batch 2 --validate-every 500 --checkpoint-every 500
+PREDICT_paper  := --overlap 0.5 --mirror
+FRACTIONS_demo  := 1
+FRACTIONS_quick := 1
+FRACTIONS_paper := 0.01 0.1 1
+FRACTIONS ?= $(FRACTIONS_$(BUDGET))
+NETWORK_resenc   := resenc
+NETWORK_resnet50 := resunet50
+COMPUTE := --device $(DEVICE) --precision $(PRECISION) --seed $(SEED)
+
+# Where each data set lies below DATA.
+FOLDER_msd01-braintumour := Task01_BrainTumour
+FOLDER_msd02-heart := Task02_Heart
+FOLDER_msd03-liver := Task03_Liver
+FOLDER_msd04-hippocampus := Task04_Hippocampus
+FOLDER_msd05-prostate := Task05_Prostate
+FOLDER_msd06-lung := Task06_Lung
+FOLDER_msd07-pancreas := Task07_Pancreas
+FOLDER_msd08-hepaticvessel := Task08_HepaticVessel
+FOLDER_msd09-spleen := Task09_Spleen
+FOLDER_msd10-colon := Task10_Colon
+FOLDER_cremi-a := CREMI
+FOLDER_cremi-b := CREMI
+FOLDER_cremi-c := CREMI
+
+# --- demo and benchmark -----------------------------------------------------------------------------------------------
+PHANTOMS := phantom-ct phantom-mri phantom-em
+
+.PHONY: demo
+demo: build ## phantoms of three modalities through every stage to an HTML report, on CPU, in minutes
+	@$(MAKE) --no-print-directory run-pipeline OUT=runs/demo BUDGET=demo DATASETS="$(PHANTOMS)"
+
+.PHONY: reproduce
+reproduce: build ## the benchmark on real data below DATA=DIR; incremental, resumable, any subset
+	@test -n "$(DATA)" || { echo 'Say where the data sets lie: make reproduce DATA=DIR (it holds Task04_Hippocampus, …)'; exit 2; }
+	@$(MAKE) --no-print-directory run-pipeline OUT="$(or $(OUT),runs/reproduce)" DATASETS="$(or $(DATASETS),$(ALL_DATASETS))"
+
+.PHONY: run-pipeline
+run-pipeline:
+	@before=$$(stat -c %Y.%i $(OUT)/report/manifest.json 2>/dev/null || true); \
+	$(MAKE) --no-print-directory pipeline; \
+	after=$$(stat -c %Y.%i $(OUT)/report/manifest.json); \
+	if [ "$$before" = "$$after" ]; then echo "Nothing to do: every stage below $(OUT) is up to date."; fi; \
+	$(BIN)/evaluate show --report $(OUT)/report
+
+ifneq ($(filter pipeline,$(MAKECMDGOALS)),)
+
+.PHONY: pipeline FORCE
+pipeline: $(OUT)/report/manifest.json
+
+FORCE:
+
+# Executables end with 3 when some cases failed and the others are done: the report says which, the pipeline goes on.
+PARTIAL := || [ $$$$? -eq 3 ]
+
+# A file that changes only when its text does: what depends on it runs again when a parameter changes, and only then.
+define arguments
+$(1): FORCE
+	@mkdir -p $$(@D); printf '%s\n' '$(2)' | cmp -s - $$@ || printf '%s\n' '$(2)' > $$@
+endef
+
+# $(1) data set, $(2) raw directory, $(3) descriptor, $(4) files that the raw data depend on
+define dataset
+$(call arguments,$(OUT)/.arguments/$(1)-shards,$(2) $(3))
+$(OUT)/$(1)/shards/manifest.json: $(OUT)/.arguments/$(1)-shards $(4)
+	$(BIN)/preprocess --dataset $(3) --raw $(2) --out $$(@D) $(PARTIAL)
+	@touch $$@
+$(OUT)/$(1)/captions/manifest.json: $(OUT)/$(1)/shards/manifest.json
+	$(BIN)/text-synth caption --shards $(OUT)/$(1)/shards --out $$(@D) --captioner measure
+	@touch $$@
+$(OUT)/$(1)/reports/manifest.json: $(OUT)/$(1)/captions/manifest.json
+	$(BIN)/text-synth report --captions $(OUT)/$(1)/captions --out $$(@D) --writer template
+	@touch $$@
+$(OUT)/$(1)/text/manifest.json: $(OUT)/$(1)/reports/manifest.json
+	$(BIN)/text-synth embed --reports $(OUT)/$(1)/reports --out $$(@D) --device $(DEVICE)
+	@touch $$@
+$(foreach f,$(FRACTIONS),$(call fraction,$(1),$(f),$(2),$(3)))
+endef
+
+# $(1) data set, $(2) label fraction, $(3) raw directory, $(4) descriptor
+define fraction
+
+$(OUT)/$(1)/model-$(2)/manifest.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/encoder/manifest.json $(OUT)/.arguments/train
+	$(BIN)/finetune train --shards $(OUT)/$(1)/shards --out $$(@D) --network $(NETWORK_$(ENCODER)) \
+	    --encoder-weights $(OUT)/encoder/encoder.safetensors --fraction $(2) $(TRAIN_$(BUDGET)) $(COMPUTE)
+	@touch $$@
+$(OUT)/$(1)/predictions-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
+	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --out $$(@D) $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
+	@touch $$@
+$(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json
+	$(BIN)/evaluate score --references $(3) --predictions $(OUT)/$(1)/predictions-$(2) --dataset $(4) --out $$(@D) $(PARTIAL)
+	@touch $$@
+endef
+
+# a missing data set is said once, before anything runs
+raw_missing = $(foreach d,$(1),$(if $(wildcard $(DATA)/$(FOLDER_$(d))),,$(DATA)/$(FOLDER_$(d))))
+real := $(filter-out $(PHANTOMS),$(DATASETS))
+ifneq ($(filter-out $(ALL_DATASETS),$(real)),)
+$(error unknown data set(s): $(filter-out $(ALL_DATASETS),$(real)). Known: $(ALL_DATASETS))
+endif
+ifneq ($(strip $(call raw_missing,$(real))),)
+$(error missing raw data: $(strip $(call raw_missing,$(real))). Fetch them, or name what you have with DATASETS="…")
+endif
+ifeq ($(strip $(TRAIN_$(BUDGET))),)
+$(error unknown BUDGET '$(BUDGET)': use quick or paper)
+endif
+ifeq ($(strip $(NETWORK_$(ENCODER))),)
+$(error unknown ENCODER '$(ENCODER)': use resenc or resnet50)
+endif
+
+SIZE := demo
+$(OUT)/phantom/manifest.json: $(OUT)/.arguments/phantom
+	$(BIN)/data-manifests phantom --out $(@D) --size $(SIZE) --seed $(SEED)
+	@touch $@
+
+$(eval $(call arguments,$(OUT)/.arguments/phantom,$(SIZE) $(SEED)))
+$(eval $(call arguments,$(OUT)/.arguments/pretrain,$(DATASETS) $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)))
+$(eval $(call arguments,$(OUT)/.arguments/train,$(ENCODER) $(TRAIN_$(BUDGET)) $(COMPUTE)))
+$(eval $(call arguments,$(OUT)/.arguments/predict,$(PREDICT_$(BUDGET)) $(COMPUTE)))
+$(eval $(call arguments,$(OUT)/.arguments/report,$(DATASETS) $(FRACTIONS)))
+
+FOLDER_phantom-ct := PhantomCT
+FOLDER_phantom-mri := PhantomMRI
+FOLDER_phantom-em := PhantomEM
+phantom_folder = $(OUT)/phantom/$(1)
+$(foreach d,$(filter $(PHANTOMS),$(DATASETS)),$(eval $(call dataset,$(d),$(call phantom_folder,$(d))/$(FOLDER_$(d)),$(call phantom_folder,$(d))/descriptor.toml,$(OUT)/phantom/manifest.json)))
+$(foreach d,$(real),$(eval $(call dataset,$(d),$(DATA)/$(FOLDER_$(d)),$(d),$(shell find -L $(DATA)/$(FOLDER_$(d)) -type f))))
+
+$(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/text/manifest.json)
+	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text) --out $(@D) \
+	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)
+	@touch $@
+
+$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
+	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
+	@touch $@
+
+endif
+
+.PHONY: clean
+clean: ## remove the demo's run; shards and models of other runs stay
+	rm -rf runs/demo
