@@ -139,7 +139,7 @@ pub struct Grid {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Intensity {
-    /// Clip to a window of Hounsfield units, then map its centre to 0 and half its width to 1.
+    /// Clip to a window of Hounsfield units, then scale the window to 0…1.
     CtWindow {
         /// Lower end, HU.
         low: f32,
@@ -151,7 +151,7 @@ pub enum Intensity {
         /// Take the statistics over non-zero voxels only.
         nonzero: bool,
     },
-    /// Map 0…255 to -1…1.
+    /// Divide 8-bit intensities by 255.
     EmScale,
 }
 
@@ -236,6 +236,19 @@ pub struct Descriptor {
     /// Published results.
     #[serde(default)]
     pub published: Vec<Published>,
+}
+
+impl Intensity {
+    /// The rule as `volume` applies it.
+    #[must_use]
+    pub fn rule(&self) -> volume::intensity::IntensityRule {
+        use volume::intensity::IntensityRule;
+        match *self {
+            Self::CtWindow { low, high } => IntensityRule::CtWindow { low: low.into(), high: high.into() },
+            Self::MriZscore { nonzero } => IntensityRule::MriZScore { nonzero },
+            Self::EmScale => IntensityRule::EmScale,
+        }
+    }
 }
 
 impl Descriptor {

@@ -28,6 +28,8 @@ pub struct CaseRecord {
     pub spacing_zyx_mm: [f64; 3],
     /// Voxel index (x, y, z) in the shards to RAS+ world, mm.
     pub affine: [[f64; 4]; 4],
+    /// Digest of what decided the case: its raw files, the data set's rules and the program's version.
+    pub work: String,
     /// The way back to the source.
     pub source: SourceRecord,
     /// Labels, for labelled cases.
@@ -53,7 +55,7 @@ pub struct ChannelRecord {
     pub maximum: f32,
 }
 
-/// `stored = (clamp(raw, clip) - subtract) / divide`.
+/// `stored = (clamp(raw, clip) - subtract) / divide`, with zeros kept where `keep_zeros` says so.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Normalisation {
@@ -63,20 +65,15 @@ pub struct Normalisation {
     pub subtract: f32,
     /// Divisor.
     pub divide: f32,
+    /// Raw zeros (background) are stored as zeros.
+    pub keep_zeros: bool,
 }
 
 impl Normalisation {
     /// The raw value of a stored one; values outside the clip range come back as its ends.
     #[must_use]
     pub fn raw(&self, stored: f32) -> f32 {
-        stored * self.divide + self.subtract
-    }
-
-    /// The stored value of a raw one.
-    #[must_use]
-    pub fn stored(&self, raw: f32) -> f32 {
-        let raw = self.clip.map_or(raw, |[low, high]| raw.clamp(low, high));
-        (raw - self.subtract) / self.divide
+        if self.keep_zeros && stored == 0.0 { 0.0 } else { stored * self.divide + self.subtract }
     }
 }
 
@@ -102,6 +99,8 @@ pub struct SourceRecord {
     pub canonical_shape_zyx: [usize; 3],
     /// Voxels after resampling and before the crop, z, y, x.
     pub resampled_shape_zyx: [usize; 3],
+    /// Affine after resampling and before the crop.
+    pub resampled_affine: [[f64; 4]; 4],
     /// First voxel of the crop in the resampled grid, z, y, x.
     pub crop_lo_zyx: [usize; 3],
 }

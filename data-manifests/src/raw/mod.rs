@@ -1,5 +1,7 @@
 //! Finds the cases of a data set in its raw files.
 
+pub mod open;
+
 use crate::CaseSplit;
 use crate::descriptor::{Descriptor, Raw};
 use anyhow::Context;

@@ -1,0 +1,110 @@
+//! Opens raw cases: one way for every stage that reads them.
+
+use super::Source;
+use crate::descriptor::{Descriptor, LabelKind};
+use volume::hdf5::CremiFile;
+use volume::{Grid, Result, VolumeError, Warning, nifti};
+
+/// An image as stored: neither reoriented nor resampled.
+#[derive(Debug, Clone)]
+pub struct RawImage {
+    /// Channels.
+    pub channels: usize,
+    /// Voxel grid.
+    pub grid: Grid,
+    /// Intensities in C order c, z, y, x.
+    pub data: Vec<f32>,
+    /// What was repaired or decided on the way.
+    pub warnings: Vec<Warning>,
+}
+
+/// Label voxels in C order z, y, x.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RawVoxels {
+    /// Classes, or ids of a file format with 32 bits.
+    Narrow(Vec<u32>),
+    /// Object ids of 64 bits; they never go through floating point.
+    Wide(Vec<u64>),
+}
+
+/// Labels as stored, on the image's grid where the file says how they lie in it.
+#[derive(Debug, Clone)]
+pub struct RawLabels {
+    /// Voxel grid.
+    pub grid: Grid,
+    /// The voxels.
+    pub voxels: RawVoxels,
+    /// What was repaired or decided on the way.
+    pub warnings: Vec<Warning>,
+}
+
+/// Channels and grid of an image, without its voxels.
+///
+/// # Errors
+/// As [`image`], except for flaws of the voxels.
+pub fn header(source: &Source) -> Result<(usize, Grid)> {
+    match source {
+        Source::Nifti(path) => nifti::read_header(path).map(|(header, grid, _)| (header.channels(), grid)),
+        Source::CremiRaw(path) | Source::CremiLabels(path, _) => Ok((1, CremiFile::open(path)?.raw().grid()?)),
+    }
+}
+
+/// Reads an image.
+///
+/// # Errors
+/// Whatever is wrong with the file; see [`volume::VolumeError`].
+pub fn image(source: &Source) -> Result<RawImage> {
+    match source {
+        Source::Nifti(path) => {
+            let image = nifti::read_image(path)?;
+            let nifti::Image { channels, grid, data, warnings, .. } = image;
+            Ok(RawImage { channels, grid, data, warnings })
+        }
+        Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
+            let file = CremiFile::open(path)?;
+            let grid = file.raw().grid()?;
+            let bytes = file.read_raw_slab(0..grid.shape_zyx[0])?;
+            let data = bytes.into_iter().map(f32::from).collect();
+            Ok(RawImage { channels: 1, grid, data, warnings: Vec::new() })
+        }
+    }
+}
+
+/// Reads labels. CREMI labels that cover a part of the raw stack come back on its whole grid, 0 around them.
+///
+/// # Errors
+/// Whatever is wrong with the file; semantic labels beyond 32 bits.
+pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
+    match source {
+        Source::Nifti(path) | Source::CremiRaw(path) => {
+            let labels = nifti::read_labels(path)?;
+            let nifti::LabelImage { grid, data, warnings, .. } = labels;
+            Ok(RawLabels { grid, voxels: RawVoxels::Narrow(data), warnings })
+        }
+        Source::CremiLabels(path, name) => {
+            let file = CremiFile::open(path)?;
+            let grid = file.raw().grid()?;
+            let stack = file.read_labels(name)?;
+            let ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;
+            let semantic = descriptor.labels.as_ref().is_some_and(|l| l.kind == LabelKind::Semantic);
+            let voxels = if semantic { RawVoxels::Narrow(narrow(ids, descriptor, source)?) } else { RawVoxels::Wide(ids) };
+            Ok(RawLabels { grid, voxels, warnings: Vec::new() })
+        }
+    }
+}
+
+/// Class labels of an id type; values that no class has are reported with their counts.
+fn narrow(ids: Vec<u64>, descriptor: &Descriptor, source: &Source) -> Result<Vec<u32>> {
+    match ids.iter().map(|id| u32::try_from(*id)).collect::<std::result::Result<Vec<u32>, _>>() {
+        Ok(values) => Ok(values),
+        Err(_) => {
+            let classes = descriptor.labels.as_ref().map_or(0, |l| l.classes.len());
+            let declared = (0..classes as u64).collect();
+            match volume::labels::check(volume::labels::counts(&ids), &declared) {
+                Err(error) => Err(error.in_file(source.path())),
+                // a value beyond 32 bits is never declared, so the check above has named it
+                Ok(_) => Err(VolumeError::TooManyLabels { found: u32::MAX, limit: u32::MAX }.in_file(source.path())),
+            }
+        }
+    }
+}
