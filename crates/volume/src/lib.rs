@@ -1,1 +1,64 @@
 //! One volume: reading, geometry, resampling, intensity rules and label checks.
+//!
+//! Arrays are flat slices in C order: `z, y, x` for labels, `c, z, y, x` for images. Affines keep NIfTI's convention:
+//! they map the voxel index `(x, y, z)` to RAS+ world millimetres.
+//!
+//! | need | where |
+//! | --- | --- |
+//! | NIfTI in and out | [`nifti::read_image`], [`nifti::read_labels`], [`nifti::write_labels_like`] |
+//! | CREMI's HDF5 in and out | [`hdf5::CremiFile`], [`hdf5::read_cremi`], [`hdf5::write_cremi`] |
+//! | canonical orientation and back | [`Orientation`] |
+//! | target spacing and back | [`resample`] |
+//! | intensity rule by modality | [`intensity::IntensityRule`] |
+//! | foreground crop and back | [`crop`] |
+//! | label values against the declared ones | [`labels`] |
+//!
+//! Flaws in the input are either a [`VolumeError`] (the volume cannot be used) or a [`Warning`] (it can, but somebody
+//! should know); both have a stable code, and errors have a hint at the remedy.
+
+mod atomic;
+pub mod crop;
+mod error;
+mod geometry;
+pub mod hdf5;
+pub mod intensity;
+pub mod labels;
+pub mod nifti;
+mod orientation;
+mod remedy;
+pub mod resample;
+mod warning;
+
+pub use error::{Result, ValueTable, VolumeError};
+pub use geometry::{Grid, SAME_GEOMETRY_MM, check_same_grid, same_geometry};
+pub use orientation::Orientation;
+pub use warning::Warning;
+
+/// Number of voxels of a shape.
+pub(crate) fn voxels(shape_zyx: [usize; 3]) -> usize {
+    shape_zyx.iter().product()
+}
+
+/// Fails unless `found` elements are what `channels` × `shape_zyx` needs.
+pub(crate) fn expect_length(
+    what: &'static str,
+    found: usize,
+    channels: usize,
+    shape_zyx: [usize; 3],
+) -> Result<()> {
+    let expected = channels * voxels(shape_zyx);
+    if found == expected { Ok(()) } else { Err(VolumeError::Length { what, found, expected }) }
+}
+
+/// 41943040 → `41,943,040`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}

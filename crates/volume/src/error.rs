@@ -1,0 +1,400 @@
+//! What makes a volume unusable, with found and expected values, a stable code and the likely remedy.
+
+use crate::grouped;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T, E = VolumeError> = std::result::Result<T, E>;
+
+/// Values with the number of voxels that hold them; shows the first eight.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ValueTable(pub Vec<(f64, u64)>);
+
+impl fmt::Display for ValueTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (value, count)) in self.0.iter().take(8).enumerate() {
+            let separator = if i == 0 { "" } else { ", " };
+            let noun = if *count == 1 { "voxel" } else { "voxels" };
+            write!(f, "{separator}{value} ({} {noun})", grouped(*count))?;
+        }
+        if self.0.len() > 8 {
+            write!(f, " and {} more values", self.0.len() - 8)?;
+        }
+        Ok(())
+    }
+}
+
+fn size(shape_zyx: &[usize; 3]) -> String {
+    format!("{}×{}×{}", shape_zyx[0], shape_zyx[1], shape_zyx[2])
+}
+
+fn progress(decoded: u64, expected: u64) -> String {
+    if expected == 0 {
+        String::new()
+    } else {
+        format!(" after {} of {} voxel bytes", grouped(decoded), grouped(expected))
+    }
+}
+
+/// Everything that can be wrong with one volume.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VolumeError {
+    /// The operating system refused; the message carries the path.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+
+    /// The payload is shorter than the header says.
+    #[error("image file is truncated. {} decodes to {} of {} voxel bytes", path.display(), grouped(*decoded), grouped(*expected))]
+    Truncated {
+        /// File.
+        path: PathBuf,
+        /// Voxel bytes found.
+        decoded: u64,
+        /// Voxel bytes that the header announces.
+        expected: u64,
+    },
+
+    /// The file ends inside its header.
+    #[error("image file is truncated. {} holds {decoded} of {expected} header bytes", path.display())]
+    TruncatedHeader {
+        /// File.
+        path: PathBuf,
+        /// Bytes found.
+        decoded: u64,
+        /// Bytes of a whole header.
+        expected: u64,
+    },
+
+    /// The compressed stream contradicts its own checksum or syntax.
+    #[error("image file is corrupt. {}: {reason}{}", path.display(), progress(*decoded, *expected))]
+    Corrupt {
+        /// File.
+        path: PathBuf,
+        /// What the decompressor found.
+        reason: String,
+        /// Voxel bytes decoded before that.
+        decoded: u64,
+        /// Voxel bytes that the header announces; 0 if the header itself is damaged.
+        expected: u64,
+    },
+
+    /// Not a NIfTI file at all.
+    #[error("not a NIfTI file. {} begins with {found}; expected a header of 348 (NIfTI-1) or 540 (NIfTI-2) bytes", path.display())]
+    NotNifti {
+        /// File.
+        path: PathBuf,
+        /// The first bytes, readable.
+        found: String,
+    },
+
+    /// Header and voxels are in two files.
+    #[error("{} is the header of a .hdr/.img pair; expected one .nii or .nii.gz file", path.display())]
+    HeaderPair {
+        /// File.
+        path: PathBuf,
+    },
+
+    /// A voxel type that holds no plain number.
+    #[error("{} has voxel type {name} (NIfTI code {code}); expected an integer or floating point type", path.display())]
+    UnsupportedType {
+        /// File.
+        path: PathBuf,
+        /// NIfTI's code.
+        code: i16,
+        /// NIfTI's name.
+        name: &'static str,
+    },
+
+    /// Dimensions that are no volume, or a volume with too many axes.
+    #[error("{} has dimensions {found}: {reason}", path.display())]
+    Dimensions {
+        /// File.
+        path: PathBuf,
+        /// Dimensions in the file's order (x, y, z, …).
+        found: String,
+        /// What is wrong with them.
+        reason: &'static str,
+    },
+
+    /// The header announces more than the file can possibly hold.
+    #[error("{} announces {} voxel bytes, but a file of {} bytes can hold at most {}", path.display(), grouped(*expected), grouped(*file_bytes), grouped(*possible))]
+    ImpossibleSize {
+        /// File.
+        path: PathBuf,
+        /// Voxel bytes announced.
+        expected: u64,
+        /// Bytes on disk.
+        file_bytes: u64,
+        /// Most bytes that could come out of that.
+        possible: u64,
+    },
+
+    /// Memory for the voxels was refused.
+    #[error("no memory for {}: needs {} bytes", path.display(), grouped(*bytes))]
+    Memory {
+        /// File.
+        path: PathBuf,
+        /// Bytes asked for.
+        bytes: u64,
+    },
+
+    /// Voxel size missing, zero or not a number.
+    #[error("{} has no usable voxel size: {found}; expected three positive numbers", path.display())]
+    Spacing {
+        /// File.
+        path: PathBuf,
+        /// What was found, naming axis and field.
+        found: String,
+    },
+
+    /// An affine that maps the voxels onto a plane or a line, or holds NaN.
+    #[error("unusable affine {affine:?}: {reason}")]
+    Affine {
+        /// The matrix.
+        affine: [[f64; 4]; 4],
+        /// Why.
+        reason: String,
+    },
+
+    /// A volume without voxels.
+    #[error("volume of {} voxels has an empty axis", size(shape_zyx))]
+    EmptyShape {
+        /// Shape z, y, x.
+        shape_zyx: [usize; 3],
+    },
+
+    /// Another error, with the file it belongs to.
+    #[error("{}: {source}", path.display())]
+    InFile {
+        /// File.
+        path: PathBuf,
+        /// The error.
+        source: Box<VolumeError>,
+    },
+
+    /// Labels that are no integers.
+    #[error("label values are not integers. {}: {values}; expected integers within 0.001 after scaling", path.display())]
+    LabelNotInteger {
+        /// File.
+        path: PathBuf,
+        /// Offending values.
+        values: ValueTable,
+    },
+
+    /// Labels below zero or beyond 32 bits.
+    #[error("label values out of range. {}: {values}; expected 0 to 4,294,967,295", path.display())]
+    LabelRange {
+        /// File.
+        path: PathBuf,
+        /// Offending values.
+        values: ValueTable,
+    },
+
+    /// Labels that the data set does not declare.
+    #[error("label values outside the declared {declared}: {values}. {cause}")]
+    UndeclaredLabels {
+        /// Offending values.
+        values: ValueTable,
+        /// Declared values, as `{0,1,2}`.
+        declared: String,
+        /// Likely cause.
+        cause: String,
+        /// The remap that would make the labels valid, as `7=0`.
+        remap: String,
+    },
+
+    /// More label values than a label file can hold.
+    #[error("label value {found} does not fit; label files hold values up to {limit}")]
+    TooManyLabels {
+        /// Largest value.
+        found: u32,
+        /// Largest value possible.
+        limit: u32,
+    },
+
+    /// Image and label have different sizes.
+    #[error("image and label differ in shape. {} has {} voxels, {} has {} (z×y×x)", image.display(), size(image_zyx), label.display(), size(label_zyx))]
+    ShapeMismatch {
+        /// Image file.
+        image: PathBuf,
+        /// Its shape.
+        image_zyx: [usize; 3],
+        /// Label file.
+        label: PathBuf,
+        /// Its shape.
+        label_zyx: [usize; 3],
+    },
+
+    /// Image and label lie elsewhere in the world.
+    #[error("image and label disagree by {corner_mm:.3} mm at the far corner (rotation {rotation_deg:.1} deg). {} against {}; allowed {allowed_mm:.3} mm", label.display(), image.display())]
+    GeometryMismatch {
+        /// Image file.
+        image: PathBuf,
+        /// Label file.
+        label: PathBuf,
+        /// Largest corner displacement.
+        corner_mm: f64,
+        /// Angle between the two sets of axes.
+        rotation_deg: f64,
+        /// Largest displacement allowed, a tenth of a voxel.
+        allowed_mm: f64,
+    },
+
+    /// Two grids whose axes do not run in parallel.
+    #[error(
+        "grids are not parallel: axes deviate by {deviation_voxels:.3} voxels over the volume; expected the same orientation"
+    )]
+    NotParallel {
+        /// Largest deviation in voxels.
+        deviation_voxels: f64,
+    },
+
+    /// Voxels that are NaN or infinite.
+    #[error("{} NaN and {} infinite voxels in channel {channel}; expected finite intensities", grouped(*nan), grouped(*infinite))]
+    NonFinite {
+        /// Channel.
+        channel: usize,
+        /// NaN voxels.
+        nan: u64,
+        /// Infinite voxels.
+        infinite: u64,
+    },
+
+    /// All voxels of a channel are the same.
+    #[error("channel {channel} is constant: every voxel is {value}; expected an image")]
+    Constant {
+        /// Channel.
+        channel: usize,
+        /// The only value.
+        value: f32,
+    },
+
+    /// Intensities outside what the rule is made for.
+    #[error("intensities span [{min}, {max}]; the rule {rule} expects [{low}, {high}]")]
+    IntensityRange {
+        /// Rule.
+        rule: &'static str,
+        /// Smallest intensity.
+        min: f32,
+        /// Largest intensity.
+        max: f32,
+        /// Smallest expected.
+        low: f64,
+        /// Largest expected.
+        high: f64,
+    },
+
+    /// An intensity rule with impossible numbers.
+    #[error("intensity rule {rule} is impossible: {reason}")]
+    Rule {
+        /// Rule.
+        rule: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// Nothing is left after the foreground crop.
+    #[error("no foreground: no voxel of {} is {criterion}", size(shape_zyx))]
+    EmptyForeground {
+        /// Shape of the volume.
+        shape_zyx: [usize; 3],
+        /// What counted as foreground.
+        criterion: &'static str,
+    },
+
+    /// A box that does not lie in its volume.
+    #[error("box z,y,x {start_zyx:?}..{end_zyx:?} does not lie in a volume of {}", size(shape_zyx))]
+    OutsideVolume {
+        /// First voxel.
+        start_zyx: [usize; 3],
+        /// One past the last voxel.
+        end_zyx: [usize; 3],
+        /// Shape of the volume.
+        shape_zyx: [usize; 3],
+    },
+
+    /// Several channels where one is expected, or another number of them.
+    #[error("{} has {found} channels; expected {expected}", path.display())]
+    Channels {
+        /// File.
+        path: PathBuf,
+        /// Channels found.
+        found: usize,
+        /// Channels expected.
+        expected: usize,
+    },
+
+    /// A slice of another length than its shape needs.
+    #[error("{what} has {found} elements; its shape needs {expected}")]
+    Length {
+        /// What.
+        what: &'static str,
+        /// Elements found.
+        found: usize,
+        /// Elements expected.
+        expected: usize,
+    },
+
+    /// The NIfTI writer failed.
+    #[error("cannot write {}: {reason}", path.display())]
+    Write {
+        /// File.
+        path: PathBuf,
+        /// Reason.
+        reason: String,
+    },
+
+    /// The HDF5 library refused.
+    #[error("cannot {action} {}: {reason}", path.display())]
+    Hdf5 {
+        /// What was tried.
+        action: &'static str,
+        /// File.
+        path: PathBuf,
+        /// The library's words.
+        reason: String,
+    },
+
+    /// A dataset that CREMI's layout needs is missing or not three-dimensional.
+    #[error("{} has no usable dataset {dataset}: {found}", path.display())]
+    Hdf5Dataset {
+        /// File.
+        path: PathBuf,
+        /// Dataset path.
+        dataset: String,
+        /// What was found in its place.
+        found: String,
+    },
+
+    /// A dataset of another number type.
+    #[error("{}: {dataset} holds {found}; expected {expected}", path.display())]
+    Hdf5Type {
+        /// File.
+        path: PathBuf,
+        /// Dataset path.
+        dataset: String,
+        /// Type found.
+        found: String,
+        /// Type expected.
+        expected: &'static str,
+    },
+
+    /// Label and raw stacks that do not share a voxel raster.
+    #[error(
+        "{dataset} is not on the raster of the raw stack along {axis}: resolution {label_nm} against {raw_nm} nm, offset {shift_voxels} voxels"
+    )]
+    Raster {
+        /// Dataset.
+        dataset: String,
+        /// Axis name.
+        axis: char,
+        /// Resolution of the labels.
+        label_nm: f64,
+        /// Resolution of the raw stack.
+        raw_nm: f64,
+        /// Offset in raw voxels.
+        shift_voxels: f64,
+    },
+}

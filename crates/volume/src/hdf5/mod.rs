@@ -1,0 +1,214 @@
+//! CREMI's HDF5 layout: `/volumes/raw` (8-bit), `/volumes/labels/NAME` (64-bit ids), attributes `resolution` and
+//! `offset` in nm, axes z, y, x.
+//!
+//! Inputs are opened read-only and without file locks. Ids stay 64-bit integers throughout: 2^64 − 1 marks voxels that
+//! are not annotated, and no id passes through a float. The library serialises all calls, so read in slabs from one
+//! thread.
+
+mod read;
+mod write;
+
+pub use read::{CremiFile, read_cremi};
+pub use write::write_cremi;
+
+use crate::error::{Result, VolumeError};
+use crate::geometry::Grid;
+use crate::labels::Counts;
+use hdf5_metno as h5;
+use std::path::Path;
+
+const RAW: &str = "volumes/raw";
+const LABELS: &str = "volumes/labels";
+/// Name of the neuron labels.
+pub const NEURON_IDS: &str = "neuron_ids";
+/// Value of voxels that nobody annotated.
+pub const NOT_ANNOTATED: u64 = u64::MAX;
+
+/// Where a stack lies.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StackInfo {
+    /// Name below `/volumes` or `/volumes/labels`.
+    pub name: String,
+    /// Shape z, y, x.
+    pub shape_zyx: [usize; 3],
+    /// Voxel size z, y, x in nm.
+    pub resolution_zyx_nm: [f64; 3],
+    /// World position of the first voxel, z, y, x in nm.
+    pub offset_zyx_nm: [f64; 3],
+}
+
+impl StackInfo {
+    /// The stack's grid in mm, axes taken as RAS+.
+    ///
+    /// # Errors
+    /// A resolution that is not positive, an empty axis.
+    pub fn grid(&self) -> Result<Grid> {
+        let [z, y, x] = self.offset_zyx_nm.map(|nm| nm * 1e-6);
+        Grid::from_spacing(self.shape_zyx, self.resolution_zyx_nm.map(|nm| nm * 1e-6), [x, y, z])
+    }
+}
+
+/// One label stack in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LabelStack {
+    /// Where it lies; may be smaller than the raw stack and shifted against it.
+    pub info: StackInfo,
+    /// Ids in C order z, y, x.
+    pub data: Vec<u64>,
+}
+
+/// A whole file in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cremi {
+    /// Raw intensities in C order z, y, x.
+    pub raw: Vec<u8>,
+    /// Where the raw stack lies.
+    pub info: StackInfo,
+    /// Neuron ids, if there are any.
+    pub neuron_ids: Option<LabelStack>,
+    /// Names of the other integer label stacks; read them with [`CremiFile::read_labels`].
+    pub other_labels: Vec<String>,
+}
+
+impl LabelStack {
+    /// The labels on the raw stack's grid, `outside` where they have none (CREMI's padded volumes).
+    ///
+    /// # Errors
+    /// [`VolumeError::Raster`] if the resolutions differ, the offset is no whole number of voxels or the labels reach
+    /// beyond the raw stack.
+    pub fn on_raw_grid(&self, raw: &StackInfo, outside: u64) -> Result<Vec<u64>> {
+        let mut start_zyx = [0; 3];
+        for axis in 0..3 {
+            let (label_nm, raw_nm) = (self.info.resolution_zyx_nm[axis], raw.resolution_zyx_nm[axis]);
+            let shift_voxels = (self.info.offset_zyx_nm[axis] - raw.offset_zyx_nm[axis]) / raw_nm;
+            let whole = shift_voxels.round();
+            let last = whole + self.info.shape_zyx[axis] as f64;
+            let fits = (label_nm - raw_nm).abs() <= 1e-6 * raw_nm
+                && (shift_voxels - whole).abs() < 0.01
+                && whole >= 0.0
+                && last <= raw.shape_zyx[axis] as f64;
+            if !fits {
+                return Err(VolumeError::Raster {
+                    dataset: self.info.name.clone(),
+                    axis: ['z', 'y', 'x'][axis],
+                    label_nm,
+                    raw_nm,
+                    shift_voxels,
+                });
+            }
+            start_zyx[axis] = whole as usize;
+        }
+        let end_zyx = std::array::from_fn(|axis| start_zyx[axis] + self.info.shape_zyx[axis]);
+        let bounds = crate::crop::BoundingBox { start_zyx, end_zyx };
+        crate::crop::uncrop(&self.data, 1, raw.shape_zyx, &bounds, outside)
+    }
+
+    /// Voxels per id.
+    pub fn counts(&self) -> Counts {
+        crate::labels::counts(&self.data)
+    }
+}
+
+/// The first line of the library's words; the rest is its C call stack.
+fn library(action: &'static str, path: &Path, error: &h5::Error) -> VolumeError {
+    let text = error.to_string();
+    let reason = text.lines().next().unwrap_or("unknown reason").to_owned();
+    VolumeError::Hdf5 { action, path: path.into(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::write::put;
+    use super::*;
+
+    fn stack(name: &str, shape_zyx: [usize; 3], offset_zyx_nm: [f64; 3]) -> StackInfo {
+        StackInfo { name: name.into(), shape_zyx, resolution_zyx_nm: [40.0, 4.0, 4.0], offset_zyx_nm }
+    }
+
+    fn example() -> (Vec<u8>, StackInfo, Vec<LabelStack>) {
+        let info = stack("raw", [4, 6, 8], [0.0; 3]);
+        let raw = (0..192).map(|i| (i * 7 % 256) as u8).collect();
+        let label = |name: &str, base: u64| LabelStack {
+            info: stack(name, [2, 3, 4], [40.0, 8.0, 4.0]),
+            data: (0..24).map(|i| if i == 5 { NOT_ANNOTATED } else { base + i }).collect(),
+        };
+        (raw, info, vec![label(NEURON_IDS, 1 << 53), label("clefts", 0)])
+    }
+
+    #[test]
+    fn what_is_written_is_read_bit_for_bit_and_written_again_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sample ü.h5");
+        let (raw, info, labels) = example();
+        write_cremi(&path, &raw, &info, &labels).unwrap();
+        let found = read_cremi(&path).unwrap();
+        assert_eq!((found.raw, found.info), (raw.clone(), info.clone()));
+        assert_eq!(found.neuron_ids.unwrap(), labels[0]);
+        assert_eq!(found.other_labels, ["clefts"]);
+        let file = CremiFile::open(&path).unwrap();
+        assert_eq!(file.read_raw_slab(1..3).unwrap(), raw[48..144]);
+        assert_eq!(file.read_label_slab(NEURON_IDS, 1..2).unwrap(), labels[0].data[12..]);
+        assert_eq!(file.read_labels("none").unwrap_err().code(), "E182");
+        assert_eq!(file.read_raw_slab(3..5).unwrap_err().code(), "E199");
+        let again = directory.path().join("again.h5");
+        write_cremi(&again, &raw, &info, &labels).unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), fs_err::read(&again).unwrap());
+    }
+
+    #[test]
+    fn smaller_labels_find_their_place() {
+        let (_, info, labels) = example();
+        let placed = labels[0].on_raw_grid(&info, NOT_ANNOTATED).unwrap();
+        // Offset 1, 2, 1 voxels.
+        assert_eq!(placed[(6 + 2) * 8 + 1], labels[0].data[0]);
+        assert_eq!(placed.iter().filter(|id| **id != NOT_ANNOTATED).count(), 23);
+        let mut shifted = labels[0].clone();
+        shifted.info.offset_zyx_nm[0] = 60.0;
+        assert_eq!(shifted.on_raw_grid(&info, 0).unwrap_err().code(), "E183");
+    }
+
+    #[test]
+    fn nanometres_become_millimetres() {
+        let grid = stack("raw", [4, 6, 8], [40.0, 0.0, 8.0]).grid().unwrap();
+        assert!((grid.spacing_zyx_nm()[0] - 40.0).abs() < 1e-9);
+        assert!((grid.affine[0][3] - 8e-6).abs() < 1e-18);
+    }
+
+    #[test]
+    fn other_files_and_types_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = CremiFile::open(directory.path().join("missing.h5")).unwrap_err();
+        assert!(missing.to_string().contains("missing.h5"), "{missing}");
+        let text = directory.path().join("text.h5");
+        fs_err::write(&text, "no hdf5").unwrap();
+        assert_eq!(CremiFile::open(&text).unwrap_err().code(), "E180");
+        let empty = directory.path().join("empty.h5");
+        h5::File::create(&empty).unwrap().close().unwrap();
+        assert_eq!(CremiFile::open(&empty).unwrap_err().code(), "E182");
+        let float = directory.path().join("float.h5");
+        let file = h5::File::create(&float).unwrap();
+        let group = file.create_group("volumes").unwrap();
+        group.new_dataset::<f32>().shape((1, 1, 1)).create("raw").unwrap();
+        drop(group);
+        file.close().unwrap();
+        let error = CremiFile::open(&float).unwrap_err();
+        assert!(error.to_string().contains("32-bit floats"), "{error}");
+    }
+
+    #[test]
+    fn signed_labels_are_read_and_negative_ones_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("signed.h5");
+        let (raw, info, _) = example();
+        write_cremi(&path, &raw, &info, &[]).unwrap();
+        let file = h5::File::open_rw(&path).unwrap();
+        let group = file.group(LABELS).unwrap();
+        put(&group, "good", &[3_i32, 4], &stack("good", [1, 1, 2], [0.0; 3])).unwrap();
+        put(&group, "bad", &[3_i64, -4], &stack("bad", [1, 1, 2], [0.0; 3])).unwrap();
+        drop(group);
+        file.close().unwrap();
+        let file = CremiFile::open(&path).unwrap();
+        assert_eq!(file.read_labels("good").unwrap().data, [3, 4]);
+        assert!(file.read_labels("bad").unwrap_err().to_string().contains("-4"));
+    }
+}

@@ -1,0 +1,224 @@
+//! Reading, in slabs of sections.
+
+use super::{Cremi, LABELS, LabelStack, NEURON_IDS, RAW, StackInfo, library};
+use crate::error::{Result, VolumeError};
+use hdf5_metno as h5;
+use hdf5_metno::types::{IntSize, TypeDescriptor};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// An open input file.
+#[derive(Debug)]
+pub struct CremiFile {
+    path: PathBuf,
+    file: h5::File,
+    raw: StackInfo,
+    labels: Vec<StackInfo>,
+}
+
+impl CremiFile {
+    /// Opens a file read-only and reads its layout; no voxels.
+    ///
+    /// # Errors
+    /// No HDF5 file, no `/volumes/raw` of three axes and 8 bits, no `resolution`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        // The library's message for a missing file is a stack of C functions; the system's is one line.
+        fs_err::File::open(&path)?;
+        let file = h5::FileBuilder::new()
+            .with_fapl(|access| access.file_locking(false))
+            .open(&path)
+            .map_err(|error| library("open", &path, &error))?;
+        let mut raw = None;
+        if file.link_exists("volumes") && file.link_exists(RAW) {
+            let dataset = file.dataset(RAW).map_err(|error| library("read", &path, &error))?;
+            let found = number_type(&path, &dataset)?;
+            if found != TypeDescriptor::Unsigned(IntSize::U1) {
+                return Err(VolumeError::Hdf5Type {
+                    path,
+                    dataset: format!("/{RAW}"),
+                    found: type_name(&found),
+                    expected: "8-bit unsigned integers",
+                });
+            }
+            raw = Some(info(&path, RAW, &dataset)?);
+        }
+        let Some(raw) = raw else {
+            let found = file.member_names().map_err(|error| library("read", &path, &error))?;
+            return Err(VolumeError::Hdf5Dataset {
+                path,
+                dataset: format!("/{RAW}"),
+                found: format!("the file's root holds {found:?}"),
+            });
+        };
+        let mut labels = Vec::new();
+        if file.link_exists(LABELS) {
+            let group = file.group(LABELS).map_err(|error| library("read", &path, &error))?;
+            for dataset in group.datasets().map_err(|error| library("read", &path, &error))? {
+                let integers = matches!(
+                    number_type(&path, &dataset)?,
+                    TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_)
+                );
+                let name = dataset.name();
+                let name = name.rsplit('/').next().unwrap_or(&name);
+                // Neuron ids of a wrong type must be heard of when they are read, not be overlooked.
+                if (integers && dataset.ndim() == 3) || name == NEURON_IDS {
+                    labels.push(info(&path, &format!("{LABELS}/{name}"), &dataset)?);
+                }
+            }
+        }
+        labels.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self { path, file, raw, labels })
+    }
+
+    /// Where the raw stack lies.
+    pub fn raw(&self) -> &StackInfo {
+        &self.raw
+    }
+
+    /// The label stacks, by name.
+    pub fn labels(&self) -> &[StackInfo] {
+        &self.labels
+    }
+
+    /// Raw intensities (z, y, x) of the sections `sections`.
+    ///
+    /// # Errors
+    /// Sections outside the stack, damaged data.
+    pub fn read_raw_slab(&self, sections: Range<usize>) -> Result<Vec<u8>> {
+        self.slab(RAW, &self.raw, sections)
+    }
+
+    /// Ids (z, y, x) of the sections `sections` of a label stack, counted from its own first section.
+    ///
+    /// # Errors
+    /// No such labels, sections outside, negative values or another number type, damaged data.
+    pub fn read_label_slab(&self, name: &str, sections: Range<usize>) -> Result<Vec<u64>> {
+        let dataset_name = format!("{LABELS}/{name}");
+        let Some(info) = self.labels.iter().find(|info| info.name == name) else {
+            let names: Vec<&str> = self.labels.iter().map(|info| info.name.as_str()).collect();
+            return Err(VolumeError::Hdf5Dataset {
+                path: self.path.clone(),
+                dataset: format!("/{dataset_name}"),
+                found: format!("label stacks are {names:?}"),
+            });
+        };
+        let dataset =
+            self.file.dataset(&dataset_name).map_err(|error| library("read", &self.path, &error))?;
+        let wrong = |found: String| VolumeError::Hdf5Type {
+            path: self.path.clone(),
+            dataset: format!("/{dataset_name}"),
+            found,
+            expected: "integers from 0 to 2^64-1",
+        };
+        match number_type(&self.path, &dataset)? {
+            TypeDescriptor::Unsigned(_) => self.slab(&dataset_name, info, sections),
+            TypeDescriptor::Integer(_) => {
+                // Reading these as unsigned would clip negative values to 0 without a word.
+                let values: Vec<i64> = self.slab(&dataset_name, info, sections)?;
+                if let Some(value) = values.iter().find(|value| **value < 0) {
+                    return Err(wrong(format!("negative values, e.g. {value}")));
+                }
+                Ok(values.into_iter().map(i64::cast_unsigned).collect())
+            }
+            other => Err(wrong(type_name(&other))),
+        }
+    }
+
+    /// A whole label stack.
+    ///
+    /// # Errors
+    /// As [`CremiFile::read_label_slab`].
+    pub fn read_labels(&self, name: &str) -> Result<LabelStack> {
+        let info = self.labels.iter().find(|info| info.name == name).cloned();
+        let depth = info.as_ref().map_or(0, |info| info.shape_zyx[0]);
+        let data = self.read_label_slab(name, 0..depth)?;
+        Ok(LabelStack { info: info.unwrap_or_else(|| self.raw.clone()), data })
+    }
+
+    fn slab<T: h5::H5Type>(&self, name: &str, info: &StackInfo, sections: Range<usize>) -> Result<Vec<T>> {
+        let [depth, height, width] = info.shape_zyx;
+        if sections.start >= sections.end || sections.end > depth {
+            return Err(VolumeError::OutsideVolume {
+                start_zyx: [sections.start, 0, 0],
+                end_zyx: [sections.end, height, width],
+                shape_zyx: info.shape_zyx,
+            }
+            .in_file(&self.path));
+        }
+        let read = || -> h5::Result<Vec<T>> {
+            let array = self.file.dataset(name)?.read_slice::<T, _, ndarray::Ix3>((sections, .., ..))?;
+            Ok(array.into_raw_vec_and_offset().0)
+        };
+        read().map_err(|error| library("read", &self.path, &error))
+    }
+}
+
+/// Reads raw and neuron ids of a file whole.
+///
+/// # Errors
+/// As [`CremiFile::open`], [`CremiFile::read_raw_slab`] and [`CremiFile::read_label_slab`].
+pub fn read_cremi(path: impl AsRef<Path>) -> Result<Cremi> {
+    let file = CremiFile::open(path)?;
+    let raw = file.read_raw_slab(0..file.raw.shape_zyx[0])?;
+    let has_neurons = file.labels.iter().any(|info| info.name == NEURON_IDS);
+    let neuron_ids = if has_neurons { Some(file.read_labels(NEURON_IDS)?) } else { None };
+    let other_labels =
+        file.labels.iter().map(|info| info.name.clone()).filter(|name| name != NEURON_IDS).collect();
+    Ok(Cremi { raw, info: file.raw.clone(), neuron_ids, other_labels })
+}
+
+fn info(path: &Path, name: &str, dataset: &h5::Dataset) -> Result<StackInfo> {
+    let shape = dataset.shape();
+    let Ok(shape_zyx) = <[usize; 3]>::try_from(shape.as_slice()) else {
+        return Err(VolumeError::Hdf5Dataset {
+            path: path.into(),
+            dataset: format!("/{name}"),
+            found: format!("shape {shape:?}, expected z, y, x"),
+        });
+    };
+    let Some(resolution_zyx_nm) = attribute(path, dataset, "resolution")? else {
+        return Err(VolumeError::Spacing {
+            path: path.into(),
+            found: format!("/{name} has no attribute 'resolution' (z, y, x in nm)"),
+        });
+    };
+    if resolution_zyx_nm.iter().any(|nm| !(*nm > 0.0 && nm.is_finite())) {
+        return Err(VolumeError::Spacing {
+            path: path.into(),
+            found: format!("/{name} has resolution {resolution_zyx_nm:?} nm (z, y, x)"),
+        });
+    }
+    let offset_zyx_nm = attribute(path, dataset, "offset")?.unwrap_or([0.0; 3]);
+    let name = name.rsplit('/').next().unwrap_or(name).to_owned();
+    Ok(StackInfo { name, shape_zyx, resolution_zyx_nm, offset_zyx_nm })
+}
+
+/// Three numbers of an attribute, if it is there.
+fn attribute(path: &Path, dataset: &h5::Dataset, name: &str) -> Result<Option<[f64; 3]>> {
+    let read = || -> h5::Result<Option<Vec<f64>>> {
+        if dataset.attr_names()?.iter().any(|found| found == name) {
+            dataset.attr(name)?.read_raw::<f64>().map(Some)
+        } else {
+            Ok(None)
+        }
+    };
+    let Some(values) = read().map_err(|error| library("read", path, &error))? else { return Ok(None) };
+    <[f64; 3]>::try_from(values.as_slice()).map(Some).map_err(|_| VolumeError::Spacing {
+        path: path.into(),
+        found: format!("attribute '{name}' of {} has {} values", dataset.name(), values.len()),
+    })
+}
+
+fn number_type(path: &Path, dataset: &h5::Dataset) -> Result<TypeDescriptor> {
+    dataset.dtype().and_then(|dtype| dtype.to_descriptor()).map_err(|error| library("read", path, &error))
+}
+
+fn type_name(found: &TypeDescriptor) -> String {
+    match found {
+        TypeDescriptor::Integer(size) => format!("{}-bit signed integers", 8 * *size as usize),
+        TypeDescriptor::Unsigned(size) => format!("{}-bit unsigned integers", 8 * *size as usize),
+        TypeDescriptor::Float(size) => format!("{}-bit floats", 8 * *size as usize),
+        other => format!("{other:?}"),
+    }
+}

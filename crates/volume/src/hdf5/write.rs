@@ -1,0 +1,64 @@
+//! Writing, for phantoms and predictions.
+
+use super::{LabelStack, StackInfo, library};
+use crate::atomic;
+use crate::error::Result;
+use crate::expect_length;
+use hdf5_metno as h5;
+use std::path::Path;
+
+/// Writes a file in CREMI's layout; the same input gives the same bytes.
+///
+/// # Errors
+/// Lengths that do not fit their shapes, no room or rights on disk.
+pub fn write_cremi(
+    path: impl AsRef<Path>,
+    raw: &[u8],
+    info: &StackInfo,
+    labels: &[LabelStack],
+) -> Result<()> {
+    let path = path.as_ref();
+    expect_length("raw stack", raw.len(), 1, info.shape_zyx)?;
+    for stack in labels {
+        expect_length("label stack", stack.data.len(), 1, stack.info.shape_zyx)?;
+    }
+    atomic::replace(path, ".h5", |temporary| {
+        let write = || -> h5::Result<()> {
+            let file =
+                h5::FileBuilder::new().with_fapl(|access| access.file_locking(false)).create(temporary)?;
+            let volumes = file.create_group("volumes")?;
+            put(&volumes, "raw", raw, info)?;
+            let group = volumes.create_group("labels")?;
+            for stack in labels {
+                put(&group, &stack.info.name, &stack.data, &stack.info)?;
+            }
+            drop((group, volumes));
+            file.close()
+        };
+        write().map_err(|error| library("write", path, &error))
+    })
+}
+
+/// One chunked, compressed dataset with its resolution and offset.
+pub(super) fn put<T: h5::H5Type>(
+    group: &h5::Group,
+    name: &str,
+    data: &[T],
+    info: &StackInfo,
+) -> h5::Result<()> {
+    let [z, y, x] = info.shape_zyx;
+    let dataset = group
+        .new_dataset::<T>()
+        .shape((z, y, x))
+        .chunk((1, y.min(256), x.min(256)))
+        .shuffle()
+        .deflate(4)
+        // Times would make equal content differ.
+        .obj_track_times(false)
+        .create(name)?;
+    dataset.write_raw(data)?;
+    for (attribute, values) in [("resolution", info.resolution_zyx_nm), ("offset", info.offset_zyx_nm)] {
+        dataset.new_attr::<f64>().shape(3).create(attribute)?.write_raw(&values)?;
+    }
+    Ok(())
+}

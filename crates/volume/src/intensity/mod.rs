@@ -1,0 +1,328 @@
+//! Intensity rules: from scanner values to network input.
+//!
+//! A rule is chosen per data set and stored; [`IntensityRule::fit`] turns it into the numbers of one channel, which are
+//! stored too, so that prediction does the same. No rule ever yields NaN: a channel without contrast becomes zeros and
+//! says so.
+
+mod checks;
+
+pub use checks::{NonFinite, check_finite, check_varies, hounsfield_warning};
+
+use crate::error::{Result, VolumeError};
+use crate::warning::Warning;
+use checks::{count_non_finite, each_channel};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// How intensities become network input.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum IntensityRule {
+    /// CT: clip to `[low, high]` Hounsfield units, then scale that window to `[0, 1]`.
+    CtWindow {
+        /// Lower end, HU.
+        low: f64,
+        /// Upper end, HU.
+        high: f64,
+    },
+    /// CT as nnU-Net does it: clip to the data set's foreground percentiles (0.5 and 99.5), subtract the foreground mean,
+    /// divide by the foreground standard deviation. [`fit_ct_percentile`] finds the four numbers.
+    CtPercentile {
+        /// 0.5 percentile.
+        low: f64,
+        /// 99.5 percentile.
+        high: f64,
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        std: f64,
+    },
+    /// MRI: subtract the channel's mean, divide by its (population) standard deviation; with `nonzero` over non-zero
+    /// voxels only, while zeros stay 0 (MONAI's `NormalizeIntensity(nonzero=True)`).
+    MriZScore {
+        /// Leave zeros out.
+        nonzero: bool,
+    },
+    /// Electron microscopy of 8 bits: divide by 255.
+    EmScale,
+}
+
+/// What was measured on one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelStatistics {
+    /// Smallest value.
+    pub min: f32,
+    /// Largest value.
+    pub max: f32,
+    /// Mean of the voxels used.
+    pub mean: f64,
+    /// Population standard deviation of the voxels used.
+    pub std: f64,
+    /// Voxels used: all, or the non-zero ones.
+    pub used: u64,
+    /// Voxels of the channel.
+    pub voxels: u64,
+}
+
+/// A rule fitted to one channel.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelTransform {
+    /// Values are clipped to this range first.
+    pub clip: Option<[f64; 2]>,
+    /// Then this is subtracted.
+    pub subtract: f64,
+    /// Then they are divided by this.
+    pub divide: f64,
+    /// Zeros stay zeros.
+    pub keep_zeros: bool,
+    /// The channel has no contrast: all voxels become 0.
+    pub constant: bool,
+    /// What was measured.
+    pub statistics: ChannelStatistics,
+}
+
+impl IntensityRule {
+    /// The rule's name in messages and manifests.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::CtWindow { .. } => "ct-window",
+            Self::CtPercentile { .. } => "ct-percentile",
+            Self::MriZScore { .. } => "mri-z-score",
+            Self::EmScale => "em-scale",
+        }
+    }
+
+    /// The numbers of the rule for one channel.
+    ///
+    /// # Errors
+    /// Impossible numbers in the rule; intensities outside 0 to 255 for [`IntensityRule::EmScale`]; NaN or infinite voxels.
+    pub fn fit(&self, channel: &[f32]) -> Result<ChannelTransform> {
+        let rule = self.name();
+        let fail = |reason: String| Err(VolumeError::Rule { rule, reason });
+        let nonzero = matches!(self, Self::MriZScore { nonzero: true });
+        let statistics = measure(channel, nonzero);
+        if !(statistics.mean.is_finite() && statistics.std.is_finite()) {
+            let (nan, infinite) = count_non_finite(channel);
+            return Err(VolumeError::NonFinite { channel: 0, nan, infinite });
+        }
+        let (clip, subtract, divide) = match *self {
+            Self::CtWindow { low, high } | Self::CtPercentile { low, high, .. }
+                if !(low < high && low.is_finite() && high.is_finite()) =>
+            {
+                return fail(format!("window [{low}, {high}] is empty"));
+            }
+            Self::CtPercentile { mean, std, .. } if !(std > 0.0 && std.is_finite() && mean.is_finite()) => {
+                return fail(format!("mean {mean}, standard deviation {std}"));
+            }
+            Self::CtWindow { low, high } => (Some([low, high]), low, high - low),
+            Self::CtPercentile { low, high, mean, std } => (Some([low, high]), mean, std),
+            Self::MriZScore { .. } => (None, statistics.mean, statistics.std),
+            Self::EmScale => {
+                if statistics.min < 0.0 || statistics.max > 255.0 {
+                    let ChannelStatistics { min, max, .. } = statistics;
+                    return Err(VolumeError::IntensityRange { rule, min, max, low: 0.0, high: 255.0 });
+                }
+                (None, 0.0, 255.0)
+            }
+        };
+        // Rounding leaves a tiny deviation on constant data; relative to the values it is nothing.
+        let flat = statistics.std <= 1e-6 * f64::from(statistics.min.abs().max(statistics.max.abs()));
+        let constant = statistics.min == statistics.max || (matches!(self, Self::MriZScore { .. }) && flat);
+        let divide = if constant { 1.0 } else { divide };
+        Ok(ChannelTransform { clip, subtract, divide, keep_zeros: nonzero, constant, statistics })
+    }
+}
+
+impl ChannelTransform {
+    /// Applies the fitted rule in place.
+    pub fn apply(&self, channel: &mut [f32]) {
+        if self.constant {
+            channel.fill(0.0);
+            return;
+        }
+        let [low, high] = self.clip.unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
+        channel.par_iter_mut().with_min_len(1 << 14).for_each(|value| {
+            if !(self.keep_zeros && *value == 0.0) {
+                *value = ((f64::from(*value).clamp(low, high) - self.subtract) / self.divide) as f32;
+            }
+        });
+    }
+}
+
+/// Fits and applies a rule to each channel of an image (c, z, y, x, or with spatial axes already cropped).
+///
+/// Constant channels become zeros; the transform says so and [`constant_warnings`] words it.
+///
+/// # Errors
+/// As [`IntensityRule::fit`], with the channel's number.
+pub fn normalise(rule: &IntensityRule, data: &mut [f32], channels: usize) -> Result<Vec<ChannelTransform>> {
+    each_channel(data, channels)?
+        .enumerate()
+        .map(|(number, channel)| {
+            let transform = rule.fit(channel).map_err(|error| match error {
+                VolumeError::NonFinite { nan, infinite, .. } => {
+                    VolumeError::NonFinite { channel: number, nan, infinite }
+                }
+                other => other,
+            })?;
+            transform.apply(channel);
+            Ok(transform)
+        })
+        .collect()
+}
+
+/// A warning per channel that [`normalise`] found constant.
+pub fn constant_warnings(transforms: &[ChannelTransform]) -> Vec<Warning> {
+    transforms
+        .iter()
+        .enumerate()
+        .filter(|(_, transform)| transform.constant)
+        .map(|(channel, transform)| Warning::ConstantChannel { channel, value: transform.statistics.max })
+        .collect()
+}
+
+/// The rule of [`IntensityRule::CtPercentile`] from foreground voxels sampled over a data set (reordered in place);
+/// percentiles by linear interpolation, as NumPy's default.
+///
+/// # Errors
+/// Fewer than two distinct values, or values that are not finite.
+pub fn fit_ct_percentile(samples: &mut [f32]) -> Result<IntensityRule> {
+    let (nan, infinite) = count_non_finite(samples);
+    if nan + infinite > 0 {
+        return Err(VolumeError::NonFinite { channel: 0, nan, infinite });
+    }
+    let statistics = measure(samples, false);
+    samples.sort_unstable_by(f32::total_cmp);
+    let percentile = |share: f64| {
+        let at = share * samples.len().saturating_sub(1) as f64;
+        let low = f64::from(samples[at as usize]);
+        let high = f64::from(samples[at.ceil() as usize]);
+        low + (high - low) * at.fract()
+    };
+    if samples.len() < 2 || samples[0] == samples[samples.len() - 1] {
+        let reason = format!("{} foreground samples without contrast", samples.len());
+        return Err(VolumeError::Rule { rule: "ct-percentile", reason });
+    }
+    Ok(IntensityRule::CtPercentile {
+        low: percentile(0.005),
+        high: percentile(0.995),
+        mean: statistics.mean,
+        std: statistics.std,
+    })
+}
+
+/// Two passes in f64 over fixed pieces, summed in order: the result does not depend on the number of threads.
+fn measure(values: &[f32], nonzero: bool) -> ChannelStatistics {
+    const PIECE: usize = 1 << 16;
+    let used = |v: &&f32| !(nonzero && **v == 0.0);
+    let first: Vec<(f32, f32, f64, u64)> = values
+        .par_chunks(PIECE)
+        .map(|piece| {
+            let (mut min, mut max, mut sum, mut count) = (f32::INFINITY, f32::NEG_INFINITY, 0.0, 0);
+            for value in piece {
+                min = min.min(*value);
+                max = max.max(*value);
+                if used(&value) {
+                    sum += f64::from(*value);
+                    count += 1;
+                }
+            }
+            (min, max, sum, count)
+        })
+        .collect();
+    let count: u64 = first.iter().map(|piece| piece.3).sum();
+    let mean = first.iter().map(|piece| piece.2).sum::<f64>() / count.max(1) as f64;
+    let second: Vec<f64> = values
+        .par_chunks(PIECE)
+        .map(|piece| piece.iter().filter(used).map(|v| (f64::from(*v) - mean).powi(2)).sum())
+        .collect();
+    ChannelStatistics {
+        min: first.iter().map(|piece| piece.0).fold(f32::INFINITY, f32::min),
+        max: first.iter().map(|piece| piece.1).fold(f32::NEG_INFINITY, f32::max),
+        mean,
+        std: (second.iter().sum::<f64>() / count.max(1) as f64).sqrt(),
+        used: count,
+        voxels: values.len() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_scale_to_unit_range() {
+        let mut data = [-2000.0, -100.0, 50.0, 200.0, 3000.0];
+        let rule = IntensityRule::CtWindow { low: -100.0, high: 200.0 };
+        normalise(&rule, &mut data, 1).unwrap();
+        assert_eq!(data, [0.0, 0.0, 0.5, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn percentiles_follow_the_stored_numbers() {
+        let mut samples: Vec<f32> = (0..=200).map(|v| v as f32).rev().collect();
+        let rule = fit_ct_percentile(&mut samples).unwrap();
+        let IntensityRule::CtPercentile { low, high, mean, std } = rule else { panic!("{rule:?}") };
+        assert_eq!((low, high, mean), (1.0, 199.0, 100.0));
+        let mut data = [-5.0, 100.0, 500.0];
+        normalise(&rule, &mut data, 1).unwrap();
+        let edge = (99.0 / std) as f32;
+        assert_eq!(data, [-edge, 0.0, edge]);
+        assert!(fit_ct_percentile(&mut [3.0; 9]).is_err());
+        assert!(fit_ct_percentile(&mut []).is_err());
+    }
+
+    #[test]
+    fn z_score_is_per_channel_and_may_leave_zeros() {
+        let mut data = [0.0, 2.0, 4.0, 0.0, 10.0, 30.0];
+        let rule = IntensityRule::MriZScore { nonzero: true };
+        let fitted = normalise(&rule, &mut data, 2).unwrap();
+        assert_eq!(data, [0.0, -1.0, 1.0, 0.0, -1.0, 1.0]);
+        assert_eq!((fitted[1].subtract, fitted[1].divide, fitted[1].statistics.used), (20.0, 10.0, 2));
+        let mut data = [1.0, 3.0];
+        normalise(&IntensityRule::MriZScore { nonzero: false }, &mut data, 1).unwrap();
+        assert_eq!(data, [-1.0, 1.0]);
+    }
+
+    #[test]
+    fn constant_channels_become_zeros_and_say_so() {
+        for rule in [
+            IntensityRule::CtWindow { low: 0.0, high: 1.0 },
+            IntensityRule::CtPercentile { low: 0.0, high: 9.0, mean: 1.0, std: 1.0 },
+            IntensityRule::MriZScore { nonzero: true },
+            IntensityRule::MriZScore { nonzero: false },
+            IntensityRule::EmScale,
+        ] {
+            for value in [0.0, 3.3] {
+                let mut data = [value; 100];
+                let fitted = normalise(&rule, &mut data, 1).unwrap();
+                assert_eq!(data, [0.0; 100], "{rule:?}");
+                assert_eq!(constant_warnings(&fitted).len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn em_is_scaled_and_its_range_checked() {
+        let mut data = [0.0, 51.0, 255.0];
+        normalise(&IntensityRule::EmScale, &mut data, 1).unwrap();
+        assert_eq!(data, [0.0, 0.2, 1.0]);
+        let error = normalise(&IntensityRule::EmScale, &mut [f32::NAN, 1.0], 1).unwrap_err();
+        assert_eq!(error.code(), "E130");
+        let error = normalise(&IntensityRule::EmScale, &mut [0.0, 4095.0], 1).unwrap_err();
+        assert!(error.to_string().contains("[0, 4095]"), "{error}");
+    }
+
+    #[test]
+    fn rules_are_stored_by_name() {
+        let json = serde_json::to_string(&IntensityRule::CtWindow { low: -160.0, high: 240.0 }).unwrap();
+        assert_eq!(json, r#"{"kind":"ct-window","low":-160.0,"high":240.0}"#);
+        let back: IntensityRule = serde_json::from_str(r#"{"kind":"mri-z-score","nonzero":true}"#).unwrap();
+        assert_eq!(back, IntensityRule::MriZScore { nonzero: true });
+        assert!(
+            serde_json::from_str::<IntensityRule>(r#"{"kind":"ct-window","low":1,"high":2,"x":3}"#).is_err()
+        );
+    }
+}

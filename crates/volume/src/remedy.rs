@@ -1,0 +1,119 @@
+//! Stable codes of errors and how to get rid of them.
+
+use crate::error::VolumeError;
+use std::path::PathBuf;
+
+impl VolumeError {
+    /// Stable code, `E` and three digits; the numbers of the hundreds `E1xx` belong to reading and preparing volumes.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io(_) | Self::Write { .. } => "E100",
+            Self::Truncated { .. } | Self::TruncatedHeader { .. } => "E101",
+            Self::Corrupt { .. } => "E102",
+            Self::NotNifti { .. } | Self::HeaderPair { .. } => "E103",
+            Self::UnsupportedType { .. } => "E104",
+            Self::Dimensions { .. } | Self::EmptyShape { .. } => "E105",
+            Self::ImpossibleSize { .. } => "E106",
+            Self::UndeclaredLabels { .. } => "E110",
+            Self::LabelNotInteger { .. } => "E111",
+            Self::LabelRange { .. } => "E112",
+            Self::TooManyLabels { .. } => "E113",
+            Self::GeometryMismatch { .. } | Self::NotParallel { .. } => "E120",
+            Self::ShapeMismatch { .. } => "E121",
+            Self::Affine { .. } => "E122",
+            Self::NonFinite { .. } => "E130",
+            Self::IntensityRange { .. } => "E131",
+            Self::Constant { .. } => "E132",
+            Self::EmptyForeground { .. } => "E133",
+            Self::Rule { .. } => "E134",
+            Self::Spacing { .. } => "E140",
+            Self::Channels { .. } => "E141",
+            Self::Memory { .. } => "E160",
+            Self::Hdf5 { .. } => "E180",
+            Self::Hdf5Type { .. } => "E181",
+            Self::Hdf5Dataset { .. } => "E182",
+            Self::Raster { .. } => "E183",
+            Self::Length { .. } | Self::OutsideVolume { .. } => "E199",
+            Self::InFile { source, .. } => source.code(),
+        }
+    }
+
+    /// Likely cause and the command or edit that fixes it, where there is one to give.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::Truncated { .. } | Self::TruncatedHeader { .. } => {
+                "Usually an interrupted download or copy. Fetch the file again, then rerun the same command"
+            }
+            Self::Corrupt { .. } => {
+                "Usually a damaged copy or disk. Fetch the file again, then rerun the same command"
+            }
+            Self::NotNifti { .. } => {
+                "Usually an error page saved under the image's name, or another format. Fetch the file again or convert it to NIfTI"
+            }
+            Self::HeaderPair { .. } => {
+                "Join the pair: python -c \"import nibabel as n; n.save(n.load('x.hdr'), 'x.nii.gz')\""
+            }
+            Self::UnsupportedType { .. } => "Convert colour or complex voxels to one number per voxel first",
+            Self::Dimensions { .. } => {
+                "Split a time series or a vector field so that channels are the only axis beyond x, y, z"
+            }
+            Self::ImpossibleSize { .. } => {
+                "The header is damaged, or the file is cut short. Fetch the file again"
+            }
+            Self::Memory { .. } => "Lower --workers or --max-ram, or use a machine with more memory",
+            Self::Spacing { .. } => {
+                "Set the voxel size with the tool that made the file; for NIfTI: python -c \"import nibabel as n; \
+                 i=n.load('x.nii.gz'); i.header.set_zooms((1,1,2)); n.save(i,'x.nii.gz')\" with the true millimetres"
+            }
+            Self::Affine { .. } => "Repair sform and qform with the tool that made the file",
+            Self::LabelNotInteger { .. } => {
+                "Labels were probably interpolated or smoothed. Export them again with nearest-neighbour interpolation"
+            }
+            Self::LabelRange { .. } => {
+                "Probably an intensity image in place of a label map. Check which file is the label"
+            }
+            Self::UndeclaredLabels { remap, .. } => {
+                return Some(format!(
+                    "Add \"label_map\": {{{}}} or pass --label-map {remap}, or declare the value",
+                    remap
+                        .split(',')
+                        .filter_map(|pair| pair.split_once('='))
+                        .map(|(from, to)| format!("\"{from}\": {to}"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ));
+            }
+            Self::TooManyLabels { .. } => "Write instance maps as HDF5 with 64-bit ids",
+            Self::ShapeMismatch { .. } => {
+                "Probably the label of another case or of a resampled image. Check the pair"
+            }
+            Self::GeometryMismatch { .. } => {
+                "If the label was drawn on this voxel grid, use --trust-voxel-grid; to resample the label, --align-labels nearest"
+            }
+            Self::NonFinite { .. } => "Replace them with --nan fill=min, or export the image again",
+            Self::Constant { .. } => "Probably an empty export. Check the source image",
+            Self::EmptyForeground { .. } => "Probably an empty image or mask. Check the source image",
+            Self::IntensityRange { .. } => "Check the modality, or rescale the stack to 8 bits before",
+            Self::Channels { .. } => "Check the channels that the data set declares",
+            Self::Hdf5 { action: "open", .. } => {
+                "Inputs are opened read-only and without locks. Check that the file is HDF5, whole and readable"
+            }
+            Self::Hdf5Type { .. } => {
+                "Convert the dataset: ids as unsigned 64-bit integers (ids above 2^53 cannot go through float), raw as 8-bit"
+            }
+            Self::Hdf5Dataset { .. } => {
+                "Expected CREMI's layout: /volumes/raw and /volumes/labels/neuron_ids"
+            }
+            Self::Raster { .. } => "Resample the labels to the raw stack's resolution first",
+            Self::InFile { source, .. } => return source.hint(),
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+
+    /// The same error with the file it belongs to.
+    #[must_use]
+    pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
+        Self::InFile { path: path.into(), source: Box::new(self) }
+    }
+}

@@ -1,0 +1,164 @@
+//! What somebody should know about a volume that is still usable.
+
+use crate::grouped;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A flaw that does not stop the work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Warning {
+    /// sform and qform are both set and disagree; sform wins.
+    FormsDisagree {
+        /// Largest corner displacement between the two.
+        corner_mm: f64,
+    },
+    /// The affine shears; the nearest rotation was taken.
+    NotOrthonormal {
+        /// `sform` or `qform`.
+        form: String,
+        /// Largest deviation of an angle between axes from 90 degrees.
+        shear_deg: f64,
+        /// Largest corner displacement caused by the repair.
+        corner_mm: f64,
+    },
+    /// Neither sform nor qform is set: position and orientation are unknown.
+    NoOrientation,
+    /// Image and label affines differ, by less than a tenth of a voxel.
+    NearlySameGeometry {
+        /// Largest corner displacement.
+        corner_mm: f64,
+    },
+    /// The header gives its unit as something else than millimetres.
+    Unit {
+        /// `metre` or `micrometre`.
+        unit: String,
+    },
+    /// `pixdim` contradicts the affine, whose column norms count.
+    PixdimDiffers {
+        /// Voxel size by `pixdim`, mm.
+        pixdim_zyx_mm: [f64; 3],
+        /// Voxel size by the affine, mm.
+        affine_zyx_mm: [f64; 3],
+    },
+    /// Slope or intercept is not a number, so that no scaling was applied.
+    ScalingIgnored {
+        /// `scl_slope`, as text because JSON has no NaN.
+        slope: String,
+        /// `scl_inter`.
+        inter: String,
+    },
+    /// One slice only along an axis.
+    SingleSlice {
+        /// Shape z, y, x.
+        shape_zyx: [usize; 3],
+    },
+    /// The file goes on after the last voxel.
+    TrailingBytes {
+        /// Bytes after the last voxel.
+        bytes: u64,
+    },
+    /// Non-finite voxels were replaced by the channel's minimum.
+    NonFiniteFilled {
+        /// Channel.
+        channel: usize,
+        /// Voxels replaced.
+        count: u64,
+        /// Value put in their place.
+        value: f32,
+    },
+    /// Hounsfield units that no scanner produces.
+    ImplausibleHounsfield {
+        /// Smallest intensity.
+        min: f32,
+        /// Largest intensity.
+        max: f32,
+        /// Share of voxels below -1100.
+        below_share: f64,
+    },
+    /// A channel holds one value only; it was normalised to zeros.
+    ConstantChannel {
+        /// Channel.
+        channel: usize,
+        /// The value.
+        value: f32,
+    },
+}
+
+impl Warning {
+    /// Stable code, `W` and three digits.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TrailingBytes { .. } => "W101",
+            Self::SingleSlice { .. } => "W105",
+            Self::FormsDisagree { .. } => "W120",
+            Self::NotOrthonormal { .. } => "W121",
+            Self::NearlySameGeometry { .. } => "W122",
+            Self::NoOrientation => "W123",
+            Self::Unit { .. } => "W124",
+            Self::PixdimDiffers { .. } => "W125",
+            Self::NonFiniteFilled { .. } => "W130",
+            Self::ImplausibleHounsfield { .. } => "W131",
+            Self::ConstantChannel { .. } => "W132",
+            Self::ScalingIgnored { .. } => "W133",
+        }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FormsDisagree { corner_mm } => write!(
+                f,
+                "sform and qform differ by {corner_mm:.3} mm at a corner. Using sform; if qform is right, set sform_code to 0"
+            ),
+            Self::NotOrthonormal { form, shear_deg, corner_mm } => write!(
+                f,
+                "{form} is not orthonormal (shear {shear_deg:.2} deg). Using {form}, direction snapped by polar \
+                 decomposition; largest corner shift {corner_mm:.3} mm"
+            ),
+            Self::NoOrientation => write!(
+                f,
+                "neither sform nor qform is set: orientation unknown, taken as RAS+ with the voxel size of pixdim. \
+                 Left and right may be swapped"
+            ),
+            Self::NearlySameGeometry { corner_mm } => write!(
+                f,
+                "image and label differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the image's grid"
+            ),
+            Self::Unit { unit } => {
+                write!(f, "the header's unit of length is the {unit}; converted to millimetres")
+            }
+            Self::PixdimDiffers { pixdim_zyx_mm, affine_zyx_mm } => write!(
+                f,
+                "pixdim says {pixdim_zyx_mm:?} mm, the affine {affine_zyx_mm:?} mm (z,y,x). Using the affine"
+            ),
+            Self::ScalingIgnored { slope, inter } => {
+                write!(f, "scl_slope={slope}, scl_inter={inter} is no scaling. Using the values as stored")
+            }
+            Self::SingleSlice { shape_zyx } => write!(
+                f,
+                "volume of {}×{}×{} (z×y×x) is a single slice, which 3-D training pads to its patch. Leave it out if it is a localiser",
+                shape_zyx[0], shape_zyx[1], shape_zyx[2]
+            ),
+            Self::TrailingBytes { bytes } => {
+                write!(f, "{} bytes after the last voxel were ignored", grouped(*bytes))
+            }
+            Self::NonFiniteFilled { channel, count, value } => write!(
+                f,
+                "{} NaN or infinite voxels in channel {channel} replaced by its minimum {value}",
+                grouped(*count)
+            ),
+            Self::ImplausibleHounsfield { min, max, below_share } => write!(
+                f,
+                "intensities span [{min}, {max}], {:.1} % below -1100: not plausible Hounsfield units. This looks like \
+                 rescale applied twice or an unscaled image",
+                100.0 * below_share
+            ),
+            Self::ConstantChannel { channel, value } => {
+                write!(f, "channel {channel} is constant ({value}) and was normalised to zeros")
+            }
+        }
+    }
+}
