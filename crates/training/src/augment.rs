@@ -1,0 +1,390 @@
+//! Fine-tuning augmentation, jointly on image and label, on the device that trains.
+//!
+//! The operations, their order, probabilities and ranges are nnU-Net's defaults (`nnUNetTrainer.get_training_transforms`,
+//! v2); [`AugmentOptions`] names each. All draws, the noise's included, come from ChaCha8 by (seed, step, index in the
+//! batch); LibTorch's generator is not touched.
+
+pub mod affine;
+pub mod filter;
+pub mod flips;
+pub mod intensity;
+mod select;
+
+use crate::random::{Purpose, coin, stream, uniform};
+use crate::{Result, TrainingError};
+use affine::{Matrix, Sampling};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+pub(crate) use select::on_samples;
+
+/// What is applied, how often, how strongly. Probabilities are per sample.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AugmentOptions {
+    /// Rotate and scale within z sections only (nnU-Net's dummy-2D), for patches much flatter than wide.
+    pub in_plane_only: bool,
+    /// Probability of a rotation.
+    pub rotation_p: f64,
+    /// Largest angle about each axis, degrees.
+    pub rotation_degrees: f64,
+    /// Probability of scaling, one factor for all axes.
+    pub scaling_p: f64,
+    /// Factor on the sampled region's edge: above 1 shows more, smaller.
+    pub scaling: (f64, f64),
+    /// Probability of noise.
+    pub noise_p: f64,
+    /// Standard deviation of the noise, in units of the normalised image.
+    pub noise: (f64, f64),
+    /// Probability of blur; each channel then takes part with probability ½.
+    pub blur_p: f64,
+    /// Standard deviation of the blur, voxels.
+    pub blur: (f64, f64),
+    /// Probability of a multiplied brightness.
+    pub brightness_p: f64,
+    /// Factor.
+    pub brightness: (f64, f64),
+    /// Probability of a changed contrast about the channel's mean, range preserved.
+    pub contrast_p: f64,
+    /// Factor.
+    pub contrast: (f64, f64),
+    /// Probability of simulated low resolution; each channel then takes part with probability ½.
+    pub low_resolution_p: f64,
+    /// Factor on the number of voxels per axis (in plane only where `in_plane_only`).
+    pub low_resolution: (f64, f64),
+    /// Probability of gamma on the inverted image.
+    pub gamma_inverted_p: f64,
+    /// Probability of gamma.
+    pub gamma_p: f64,
+    /// Exponent: drawn below 1 or above 1 with equal probability.
+    pub gamma: (f64, f64),
+    /// Axes (z, y, x) that may be mirrored, each with probability ½. Lateral mirroring is wrong where left and right are
+    /// different classes.
+    pub mirror_axes: [bool; 3],
+    /// What labels outside the patch become after a rotation: 0, or the ignored label.
+    pub label_outside: i64,
+}
+
+impl AugmentOptions {
+    /// nnU-Net's defaults for 3D. `in_plane_only`: see [`is_flat`].
+    #[must_use]
+    pub fn nnunet(in_plane_only: bool, mirror_axes: [bool; 3]) -> Self {
+        Self {
+            in_plane_only,
+            rotation_p: 0.2,
+            rotation_degrees: if in_plane_only { 180.0 } else { 30.0 },
+            scaling_p: 0.2,
+            scaling: (0.7, 1.4),
+            noise_p: 0.1,
+            noise: (0.0, 0.1),
+            blur_p: 0.2,
+            blur: (0.5, 1.0),
+            brightness_p: 0.15,
+            brightness: (0.75, 1.25),
+            contrast_p: 0.15,
+            contrast: (0.75, 1.25),
+            low_resolution_p: 0.25,
+            low_resolution: (0.5, 1.0),
+            gamma_inverted_p: 0.1,
+            gamma_p: 0.3,
+            gamma: (0.7, 1.5),
+            mirror_axes,
+            label_outside: 0,
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, p) in [
+            ("rotation_p", self.rotation_p),
+            ("scaling_p", self.scaling_p),
+            ("noise_p", self.noise_p),
+            ("blur_p", self.blur_p),
+            ("brightness_p", self.brightness_p),
+            ("contrast_p", self.contrast_p),
+            ("low_resolution_p", self.low_resolution_p),
+            ("gamma_inverted_p", self.gamma_inverted_p),
+            ("gamma_p", self.gamma_p),
+        ] {
+            check_probability(name, p)?;
+        }
+        for (name, range, least) in [
+            ("scaling", self.scaling, 0.01),
+            ("noise", self.noise, 0.0),
+            ("blur", self.blur, 0.0),
+            ("brightness", self.brightness, 0.0),
+            ("contrast", self.contrast, 0.0),
+            ("low_resolution", self.low_resolution, 0.01),
+            ("gamma", self.gamma, 0.01),
+        ] {
+            check_range(name, range, least)?;
+        }
+        check_range("rotation_degrees", (0.0, self.rotation_degrees), 0.0)
+    }
+}
+
+pub(crate) fn check_probability(name: &'static str, p: f64) -> Result<()> {
+    if (0.0..=1.0).contains(&p) {
+        return Ok(());
+    }
+    Err(TrainingError::Option { name, found: p.to_string(), expected: "0 to 1".to_owned() })
+}
+
+pub(crate) fn check_range(name: &'static str, (low, high): (f64, f64), least: f64) -> Result<()> {
+    if low >= least && high >= low && high.is_finite() {
+        return Ok(());
+    }
+    let expected = format!("two numbers of at least {least}, ascending");
+    Err(TrainingError::Option { name, found: format!("({low}, {high})"), expected })
+}
+
+/// nnU-Net's rule for dummy-2D augmentation: the largest edge is more than 3 times the first.
+#[must_use]
+pub fn is_flat(patch_zyx: [i64; 3]) -> bool {
+    patch_zyx.iter().max().is_some_and(|largest| *largest > 3 * patch_zyx[0])
+}
+
+/// What was drawn for one sample.
+struct Draw {
+    matrix: Option<Matrix>,
+    noise: Option<intensity::Noise>,
+    /// Per channel; 0 leaves the channel alone.
+    blur: Option<Vec<f64>>,
+    brightness: Option<f64>,
+    contrast: Option<f64>,
+    /// Per channel; 1 leaves the channel alone.
+    low_resolution: Option<Vec<f64>>,
+    gamma_inverted: Option<f64>,
+    gamma: Option<f64>,
+    mirror: [bool; 3],
+}
+
+impl Draw {
+    fn new(rng: &mut ChaCha8Rng, options: &AugmentOptions, channels: usize) -> Self {
+        let rotate = coin(rng, options.rotation_p);
+        let limit = options.rotation_degrees.to_radians();
+        let angles: [f64; 3] = std::array::from_fn(|_| uniform(rng, (-limit, limit)));
+        let scale = coin(rng, options.scaling_p).then(|| symmetric_factor(rng, options.scaling));
+        let angles = match (rotate, options.in_plane_only) {
+            (false, _) => [0.0; 3],
+            (true, true) => [angles[0], 0.0, 0.0],
+            (true, false) => angles,
+        };
+        let factor = scale.unwrap_or(1.0);
+        let factors = if options.in_plane_only { [1.0, factor, factor] } else { [factor; 3] };
+        let channelwise = |rng: &mut ChaCha8Rng, p: f64, range: (f64, f64), neutral: f64| {
+            coin(rng, p).then(|| {
+                (0..channels)
+                    .map(|_| {
+                        let (take, value) = (coin(rng, 0.5), uniform(rng, range));
+                        if take { value } else { neutral }
+                    })
+                    .collect()
+            })
+        };
+        Self {
+            matrix: (rotate || scale.is_some()).then(|| affine::rotation_scaling(angles, factors)),
+            noise: coin(rng, options.noise_p)
+                .then(|| intensity::Noise { deviation: uniform(rng, options.noise), seed: rng.random() }),
+            blur: channelwise(rng, options.blur_p, options.blur, 0.0),
+            brightness: coin(rng, options.brightness_p).then(|| symmetric_factor(rng, options.brightness)),
+            contrast: coin(rng, options.contrast_p).then(|| symmetric_factor(rng, options.contrast)),
+            low_resolution: channelwise(rng, options.low_resolution_p, options.low_resolution, 1.0),
+            gamma_inverted: coin(rng, options.gamma_inverted_p).then(|| symmetric_factor(rng, options.gamma)),
+            gamma: coin(rng, options.gamma_p).then(|| symmetric_factor(rng, options.gamma)),
+            mirror: options.mirror_axes.map(|allowed| rng.random::<bool>() && allowed),
+        }
+    }
+}
+
+/// Below 1 or above 1 with equal probability, where the range has both sides.
+fn symmetric_factor(rng: &mut ChaCha8Rng, (low, high): (f64, f64)) -> f64 {
+    let below = coin(rng, 0.5);
+    if low >= 1.0 || high <= 1.0 {
+        return uniform(rng, (low, high));
+    }
+    uniform(rng, if below { (low, 1.0) } else { (1.0, high) })
+}
+
+/// Augments a batch.
+///
+/// Order: rotation and scaling (one resampling; trilinear for the image, nearest for the label; 0 and
+/// `label_outside` beyond the patch), noise, blur, brightness, contrast, low resolution, gamma on the inverted image, gamma,
+/// mirroring.
+///
+/// # Shapes
+/// `image`: float `[batch, channel, z, y, x]`, normalised; `label`: `[batch, 1, z, y, x]` of any kind, kept. `out_zyx`: size of
+/// the result; where it is smaller than the input, rotated corners are filled from the margin instead of padding, and
+/// samples that are not rotated are cropped at the centre.
+///
+/// # Errors
+/// On shapes that do not fit or options outside their range.
+pub fn augment(
+    image: &Tensor,
+    label: &Tensor,
+    out_zyx: [i64; 3],
+    options: &AugmentOptions,
+    seed: u64,
+    step: u64,
+) -> Result<(Tensor, Tensor)> {
+    options.check()?;
+    let (batch, channels, shape) = check_image(image, out_zyx)?;
+    if label.size() != [batch, 1, shape[0], shape[1], shape[2]] {
+        return Err(TrainingError::shape("label", label, format!("[{batch}, 1, {shape:?}] as the image")));
+    }
+    let _guard = tch::no_grad_guard();
+    let draws: Vec<Draw> = (0..batch)
+        .map(|index| {
+            let mut rng = stream(seed, step, index.unsigned_abs(), Purpose::Augmentation);
+            Draw::new(&mut rng, options, usize::try_from(channels).unwrap_or(0))
+        })
+        .collect();
+    let matrices = chosen(&draws, |draw| draw.matrix);
+    let mut x = affine::resample(image, &matrices, out_zyx, Sampling::Linear, 0.0);
+    #[expect(clippy::cast_precision_loss, reason = "labels are small")]
+    let outside = options.label_outside as f64;
+    let mut y = affine::resample(label, &matrices, out_zyx, Sampling::Nearest, outside);
+
+    x = intensity::noise(&x, &chosen(&draws, |draw| draw.noise));
+    x = filter::blur(&x, &chosen(&draws, |draw| draw.blur.clone()));
+    x = intensity::brightness(&x, &chosen(&draws, |draw| draw.brightness));
+    x = intensity::contrast(&x, &chosen(&draws, |draw| draw.contrast));
+    x = filter::low_resolution(
+        &x,
+        &chosen(&draws, |draw| draw.low_resolution.clone()),
+        options.in_plane_only,
+    );
+    x = intensity::gamma(&x, &chosen(&draws, |draw| draw.gamma_inverted), true);
+    x = intensity::gamma(&x, &chosen(&draws, |draw| draw.gamma), false);
+    let mirrors = chosen(&draws, |draw| Some(draw.mirror));
+    x = flips::mirror(&x, &mirrors);
+    y = flips::mirror(&y, &mirrors);
+    Ok((x, y))
+}
+
+/// (sample, parameter) of the samples that take part in an operation.
+pub(crate) type Chosen<P> = Vec<(i64, P)>;
+
+fn chosen<P>(draws: &[Draw], parameter: impl Fn(&Draw) -> Option<P>) -> Chosen<P> {
+    (0..).zip(draws).filter_map(|(index, draw)| Some((index, parameter(draw)?))).collect()
+}
+
+/// Checks a batch of images against the size wanted; returns batch, channels and spatial shape.
+pub(crate) fn check_image(image: &Tensor, out_zyx: [i64; 3]) -> Result<(i64, i64, [i64; 3])> {
+    let found = image.size();
+    let [batch, channels, z, y, x] = found[..] else {
+        return Err(TrainingError::shape("image", image, "[batch, channel, z, y, x]"));
+    };
+    if image.kind() != Kind::Float {
+        return Err(TrainingError::shape("image", image, "float32"));
+    }
+    let shape = [z, y, x];
+    if batch < 1 || channels < 1 || out_zyx.iter().zip(shape).any(|(out, size)| *out < 1 || *out > size) {
+        return Err(TrainingError::shape("image", image, format!("at least {out_zyx:?} voxels")));
+    }
+    Ok((batch, channels, shape))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn always() -> AugmentOptions {
+        AugmentOptions {
+            rotation_p: 1.0,
+            scaling_p: 1.0,
+            noise_p: 1.0,
+            blur_p: 1.0,
+            brightness_p: 1.0,
+            contrast_p: 1.0,
+            low_resolution_p: 1.0,
+            gamma_inverted_p: 1.0,
+            gamma_p: 1.0,
+            ..AugmentOptions::nnunet(false, [true; 3])
+        }
+    }
+
+    fn batch() -> (Tensor, Tensor) {
+        tch::manual_seed(11);
+        let image = Tensor::randn([3, 2, 10, 12, 14], (Kind::Float, Device::Cpu));
+        let label = Tensor::randint(3, [3, 1, 10, 12, 14], (Kind::Uint8, Device::Cpu));
+        (image, label)
+    }
+
+    #[test]
+    fn equal_seeds_give_equal_bits_and_other_seeds_do_not() {
+        let (image, label) = batch();
+        let run = |seed, step| augment(&image, &label, [8, 10, 12], &always(), seed, step).unwrap();
+        let (x, y) = run(1, 5);
+        let _noise = Tensor::randn([7], (Kind::Float, Device::Cpu));
+        let (again_x, again_y) = run(1, 5);
+        assert!(x.equal(&again_x) && y.equal(&again_y));
+        assert_eq!((x.size(), y.size()), (vec![3, 2, 8, 10, 12], vec![3, 1, 8, 10, 12]));
+        assert!(!x.equal(&run(2, 5).0) && !x.equal(&run(1, 6).0));
+        assert_eq!(y.kind(), Kind::Uint8);
+        assert!(x.isfinite().all().int64_value(&[]) == 1 && y.max().int64_value(&[]) <= 2);
+    }
+
+    #[test]
+    fn label_and_image_move_together() {
+        // a blob: the label is the image's own threshold, before and after
+        let line = |centre: f64| (Tensor::arange(32, (Kind::Float, Device::Cpu)) - centre).square();
+        let squares =
+            line(11.0).view([32, 1, 1]) + line(20.0).view([1, 32, 1]) * 0.5 + line(17.0).view([1, 1, 32]);
+        let image = (-squares / 50.0).exp().view([1, 1, 32, 32, 32]);
+        let label = image.ge(0.5).to_kind(Kind::Int64);
+        let options = AugmentOptions {
+            noise_p: 0.0,
+            blur_p: 0.0,
+            brightness_p: 0.0,
+            contrast_p: 0.0,
+            low_resolution_p: 0.0,
+            gamma_inverted_p: 0.0,
+            gamma_p: 0.0,
+            scaling: (0.8, 1.2),
+            ..always()
+        };
+        for step in 0..5 {
+            let (x, y) = augment(&image, &label, [32; 3], &options, 3, step).unwrap();
+            let bright = x.ge(0.5).to_kind(Kind::Int64);
+            let dice = |other: &Tensor| {
+                let both = (&bright * other).sum(Kind::Int64).double_value(&[]);
+                2.0 * both / (bright.sum(Kind::Int64) + other.sum(Kind::Int64)).double_value(&[])
+            };
+            // they agree but for rounding at the surface, and both have moved
+            assert!(dice(&y) > 0.9 && dice(&label) < 0.8, "{} {}", dice(&y), dice(&label));
+        }
+    }
+
+    #[test]
+    fn nothing_chosen_is_a_centre_crop() {
+        let (image, label) = batch();
+        let never = AugmentOptions {
+            rotation_p: 0.0,
+            scaling_p: 0.0,
+            noise_p: 0.0,
+            blur_p: 0.0,
+            brightness_p: 0.0,
+            contrast_p: 0.0,
+            low_resolution_p: 0.0,
+            gamma_inverted_p: 0.0,
+            gamma_p: 0.0,
+            ..AugmentOptions::nnunet(true, [false; 3])
+        };
+        let (x, y) = augment(&image, &label, [6, 12, 14], &never, 0, 0).unwrap();
+        assert!(x.equal(&image.narrow(2, 2, 6)) && y.equal(&label.narrow(2, 2, 6)));
+    }
+
+    #[test]
+    fn bad_options_and_shapes_are_refused() {
+        let (image, label) = batch();
+        let run = |o: &AugmentOptions, out| augment(&image, &label, out, o, 0, 0);
+        assert!(run(&AugmentOptions { blur_p: 1.5, ..always() }, [8; 3]).is_err());
+        assert!(run(&AugmentOptions { gamma: (1.5, 0.7), ..always() }, [8; 3]).is_err());
+        assert!(run(&always(), [11, 8, 8]).is_err());
+        assert!(augment(&image, &label.squeeze_dim(1), [8; 3], &always(), 0, 0).is_err());
+        assert!(is_flat([20, 320, 256]) && !is_flat([40, 56, 40]));
+    }
+}

@@ -1,0 +1,212 @@
+//! What can go wrong in training, with the values that disagree, and the message for people that each error makes.
+
+use stage::Message;
+use std::path::PathBuf;
+
+/// A failure inside a task, a batch source or an observer, whose type this crate does not know.
+pub type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainingError {
+    /// A tensor has the wrong shape or kind.
+    #[error("{what} is {found}, expected {expected}")]
+    Shape {
+        /// The tensor's role.
+        what: String,
+        /// Its shape or kind.
+        found: String,
+        /// What the function takes.
+        expected: String,
+    },
+    /// An option is outside its range.
+    #[error("option {name} is {found}, expected {expected}")]
+    Option {
+        /// Field name.
+        name: &'static str,
+        /// Given value.
+        found: String,
+        /// Permitted values.
+        expected: String,
+    },
+    /// A file could not be read or written; the text names it.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// A checkpoint cannot be used.
+    #[error("{} is damaged: {reason}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The latest checkpoint and its predecessor are both unusable.
+    #[error("no usable checkpoint in {}: {reasons}", directory.display())]
+    NoUsableCheckpoint {
+        /// The run's directory.
+        directory: PathBuf,
+        /// Why each file was rejected.
+        reasons: String,
+    },
+    /// Resuming was asked for, and there is no checkpoint.
+    #[error("nothing to resume in {}", directory.display())]
+    NothingToResume {
+        /// The run's directory.
+        directory: PathBuf,
+    },
+    /// A fresh start was asked for, and the directory holds a run.
+    #[error("{} already holds a run", directory.display())]
+    RunExists {
+        /// The run's directory.
+        directory: PathBuf,
+    },
+    /// The checkpoint was made under another plan.
+    #[error("{} was made with another plan:\n{table}", path.display())]
+    OtherPlan {
+        /// The checkpoint.
+        path: PathBuf,
+        /// One line per differing value: name, value in the checkpoint, value now.
+        table: String,
+    },
+    /// Names or shapes of stored tensors are not those of the model or the optimiser.
+    #[error("{what} of the checkpoint differ from the model's:\n{table}")]
+    OtherTensors {
+        /// "weights" or "optimiser state".
+        what: &'static str,
+        /// One line per differing tensor.
+        table: String,
+    },
+    /// Loss or gradient was not finite too often in a row.
+    #[error("{what} is not finite at step {step} ({in_row} in a row); batches: {batches}")]
+    NotFinite {
+        /// "loss" or "gradient".
+        what: &'static str,
+        /// The last step tried, counted from 1.
+        step: u64,
+        /// How many steps in a row.
+        in_row: u32,
+        /// The members of those batches.
+        batches: String,
+        /// The step of the checkpoint that is kept, if there is one.
+        kept: Option<u64>,
+    },
+    /// The device has no memory left.
+    #[error("out of memory at step {step}: {reason}")]
+    OutOfMemory {
+        /// The step tried, counted from 1.
+        step: u64,
+        /// First line of the device's message.
+        reason: String,
+    },
+    /// LibTorch refused an operation.
+    #[error("LibTorch failed at step {step}: {reason}")]
+    Torch {
+        /// The step tried, counted from 1.
+        step: u64,
+        /// First line of LibTorch's message.
+        reason: String,
+    },
+    /// The task failed.
+    #[error("step {step}: {source}")]
+    Task {
+        /// The step tried, counted from 1.
+        step: u64,
+        /// The task's own error.
+        #[source]
+        source: BoxedError,
+    },
+    /// No batch could be made.
+    #[error("batch of step {step}: {source}")]
+    Batch {
+        /// The step tried, counted from 1.
+        step: u64,
+        /// The producer's own error.
+        #[source]
+        source: BoxedError,
+    },
+    /// The network of a prediction failed.
+    #[error("prediction: {source}")]
+    Network {
+        /// The network's own error.
+        #[source]
+        source: BoxedError,
+    },
+    /// Two variables or parameters have one name.
+    #[error("variable {name} occurs twice")]
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+}
+
+impl TrainingError {
+    /// A tensor whose shape is not the expected one.
+    pub(crate) fn shape(what: impl Into<String>, found: &tch::Tensor, expected: impl Into<String>) -> Self {
+        Self::Shape {
+            what: what.into(),
+            found: format!("{:?} {:?}", found.size(), found.kind()),
+            expected: expected.into(),
+        }
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotFinite { .. } => "E302",
+            Self::OutOfMemory { .. } => "E305",
+            Self::Damaged { .. }
+            | Self::NoUsableCheckpoint { .. }
+            | Self::OtherPlan { .. }
+            | Self::OtherTensors { .. } => "E307",
+            Self::NothingToResume { .. } => "E308",
+            Self::RunExists { .. } => "E313",
+            Self::Io(_) => "E314",
+            Self::Batch { .. } => "E315",
+            Self::Task { .. } | Self::Torch { .. } | Self::Network { .. } => "E316",
+            Self::Shape { .. } | Self::Option { .. } | Self::DuplicateName { .. } => "E317",
+        }
+    }
+
+    /// The message for people: what, where, cause and remedy. An inner [`Message`] of a task or producer is handed on.
+    #[must_use]
+    pub fn message(&self) -> Message {
+        if let Self::Task { source, .. } | Self::Batch { source, .. } = self
+            && let Some(message) = source.downcast_ref::<Message>()
+        {
+            return message.clone();
+        }
+        if let Self::Task { source, .. } | Self::Batch { source, .. } = self
+            && let Some(inner) = source.downcast_ref::<Self>()
+        {
+            return inner.message().detail(self.to_string());
+        }
+        let message = Message::error(self.code(), self.to_string());
+        match self {
+            Self::NotFinite { kept, .. } => message
+                .detail(kept.map_or_else(
+                    || "No checkpoint was written yet".to_owned(),
+                    |step| format!("Checkpoint of step {step} kept"),
+                ))
+                .fix("Try a lower learning rate, gradient clipping at 1.0, or --precision fp32"),
+            Self::OutOfMemory { .. } => message.fix("Try a smaller batch or patch, or --precision bf16"),
+            Self::NothingToResume { .. } => message.fix("Omit --resume to start"),
+            Self::RunExists { .. } => message.fix("Continue it with --resume, or choose another --out"),
+            Self::NoUsableCheckpoint { .. } | Self::Damaged { .. } => message
+                .cause("Usually a full disk or a copy that was cut short")
+                .fix("Restore the file or start again in another --out"),
+            Self::OtherPlan { .. } => {
+                message.fix("Repeat the run's own options, or start again in another --out")
+            }
+            Self::OtherTensors { .. } => message.cause("The checkpoint was made for another network"),
+            _ => message,
+        }
+    }
+}
+
+impl From<TrainingError> for Message {
+    fn from(error: TrainingError) -> Self {
+        error.message()
+    }
+}

@@ -1,0 +1,230 @@
+//! Soft Dice with cross-entropy on logits.
+
+use crate::{Result, TrainingError};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+/// Options of the segmentation loss; the default is MONAI's `DiceCELoss(to_onehot_y=True, softmax=True)`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DiceCeOptions {
+    /// Whether class 0 enters the Dice term; cross-entropy always sees it.
+    pub include_background: bool,
+    /// Pool the Dice sums over the batch before dividing, instead of dividing per sample: steadier with small patches.
+    pub batch_dice: bool,
+    /// Voxels with this label count neither in Dice nor in cross-entropy.
+    pub ignore_label: Option<i64>,
+    /// Weight of the Dice term.
+    pub dice_weight: f64,
+    /// Weight of the cross-entropy term.
+    pub ce_weight: f64,
+    /// Added to numerator and denominator of each Dice.
+    pub smooth: f64,
+}
+
+impl Default for DiceCeOptions {
+    fn default() -> Self {
+        Self {
+            include_background: true,
+            batch_dice: false,
+            ignore_label: None,
+            dice_weight: 1.0,
+            ce_weight: 1.0,
+            smooth: 1e-5,
+        }
+    }
+}
+
+/// The loss and its two parts, scalars.
+#[derive(Debug)]
+pub struct DiceCe {
+    /// What is minimised.
+    pub total: Tensor,
+    /// Mean over (sample, class) of 1 − Dice, detached.
+    pub dice: Tensor,
+    /// Cross-entropy averaged over voxels, detached.
+    pub cross_entropy: Tensor,
+}
+
+/// Dice per (sample, class) 1 − (2 Σ p g + s) / (Σ p + Σ g + s), averaged, plus voxel-mean cross-entropy.
+///
+/// A class absent from a sample counts with the smoothing term alone, as in MONAI. Where every voxel is ignored, the
+/// cross-entropy is 0.
+///
+/// # Shapes
+/// `logits`: `[batch, class, z, y, x]`, any float kind, computed in float32; `label`: `[batch, 1, z, y, x]` or
+/// `[batch, z, y, x]`, any kind that holds whole numbers `0..class` (and the ignored label). Checking the labels
+/// synchronises with the device.
+///
+/// # Errors
+/// On shapes that do not fit, fewer than two classes, or labels outside `0..class`.
+///
+/// # Source
+/// gtgm.md, section 6.3; `monai.losses.DiceCELoss`.
+pub fn dice_ce(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Result<DiceCe> {
+    let shape = logits.size();
+    if shape.len() != 5 || shape[1] < 2 {
+        return Err(TrainingError::shape("logits", logits, "[batch, at least 2 classes, z, y, x]"));
+    }
+    let one_channel = [shape[0], 1, shape[2], shape[3], shape[4]];
+    let without_channel = [shape[0], shape[2], shape[3], shape[4]];
+    let found = label.size();
+    if found != one_channel && found != without_channel {
+        return Err(TrainingError::shape("label", label, format!("{one_channel:?} as the logits")));
+    }
+    let label = label.to_device(logits.device()).to_kind(Kind::Int64).view(one_channel);
+    let (label, counted) = match options.ignore_label {
+        Some(ignored) => {
+            let counted = label.ne(ignored);
+            (label.masked_fill(&counted.logical_not(), 0), Some(counted.to_kind(Kind::Float)))
+        }
+        None => (label, None),
+    };
+    check_labels(&label, shape[1])?;
+
+    let log_probability = logits.log_softmax(1, Kind::Float);
+    let mut probability = log_probability.exp();
+    let mut target = probability.zeros_like().scatter_value(1, &label, 1.0);
+    let true_class = log_probability.gather(1, &label, false);
+    let cross_entropy = match &counted {
+        Some(counted) => {
+            probability = probability * counted;
+            target = target * counted;
+            -(true_class * counted).sum(Kind::Float) / counted.sum(Kind::Float).clamp_min(1.0)
+        }
+        None => -true_class.mean(Kind::Float),
+    };
+    if !options.include_background {
+        probability = probability.narrow(1, 1, shape[1] - 1);
+        target = target.narrow(1, 1, shape[1] - 1);
+    }
+    let pooled: &[i64] = if options.batch_dice { &[0, 2, 3, 4] } else { &[2, 3, 4] };
+    let sum = |x: &Tensor| x.sum_dim_intlist(pooled, false, Kind::Float);
+    let overlap = sum(&(&probability * &target)) * 2.0 + options.smooth;
+    let size = sum(&probability) + sum(&target) + options.smooth;
+    let dice: Tensor = 1.0 - (overlap / size).mean(Kind::Float);
+    let total = &dice * options.dice_weight + &cross_entropy * options.ce_weight;
+    Ok(DiceCe { total, dice: dice.detach(), cross_entropy: cross_entropy.detach() })
+}
+
+fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
+    if label.numel() == 0 {
+        return Err(TrainingError::shape("label", label, "at least one voxel"));
+    }
+    let (low, high) = (label.min().int64_value(&[]), label.max().int64_value(&[]));
+    if low < 0 || high >= classes {
+        return Err(TrainingError::Shape {
+            what: "label".to_owned(),
+            found: format!("values {low} to {high}"),
+            expected: format!("0 to {} for {classes} classes of logits", classes - 1),
+        });
+    }
+    Ok(())
+}
+
+/// Weights 1, ½, ¼ … from full resolution down, normalised to sum 1.
+///
+/// # Source
+/// nnU-Net's deep supervision.
+#[must_use]
+pub fn deep_supervision_weights(outputs: usize) -> Vec<f64> {
+    let raw: Vec<f64> = std::iter::successors(Some(1.0), |w| Some(w * 0.5)).take(outputs).collect();
+    let sum: f64 = raw.iter().sum();
+    raw.iter().map(|w| w / sum).collect()
+}
+
+/// [`dice_ce`] over several resolutions, weighted by [`deep_supervision_weights`].
+///
+/// # Shapes
+/// `outputs[0]`: `[batch, class, z, y, x]` at the label's resolution, further ones coarser; the label is reduced to each
+/// by taking the nearest voxel. The parts returned are those of full resolution.
+///
+/// # Errors
+/// As [`dice_ce`]; also without outputs.
+pub fn deep_supervision(outputs: &[Tensor], label: &Tensor, options: &DiceCeOptions) -> Result<DiceCe> {
+    let Some(first) = outputs.first() else {
+        return Err(TrainingError::Shape {
+            what: "outputs".to_owned(),
+            found: "none".to_owned(),
+            expected: "at least one resolution".to_owned(),
+        });
+    };
+    let weights = deep_supervision_weights(outputs.len());
+    let mut loss = dice_ce(first, label, options)?;
+    loss.total = loss.total * weights[0];
+    let label = if label.dim() == 4 { label.unsqueeze(1) } else { label.shallow_clone() };
+    // double holds every label exactly; LibTorch resizes no integers
+    let label = label.to_device(first.device()).to_kind(Kind::Double);
+    for (output, weight) in outputs.iter().zip(&weights).skip(1) {
+        let shape = output.size();
+        if shape.len() != 5 {
+            return Err(TrainingError::shape("logits", output, "[batch, class, z, y, x]"));
+        }
+        let reduced = label.internal_upsample_nearest_exact3d(&shape[2..], None, None, None);
+        loss.total = loss.total + dice_ce(output, &reduced, options)?.total * *weight;
+    }
+    Ok(loss)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::Device;
+
+    fn logits_for(label: &Tensor, classes: i64, sharpness: f64) -> Tensor {
+        let shape = label.size();
+        Tensor::zeros([shape[0], classes, shape[2], shape[3], shape[4]], (Kind::Float, Device::Cpu))
+            .scatter_value(1, label, sharpness)
+    }
+
+    #[test]
+    fn a_perfect_answer_costs_nothing_under_every_option() {
+        let label = Tensor::arange(48, (Kind::Int64, Device::Cpu)).remainder(3).view([2, 1, 2, 3, 4]);
+        let logits = logits_for(&label, 3, 50.0);
+        for (include_background, batch_dice) in [(true, true), (true, false), (false, true), (false, false)] {
+            let options = DiceCeOptions { include_background, batch_dice, ..Default::default() };
+            assert!(dice_ce(&logits, &label, &options).unwrap().total.double_value(&[]) < 1e-5);
+        }
+    }
+
+    #[test]
+    fn ignored_voxels_have_no_influence_and_no_gradient() {
+        tch::manual_seed(5);
+        let label = Tensor::arange(48, (Kind::Int64, Device::Cpu)).remainder(3).view([2, 1, 2, 3, 4]);
+        let options = DiceCeOptions { ignore_label: Some(255), ..Default::default() };
+        let ignored = label.copy();
+        let _filled = ignored.narrow(4, 0, 1).fill_(255);
+        let a = Tensor::randn([2, 3, 2, 3, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let b = a.detach().copy();
+        let _filled = b.narrow(4, 0, 1).fill_(9.0);
+        let one = dice_ce(&a, &ignored, &options).unwrap().total;
+        let two = dice_ce(&b, &ignored, &options).unwrap().total;
+        assert!((one.double_value(&[]) - two.double_value(&[])).abs() < 1e-6);
+        one.backward();
+        assert!(a.grad().narrow(4, 0, 1).abs().max().double_value(&[]) < 1e-12);
+        let nothing = dice_ce(&a, &label.full_like(255), &options).unwrap();
+        assert!(nothing.cross_entropy.double_value(&[]).abs() < 1e-12);
+    }
+
+    #[test]
+    fn labels_outside_the_classes_are_named() {
+        let label = Tensor::full([1, 1, 1, 1, 2], 3, (Kind::Int64, Device::Cpu));
+        let logits = Tensor::zeros([1, 3, 1, 1, 2], (Kind::Float, Device::Cpu));
+        let text = dice_ce(&logits, &label, &DiceCeOptions::default()).unwrap_err().to_string();
+        assert!(text.contains("values 3 to 3") && text.contains("0 to 2"), "{text}");
+    }
+
+    #[test]
+    fn deep_supervision_weighs_one_half_one_quarter() {
+        assert_eq!(deep_supervision_weights(3), [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0]);
+        let label = Tensor::arange(64, (Kind::Int64, Device::Cpu)).remainder(2).view([1, 1, 4, 4, 4]);
+        let full = Tensor::randn([1, 2, 4, 4, 4], (Kind::Float, Device::Cpu));
+        let half = Tensor::randn([1, 2, 2, 2, 2], (Kind::Float, Device::Cpu));
+        let options = DiceCeOptions::default();
+        let small = label.slice(2, 1, 4, 2).slice(3, 1, 4, 2).slice(4, 1, 4, 2);
+        let expected = dice_ce(&full, &label, &options).unwrap().total.double_value(&[]) * 2.0 / 3.0
+            + dice_ce(&half, &small, &options).unwrap().total.double_value(&[]) / 3.0;
+        let found = deep_supervision(&[full, half], &label, &options).unwrap().total.double_value(&[]);
+        assert!((expected - found).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,205 @@
+//! Sliding-window prediction over volumes larger than the network's patch.
+//!
+//! Window places, padding and blending are those of MONAI's `sliding_window_inference`; windows are visited in a fixed
+//! order, so that results do not depend on timing.
+
+mod windows;
+
+pub use windows::{importance, starts};
+
+use crate::error::BoxedError;
+use crate::step::torch_call;
+use crate::{Result, TrainingError};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+/// Weight of a window's voxels where windows overlap.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Blending {
+    /// All alike.
+    Constant,
+    /// A Gaussian about the window's centre with standard deviation 0.125 of its edge, at least 0.001.
+    Gaussian,
+}
+
+/// Options of a prediction.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SlidingWindow {
+    /// The window: the patch size of the training plan.
+    pub window_zyx: [i64; 3],
+    /// Share of a window that overlaps the next, 0 to below 1.
+    pub overlap: f64,
+    /// Blending.
+    pub blending: Blending,
+    /// Windows per call of the network.
+    pub batch: usize,
+    /// Axes (z, y, x) along which the prediction is also made mirrored and averaged (2ⁿ times the work).
+    pub mirror_axes: [bool; 3],
+}
+
+impl SlidingWindow {
+    /// nnU-Net's choice: half overlap, Gaussian blending; no mirroring.
+    #[must_use]
+    pub fn new(window_zyx: [i64; 3]) -> Self {
+        Self { window_zyx, overlap: 0.5, blending: Blending::Gaussian, batch: 2, mirror_axes: [false; 3] }
+    }
+
+    fn check(&self, volume: &Tensor) -> Result<()> {
+        let refuse = |name, found: String, expected: &str| {
+            Err(TrainingError::Option { name, found, expected: expected.to_owned() })
+        };
+        if self.window_zyx.iter().any(|n| *n < 1) {
+            return refuse("window_zyx", format!("{:?}", self.window_zyx), "at least 1 voxel per axis");
+        }
+        if !(0.0..1.0).contains(&self.overlap) {
+            return refuse("overlap", self.overlap.to_string(), "0 to below 1");
+        }
+        if self.batch == 0 {
+            return refuse("batch", "0".to_owned(), "at least 1 window");
+        }
+        if volume.dim() != 4 || volume.numel() == 0 {
+            return Err(TrainingError::shape("volume", volume, "[channel, z, y, x], not empty"));
+        }
+        Ok(())
+    }
+}
+
+/// Predicts a whole volume.
+///
+/// `network` takes float32 `[window, channel, z, y, x]` on `device` and gives `[window, class, z, y, x]` on any device and
+/// of any float kind; whether these are logits or probabilities is its choice (logits are what nnU-Net averages). It is
+/// called without gradients and should be in evaluation mode.
+///
+/// A volume smaller than the window is padded with 0, half before and the odd voxel after, and cropped again.
+///
+/// # Shapes
+/// `volume`: `[channel, z, y, x]` on the CPU, any kind. Result: float32 `[class, z, y, x]` on the CPU.
+///
+/// Memory on the CPU: 4 · (channels + classes + 1) bytes per voxel of the padded volume; on the device, one batch of windows
+/// and what the network needs.
+///
+/// # Errors
+/// On bad options or shapes, when the network fails, or when the device has no memory left.
+///
+/// # Source
+/// `monai.inferers.sliding_window_inference`.
+pub fn predict(
+    volume: &Tensor,
+    options: &SlidingWindow,
+    device: Device,
+    network: &dyn Fn(&Tensor) -> std::result::Result<Tensor, BoxedError>,
+) -> Result<Tensor> {
+    options.check(volume)?;
+    let _guard = tch::no_grad_guard();
+    let window = options.window_zyx;
+    let size = volume.size();
+    let missing: [i64; 3] = std::array::from_fn(|axis| (window[axis] - size[axis + 1]).max(0));
+    let before = missing.map(|n| n / 2);
+    let padding: Vec<i64> =
+        (0..3).rev().flat_map(|axis| [before[axis], missing[axis] - before[axis]]).collect();
+    let padded = volume.to_kind(Kind::Float).constant_pad_nd(padding);
+    let shape: [i64; 3] = std::array::from_fn(|axis| size[axis + 1] + missing[axis]);
+
+    let weight = importance(window, options.blending);
+    let places = all_starts(shape, options);
+    let mut sums: Option<Tensor> = None;
+    let weights = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    for group in places.chunks(options.batch) {
+        let inputs: Vec<Tensor> = group.iter().map(|start| cut(&padded, *start, window)).collect();
+        let input = Tensor::stack(&inputs, 0).to_device(device);
+        let output = mirrored(&input, options.mirror_axes, network)?.to_device(Device::Cpu);
+        let classes = output.size()[1];
+        let sums = sums.get_or_insert_with(|| {
+            Tensor::zeros([classes, shape[0], shape[1], shape[2]], (Kind::Float, Device::Cpu))
+        });
+        if sums.size()[0] != classes {
+            return Err(TrainingError::shape(
+                "prediction",
+                &output,
+                format!("{} classes as before", sums.size()[0]),
+            ));
+        }
+        for (start, part) in group.iter().zip(output.unbind(0)) {
+            let _sum = cut(sums, *start, window).g_add_(&(part * &weight));
+            let _sum = cut_weights(&weights, *start, window).g_add_(&weight);
+        }
+    }
+    let Some(mut sums) = sums else {
+        return Err(TrainingError::shape("volume", volume, "at least one window"));
+    };
+    let _mean = sums.g_div_(&weights);
+    let cropped = (0..3).fold(sums, |t, axis| t.narrow(axis as i64 + 1, before[axis], size[axis + 1]));
+    Ok(cropped.contiguous())
+}
+
+/// The class with the highest value at each voxel, uint8 (int16 above 256 classes).
+///
+/// # Shapes
+/// `prediction`: `[class, z, y, x]`; result `[z, y, x]`.
+#[must_use]
+pub fn label_map(prediction: &Tensor) -> Tensor {
+    let kind = if prediction.size().first().is_some_and(|n| *n > 256) { Kind::Int16 } else { Kind::Uint8 };
+    prediction.argmax(0, false).to_kind(kind)
+}
+
+fn all_starts(shape: [i64; 3], options: &SlidingWindow) -> Vec<[i64; 3]> {
+    let [z, y, x] =
+        std::array::from_fn(|axis| starts(shape[axis], options.window_zyx[axis], options.overlap));
+    let mut places = Vec::with_capacity(z.len() * y.len() * x.len());
+    for a in &z {
+        for b in &y {
+            for c in &x {
+                places.push([*a, *b, *c]);
+            }
+        }
+    }
+    places
+}
+
+/// A window of `[channel, z, y, x]`; shares memory.
+fn cut(volume: &Tensor, start: [i64; 3], window: [i64; 3]) -> Tensor {
+    (0..3).fold(volume.shallow_clone(), |t, axis| t.narrow(axis as i64 + 1, start[axis], window[axis]))
+}
+
+/// A window of `[z, y, x]`; shares memory.
+fn cut_weights(volume: &Tensor, start: [i64; 3], window: [i64; 3]) -> Tensor {
+    (0..3).fold(volume.shallow_clone(), |t, axis| t.narrow(axis as i64, start[axis], window[axis]))
+}
+
+/// The mean over all combinations of mirrored axes, float32.
+fn mirrored(
+    input: &Tensor,
+    axes: [bool; 3],
+    network: &dyn Fn(&Tensor) -> std::result::Result<Tensor, BoxedError>,
+) -> Result<Tensor> {
+    let axes: Vec<i64> = (0..3i64).filter(|axis| axes[*axis as usize]).map(|axis| axis + 2).collect();
+    let combinations = 1u32 << axes.len();
+    let mut sum: Option<Tensor> = None;
+    for combination in 0..combinations {
+        let flipped: Vec<i64> = axes
+            .iter()
+            .enumerate()
+            .filter(|(bit, _)| combination >> bit & 1 == 1)
+            .map(|(_, axis)| *axis)
+            .collect();
+        let output = torch_call(0, || network(&input.flip(&flipped)))?
+            .map_err(|source| TrainingError::Network { source })?;
+        let (found, expected) = (output.size(), input.size());
+        if found.len() != 5 || found[0] != expected[0] || found[2..] != expected[2..] {
+            return Err(TrainingError::shape(
+                "prediction",
+                &output,
+                format!("[window, class, …] of {expected:?}"),
+            ));
+        }
+        let output = output.to_kind(Kind::Float).flip(&flipped);
+        sum = Some(match sum {
+            Some(sum) => sum + output,
+            None => output,
+        });
+    }
+    let sum = sum.unwrap_or_else(|| input.shallow_clone());
+    Ok(if combinations == 1 { sum } else { sum / f64::from(combinations) })
+}

@@ -1,0 +1,220 @@
+//! Batches made ahead of time by several threads and handed out in the order of the steps.
+//!
+//! A batch is a pure function of its step, so the number of threads changes nothing but speed, and a resumed run continues
+//! with the very batch at which it stopped. Nothing here knows LibTorch: a batch may be plain memory.
+
+use crate::error::BoxedError;
+use crate::step::{BatchSource, Fetched};
+use crate::{Result, TrainingError};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+type Made<B> = std::result::Result<B, BoxedError>;
+
+struct Queue<B> {
+    /// Next step that a thread will make.
+    claim: u64,
+    /// Next step to be handed out.
+    deliver: u64,
+    /// One past the last step.
+    end: u64,
+    ready: BTreeMap<u64, Made<B>>,
+    closed: bool,
+}
+
+struct Shared<B> {
+    queue: Mutex<Queue<B>>,
+    made: Condvar,
+    room: Condvar,
+    depth: u64,
+}
+
+impl<B> Shared<B> {
+    // The lock is never held while foreign code runs, so a poisoned queue is still consistent.
+    fn lock(&self) -> MutexGuard<'_, Queue<B>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Producer threads over a function of the step, with at most `depth` batches made or in the making ahead of the consumer.
+pub struct Prefetch<B> {
+    shared: Arc<Shared<B>>,
+    threads: Vec<JoinHandle<()>>,
+    waited: Duration,
+    started: Instant,
+}
+
+impl<B> std::fmt::Debug for Prefetch<B> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prefetch").field("threads", &self.threads.len()).finish_non_exhaustive()
+    }
+}
+
+impl<B: Send + 'static> Prefetch<B> {
+    /// Starts `workers` threads (at least 1) that make the batches of the steps `first..end` (counted from 0); `depth` is
+    /// raised to `workers` where smaller. Memory: `depth` batches.
+    ///
+    /// # Errors
+    /// When the system refuses a thread.
+    pub fn new(
+        first: u64,
+        end: u64,
+        workers: usize,
+        depth: usize,
+        make: impl Fn(u64) -> Made<B> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let workers = workers.max(1);
+        let shared = Arc::new(Shared {
+            queue: Mutex::new(Queue {
+                claim: first,
+                deliver: first,
+                end,
+                ready: BTreeMap::new(),
+                closed: false,
+            }),
+            made: Condvar::new(),
+            room: Condvar::new(),
+            depth: depth.max(workers) as u64,
+        });
+        let make = Arc::new(make);
+        let mut prefetch = Self {
+            shared,
+            threads: Vec::with_capacity(workers),
+            waited: Duration::ZERO,
+            started: Instant::now(),
+        };
+        for index in 0..workers {
+            let (shared, make) = (Arc::clone(&prefetch.shared), Arc::clone(&make));
+            let thread = std::thread::Builder::new()
+                .name(format!("batches-{index}"))
+                .spawn(move || produce(&shared, make.as_ref()))?;
+            prefetch.threads.push(thread);
+        }
+        Ok(prefetch)
+    }
+
+    /// The share of the time since the start that the consumer spent waiting for batches, 0 to 1.
+    #[must_use]
+    pub fn wait_share(&self) -> f64 {
+        let total = self.started.elapsed().as_secs_f64();
+        if total > 0.0 { self.waited.as_secs_f64() / total } else { 0.0 }
+    }
+}
+
+fn produce<B>(shared: &Shared<B>, make: &(impl Fn(u64) -> Made<B> + ?Sized)) {
+    loop {
+        let step = {
+            let mut queue = shared.lock();
+            while !queue.closed && queue.claim < queue.end && queue.claim >= queue.deliver + shared.depth {
+                queue = shared.room.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.closed || queue.claim >= queue.end {
+                return;
+            }
+            queue.claim += 1;
+            queue.claim - 1
+        };
+        let made = catch_unwind(AssertUnwindSafe(|| make(step))).unwrap_or_else(|payload| {
+            let text = crate::step::panic_text(payload.as_ref());
+            Err(format!("the producer failed: {text}").into())
+        });
+        let mut queue = shared.lock();
+        queue.ready.insert(step, made);
+        drop(queue);
+        shared.made.notify_all();
+    }
+}
+
+impl<B: Send + 'static> BatchSource for Prefetch<B> {
+    type Batch = B;
+
+    fn next(&mut self) -> Result<Option<Fetched<B>>> {
+        let started = Instant::now();
+        let mut queue = self.shared.lock();
+        let step = queue.deliver;
+        if step >= queue.end {
+            return Ok(None);
+        }
+        let made = loop {
+            if let Some(made) = queue.ready.remove(&step) {
+                break made;
+            }
+            queue = self.shared.made.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        };
+        queue.deliver += 1;
+        drop(queue);
+        self.shared.room.notify_all();
+        let waited = started.elapsed();
+        self.waited += waited;
+        let batch = made.map_err(|source| TrainingError::Batch { step: step + 1, source })?;
+        Ok(Some(Fetched { step, batch, waited }))
+    }
+}
+
+impl<B> Drop for Prefetch<B> {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.room.notify_all();
+        for thread in self.threads.drain(..) {
+            // a panic of the producer was already turned into that batch's error
+            let _joined = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn the_order_is_that_of_the_steps_with_any_number_of_threads() {
+        for workers in [1, 2, 5] {
+            let mut prefetch = Prefetch::new(3, 40, workers, 4, |step| {
+                std::thread::sleep(Duration::from_micros((step * 7919) % 500));
+                Ok(step * step)
+            })
+            .unwrap();
+            for step in 3..40 {
+                let fetched = prefetch.next().unwrap().unwrap();
+                assert_eq!((fetched.step, fetched.batch), (step, step * step));
+            }
+            assert!(prefetch.next().unwrap().is_none());
+            assert!((0.0..=1.0).contains(&prefetch.wait_share()));
+        }
+    }
+
+    #[test]
+    fn no_more_than_depth_batches_are_made_ahead() {
+        let made = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&made);
+        let mut prefetch = Prefetch::new(0, 1000, 2, 3, move |step| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Ok(step)
+        })
+        .unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(made.load(Ordering::SeqCst) <= 3);
+        prefetch.next().unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(made.load(Ordering::SeqCst) <= 4);
+    }
+
+    #[test]
+    fn errors_and_panics_arrive_at_their_step() {
+        let mut prefetch = Prefetch::new(0, 9, 3, 3, |step| match step {
+            1 => Err("torn shard".into()),
+            2 => panic!("boom"),
+            _ => Ok(step),
+        })
+        .unwrap();
+        assert_eq!(prefetch.next().unwrap().unwrap().batch, 0);
+        let error = prefetch.next().unwrap_err().to_string();
+        assert!(error.contains("step 2") && error.contains("torn shard"), "{error}");
+        assert!(prefetch.next().unwrap_err().to_string().contains("boom"));
+        assert_eq!(prefetch.next().unwrap().unwrap().batch, 3);
+    }
+}

@@ -1,0 +1,286 @@
+//! The training loop that pretraining and fine-tuning share.
+//!
+//! Order within a step: batch, seed LibTorch for the step, loss, backward, clip, update; then, where due, record line,
+//! validation, checkpoint, and the questions whether to stop. Everything that the next step depends on is in the
+//! checkpoint or a function of (seed, step), so that N + M steps and N, stop, M steps give the same bits (on one machine
+//! with one number of threads).
+
+mod clock;
+mod options;
+
+pub use options::{Observer, Outcome, RunOptions, StopReason};
+
+use crate::checkpoint::{Best, Folder, RunState, Which};
+use crate::optimizer::Optimizer;
+use crate::random::{Purpose, seed_torch};
+use crate::record::{Record, Values};
+use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_call};
+use crate::{Result, TrainingError};
+use clock::Clock;
+use options::stop_reason;
+use serde_json::Value;
+use stage::Message;
+use std::path::Path;
+use std::time::Instant;
+use tch::Tensor;
+
+/// A run's directory, record and state, ready to be continued.
+#[derive(Debug)]
+pub struct Session {
+    folder: Folder,
+    record: Record,
+    plan: Value,
+    variables: Vec<(String, Tensor)>,
+    state: RunState,
+    messages: Vec<Message>,
+}
+
+impl Session {
+    /// Starts a run in `directory`. `variables` are all of the model's ([`crate::optimizer::named_variables`]); `plan` is
+    /// what a resumed run must agree with.
+    ///
+    /// # Errors
+    /// When the directory already holds a run, or cannot be written.
+    pub fn start(directory: &Path, plan: Value, seed: u64, variables: Vec<(String, Tensor)>) -> Result<Self> {
+        let folder = Folder::new(directory);
+        if folder.has_run() {
+            return Err(TrainingError::RunExists { directory: directory.to_owned() });
+        }
+        let record = Record::create(directory)?;
+        let state = RunState { seed, ..RunState::default() };
+        Ok(Self { folder, record, plan, variables, state, messages: Vec::new() })
+    }
+
+    /// Continues the run in `directory`: weights, optimiser state, counters and record as of its latest checkpoint.
+    ///
+    /// # Errors
+    /// Without a usable checkpoint, under another plan, or with other variables or parameters.
+    pub fn resume(
+        directory: &Path,
+        plan: Value,
+        variables: Vec<(String, Tensor)>,
+        optimizer: &mut Optimizer,
+    ) -> Result<Self> {
+        let folder = Folder::new(directory);
+        let loaded = folder.load_latest()?;
+        loaded.checkpoint.check_plan(&plan, &loaded.path)?;
+        loaded.checkpoint.restore_model(&variables)?;
+        loaded.checkpoint.restore_optimizer(optimizer)?;
+        let state = loaded.checkpoint.state;
+        let (record, removed) = Record::resume(directory, state.step)?;
+        let mut messages = Vec::from_iter(loaded.warning);
+        messages.push(Message::info("I307", format!("resuming after step {}", state.step)));
+        if removed > 0 {
+            messages.push(Message::info(
+                "I308",
+                format!("removed {removed} record lines that are newer than the checkpoint"),
+            ));
+        }
+        Ok(Self { folder, record, plan, variables, state, messages })
+    }
+
+    /// Where the run stands; batches must begin at `state().step`, drawn from `state().seed`.
+    #[must_use]
+    pub fn state(&self) -> &RunState {
+        &self.state
+    }
+
+    /// The run's checkpoints.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Trains up to `options.steps`, or until asked to stop. A finished run leaves `checkpoint_final.safetensors`.
+    ///
+    /// # Errors
+    /// On bad options, a failing task or source, too many steps in a row without a finite loss or gradient (the checkpoint
+    /// on disk stays the last good one), memory running out, or a failure to write.
+    pub fn run<T: Task>(
+        self,
+        task: &mut T,
+        optimizer: &mut Optimizer,
+        source: &mut dyn BatchSource<Batch = T::Batch>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome> {
+        self.run_until(task, optimizer, source, options, observer, &stage::interrupt::requested)
+    }
+
+    /// [`Session::run`] with another answer to "was a stop asked for?" than the process's signals.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_until<T: Task>(
+        mut self,
+        task: &mut T,
+        optimizer: &mut Optimizer,
+        source: &mut dyn BatchSource<Batch = T::Batch>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+        stop_requested: &dyn Fn() -> bool,
+    ) -> Result<Outcome> {
+        options.check()?;
+        for message in std::mem::take(&mut self.messages) {
+            observer.message(message);
+        }
+        let started = Instant::now();
+        let mut clock = Clock::new();
+        let mut buffers = Buffers::new(&self.variables);
+        let mut suspects = Suspects::default();
+        let mut stopped = None;
+        let mut saved = self.folder.has_run().then_some(self.state.step);
+        while self.state.step < options.steps && stopped.is_none() {
+            let Some(fetched) = source.next()? else {
+                return Err(self.source_error("the source of batches ended early".to_owned()));
+            };
+            if fetched.step != self.state.step {
+                return Err(self.source_error(format!(
+                    "the source gave the batch of step {}, expected {}",
+                    fetched.step + 1,
+                    self.state.step + 1
+                )));
+            }
+            clock.waited += fetched.waited;
+            self.one(task, optimizer, &fetched.batch, options, observer, &mut buffers, &mut suspects, saved)?;
+            observer.step(self.state.step, options.steps);
+
+            let last = self.state.step >= options.steps;
+            if last || self.state.step.is_multiple_of(options.log_every) {
+                self.log(options, &mut clock, observer)?;
+            }
+            if let Some(every) = options.validate_every
+                && (last || self.state.step.is_multiple_of(every))
+            {
+                self.validate(task, optimizer, options, observer)?;
+                clock.restart();
+            }
+            stopped = if last { None } else { stop_reason(options, started, stop_requested) };
+            // skipped steps changed no weight, so a state that ends in some is as good as the one before
+            if last || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
+                self.save(Which::Latest, optimizer)?;
+                saved = Some(self.state.step);
+            }
+        }
+        if stopped.is_none() {
+            self.save(Which::Final, optimizer)?;
+        }
+        Ok(Outcome { state: self.state, stopped })
+    }
+
+    fn source_error(&self, text: String) -> TrainingError {
+        TrainingError::Batch { step: self.state.step + 1, source: text.into() }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the loop's own locals")]
+    fn one<T: Task>(
+        &mut self,
+        task: &mut T,
+        optimizer: &mut Optimizer,
+        batch: &T::Batch,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+        buffers: &mut Buffers,
+        suspects: &mut Suspects,
+        saved: Option<u64>,
+    ) -> Result<()> {
+        let step = self.state.step;
+        seed_torch(self.state.seed, step, Purpose::Step);
+        let tried = attempt(task, optimizer, step, batch, options.lr.at(step), options.clip)?;
+        self.state.step += 1;
+        match tried {
+            Attempt::Updated(values) => {
+                self.state.skipped_in_a_row = 0;
+                suspects.clear();
+                buffers.keep();
+                self.state.window.steps += 1;
+                for (name, value) in values {
+                    *self.state.window.sums.entry(name).or_insert(0.0) += value;
+                }
+                Ok(())
+            }
+            Attempt::NotFinite(what) => {
+                buffers.restore();
+                self.state.skipped += 1;
+                self.state.skipped_in_a_row += 1;
+                let members = task.members(batch);
+                suspects.add(&members, options.skips_allowed as usize);
+                if self.state.skipped_in_a_row >= options.skips_allowed {
+                    self.record.sync()?;
+                    return Err(TrainingError::NotFinite {
+                        what,
+                        step: self.state.step,
+                        in_row: self.state.skipped_in_a_row,
+                        batches: suspects.list(),
+                        kept: saved,
+                    });
+                }
+                observer.message(
+                    Message::warning(
+                        "W302",
+                        format!("{what} is not finite at step {}: no update", self.state.step),
+                    )
+                    .detail(format!("Batch: {}", members.join(","))),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "step counts are far below 2^53")]
+    fn log(&mut self, options: &RunOptions, clock: &mut Clock, observer: &mut dyn Observer) -> Result<()> {
+        let window = std::mem::take(&mut self.state.window);
+        let step = self.state.step;
+        let mut metrics: Values =
+            window.sums.into_iter().map(|(name, sum)| (name, sum / window.steps as f64)).collect();
+        metrics.insert("lr".to_owned(), options.lr.at(step - 1));
+        metrics.insert("skipped".to_owned(), self.state.skipped as f64);
+        let timing = clock.lap(step);
+        self.record.metrics(step, "step", &metrics)?;
+        self.record.timing(step, "step", &timing)?;
+        observer.logged(step, &metrics, &timing);
+        Ok(())
+    }
+
+    fn validate<T: Task>(
+        &mut self,
+        task: &mut T,
+        optimizer: &Optimizer,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+    ) -> Result<()> {
+        let step = self.state.step;
+        let started = Instant::now();
+        let validation = torch_call(step, || task.validate(step))?
+            .map_err(|source| TrainingError::Task { step, source })?;
+        let mut values = validation.values;
+        let mut is_best = false;
+        if let Some(score) = validation.score.filter(|s| s.is_finite()) {
+            let smoothed = self
+                .state
+                .smoothed_score
+                .map_or(score, |old| options.score_smoothing * old + (1.0 - options.score_smoothing) * score);
+            self.state.smoothed_score = Some(smoothed);
+            is_best = self.state.best.is_none_or(|best| smoothed > best.score);
+            if is_best {
+                self.state.best = Some(Best { step, score: smoothed });
+            }
+            values.insert("score".to_owned(), score);
+            values.insert("score_smoothed".to_owned(), smoothed);
+        }
+        self.record.metrics(step, "validation", &values)?;
+        let seconds = Values::from([("seconds".to_owned(), started.elapsed().as_secs_f64())]);
+        self.record.timing(step, "validation", &seconds)?;
+        if is_best {
+            self.save(Which::Best, optimizer)?;
+        }
+        observer.validated(step, &values, is_best);
+        Ok(())
+    }
+
+    fn save(&mut self, which: Which, optimizer: &Optimizer) -> Result<()> {
+        self.record.sync()?;
+        self.folder.save(which, &self.variables, optimizer, &self.plan, &self.state)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,243 @@
+//! One training step: what a task and a batch source are, and how an update is tried.
+
+use crate::error::BoxedError;
+use crate::optimizer::Optimizer;
+use crate::record::Values;
+use crate::{Result, TrainingError};
+use std::any::Any;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Duration;
+use tch::{Kind, Tensor};
+
+/// The loss of one step.
+#[derive(Debug)]
+pub struct StepLoss {
+    /// Scalar that is minimised, attached to the graph.
+    pub total: Tensor,
+    /// Named scalars for the record, detached, on the loss's device. The names `loss`, `lr`, `grad_norm` and `skipped` are
+    /// the loop's own.
+    pub parts: Vec<(String, Tensor)>,
+}
+
+/// What a validation found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Validation {
+    /// The score that chooses the best checkpoint, higher is better; `None` where it is undefined.
+    pub score: Option<f64>,
+    /// Named numbers for the record.
+    pub values: Values,
+}
+
+/// What is trained: forward pass and loss for a batch.
+pub trait Task {
+    /// One batch.
+    type Batch;
+
+    /// The loss of `batch` in training mode. `step` counts completed steps. LibTorch's generator was seeded for this step;
+    /// gradients were set to zero.
+    ///
+    /// # Errors
+    /// Whatever the task needs to say; the run ends with it.
+    fn loss(&mut self, step: u64, batch: &Self::Batch) -> std::result::Result<StepLoss, BoxedError>;
+
+    /// Names of the batch's members (case, patch), for messages.
+    fn members(&self, batch: &Self::Batch) -> Vec<String>;
+
+    /// Validates after `step` completed steps; the task switches to evaluation mode and without gradients, and back.
+    ///
+    /// # Errors
+    /// Whatever the task needs to say; the run ends with it.
+    fn validate(&mut self, step: u64) -> std::result::Result<Validation, BoxedError>;
+}
+
+/// A batch and what it cost to get it.
+#[derive(Debug)]
+pub struct Fetched<B> {
+    /// Completed steps before this batch is used.
+    pub step: u64,
+    /// The batch.
+    pub batch: B,
+    /// How long the consumer waited for it.
+    pub waited: Duration,
+}
+
+/// Batches in the order of the steps, starting at the run's own step.
+pub trait BatchSource {
+    /// One batch.
+    type Batch;
+
+    /// The next batch, or `None` after the last.
+    ///
+    /// # Errors
+    /// When the batch cannot be made.
+    fn next(&mut self) -> Result<Option<Fetched<Self::Batch>>>;
+}
+
+/// A source without threads over a function of the step, for small data and tests.
+pub struct InOrder<F> {
+    step: u64,
+    end: u64,
+    make: F,
+}
+
+impl<F> std::fmt::Debug for InOrder<F> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InOrder").field("step", &self.step).field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+impl<F> InOrder<F> {
+    /// The batches of the steps `first..end`.
+    pub fn new(first: u64, end: u64, make: F) -> Self {
+        Self { step: first, end, make }
+    }
+}
+
+impl<B, F: FnMut(u64) -> std::result::Result<B, BoxedError>> BatchSource for InOrder<F> {
+    type Batch = B;
+
+    fn next(&mut self) -> Result<Option<Fetched<B>>> {
+        if self.step >= self.end {
+            return Ok(None);
+        }
+        let step = self.step;
+        self.step += 1;
+        let started = std::time::Instant::now();
+        let batch = (self.make)(step).map_err(|source| TrainingError::Batch { step: step + 1, source })?;
+        Ok(Some(Fetched { step, batch, waited: started.elapsed() }))
+    }
+}
+
+/// How an update went.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// Updated; `loss`, `grad_norm` and the task's parts.
+    Updated(Values),
+    /// Not updated, because this ("loss" or "gradient") was not finite.
+    NotFinite(&'static str),
+}
+
+/// Forward, backward, clip, update.
+pub(crate) fn attempt<T: Task>(
+    task: &mut T,
+    optimizer: &mut Optimizer,
+    step: u64,
+    batch: &T::Batch,
+    lr: f64,
+    clip: Option<f64>,
+) -> Result<Attempt> {
+    optimizer.zero_grad();
+    let outcome = torch_call(step, || -> Result<_> {
+        let loss = task.loss(step, batch).map_err(|source| TrainingError::Task { step: step + 1, source })?;
+        if loss.total.numel() != 1 {
+            return Err(TrainingError::shape("loss", &loss.total, "a scalar"));
+        }
+        let scalars: Vec<Tensor> = std::iter::once(&loss.total)
+            .chain(loss.parts.iter().map(|(_, part)| part))
+            .map(|scalar| scalar.detach().to_kind(Kind::Double).view(-1))
+            .collect();
+        // one transfer for all of them
+        let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
+            .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })?;
+        if numbers.iter().any(|n| !n.is_finite()) {
+            return Ok(Attempt::NotFinite("loss"));
+        }
+        loss.total.backward();
+        let norm = optimizer.clip_grad_norm(clip);
+        if !norm.is_finite() {
+            return Ok(Attempt::NotFinite("gradient"));
+        }
+        optimizer.step(lr);
+        let names = std::iter::once("loss").chain(loss.parts.iter().map(|(name, _)| name.as_str()));
+        let mut values: Values = names.map(str::to_owned).zip(numbers).collect();
+        values.insert("grad_norm".to_owned(), norm);
+        Ok(Attempt::Updated(values))
+    })?;
+    outcome
+}
+
+/// Runs code whose LibTorch calls panic on failure (as tch's modules do) and turns such a failure into an error. Other
+/// panics go on: they are defects.
+pub(crate) fn torch_call<R>(step: u64, work: impl FnOnce() -> R) -> Result<R> {
+    catch_unwind(AssertUnwindSafe(work)).or_else(|payload| {
+        let text = panic_text(payload.as_ref());
+        if !text.contains("Torch(\"") {
+            resume_unwind(payload);
+        }
+        let reason = first_line(&text);
+        if reason.contains("out of memory") || reason.contains("not enough memory") {
+            return Err(TrainingError::OutOfMemory { step: step + 1, reason });
+        }
+        Err(TrainingError::Torch { step: step + 1, reason })
+    })
+}
+
+/// The text of a panic.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> String {
+    payload
+        .downcast_ref::<String>()
+        .cloned()
+        .or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_else(|| "no text".to_owned())
+}
+
+/// The first line of LibTorch's message; the C++ trace that follows helps nobody.
+fn first_line(text: &str) -> String {
+    let start = text.find("Torch(\"").map_or(text, |at| &text[at + "Torch(\"".len()..]);
+    start.split("\\n").next().and_then(|s| s.lines().next()).unwrap_or(start).to_owned()
+}
+
+/// The state of layers that a forward pass changes (running means of batch norm), as of the last good step: a batch that
+/// is not finite would spoil it for good.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    pairs: Vec<(Tensor, Tensor)>,
+}
+
+impl Buffers {
+    /// Watches the variables without gradient and of at most one dimension; larger ones are frozen weights.
+    pub(crate) fn new(variables: &[(String, Tensor)]) -> Self {
+        let pairs = variables
+            .iter()
+            .filter(|(_, variable)| !variable.requires_grad() && variable.dim() <= 1)
+            .map(|(_, variable)| (variable.shallow_clone(), variable.copy()))
+            .collect();
+        Self { pairs }
+    }
+
+    pub(crate) fn keep(&mut self) {
+        let _guard = tch::no_grad_guard();
+        for (variable, kept) in &mut self.pairs {
+            kept.copy_(variable);
+        }
+    }
+
+    pub(crate) fn restore(&mut self) {
+        let _guard = tch::no_grad_guard();
+        for (variable, kept) in &mut self.pairs {
+            variable.copy_(kept);
+        }
+    }
+}
+
+/// The members of the last few batches that failed, for the message of the error that ends the run.
+#[derive(Debug, Default)]
+pub(crate) struct Suspects(VecDeque<String>);
+
+impl Suspects {
+    pub(crate) fn add(&mut self, members: &[String], keep: usize) {
+        self.0.push_back(members.join(","));
+        while self.0.len() > keep {
+            self.0.pop_front();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub(crate) fn list(&self) -> String {
+        self.0.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+    }
+}

@@ -1,0 +1,141 @@
+//! Update rules against PyTorch (`optimizer_fixture.py` makes the numbers), state, clipping.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use std::collections::BTreeMap;
+use tch::{Device, Kind, Tensor};
+use training::optimizer::{Optimizer, OptimizerOptions, Rule};
+
+fn leaves() -> Vec<(String, Tensor)> {
+    let w = Tensor::from_slice(&[0.5f32, -1.25, 2.0, 0.0, 0.75, -0.5]).view([2, 3]).set_requires_grad(true);
+    let b = Tensor::from_slice(&[0.1f32, -0.2]).set_requires_grad(true);
+    vec![("w".to_owned(), w), ("b".to_owned(), b)]
+}
+
+fn loss(leaves: &[(String, Tensor)]) -> Tensor {
+    let (w, b) = (&leaves[0].1, &leaves[1].1);
+    let x = Tensor::from_slice(&[1.0f32, 2.0, -1.0, 0.5, -0.25, 3.0, -2.0, 1.0, 0.0]).view([3, 3]);
+    (x.matmul(&w.transpose(0, 1)) + b).tanh().square().sum(Kind::Float) + (w * w * w).sum(Kind::Float) * 0.01
+}
+
+fn options(rule: Rule) -> OptimizerOptions {
+    OptimizerOptions {
+        lr_factors: BTreeMap::from([("b".to_owned(), 0.5)]),
+        ..OptimizerOptions::new(rule, 0.05)
+    }
+}
+
+fn numbers(t: &Tensor) -> Vec<f64> {
+    Vec::<f64>::try_from(t.detach().view(-1).to_kind(Kind::Double)).unwrap()
+}
+
+fn update(optimizer: &mut Optimizer, leaves: &[(String, Tensor)], lr: f64) {
+    optimizer.zero_grad();
+    loss(leaves).backward();
+    optimizer.step(lr);
+}
+
+#[test]
+fn five_updates_equal_pytorch() {
+    let fixture: serde_json::Value = serde_json::from_str(include_str!("optimizer_fixture.json")).unwrap();
+    for (rule, name) in [(Rule::adamw(), "adamw"), (Rule::SgdNesterov { momentum: 0.9 }, "sgd")] {
+        let leaves = leaves();
+        let mut optimizer = Optimizer::new(options(rule), &leaves).unwrap();
+        let rates = fixture["rates"].as_array().unwrap();
+        for (rate, expected) in rates.iter().zip(fixture[name].as_array().unwrap()) {
+            update(&mut optimizer, &leaves, rate.as_f64().unwrap());
+            for (leaf, tensor) in &leaves {
+                let expected = expected[leaf].as_array().unwrap();
+                for (found, expected) in numbers(tensor).iter().zip(expected) {
+                    let expected = expected.as_f64().unwrap();
+                    assert!((found - expected).abs() < 2e-6, "{name} {leaf}: {found} for {expected}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restored_optimiser_continues_with_the_same_bits() {
+    for rule in [Rule::adamw(), Rule::sgd()] {
+        let whole = leaves();
+        let mut optimizer = Optimizer::new(options(rule), &whole).unwrap();
+        for _ in 0..6 {
+            update(&mut optimizer, &whole, 0.05);
+        }
+        let first = leaves();
+        let mut one = Optimizer::new(options(rule), &first).unwrap();
+        for _ in 0..3 {
+            update(&mut one, &first, 0.05);
+        }
+        let second: Vec<(String, Tensor)> =
+            first.iter().map(|(name, t)| (name.clone(), t.detach().copy().set_requires_grad(true))).collect();
+        let mut two = Optimizer::new(options(rule), &second).unwrap();
+        two.load_state(one.state().into_iter().collect()).unwrap();
+        for _ in 0..3 {
+            update(&mut two, &second, 0.05);
+        }
+        for ((_, a), (_, b)) in whole.iter().zip(&second) {
+            assert!(a.equal(b));
+        }
+        let names: Vec<String> = two.state().into_iter().map(|(name, _)| name).collect();
+        assert!(names.is_sorted(), "{names:?}");
+    }
+}
+
+#[test]
+fn foreign_state_is_listed_and_changes_nothing() {
+    let leaves = leaves();
+    let mut optimizer = Optimizer::new(options(Rule::adamw()), &leaves).unwrap();
+    update(&mut optimizer, &leaves, 0.1);
+    let mut state: BTreeMap<String, Tensor> = optimizer.state().into_iter().collect();
+    let _removed = state.remove("w/v").unwrap();
+    state.insert("b/m".to_owned(), Tensor::zeros([3], (Kind::Float, Device::Cpu)));
+    state.insert("other/m".to_owned(), Tensor::zeros([3], (Kind::Float, Device::Cpu)));
+    let text = optimizer.load_state(state).unwrap_err().to_string();
+    for part in ["w/v: missing", "b/m: shape [3], expected [2]", "other/m: unknown"] {
+        assert!(text.contains(part), "{text}");
+    }
+    update(&mut optimizer, &leaves, 0.1);
+}
+
+#[test]
+fn clipping_needs_no_gradient_and_returns_the_norm() {
+    let leaves = leaves();
+    let mut optimizer = Optimizer::new(options(Rule::adamw()), &leaves).unwrap();
+    assert!(optimizer.clip_grad_norm(Some(1.0)).abs() < 1e-12);
+    optimizer.step(0.1);
+    assert!(optimizer.state().is_empty());
+    loss(&leaves).backward();
+    let norm = optimizer.clip_grad_norm(None);
+    let expected =
+        leaves.iter().map(|(_, t)| t.grad().square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt();
+    assert!((norm - expected).abs() < 1e-5 * expected);
+    assert!((optimizer.clip_grad_norm(Some(expected / 2.0)) - expected).abs() < 1e-5 * expected);
+    assert!((optimizer.clip_grad_norm(None) - expected / 2.0).abs() < 1e-4 * expected);
+    let _spoiled = leaves[0].1.grad().fill_(f64::NAN);
+    assert!(optimizer.clip_grad_norm(Some(1.0)).is_nan());
+}
+
+#[test]
+fn vectors_need_not_decay_and_bad_options_are_refused() {
+    let leaves = leaves();
+    let before = numbers(&leaves[1].1);
+    let mut optimizer = Optimizer::new(
+        OptimizerOptions { decay_vectors: false, ..OptimizerOptions::new(Rule::adamw(), 0.5) },
+        &leaves,
+    )
+    .unwrap();
+    optimizer.zero_grad();
+    (leaves[0].1.sum(Kind::Float) * 0.0 + leaves[1].1.sum(Kind::Float) * 0.0).backward();
+    optimizer.step(0.1);
+    assert_eq!(numbers(&leaves[1].1), before);
+    assert!((numbers(&leaves[0].1)[0] - 0.5 * 0.95).abs() < 1e-6);
+    for bad in [
+        OptimizerOptions::new(Rule::AdamW { beta1: 1.0, beta2: 0.9, epsilon: 1e-8 }, 0.0),
+        OptimizerOptions::new(Rule::SgdNesterov { momentum: 0.0 }, 0.0),
+        OptimizerOptions::new(Rule::adamw(), -1.0),
+    ] {
+        assert!(Optimizer::new(bad, &leaves).is_err());
+    }
+    assert!(Optimizer::new(OptimizerOptions::new(Rule::adamw(), 0.0), &[]).is_err());
+}

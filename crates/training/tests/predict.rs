@@ -1,0 +1,73 @@
+//! Sliding-window prediction: properties and failures.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use tch::{Device, Kind, Tensor};
+use training::TrainingError;
+use training::predict::{Blending, SlidingWindow, label_map, predict};
+
+fn volume(shape: [i64; 4]) -> Tensor {
+    tch::manual_seed(4);
+    Tensor::randn(shape, (Kind::Float, Device::Cpu))
+}
+
+/// A network that looks at single voxels gives the same whatever the windows.
+#[test]
+fn a_voxelwise_network_is_reproduced_exactly_whatever_the_tiling() {
+    for shape in [[2, 9, 17, 11], [2, 3, 4, 5], [2, 8, 8, 8]] {
+        let volume = volume(shape);
+        let network = |x: &Tensor| {
+            Ok(Tensor::cat(&[x * 2.0, x.sum_dim_intlist([1i64].as_slice(), true, Kind::Float)], 1))
+        };
+        let expected = network(&volume.unsqueeze(0)).unwrap().get(0);
+        for blending in [Blending::Constant, Blending::Gaussian] {
+            for mirror_axes in [[false; 3], [true; 3]] {
+                let options =
+                    SlidingWindow { blending, mirror_axes, batch: 4, ..SlidingWindow::new([8, 8, 8]) };
+                let found = predict(&volume, &options, Device::Cpu, &network).unwrap();
+                assert_eq!(found.size(), expected.size());
+                assert!((found - &expected).abs().max().double_value(&[]) < 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
+fn mirroring_averages_a_network_that_is_not_symmetric() {
+    let volume = volume([1, 8, 8, 8]);
+    // adds the position along x: its mirror image adds the opposite position
+    let ramp = Tensor::arange(8, (Kind::Float, Device::Cpu)).view([1, 1, 1, 1, 8]);
+    let network = |x: &Tensor| Ok(x + &ramp);
+    let options = SlidingWindow { mirror_axes: [false, false, true], ..SlidingWindow::new([8, 8, 8]) };
+    let found = predict(&volume, &options, Device::Cpu, &network).unwrap();
+    assert!((found - (&volume + 3.5)).abs().max().double_value(&[]) < 1e-5);
+}
+
+#[test]
+fn failures_are_errors_not_panics() {
+    let volume = volume([1, 8, 8, 8]);
+    let options = SlidingWindow::new([8, 8, 8]);
+    let failing = |_: &Tensor| Err("no weights".into());
+    assert!(matches!(predict(&volume, &options, Device::Cpu, &failing), Err(TrainingError::Network { .. })));
+    let refused = |x: &Tensor| Ok(x.view([1, 2, 3]));
+    let error = predict(&volume, &options, Device::Cpu, &refused).unwrap_err();
+    assert!(matches!(error, TrainingError::Torch { .. }) && !error.to_string().contains('\n'), "{error}");
+    let smaller = |x: &Tensor| Ok(x.narrow(4, 0, 4));
+    assert!(matches!(predict(&volume, &options, Device::Cpu, &smaller), Err(TrainingError::Shape { .. })));
+    let good = |x: &Tensor| Ok(x.shallow_clone());
+    for bad in [
+        SlidingWindow { overlap: 1.0, ..options.clone() },
+        SlidingWindow { batch: 0, ..options.clone() },
+        SlidingWindow::new([0, 8, 8]),
+    ] {
+        assert!(matches!(predict(&volume, &bad, Device::Cpu, &good), Err(TrainingError::Option { .. })));
+    }
+    assert!(predict(&volume.get(0), &options, Device::Cpu, &good).is_err());
+}
+
+#[test]
+fn the_label_map_holds_the_largest_class() {
+    let prediction = Tensor::from_slice(&[0.1f32, 0.9, 0.5, 0.2, 0.3, 0.0]).view([3, 1, 1, 2]);
+    let labels = label_map(&prediction);
+    assert_eq!((labels.size(), labels.kind()), (vec![1, 1, 2], Kind::Uint8));
+    assert_eq!(Vec::<u8>::try_from(labels.view(-1)).unwrap(), [1, 0]);
+}
