@@ -1,1 +1,17 @@
-//! Raw volumes to shards.
+//! Raw volumes to shards: canonical orientation, target spacing, intensity rule, foreground crop, Zarr v3.
+//!
+//! Cases are worked on in parallel and independently; a bad case is reported and skipped. A case that is already there
+//! and was made from the same bytes by the same rules is kept, so a killed run continues where it stopped.
+//!
+//! Memory: a worker holds one case, at most about 24 bytes per voxel of the larger of its two grids and channel;
+//! `--max-ram` decides how many workers that allows.
+
+mod arguments;
+mod case;
+mod estimate;
+mod foreground;
+mod messages;
+mod run;
+
+pub use arguments::Arguments;
+pub use run::run;

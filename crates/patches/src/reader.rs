@@ -35,7 +35,8 @@ impl Case {
             return Err(bad(format!("schema {}, expected {}", record.schema, record::SCHEMA)));
         }
         let open = |name: &str| -> Result<Array<FilesystemStore>> {
-            Array::open(Arc::clone(&store), &format!("/{name}")).map_err(|e| Error::zarr(directory.join(name), e))
+            Array::open(Arc::clone(&store), &format!("/{name}"))
+                .map_err(|e| Error::zarr(directory.join(name), e))
         };
         let optional = |name: &str, wanted: bool| if wanted { open(name).map(Some) } else { Ok(None) };
         let image = open("image")?;

@@ -5,8 +5,10 @@ use crate::layout;
 use crate::record::CaseRecord;
 use std::path::Path;
 use std::sync::Arc;
-use zarrs::array::codec::{Crc32cCodec, ZstdCodec};
-use zarrs::array::{Array, ArrayBuilder, ArrayMetadataOptions, CodecOptions, DataType, Element, FillValue, data_type};
+use zarrs::array::codec::ZstdCodec;
+use zarrs::array::{
+    Array, ArrayBuilder, ArrayMetadataOptions, CodecOptions, DataType, Element, FillValue, data_type,
+};
 use zarrs::filesystem::FilesystemStore;
 use zarrs::group::{GroupBuilder, GroupMetadataOptions};
 
@@ -60,11 +62,20 @@ pub fn write_case(
 ) -> Result<()> {
     let voxels: usize = record.shape_zyx.iter().product();
     expect_length(directory, "image voxels", image.len(), voxels * record.channels.len())?;
+    if label.is_some() != record.label.is_some() {
+        let name = |there: bool| if there { "labels" } else { "no labels" }.to_owned();
+        return Err(Error::Mismatch {
+            path: directory.to_owned(),
+            found: name(label.is_some()),
+            expected: format!("{} by the record", name(record.label.is_some())),
+        });
+    }
     if let Some(label) = &label {
         expect_length(directory, "label voxels", label.len(), voxels)?;
     }
     let store = Arc::new(FilesystemStore::new(directory).map_err(|e| Error::zarr(directory, e))?);
-    let mut group = GroupBuilder::new().build(Arc::clone(&store), "/").map_err(|e| Error::zarr(directory, e))?;
+    let mut group =
+        GroupBuilder::new().build(Arc::clone(&store), "/").map_err(|e| Error::zarr(directory, e))?;
     let attribute = serde_json::to_value(record)
         .map_err(|e| Error::Record { path: directory.to_owned(), reason: e.to_string() })?;
     group.attributes_mut().insert("gtgm".to_owned(), attribute);
@@ -80,13 +91,18 @@ pub fn write_case(
         // the smallest type that holds every value; each conversion below is exact by that choice
         match label.maximum() {
             0..=0xff => {
-                writer.array("label", &shape, data_type::uint8(), 0u8.into(), &axes, |i| label.get(i) as u8)?;
+                writer
+                    .array("label", &shape, data_type::uint8(), 0u8.into(), &axes, |i| label.get(i) as u8)?;
             }
             0x100..=0xffff => {
-                writer.array("label", &shape, data_type::uint16(), 0u16.into(), &axes, |i| label.get(i) as u16)?;
+                writer.array("label", &shape, data_type::uint16(), 0u16.into(), &axes, |i| {
+                    label.get(i) as u16
+                })?;
             }
             0x1_0000..=0xffff_ffff => {
-                writer.array("label", &shape, data_type::uint32(), 0u32.into(), &axes, |i| label.get(i) as u32)?;
+                writer.array("label", &shape, data_type::uint32(), 0u32.into(), &axes, |i| {
+                    label.get(i) as u32
+                })?;
             }
             _ => writer.array("label", &shape, data_type::uint64(), 0u64.into(), &axes, |i| label.get(i))?,
         }
@@ -117,7 +133,8 @@ fn expect_length(directory: &Path, what: &str, found: usize, expected: usize) ->
 }
 
 fn codecs() -> Vec<Arc<dyn zarrs::array::BytesToBytesCodecTraits>> {
-    vec![Arc::new(ZstdCodec::new(ZSTD_LEVEL, false)), Arc::new(Crc32cCodec::new())]
+    // zstd's own checksum: a checksum codec around it is skipped by partial reads, which is how patches are read
+    vec![Arc::new(ZstdCodec::new(ZSTD_LEVEL, true))]
 }
 
 struct Writer<'a> {

@@ -1,0 +1,272 @@
+//! One case: raw files to a shard group.
+
+use crate::foreground;
+use anyhow::Context as _;
+use data_manifests::Descriptor;
+use data_manifests::descriptor::{LabelKind, Labels, Modality};
+use data_manifests::raw::open::{self, RawImage, RawVoxels};
+use data_manifests::raw::{RawCase, Source};
+use patches::{CaseRecord, ChannelRecord, LabelCount, LabelRecord, LabelVoxels, Normalisation, SourceRecord};
+use stage::Message;
+use stage::atomic::PendingDirectory;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use volume::crop::{self, BoundingBox, Foreground};
+use volume::intensity::{self, IntensityRule, NonFinite};
+use volume::{Grid, Orientation, Warning, labels, resample};
+
+/// Digests of a case's raw files.
+#[derive(Debug, Clone)]
+pub(crate) struct Digests {
+    pub(crate) image: String,
+    pub(crate) label: Option<String>,
+}
+
+/// How to treat all cases.
+#[derive(Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) descriptor: &'a Descriptor,
+    pub(crate) non_finite: NonFinite,
+    pub(crate) raw_root: &'a Path,
+}
+
+impl Rules<'_> {
+    /// Digest of all that decides a case's bytes.
+    pub(crate) fn work(&self, case: &RawCase, digests: &Digests) -> anyhow::Result<String> {
+        let d = self.descriptor;
+        let rules =
+            (&d.name, d.modality, &d.channels, &d.labels, &d.grid.unit, &d.grid.spacing_zyx, &d.intensity);
+        let digest = data_manifests::digest::digest_of(&(
+            rules,
+            self.non_finite,
+            (&case.id, &case.subject, case.image.portable(self.raw_root)),
+            (&digests.image, &digests.label),
+            env!("CARGO_PKG_VERSION"),
+            CaseRecord::SCHEMA,
+        ))?;
+        Ok(digest)
+    }
+}
+
+/// Labels on the way through the steps.
+enum Voxels {
+    Narrow(Vec<u32>),
+    Wide(Vec<u64>),
+}
+
+impl Voxels {
+    /// Applies the same geometric step to either width.
+    fn map(
+        self,
+        narrow: impl FnOnce(Vec<u32>) -> volume::Result<Vec<u32>>,
+        wide: impl FnOnce(Vec<u64>) -> volume::Result<Vec<u64>>,
+    ) -> volume::Result<Self> {
+        Ok(match self {
+            Self::Narrow(v) => Self::Narrow(narrow(v)?),
+            Self::Wide(v) => Self::Wide(wide(v)?),
+        })
+    }
+}
+
+/// Reads, converts and writes a case into `destination`; returns its record and what somebody should know.
+pub(crate) fn convert(
+    rules: &Rules<'_>,
+    case: &RawCase,
+    digests: &Digests,
+    destination: &Path,
+) -> anyhow::Result<(CaseRecord, Vec<Warning>)> {
+    let descriptor = rules.descriptor;
+    let in_image = |e: volume::VolumeError| e.in_file(case.image.path());
+    let RawImage { channels, grid, mut data, mut warnings } = open::image(&case.image)?;
+    if channels != descriptor.channels.len() {
+        return Err(Message::error(
+            "E141",
+            format!("found {channels} channels, expected {}", descriptor.channels.len()),
+        )
+        .detail(format!(
+            "{}: the data set declares {}",
+            case.image.path().display(),
+            descriptor.channels.join(", ")
+        ))
+        .fix("Correct the file, or the descriptor's 'channels'")
+        .into());
+    }
+    warnings.extend(intensity::check_finite(&mut data, channels, rules.non_finite).map_err(in_image)?);
+    intensity::check_varies(&data, channels).map_err(in_image)?;
+    if descriptor.modality == Modality::Ct {
+        warnings.extend(intensity::hounsfield_warning(&data));
+    }
+    let label = match &case.label {
+        Some(source) => Some(read_labels(rules, case, source, &grid, &mut warnings)?),
+        None => None,
+    };
+
+    let orientation = Orientation::to_canonical(&grid);
+    let canonical = orientation.apply_to_grid(&grid);
+    let (data, _) = orientation.apply_channels(&data, channels, grid.shape_zyx)?;
+    let label = label
+        .map(|v| {
+            let shape = grid.shape_zyx;
+            v.map(|v| Ok(orientation.apply(&v, shape)?.0), |v| Ok(orientation.apply(&v, shape)?.0))
+        })
+        .transpose()?;
+
+    let target = resample::target_grid(&canonical, descriptor.spacing_zyx_mm())?;
+    let mut data = resample::trilinear_to_grid(&data, channels, &canonical, &target)?;
+    let label = label
+        .map(|v| {
+            v.map(
+                |v| resample::nearest_to_grid(&v, &canonical, &target),
+                |v| resample::nearest_to_grid(&v, &canonical, &target),
+            )
+        })
+        .transpose()?;
+
+    let rule = descriptor.intensity.rule();
+    let transforms = intensity::normalise(&rule, &mut data, channels).map_err(in_image)?;
+    warnings.extend(intensity::constant_warnings(&transforms));
+
+    let shape = target.shape_zyx;
+    let bounds = crop::foreground_box(&data, channels, shape, background(&rule)).map_err(in_image)?;
+    let data = crop::crop(&data, channels, shape, &bounds)?;
+    let label = label
+        .map(|v| v.map(|v| crop::crop(&v, 1, shape, &bounds), |v| crop::crop(&v, 1, shape, &bounds)))
+        .transpose()?;
+    let cropped = target.cropped(bounds.start_zyx, bounds.shape());
+
+    let voxels = bounds.shape().iter().product::<usize>();
+    let channels = descriptor
+        .channels
+        .iter()
+        .zip(&transforms)
+        .zip(data.chunks_exact(voxels))
+        .map(|((name, transform), values)| ChannelRecord {
+            name: name.clone(),
+            normalisation: Normalisation {
+                clip: transform.clip.map(|c| c.map(|v| v as f32)),
+                subtract: transform.subtract as f32,
+                divide: transform.divide as f32,
+                keep_zeros: transform.keep_zeros,
+            },
+            minimum: values.iter().copied().fold(f32::INFINITY, f32::min),
+            maximum: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+        })
+        .collect();
+    let record = CaseRecord {
+        schema: CaseRecord::SCHEMA.to_owned(),
+        id: case.id.clone(),
+        subject: case.subject.clone(),
+        dataset: descriptor.name.clone(),
+        modality: descriptor.modality,
+        channels,
+        shape_zyx: cropped.shape_zyx,
+        spacing_zyx_mm: cropped.spacing_zyx_mm(),
+        affine: cropped.affine,
+        work: rules.work(case, digests)?,
+        source: source_record(rules, case, digests, &grid, orientation, &canonical, &target, &bounds),
+        label: label.as_ref().zip(descriptor.labels.as_ref()).map(|(v, declared)| label_record(v, declared)),
+    };
+    let (voxels, foreground) = match &label {
+        Some(Voxels::Narrow(v)) => (Some(LabelVoxels::Narrow(v)), foreground::sample(v, cropped.shape_zyx)),
+        Some(Voxels::Wide(v)) => (Some(LabelVoxels::Wide(v)), Vec::new()),
+        None => (None, Vec::new()),
+    };
+    let pending = PendingDirectory::new(destination)?;
+    patches::write_case(pending.path(), &record, &data, voxels, &foreground)?;
+    pending.publish()?;
+    Ok((record, warnings))
+}
+
+/// What the crop leaves away: MRI whose zeros were kept as background has other values below zero.
+fn background(rule: &IntensityRule) -> Foreground {
+    match rule {
+        IntensityRule::MriZScore { nonzero: true } => Foreground::NonZero,
+        _ => Foreground::AboveMinimum,
+    }
+}
+
+fn read_labels(
+    rules: &Rules<'_>,
+    case: &RawCase,
+    source: &Source,
+    image_grid: &Grid,
+    warnings: &mut Vec<Warning>,
+) -> anyhow::Result<Voxels> {
+    let in_label = |e: volume::VolumeError| e.in_file(source.path());
+    let found = open::labels(source, rules.descriptor)?;
+    warnings.extend(found.warnings);
+    warnings.extend(volume::check_same_grid(case.image.path(), image_grid, source.path(), &found.grid)?);
+    let declared = rules
+        .descriptor
+        .labels
+        .as_ref()
+        .with_context(|| format!("data set '{}' declares no labels", rules.descriptor.name))?;
+    let map: BTreeMap<u64, u32> = declared
+        .map
+        .iter()
+        .map(|(from, to)| from.parse().map(|from| (from, *to)))
+        .collect::<Result<_, _>>()
+        .context("labels.map")?;
+    match found.voxels {
+        RawVoxels::Narrow(mut values) => {
+            // values beyond 32 bits do not occur in 32-bit labels
+            let map =
+                map.into_iter().filter_map(|(from, to)| Some((u32::try_from(from).ok()?, to))).collect();
+            labels::remap(&mut values, &map);
+            if declared.kind == LabelKind::Semantic {
+                let allowed: BTreeSet<u64> = (0..declared.classes.len() as u64).collect();
+                labels::check(labels::counts(&values), &allowed).map_err(in_label)?;
+            }
+            Ok(Voxels::Narrow(values))
+        }
+        RawVoxels::Wide(mut values) => {
+            let map = map.into_iter().map(|(from, to)| (from, u64::from(to))).collect();
+            labels::remap(&mut values, &map);
+            Ok(Voxels::Wide(values))
+        }
+    }
+}
+
+fn label_record(voxels: &Voxels, declared: &Labels) -> LabelRecord {
+    let counts = match voxels {
+        Voxels::Narrow(v) => labels::counts(v),
+        Voxels::Wide(v) => labels::counts(v),
+    };
+    let distinct = counts.keys().filter(|value| **value != 0).count();
+    let voxels = match declared.kind {
+        LabelKind::Instances => Vec::new(),
+        LabelKind::Semantic => (0..declared.classes.len())
+            .map(|value| LabelCount {
+                value: value as u32,
+                voxels: counts.get(&(value as u64)).copied().unwrap_or(0),
+            })
+            .collect(),
+    };
+    LabelRecord { kind: declared.kind, distinct, voxels }
+}
+
+#[expect(clippy::too_many_arguments, reason = "one argument for each step that the record describes")]
+fn source_record(
+    rules: &Rules<'_>,
+    case: &RawCase,
+    digests: &Digests,
+    grid: &Grid,
+    orientation: Orientation,
+    canonical: &Grid,
+    target: &Grid,
+    bounds: &BoundingBox,
+) -> SourceRecord {
+    SourceRecord {
+        image: case.image.portable(rules.raw_root),
+        image_sha256: digests.image.clone(),
+        label: case.label.as_ref().map(|l| l.portable(rules.raw_root)),
+        label_sha256: digests.label.clone(),
+        shape_zyx: grid.shape_zyx,
+        affine: grid.affine,
+        orientation,
+        canonical_shape_zyx: canonical.shape_zyx,
+        resampled_shape_zyx: target.shape_zyx,
+        resampled_affine: target.affine,
+        crop_lo_zyx: bounds.start_zyx,
+    }
+}
