@@ -1,1 +1,30 @@
-//! Encoders, decoders and the text encoder, with weights in and out.
+//! Encoders, decoders and the text encoder, with weights in and out; no training.
+//!
+//! Networks are built from a serialisable configuration, a path in a `VarStore` and a seed, carry PyTorch's state-dict
+//! names, and take `[batch, channels, z, y, x]`. Forward passes return errors where tch would panic (a GPU out of
+//! memory among them), each with one line for people.
+
+pub mod bert;
+pub mod blocks;
+mod config;
+mod encoder;
+mod error;
+pub mod heads;
+mod init;
+mod resenc;
+mod resnet;
+mod resunet;
+mod segmentation;
+mod topology;
+pub mod weights;
+
+pub use bert::{Pooling, TextEncoder, default_text_encoder};
+pub use config::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
+pub use encoder::Encoder;
+pub use error::Error;
+pub use heads::{HeadNorm, ProjectionHead};
+pub use resenc::{ResEncEncoder, ResEncUNet};
+pub use resnet::ResNet50;
+pub use resunet::ResUNet50;
+pub use segmentation::SegmentationNetwork;
+pub use topology::{ResEncConfig, ResEncSize};

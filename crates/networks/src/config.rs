@@ -1,0 +1,228 @@
+//! Which network: what a plan stores and a checkpoint carries, enough to build it again.
+
+use crate::error::Error;
+use crate::topology::ResEncConfig;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// An image encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum EncoderConfig {
+    /// GTGM's 3-D ResNet-50.
+    Resnet50 {
+        /// Channels of the image.
+        in_channels: i64,
+    },
+    /// nnU-Net's residual encoder.
+    Resenc {
+        /// Channels of the image.
+        in_channels: i64,
+        /// Its stages.
+        topology: ResEncConfig,
+    },
+}
+
+/// A segmentation network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum NetworkConfig {
+    /// GTGM's U-Net on ResNet-50.
+    Resunet50 {
+        /// Channels of the image.
+        in_channels: i64,
+        /// Classes, background included.
+        classes: i64,
+    },
+    /// nnU-Net's residual-encoder U-Net.
+    Resenc {
+        /// Channels of the image.
+        in_channels: i64,
+        /// Classes, background included.
+        classes: i64,
+        /// Its stages.
+        topology: ResEncConfig,
+    },
+}
+
+impl EncoderConfig {
+    /// The name of its kind.
+    pub fn kind(&self) -> EncoderKind {
+        match self {
+            Self::Resnet50 { .. } => EncoderKind::Resnet50,
+            Self::Resenc { .. } => EncoderKind::Resenc,
+        }
+    }
+
+    /// Channels of the image.
+    pub fn in_channels(&self) -> i64 {
+        match self {
+            Self::Resnet50 { in_channels } | Self::Resenc { in_channels, .. } => *in_channels,
+        }
+    }
+
+    /// By what every size of an input must be divisible.
+    pub fn required_divisor_zyx(&self) -> [i64; 3] {
+        match self {
+            Self::Resnet50 { .. } => [1; 3],
+            Self::Resenc { topology, .. } => topology.required_divisor_zyx(),
+        }
+    }
+
+    /// Checks that it describes a network.
+    ///
+    /// # Errors
+    /// When it does not, naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        at_least_one("in_channels", self.in_channels())?;
+        match self {
+            Self::Resnet50 { .. } => Ok(()),
+            Self::Resenc { topology, .. } => topology.validate(),
+        }
+    }
+}
+
+impl NetworkConfig {
+    /// The name of its kind.
+    pub fn kind(&self) -> NetworkKind {
+        match self {
+            Self::Resunet50 { .. } => NetworkKind::Resunet50,
+            Self::Resenc { .. } => NetworkKind::Resenc,
+        }
+    }
+
+    /// Channels of the image.
+    pub fn in_channels(&self) -> i64 {
+        match self {
+            Self::Resunet50 { in_channels, .. } | Self::Resenc { in_channels, .. } => *in_channels,
+        }
+    }
+
+    /// Classes, background included.
+    pub fn classes(&self) -> i64 {
+        match self {
+            Self::Resunet50 { classes, .. } | Self::Resenc { classes, .. } => *classes,
+        }
+    }
+
+    /// The encoder whose weights fit in.
+    pub fn encoder(&self) -> EncoderConfig {
+        match self {
+            Self::Resunet50 { in_channels, .. } => EncoderConfig::Resnet50 { in_channels: *in_channels },
+            Self::Resenc { in_channels, topology, .. } => {
+                EncoderConfig::Resenc { in_channels: *in_channels, topology: topology.clone() }
+            }
+        }
+    }
+
+    /// By what every size of an input must be divisible.
+    pub fn required_divisor_zyx(&self) -> [i64; 3] {
+        self.encoder().required_divisor_zyx()
+    }
+
+    /// Checks that it describes a network.
+    ///
+    /// # Errors
+    /// When it does not, naming the field.
+    pub fn validate(&self) -> Result<(), Error> {
+        at_least_one("classes", self.classes())?;
+        self.encoder().validate()
+    }
+}
+
+fn at_least_one(field: &'static str, found: i64) -> Result<(), Error> {
+    if found >= 1 {
+        Ok(())
+    } else {
+        Err(Error::Config { field, found: found.to_string(), expected: "at least 1".to_owned() })
+    }
+}
+
+/// Makes an enum of names with `Display` and `FromStr`.
+macro_rules! kinds {
+    ($(#[$meta:meta])* $name:ident, $field:literal, { $($(#[$doc:meta])* $variant:ident = $text:literal),+ }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        pub enum $name {
+            $($(#[$doc])* $variant),+
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $text),+ })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                match text {
+                    $($text => Ok(Self::$variant),)+
+                    other => Err(Error::Config {
+                        field: $field,
+                        found: other.to_owned(),
+                        expected: [$($text),+].join(" or "),
+                    }),
+                }
+            }
+        }
+    };
+}
+
+kinds!(
+    /// The name of an encoder, as on the command line.
+    EncoderKind, "encoder", {
+        /// GTGM's 3-D ResNet-50.
+        Resnet50 = "resnet50",
+        /// nnU-Net's residual encoder.
+        Resenc = "resenc"
+    }
+);
+
+kinds!(
+    /// The name of a segmentation network, as on the command line.
+    NetworkKind, "network", {
+        /// GTGM's U-Net on ResNet-50.
+        Resunet50 = "resunet50",
+        /// nnU-Net's residual-encoder U-Net.
+        Resenc = "resenc"
+    }
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::ResEncSize;
+
+    #[test]
+    fn a_plan_holds_all_that_is_needed() {
+        let topology = ResEncConfig::for_patch([32; 3], [1.0; 3], ResEncSize::Compact).unwrap();
+        let config = NetworkConfig::Resenc { in_channels: 4, classes: 3, topology };
+        let text = serde_json::to_string(&config).unwrap();
+        assert!(text.starts_with(r#"{"kind":"resenc","in_channels":4"#), "{text}");
+        assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
+        assert_eq!(config.required_divisor_zyx(), [8; 3]);
+        let small = r#"{"kind":"resunet50","in_channels":1,"classes":2}"#;
+        assert_eq!(serde_json::from_str::<NetworkConfig>(small).unwrap().kind(), NetworkKind::Resunet50);
+        assert!(
+            serde_json::from_str::<NetworkConfig>(
+                r#"{"kind":"resunet50","in_channels":1,"classes":2,"x":1}"#
+            )
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn names_and_numbers_that_make_no_network_are_refused() {
+        assert_eq!("resenc".parse::<EncoderKind>().unwrap().to_string(), "resenc");
+        let text = "unet".parse::<NetworkKind>().unwrap_err().to_string();
+        assert!(text.contains("unet") && text.contains("resunet50 or resenc"), "{text}");
+        let text =
+            NetworkConfig::Resunet50 { in_channels: 1, classes: 0 }.validate().unwrap_err().to_string();
+        assert!(text.contains("classes is 0"), "{text}");
+        assert!(EncoderConfig::Resnet50 { in_channels: 0 }.validate().is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! Any image encoder.
+
+use crate::config::EncoderConfig;
+use crate::error::Error;
+use crate::resenc::ResEncEncoder;
+use crate::resnet::ResNet50;
+use tch::{Tensor, nn};
+
+/// An image encoder: a volume to feature maps and one vector.
+#[derive(Debug)]
+pub enum Encoder {
+    /// GTGM's 3-D ResNet-50.
+    Resnet50(ResNet50),
+    /// nnU-Net's residual encoder.
+    Resenc(ResEncEncoder),
+}
+
+impl Encoder {
+    /// Builds the encoder of `config` at `path`, values drawn from `seed`. The residual encoder's names begin with
+    /// `encoder.` below `path`, ResNet-50's have no prefix, as in the files of their authors.
+    ///
+    /// # Errors
+    /// For a configuration that describes no network, and when a name is taken.
+    pub fn new(path: &nn::Path<'_>, config: &EncoderConfig, seed: u64) -> Result<Self, Error> {
+        config.validate()?;
+        match config {
+            EncoderConfig::Resnet50 { in_channels } => {
+                ResNet50::new(path, *in_channels, seed).map(Self::Resnet50)
+            }
+            EncoderConfig::Resenc { in_channels, topology } => {
+                ResEncEncoder::new(path, *in_channels, topology, seed).map(Self::Resenc)
+            }
+        }
+    }
+
+    /// One vector per volume: the last feature map's mean over space.
+    ///
+    /// # Shapes
+    /// input: `[batch, in_channels, z, y, x]`, output: `[batch, out_features]`.
+    ///
+    /// # Errors
+    /// For inputs of another shape, and when LibTorch refuses.
+    pub fn forward_features(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
+        match self {
+            Self::Resnet50(network) => network.forward_features(input, train),
+            Self::Resenc(network) => network.forward_features(input),
+        }
+    }
+
+    /// Feature maps, finest first.
+    ///
+    /// # Shapes
+    /// input: `[batch, in_channels, z, y, x]`; see [`ResNet50::forward_maps`] and [`ResEncEncoder::forward_maps`].
+    ///
+    /// # Errors
+    /// As for [`Encoder::forward_features`].
+    pub fn forward_maps(&self, input: &Tensor, train: bool) -> Result<Vec<Tensor>, Error> {
+        match self {
+            Self::Resnet50(network) => network.forward_maps(input, train),
+            Self::Resenc(network) => network.forward_maps(input),
+        }
+    }
+
+    /// Features in the vector of [`Encoder::forward_features`].
+    pub fn out_features(&self) -> i64 {
+        match self {
+            Self::Resnet50(_) => ResNet50::OUT_FEATURES,
+            Self::Resenc(network) => network.out_features(),
+        }
+    }
+
+    /// By what every size of an input must be divisible.
+    pub fn required_divisor_zyx(&self) -> [i64; 3] {
+        match self {
+            Self::Resnet50(_) => [1; 3],
+            Self::Resenc(network) => network.required_divisor_zyx(),
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Any segmentation network.
+
+use crate::config::NetworkConfig;
+use crate::error::Error;
+use crate::resenc::ResEncUNet;
+use crate::resunet::ResUNet50;
+use tch::{Tensor, nn};
+
+/// A segmentation network: a volume to logits per class and voxel.
+#[derive(Debug)]
+pub enum SegmentationNetwork {
+    /// GTGM's U-Net on ResNet-50.
+    Resunet50(ResUNet50),
+    /// nnU-Net's residual-encoder U-Net.
+    Resenc(ResEncUNet),
+}
+
+impl SegmentationNetwork {
+    /// Builds the network of `config` at `path`, values drawn from `seed`.
+    ///
+    /// # Errors
+    /// For a configuration that describes no network, and when a name is taken.
+    pub fn new(path: &nn::Path<'_>, config: &NetworkConfig, seed: u64) -> Result<Self, Error> {
+        config.validate()?;
+        match config {
+            NetworkConfig::Resunet50 { in_channels, classes } => {
+                ResUNet50::new(path, *in_channels, *classes, seed).map(Self::Resunet50)
+            }
+            NetworkConfig::Resenc { in_channels, classes, topology } => {
+                ResEncUNet::new(path, *in_channels, *classes, topology, seed).map(Self::Resenc)
+            }
+        }
+    }
+
+    /// Logits at the input's resolution.
+    ///
+    /// # Shapes
+    /// input: `[batch, in_channels, z, y, x]`, output: `[batch, classes, z, y, x]`.
+    ///
+    /// # Errors
+    /// For inputs of another shape, and when LibTorch refuses.
+    pub fn forward_t(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
+        match self {
+            Self::Resunet50(network) => network.forward_t(input, train),
+            Self::Resenc(network) => network.forward_t(input),
+        }
+    }
+
+    /// Logits for deep supervision, the input's resolution first; one element for networks without. Layers for coarser
+    /// logits get no gradient from [`SegmentationNetwork::forward_t`].
+    ///
+    /// # Shapes
+    /// input: `[batch, in_channels, z, y, x]`; output i: `[batch, classes, …]` at the resolution of encoder stage i.
+    ///
+    /// # Errors
+    /// As for [`SegmentationNetwork::forward_t`].
+    pub fn forward_deep(&self, input: &Tensor, train: bool) -> Result<Vec<Tensor>, Error> {
+        match self {
+            Self::Resunet50(network) => Ok(vec![network.forward_t(input, train)?]),
+            Self::Resenc(network) => network.forward_deep(input),
+        }
+    }
+
+    /// By what every size of an input must be divisible.
+    pub fn required_divisor_zyx(&self) -> [i64; 3] {
+        match self {
+            Self::Resunet50(_) => [1; 3],
+            Self::Resenc(network) => network.encoder().required_divisor_zyx(),
+        }
+    }
+}

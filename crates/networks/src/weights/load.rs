@@ -1,0 +1,226 @@
+//! From a file into a network.
+
+use crate::error::Error;
+use crate::weights::names::{self, is_counter, is_encoder, is_stem};
+use crate::weights::read::{self, Mapped};
+use crate::weights::report::{Adapted, LoadReport, Skipped};
+use safetensors::tensor::TensorView;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use tch::{Kind, Tensor, nn};
+
+/// What must fit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LoadOptions {
+    /// The share of the variables considered that must be in the file, from 0 to 1.
+    pub minimum_share: f64,
+    /// Whether the encoder's variables alone are considered.
+    pub encoder_only: bool,
+    /// Whether the file must hold this network's tensors and no others, in the same shapes.
+    pub exact: bool,
+}
+
+impl LoadOptions {
+    /// For the network's own file: every tensor, no other, no change. Only batch normalisation's counters may be absent.
+    pub fn exact() -> Self {
+        Self { minimum_share: 1.0, encoder_only: false, exact: true }
+    }
+
+    /// For transferring an encoder: at least `minimum_share` of its tensors must be in the file. Names of ResNet-50 and
+    /// of the U-Net on it are translated, wrappers' prefixes dropped, and the first convolution is adapted to another
+    /// number of channels.
+    pub fn encoder(minimum_share: f64) -> Self {
+        Self { minimum_share, encoder_only: true, exact: false }
+    }
+
+    /// For a whole network of which the file may lack a part, e.g. another number of classes.
+    pub fn partial(minimum_share: f64) -> Self {
+        Self { minimum_share, encoder_only: false, exact: false }
+    }
+}
+
+/// Copies tensors of `path` into the variables of `store`.
+///
+/// float16, bfloat16, float32 and float64 are accepted and converted. On an error no variable has changed.
+///
+/// # Errors
+/// When the file cannot be read, holds NaN or infinity, or fits less than `options` ask for.
+pub fn load(store: &nn::VarStore, path: &Path, options: &LoadOptions) -> Result<LoadReport, Error> {
+    let file = Mapped::open(path)?;
+    let tensors = file.tensors()?;
+    let views: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
+    let variables: BTreeMap<String, Tensor> =
+        store.variables().into_iter().filter(|(name, _)| !options.encoder_only || is_encoder(name)).collect();
+    let mut plan = Plan::new(&variables, *options);
+    plan.assign(&views);
+    let report = plan.report(path);
+    check(&report, options)?;
+    let mut copies = Vec::with_capacity(plan.sources.len());
+    for (name, source) in &plan.sources {
+        copies.push((&variables[name], source.tensor(path)?));
+    }
+    let _guard = tch::no_grad_guard();
+    for (variable, tensor) in copies {
+        // Copies across devices and number formats.
+        variable.shallow_clone().f_copy_(&tensor)?;
+    }
+    Ok(report)
+}
+
+/// The tensor that a variable takes.
+struct Source<'a> {
+    name: &'a str,
+    view: TensorView<'a>,
+    /// The image channels of the variable, where they differ from the tensor's.
+    channels: Option<i64>,
+}
+
+impl Source<'_> {
+    fn tensor(&self, path: &Path) -> Result<Tensor, Error> {
+        let kind = read::kind(self.view.dtype()).unwrap_or(Kind::Float);
+        let tensor = Tensor::f_from_data_size(self.view.data(), &read::shape(self.view.shape()), kind)?;
+        if tensor.is_floating_point() && tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
+            return Err(Error::NotFinite { path: path.to_owned(), name: self.name.to_owned() });
+        }
+        match self.channels {
+            None => Ok(tensor),
+            Some(channels) => {
+                // The same response where all channels hold the same image: the sum, spread evenly.
+                let sum = tensor.f_to_kind(Kind::Float)?.f_sum_dim_intlist(1, true, None)?;
+                let size = sum.size();
+                let spread = sum.f_expand([size[0], channels, size[2], size[3], size[4]], false)?;
+                Ok(spread.f_div_scalar(channels)?)
+            }
+        }
+    }
+}
+
+/// Which variable takes which tensor.
+struct Plan<'a> {
+    variables: &'a BTreeMap<String, Tensor>,
+    options: LoadOptions,
+    sources: BTreeMap<String, Source<'a>>,
+    adapted: Vec<Adapted>,
+    skipped: Vec<Skipped>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(variables: &'a BTreeMap<String, Tensor>, options: LoadOptions) -> Self {
+        Self { variables, options, sources: BTreeMap::new(), adapted: Vec::new(), skipped: Vec::new() }
+    }
+
+    fn assign(&mut self, views: &BTreeMap<&'a str, TensorView<'a>>) {
+        // Exact names go first, so that no alias takes their place.
+        let (exact, others): (Vec<_>, Vec<_>) =
+            views.iter().partition(|(name, _)| self.variables.contains_key(**name));
+        let mut taken = BTreeSet::new();
+        for (name, view) in exact.into_iter().chain(others) {
+            let canonical = names::canonical(name);
+            match self.target(&canonical) {
+                Some(target) if taken.contains(&target) => {
+                    // Another name of a tensor that was read already, unless it is a tensor of its own.
+                    if canonical == *name {
+                        self.skip(name, format!("{target} is filled by another tensor"));
+                    }
+                }
+                Some(target) => {
+                    self.match_up(name, view, &target);
+                    taken.insert(target);
+                }
+                None if is_counter(name) => {}
+                None if self.options.encoder_only => self.skip(name, "no tensor of this encoder".to_owned()),
+                None => self.skip(name, "the network has no variable of that name".to_owned()),
+            }
+        }
+    }
+
+    fn target(&self, canonical: &str) -> Option<String> {
+        if self.options.exact {
+            return self.variables.contains_key(canonical).then(|| canonical.to_owned());
+        }
+        names::candidates(canonical).into_iter().find(|name| self.variables.contains_key(name))
+    }
+
+    fn match_up(&mut self, name: &'a str, view: &TensorView<'a>, target: &str) {
+        let found = read::shape(view.shape());
+        let variable = &self.variables[target];
+        let expected = variable.size();
+        let floating = matches!(
+            read::kind(view.dtype()),
+            Some(Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
+        );
+        if floating != variable.is_floating_point() {
+            return self
+                .skip(name, format!("number format {:?}, expected {:?}", view.dtype(), variable.kind()));
+        }
+        let same_but_channels = || {
+            found.len() == 5 && expected.len() == 5 && found[0] == expected[0] && found[2..] == expected[2..]
+        };
+        let channels = if found == expected {
+            None
+        } else if !self.options.exact && is_stem(target) && same_but_channels() && found[1] > 0 {
+            self.adapted.push(Adapted {
+                name: target.to_owned(),
+                how: format!("{} image channel(s) spread over {}", found[1], expected[1]),
+            });
+            Some(expected[1])
+        } else {
+            return self.skip(name, format!("shape {found:?}, expected {expected:?}"));
+        };
+        self.sources.insert(target.to_owned(), Source { name, view: view.clone(), channels });
+    }
+
+    fn skip(&mut self, name: &str, reason: String) {
+        self.skipped.push(Skipped { name: name.to_owned(), reason });
+    }
+
+    fn report(&self, path: &Path) -> LoadReport {
+        let counted = |name: &&String| !is_counter(name);
+        let adapted: BTreeSet<&str> = self.adapted.iter().map(|adapted| adapted.name.as_str()).collect();
+        LoadReport {
+            path: path.to_owned(),
+            matched: self
+                .sources
+                .keys()
+                .filter(counted)
+                .filter(|name| !adapted.contains(name.as_str()))
+                .cloned()
+                .collect(),
+            adapted: self.adapted.clone(),
+            skipped: self.skipped.clone(),
+            missing: self
+                .variables
+                .keys()
+                .filter(counted)
+                .filter(|name| !self.sources.contains_key(*name))
+                .cloned()
+                .collect(),
+        }
+    }
+}
+
+fn check(report: &LoadReport, options: &LoadOptions) -> Result<(), Error> {
+    let skipped = report.skipped.iter().map(|skipped| format!("{}: {}", skipped.name, skipped.reason));
+    let missing = report.missing.iter().map(|name| format!("{name}: not in the file"));
+    // A shape says more than an absent name.
+    let mut differences: Vec<String> = skipped.chain(missing).collect();
+    differences.sort_by_key(|text| !text.contains(": shape"));
+    if options.exact && !differences.is_empty() {
+        let rest = differences.len().saturating_sub(3);
+        differences.truncate(3);
+        let more = if rest > 0 { format!("; and {rest} more") } else { String::new() };
+        let differences = differences.join("; ") + &more;
+        return Err(Error::OtherNetwork { path: report.path.clone(), differences });
+    }
+    if report.share() < options.minimum_share || report.loaded() == 0 {
+        return Err(Error::TooFewWeights {
+            path: report.path.clone(),
+            found: report.loaded(),
+            expected: report.loaded() + report.missing.len(),
+            share: 100.0 * report.share(),
+            minimum: 100.0 * options.minimum_share,
+            first: differences.into_iter().next().unwrap_or_else(|| "no tensors in the file".to_owned()),
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! The names that one tensor has in the code bases of others.
+
+/// Layers of ResNet-50 and of the U-Net on it: the same tensors under two names.
+const RESNET_TO_RESUNET: [(&str, &str); 6] = [
+    ("conv1.", "encoder1.0."),
+    ("bn1.", "encoder1.1."),
+    ("layer1.", "encoder2."),
+    ("layer2.", "encoder3."),
+    ("layer3.", "encoder4."),
+    ("layer4.", "encoder5."),
+];
+
+/// First convolutions, whose input channels are those of the image.
+const STEMS: [&str; 3] = ["conv1.weight", "encoder1.0.weight", "encoder.stem.convs.0.conv.weight"];
+
+/// Prefixes that wrappers put before every name.
+const WRAPPERS: [&str; 4] = ["module.", "model.", "backbone.", "network."];
+
+/// Whether the variable belongs to an image encoder.
+pub fn is_encoder(name: &str) -> bool {
+    name.starts_with("encoder.")
+        || RESNET_TO_RESUNET.iter().any(|(resnet, unet)| name.starts_with(resnet) || name.starts_with(unet))
+}
+
+/// Whether the variable is the weight of an encoder's first convolution.
+pub(crate) fn is_stem(name: &str) -> bool {
+    STEMS.contains(&name)
+}
+
+/// Whether the variable is batch normalisation's counter, which no result depends on.
+pub(crate) fn is_counter(name: &str) -> bool {
+    name.ends_with(".num_batches_tracked")
+}
+
+/// Every name that dynamic-network-architectures gives the residual U-Net's tensor `name`, itself first.
+///
+/// There a block lists its layers once more as `all_modules`, and the decoder holds the encoder; `with_decoder` says
+/// whether there is a decoder to hold it.
+pub(crate) fn aliases(name: &str, with_decoder: bool) -> Vec<String> {
+    let mut names = vec![name.to_owned()];
+    let in_residual_net =
+        ["encoder.stem.", "encoder.stages.", "decoder.stages."].iter().any(|prefix| name.starts_with(prefix));
+    if !in_residual_net {
+        return names;
+    }
+    for (layer, index) in [(".conv.", ".all_modules.0."), (".norm.", ".all_modules.1.")] {
+        if let Some((block, parameter)) = name.rsplit_once(layer) {
+            names.push(format!("{block}{index}{parameter}"));
+        }
+    }
+    if with_decoder && name.starts_with("encoder.") {
+        names.extend(names.clone().into_iter().map(|name| format!("decoder.{name}")));
+    }
+    names
+}
+
+/// `name` without wrappers, and under the first of its aliases.
+pub(crate) fn canonical(name: &str) -> String {
+    let mut name = name;
+    while let Some(rest) = WRAPPERS.iter().find_map(|wrapper| name.strip_prefix(wrapper)) {
+        name = rest;
+    }
+    let name = match name.strip_prefix("decoder.") {
+        Some(rest) if rest.starts_with("encoder.") => rest,
+        _ => name,
+    };
+    name.replace(".all_modules.0.", ".conv.").replace(".all_modules.1.", ".norm.")
+}
+
+/// Names under which a network may hold the tensor that a file calls `name` (canonical), the likeliest first.
+pub(crate) fn candidates(name: &str) -> Vec<String> {
+    let mut names = vec![name.to_owned()];
+    let bare = name.strip_prefix("encoder.").unwrap_or(name);
+    names.push(bare.to_owned());
+    names.push(format!("encoder.{bare}"));
+    for (resnet, unet) in RESNET_TO_RESUNET {
+        if let Some(rest) = bare.strip_prefix(resnet) {
+            names.push(format!("{unet}{rest}"));
+        }
+        if let Some(rest) = name.strip_prefix(unet) {
+            names.push(format!("{resnet}{rest}"));
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_are_those_of_the_residual_unet_alone() {
+        assert_eq!(
+            aliases("encoder.stages.0.blocks.0.conv1.conv.weight", true),
+            [
+                "encoder.stages.0.blocks.0.conv1.conv.weight",
+                "encoder.stages.0.blocks.0.conv1.all_modules.0.weight",
+                "decoder.encoder.stages.0.blocks.0.conv1.conv.weight",
+                "decoder.encoder.stages.0.blocks.0.conv1.all_modules.0.weight",
+            ]
+        );
+        assert_eq!(aliases("decoder.stages.0.convs.0.norm.bias", true).len(), 2);
+        assert_eq!(aliases("decoder.seg_layers.0.weight", true).len(), 1);
+        assert_eq!(aliases("encoder1.layer.conv1.conv.weight", true).len(), 1);
+        for alias in aliases("encoder.stem.convs.0.norm.weight", true) {
+            assert_eq!(canonical(&alias), "encoder.stem.convs.0.norm.weight");
+        }
+    }
+
+    #[test]
+    fn wrappers_come_off_and_both_resnets_find_each_other() {
+        assert_eq!(canonical("module.backbone.layer1.0.conv1.weight"), "layer1.0.conv1.weight");
+        assert!(candidates("layer4.2.bn3.bias").contains(&"encoder5.2.bn3.bias".to_owned()));
+        assert!(candidates("encoder.conv1.weight").contains(&"encoder1.0.weight".to_owned()));
+        assert!(candidates("encoder1.1.running_var").contains(&"bn1.running_var".to_owned()));
+        assert!(candidates("stem.convs.0.conv.bias").contains(&"encoder.stem.convs.0.conv.bias".to_owned()));
+        assert!(is_encoder("encoder5.0.conv1.weight") && is_encoder("layer1.0.bn1.bias"));
+        assert!(!is_encoder("decoder4.0.weight") && !is_encoder("proj_v.0.weight"));
+    }
+}

@@ -1,0 +1,8 @@
+//! Networks against the numbers of PyTorch, MONAI, nnU-Net and Transformers, and weights in and out.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
+
+mod goldens;
+mod pytorch;
+mod round_trip;
+mod rule;
+mod text;

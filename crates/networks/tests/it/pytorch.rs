@@ -1,0 +1,78 @@
+//! PyTorch loads our files with `strict=True` and computes the same.
+
+use crate::rule::{ramp, root};
+use networks::weights::{save, save_tensors};
+use networks::{Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use tch::{Device, Tensor, nn};
+
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/load_in_pytorch.py");
+
+/// What the script says when a package that it needs is absent.
+const ABSENT: i32 = 77;
+
+fn check(kind: &str, directory: &Path) {
+    let python = root().join(".venv/bin/python");
+    if !python.is_file() {
+        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
+        return;
+    }
+    let output = Command::new(python).arg(SCRIPT).arg(kind).arg(directory).output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => {}
+        Some(ABSENT) => eprintln!("skipped: {said}"),
+        _ => panic!("{said}"),
+    }
+}
+
+/// Stores weights, an input and the output for it.
+fn store_case(
+    directory: &Path,
+    store: &nn::VarStore,
+    topology: Option<&ResEncConfig>,
+    input: Tensor,
+    output: Tensor,
+) {
+    let topology = topology.map(|topology| serde_json::to_string(topology).unwrap()).unwrap_or_default();
+    let metadata = BTreeMap::from([("topology".to_owned(), topology)]);
+    save(store, &directory.join("weights.safetensors"), &metadata).unwrap();
+    let case = BTreeMap::from([("input".to_owned(), input), ("output".to_owned(), output.detach())]);
+    save_tensors(&case, &directory.join("case.safetensors"), &BTreeMap::new()).unwrap();
+}
+
+#[test]
+fn monai_takes_the_resnet() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = nn::VarStore::new(Device::Cpu);
+    let encoder = Encoder::new(&store.root(), &EncoderConfig::Resnet50 { in_channels: 2 }, 3).unwrap();
+    let input = ramp(&[2, 2, 6, 37, 40]);
+    let _guard = tch::no_grad_guard();
+    // Running statistics and counters move away from their start.
+    let _ = encoder.forward_features(&input, true).unwrap();
+    let output = encoder.forward_features(&input, false).unwrap();
+    store_case(directory.path(), &store, None, input, output);
+    check("resnet50", directory.path());
+}
+
+#[test]
+fn nnunets_library_takes_the_residual_unet() {
+    let directory = tempfile::tempdir().unwrap();
+    let topology = ResEncConfig::for_patch([8, 32, 32], [3.0, 1.0, 1.0], ResEncSize::Compact).unwrap();
+    let store = nn::VarStore::new(Device::Cpu);
+    let config = NetworkConfig::Resenc { in_channels: 2, classes: 3, topology: topology.clone() };
+    let network = SegmentationNetwork::new(&store.root(), &config, 3).unwrap();
+    let _guard = tch::no_grad_guard();
+    // Residual branches start at nothing: move every weight, so that all of them count.
+    for (name, variable) in store.variables() {
+        let shift = crate::rule::weight(&name, &variable.size()) * 0.1;
+        let _ = variable.shallow_clone().f_add_(&shift).unwrap();
+    }
+    let input = ramp(&[1, 2, 8, 32, 32]);
+    let output = network.forward_t(&input, false).unwrap();
+    store_case(directory.path(), &store, Some(&topology), input, output);
+    check("resenc", directory.path());
+}
