@@ -5,6 +5,10 @@
 //! and what lies beyond the last voxel repeats it (border padding). Rotation is kept; bring the volume to canonical
 //! orientation first. No smoothing is applied before coarser sampling, as in MONAI.
 //!
+//! Two things are ours, because MONAI leaves them to rounding noise: labels exactly between two voxels take the even
+//! index (MONAI takes either), and oblique volumes keep their first voxel too (MONAI centres them if the affine has been
+//! through 32 bits).
+//!
 //! Interpolation is separable: one table of indices and weights per axis (coordinates in f64), then one pass. Results do
 //! not depend on the number of threads.
 
