@@ -165,7 +165,7 @@ impl Draw {
         let rotate = coin(rng, options.rotation_p);
         let limit = options.rotation_degrees.to_radians();
         let angles: [f64; 3] = std::array::from_fn(|_| uniform(rng, (-limit, limit)));
-        let scale = coin(rng, options.scaling_p).then(|| symmetric_factor(rng, options.scaling));
+        let scale = coin(rng, options.scaling_p).then(|| uniform(rng, options.scaling));
         let angles = match (rotate, options.in_plane_only) {
             (false, _) => [0.0; 3],
             (true, true) => [angles[0], 0.0, 0.0],
@@ -242,7 +242,6 @@ pub fn augment(
         .collect();
     let matrices = chosen(&draws, |draw| draw.matrix);
     let mut x = affine::resample(image, &matrices, out_zyx, Sampling::Linear, 0.0);
-    #[expect(clippy::cast_precision_loss, reason = "labels are small")]
     let outside = options.label_outside as f64;
     let mut y = affine::resample(label, &matrices, out_zyx, Sampling::Nearest, outside);
 

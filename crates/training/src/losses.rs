@@ -2,7 +2,8 @@
 //!
 //! Pretraining: image-text contrast ([`contrastive`]), redundancy reduction between two views ([`redundancy`]) and their
 //! weighted sum ([`pretrain`]). Fine-tuning: soft Dice with cross-entropy ([`dice_ce`]). All compute in float32, whatever
-//! the precision of the network, and leave autocast to the caller's forward pass.
+//! the precision of their inputs: call them after the guard of an autocast forward pass is dropped, since autocast would
+//! turn their matrix products back into bfloat16.
 
 pub mod contrastive;
 pub mod dice_ce;

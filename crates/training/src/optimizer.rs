@@ -251,7 +251,13 @@ impl Optimizer {
                 let name = format!("{}/{suffix}", parameter.name);
                 match state.remove(&name) {
                     Some(tensor) if tensor.size() == parameter.tensor.size() => {
-                        Some(tensor.to_device(parameter.tensor.device()).to_kind(parameter.tensor.kind()))
+                        // a copy, because updates happen in place
+                        Some(
+                            tensor
+                                .to_device(parameter.tensor.device())
+                                .to_kind(parameter.tensor.kind())
+                                .copy(),
+                        )
                     }
                     Some(tensor) => {
                         wrong.push(format!(
@@ -314,7 +320,6 @@ fn check(options: &OptimizerOptions) -> Result<()> {
 
 /// θ ← θ(1 − ηλ); m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε).
 fn adamw(parameter: &mut Parameter, gradient: &Tensor, lr: f64, beta1: f64, beta2: f64, epsilon: f64) {
-    #[expect(clippy::cast_precision_loss, reason = "update counts are far below 2^53")]
     let updates = parameter.updates as f64;
     let theta = &mut parameter.tensor;
     if parameter.weight_decay > 0.0 {

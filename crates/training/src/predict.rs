@@ -138,7 +138,6 @@ pub fn predict(
 ///
 /// # Shapes
 /// `prediction`: `[class, z, y, x]`; result `[z, y, x]`.
-#[must_use]
 pub fn label_map(prediction: &Tensor) -> Tensor {
     let kind = if prediction.size().first().is_some_and(|n| *n > 256) { Kind::Int16 } else { Kind::Uint8 };
     prediction.argmax(0, false).to_kind(kind)

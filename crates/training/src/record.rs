@@ -170,7 +170,6 @@ mod tests {
         let path = directory.path().join(METRICS);
         let mut record = Record::create(directory.path()).unwrap();
         for step in 1..=5 {
-            #[expect(clippy::cast_precision_loss, reason = "small")]
             record.metrics(step, "step", &values(&[("loss", 1.0 / step as f64), ("lr", 0.1)])).unwrap();
         }
         let whole = fs_err::read(&path).unwrap();
@@ -178,7 +177,6 @@ mod tests {
         let (mut record, removed) = Record::resume(directory.path(), 3).unwrap();
         assert_eq!(removed, 3);
         for step in 4..=5 {
-            #[expect(clippy::cast_precision_loss, reason = "small")]
             record.metrics(step, "step", &values(&[("loss", 1.0 / step as f64), ("lr", 0.1)])).unwrap();
         }
         record.sync().unwrap();

@@ -69,10 +69,10 @@ impl Session {
         let state = loaded.checkpoint.state;
         let (record, removed) = Record::resume(directory, state.step)?;
         let mut messages = Vec::from_iter(loaded.warning);
-        messages.push(Message::info("I307", format!("resuming after step {}", state.step)));
+        messages.push(Message::info("I318", format!("resuming after step {}", state.step)));
         if removed > 0 {
             messages.push(Message::info(
-                "I308",
+                "I319",
                 format!("removed {removed} record lines that are newer than the checkpoint"),
             ));
         }
@@ -125,7 +125,7 @@ impl Session {
             observer.message(message);
         }
         let started = Instant::now();
-        let mut clock = Clock::new();
+        let mut clock = Clock::new(self.state.step);
         let mut buffers = Buffers::new(&self.variables);
         let mut suspects = Suspects::default();
         let mut stopped = None;
@@ -152,8 +152,9 @@ impl Session {
             if let Some(every) = options.validate_every
                 && (last || self.state.step.is_multiple_of(every))
             {
+                let paused = Instant::now();
                 self.validate(task, optimizer, options, observer)?;
-                clock.restart();
+                clock.exclude(paused.elapsed());
             }
             stopped = if last { None } else { stop_reason(options, started, stop_requested) };
             // skipped steps changed no weight, so a state that ends in some is as good as the one before
@@ -227,7 +228,6 @@ impl Session {
         }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "step counts are far below 2^53")]
     fn log(&mut self, options: &RunOptions, clock: &mut Clock, observer: &mut dyn Observer) -> Result<()> {
         let window = std::mem::take(&mut self.state.window);
         let step = self.state.step;

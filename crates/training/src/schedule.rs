@@ -98,7 +98,6 @@ impl LearningRate {
 
     /// The rate of the update that follows `step` completed ones.
     #[must_use]
-    #[expect(clippy::cast_precision_loss, reason = "step counts are far below 2^53")]
     pub fn at(&self, step: u64) -> f64 {
         if step < self.warmup {
             return self.base * (step + 1) as f64 / (self.warmup + 1) as f64;

@@ -15,7 +15,7 @@ use tch::{Kind, Tensor};
 pub struct StepLoss {
     /// Scalar that is minimised, attached to the graph.
     pub total: Tensor,
-    /// Named scalars for the record, detached, on the loss's device. The names `loss`, `lr`, `grad_norm` and `skipped` are
+    /// Named scalars for the record, detached; on the loss's device they cost no transfer of their own. The names `loss`, `lr`, `grad_norm` and `skipped` are
     /// the loop's own.
     pub parts: Vec<(String, Tensor)>,
 }
@@ -128,14 +128,14 @@ pub(crate) fn attempt<T: Task>(
     clip: Option<f64>,
 ) -> Result<Attempt> {
     optimizer.zero_grad();
-    let outcome = torch_call(step, || -> Result<_> {
+    torch_call(step, || -> Result<_> {
         let loss = task.loss(step, batch).map_err(|source| TrainingError::Task { step: step + 1, source })?;
         if loss.total.numel() != 1 {
             return Err(TrainingError::shape("loss", &loss.total, "a scalar"));
         }
         let scalars: Vec<Tensor> = std::iter::once(&loss.total)
             .chain(loss.parts.iter().map(|(_, part)| part))
-            .map(|scalar| scalar.detach().to_kind(Kind::Double).view(-1))
+            .map(|scalar| scalar.detach().to_device(loss.total.device()).to_kind(Kind::Double).view(-1))
             .collect();
         // one transfer for all of them
         let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
@@ -153,23 +153,22 @@ pub(crate) fn attempt<T: Task>(
         let mut values: Values = names.map(str::to_owned).zip(numbers).collect();
         values.insert("grad_norm".to_owned(), norm);
         Ok(Attempt::Updated(values))
-    })?;
-    outcome
+    })?
 }
 
 /// Runs code whose LibTorch calls panic on failure (as tch's modules do) and turns such a failure into an error. Other
 /// panics go on: they are defects.
 pub(crate) fn torch_call<R>(step: u64, work: impl FnOnce() -> R) -> Result<R> {
-    catch_unwind(AssertUnwindSafe(work)).or_else(|payload| {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
         let text = panic_text(payload.as_ref());
         if !text.contains("Torch(\"") {
             resume_unwind(payload);
         }
         let reason = first_line(&text);
         if reason.contains("out of memory") || reason.contains("not enough memory") {
-            return Err(TrainingError::OutOfMemory { step: step + 1, reason });
+            return TrainingError::OutOfMemory { step: step + 1, reason };
         }
-        Err(TrainingError::Torch { step: step + 1, reason })
+        TrainingError::Torch { step: step + 1, reason }
     })
 }
 

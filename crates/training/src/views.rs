@@ -233,7 +233,6 @@ pub fn two_views(
         .collect();
     let common = move_axes(window, &shared.iter().map(Some).collect::<Vec<_>>(), options);
 
-    #[expect(clippy::cast_precision_loss, reason = "patch sizes are small")]
     let largest_crop = (shape[1] as f64 / out_zyx[1] as f64).min(shape[2] as f64 / out_zyx[2] as f64);
     let depth = usize::try_from(out_zyx[0]).unwrap_or(0);
     let view = |purpose| {

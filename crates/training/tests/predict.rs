@@ -1,5 +1,4 @@
 //! Sliding-window prediction: properties and failures.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use tch::{Device, Kind, Tensor};
 use training::TrainingError;

@@ -40,7 +40,6 @@ fn product(a: &Matrix, b: &Matrix) -> Matrix {
 /// # Shapes
 /// `x`: `[batch, channel, z, y, x]` of any kind; the result has the same kind and `out_zyx` voxels. Labels are carried
 /// through float64 where they are int64, else float32, and stay exact up to 2^53 and 2^24.
-#[must_use]
 pub fn resample(
     x: &Tensor,
     chosen: &[(i64, Matrix)],
@@ -68,7 +67,6 @@ pub fn resample(
 }
 
 /// `affine_grid_generator`'s matrix: axes in the order x, y, z, coordinates from −1 to 1 between the outer faces.
-#[expect(clippy::cast_precision_loss, reason = "patch sizes are small")]
 fn normalised(matrix: &Matrix, input: &[i64], out_zyx: [i64; 3]) -> [f64; 12] {
     let mut theta = [0.0; 12];
     for row in 0..3 {
@@ -84,7 +82,6 @@ fn normalised(matrix: &Matrix, input: &[i64], out_zyx: [i64; 3]) -> [f64; 12] {
 ///
 /// # Shapes
 /// `x`: `[batch, channel, z, y, x]` with at least `out_zyx` voxels.
-#[must_use]
 pub fn centre_crop(x: &Tensor, out_zyx: [i64; 3]) -> Tensor {
     let shape = x.size();
     (0..3).fold(x.shallow_clone(), |cropped, axis| {

@@ -12,7 +12,6 @@ struct Kernel {
 
 impl Kernel {
     /// Weights of the offsets −reach..=reach, sum 1; beyond the own radius 0.
-    #[expect(clippy::cast_precision_loss, reason = "radii are small")]
     fn weights(self, reach: usize) -> Vec<f64> {
         let weight = |offset: usize| {
             let distance = offset.abs_diff(reach);
@@ -36,12 +35,6 @@ impl Kernel {
 ///
 /// # Source
 /// nnU-Net, `GaussianBlurTransform`.
-#[must_use]
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "3 sigma is small and not negative"
-)]
 pub fn blur(x: &Tensor, chosen: &[(i64, Vec<f64>)]) -> Tensor {
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
     let kernels: Vec<Kernel> = chosen
@@ -62,7 +55,6 @@ pub fn blur(x: &Tensor, chosen: &[(i64, Vec<f64>)]) -> Tensor {
 ///
 /// # Source
 /// gtgm.md, section 2.5, "blur".
-#[must_use]
 pub fn section_blur(x: &Tensor, chosen: &[(i64, (f64, usize))]) -> Tensor {
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
     let channels = usize::try_from(x.size()[1]).unwrap_or(0);
@@ -110,8 +102,6 @@ fn along(x: &Tensor, axis: usize, kernels: &[Kernel]) -> Tensor {
 ///
 /// # Source
 /// nnU-Net, `SimulateLowResolutionTransform`.
-#[must_use]
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "patch sizes are small")]
 pub fn low_resolution(x: &Tensor, chosen: &[(i64, Vec<f64>)], in_plane_only: bool) -> Tensor {
     let mut x = x.shallow_clone();
     for (sample, factors) in chosen {

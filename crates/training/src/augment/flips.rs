@@ -7,7 +7,6 @@ use tch::Tensor;
 ///
 /// # Shapes
 /// `x`: `[batch, channel, z, y, x]`, any kind.
-#[must_use]
 pub fn mirror(x: &Tensor, chosen: &[(i64, [bool; 3])]) -> Tensor {
     let mut x = x.shallow_clone();
     for axis in 0..3usize {
@@ -22,7 +21,6 @@ pub fn mirror(x: &Tensor, chosen: &[(i64, [bool; 3])]) -> Tensor {
 ///
 /// # Shapes
 /// `x`: `[batch, channel, z, y, x]`, any kind.
-#[must_use]
 pub fn transpose(x: &Tensor, samples: &[i64], [a, b]: [usize; 2]) -> Tensor {
     on_samples(x, samples, |some| some.transpose(2 + a as i64, 2 + b as i64))
 }

@@ -40,7 +40,6 @@ fn noise_like(some: &Tensor, chosen: &[(i64, Noise)]) -> Tensor {
 }
 
 /// Adds Gaussian noise with standard deviations in the image's own units.
-#[must_use]
 pub fn noise(x: &Tensor, chosen: &[(i64, Noise)]) -> Tensor {
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
     on_samples(x, &indices, |some| some + noise_like(some, chosen))
@@ -50,7 +49,6 @@ pub fn noise(x: &Tensor, chosen: &[(i64, Noise)]) -> Tensor {
 ///
 /// # Source
 /// nnU-Net, `MultiplicativeBrightnessTransform`.
-#[must_use]
 pub fn brightness(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
     let (indices, factors) = split(chosen);
     on_samples(x, &indices, |some| some * per_sample(&factors, some))
@@ -60,7 +58,6 @@ pub fn brightness(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
 ///
 /// # Source
 /// nnU-Net, `ContrastTransform` with `preserve_range`.
-#[must_use]
 pub fn contrast(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
     let (indices, factors) = split(chosen);
     on_samples(x, &indices, |some| {
@@ -75,7 +72,6 @@ pub fn contrast(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
 ///
 /// # Source
 /// nnU-Net, `GammaTransform` with `retain_stats`.
-#[must_use]
 pub fn gamma(x: &Tensor, chosen: &[(i64, f64)], inverted: bool) -> Tensor {
     let (indices, exponents) = split(chosen);
     on_samples(x, &indices, |some| {
@@ -117,7 +113,6 @@ pub struct Grey {
 /// # Source
 /// gtgm.md, section 2.5, "intensity"; scaling by the range instead of clipping to `[0, 1]`, because only 8-bit images have
 /// that range (same section, modality trap).
-#[must_use]
 pub fn grey(x: &Tensor, chosen: &[(i64, Grey)]) -> Tensor {
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
     on_samples(x, &indices, |some| {
@@ -137,7 +132,6 @@ pub fn grey(x: &Tensor, chosen: &[(i64, Grey)]) -> Tensor {
 }
 
 /// [`noise`] with standard deviations relative to the sample's range (largest channel).
-#[must_use]
 pub fn relative_noise(x: &Tensor, chosen: &[(i64, Noise)]) -> Tensor {
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
     on_samples(x, &indices, |some| {

@@ -17,7 +17,6 @@ pub struct Contrast {
 
 impl Contrast {
     /// The loss: both directions summed, not halved.
-    #[must_use]
     pub fn sum(&self) -> Tensor {
         &self.image_to_text + &self.text_to_image
     }

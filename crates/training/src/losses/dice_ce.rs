@@ -2,7 +2,7 @@
 
 use crate::{Result, TrainingError};
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Options of the segmentation loss; the default is MONAI's `DiceCELoss(to_onehot_y=True, softmax=True)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -83,16 +83,16 @@ pub fn dice_ce(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Resu
     check_labels(&label, shape[1])?;
 
     let log_probability = logits.log_softmax(1, Kind::Float);
-    let mut probability = log_probability.exp();
-    let mut target = probability.zeros_like().scatter_value(1, &label, 1.0);
+    let probability = log_probability.exp();
+    let target = probability.zeros_like().scatter_value(1, &label, 1.0);
     let true_class = log_probability.gather(1, &label, false);
-    let cross_entropy = match &counted {
-        Some(counted) => {
-            probability = probability * counted;
-            target = target * counted;
-            -(true_class * counted).sum(Kind::Float) / counted.sum(Kind::Float).clamp_min(1.0)
-        }
-        None => -true_class.mean(Kind::Float),
+    let (mut probability, mut target, cross_entropy) = match &counted {
+        Some(counted) => (
+            probability * counted,
+            target * counted,
+            -(true_class * counted).sum(Kind::Float) / counted.sum(Kind::Float).clamp_min(1.0),
+        ),
+        None => (probability, target, -true_class.mean(Kind::Float)),
     };
     if !options.include_background {
         probability = probability.narrow(1, 1, shape[1] - 1);
@@ -111,7 +111,8 @@ fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
     if label.numel() == 0 {
         return Err(TrainingError::shape("label", label, "at least one voxel"));
     }
-    let (low, high) = (label.min().int64_value(&[]), label.max().int64_value(&[]));
+    let limits = Tensor::stack(&[label.min(), label.max()], 0).to_device(Device::Cpu);
+    let (low, high) = (limits.int64_value(&[0]), limits.int64_value(&[1]));
     if low < 0 || high >= classes {
         return Err(TrainingError::Shape {
             what: "label".to_owned(),
@@ -151,7 +152,7 @@ pub fn deep_supervision(outputs: &[Tensor], label: &Tensor, options: &DiceCeOpti
     };
     let weights = deep_supervision_weights(outputs.len());
     let mut loss = dice_ce(first, label, options)?;
-    loss.total = loss.total * weights[0];
+    let mut terms = vec![&loss.total * weights[0]];
     let label = if label.dim() == 4 { label.unsqueeze(1) } else { label.shallow_clone() };
     // double holds every label exactly; LibTorch resizes no integers
     let label = label.to_device(first.device()).to_kind(Kind::Double);
@@ -161,15 +162,15 @@ pub fn deep_supervision(outputs: &[Tensor], label: &Tensor, options: &DiceCeOpti
             return Err(TrainingError::shape("logits", output, "[batch, class, z, y, x]"));
         }
         let reduced = label.internal_upsample_nearest_exact3d(&shape[2..], None, None, None);
-        loss.total = loss.total + dice_ce(output, &reduced, options)?.total * *weight;
+        terms.push(dice_ce(output, &reduced, options)?.total * *weight);
     }
+    loss.total = Tensor::stack(&terms, 0).sum(Kind::Float);
     Ok(loss)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::Device;
 
     fn logits_for(label: &Tensor, classes: i64, sharpness: f64) -> Tensor {
         let shape = label.size();

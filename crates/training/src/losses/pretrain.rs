@@ -114,7 +114,7 @@ pub fn pretrain_loss(embeddings: &Embeddings<'_>, options: &PretrainLossOptions)
         VrSpace::Raw => (embeddings.raw_1, embeddings.raw_2),
     };
     let vr = cross_correlation(a, b, options.vr_centering, options.vr_off_diagonal)?;
-    let mut total = &vr * options.vr_weight;
+    let mut terms = vec![&vr * options.vr_weight];
     let mut parts = Vec::with_capacity(3);
     if let Some(text) = &embeddings.text {
         let views = match options.vlp_views {
@@ -127,10 +127,10 @@ pub fn pretrain_loss(embeddings: &Embeddings<'_>, options: &PretrainLossOptions)
                 None => view.shallow_clone(),
             };
             let loss = vlp(&view, text.projected, options.temperature, text.groups)?.sum();
-            total = total + &loss;
             parts.push((name, loss.detach()));
+            terms.push(loss);
         }
     }
     parts.push(("vr", vr.detach()));
-    Ok(PretrainLoss { total: total.to_kind(Kind::Float), parts })
+    Ok(PretrainLoss { total: Tensor::stack(&terms, 0).sum(Kind::Float), parts })
 }

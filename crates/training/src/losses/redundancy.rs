@@ -61,7 +61,6 @@ pub fn cross_correlation(a: &Tensor, b: &Tensor, centering: Centering, off_diago
             }
         }
     };
-    #[expect(clippy::cast_precision_loss, reason = "batch sizes are small")]
     let rows = shape[0] as f64;
     let correlation = prepare(a).transpose(0, 1).matmul(&prepare(b)) / rows;
     let diagonal = correlation.diagonal(0, 0, 1);

@@ -16,7 +16,6 @@ const LEAST_WEIGHT: f64 = 1e-3;
 /// # Source
 /// MONAI, `_get_scan_interval` and `dense_patch_slices`.
 #[must_use]
-#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "window sizes are small")]
 pub fn starts(size: i64, window: i64, overlap: f64) -> Vec<i64> {
     let interval = if window == size { window } else { ((window as f64 * (1.0 - overlap)) as i64).max(1) };
     let mut starts = Vec::new();
@@ -34,8 +33,6 @@ pub fn starts(size: i64, window: i64, overlap: f64) -> Vec<i64> {
 ///
 /// # Source
 /// MONAI, `compute_importance_map` with `sigma_scale` 0.125, and the lower limit of `sliding_window_inference`.
-#[must_use]
-#[expect(clippy::cast_precision_loss, reason = "window sizes are small")]
 pub fn importance(window_zyx: [i64; 3], blending: Blending) -> Tensor {
     match blending {
         Blending::Constant => Tensor::ones(window_zyx, (Kind::Float, Device::Cpu)),

@@ -8,27 +8,32 @@ pub(super) struct Clock {
     started: Instant,
     /// Time spent waiting for batches.
     pub(super) waited: Duration,
-    step: Option<u64>,
+    excluded: Duration,
+    step: u64,
 }
 
 impl Clock {
-    pub(super) fn new() -> Self {
-        Self { started: Instant::now(), waited: Duration::ZERO, step: None }
+    pub(super) fn new(step: u64) -> Self {
+        Self { started: Instant::now(), waited: Duration::ZERO, excluded: Duration::ZERO, step }
     }
 
-    pub(super) fn restart(&mut self) {
-        (self.started, self.waited) = (Instant::now(), Duration::ZERO);
+    /// Leaves out time that was not spent in steps.
+    pub(super) fn exclude(&mut self, pause: Duration) {
+        self.excluded += pause;
+    }
+
+    fn restart(&mut self) {
+        (self.started, self.waited, self.excluded) = (Instant::now(), Duration::ZERO, Duration::ZERO);
     }
 
     /// `seconds` since the last line (validation excluded), `data_wait` share of them, resident and peak memory in MiB.
-    #[expect(clippy::cast_precision_loss, reason = "bytes and steps are far below 2^53")]
     pub(super) fn lap(&mut self, step: u64) -> Values {
-        let seconds = self.started.elapsed().as_secs_f64();
+        let seconds = self.started.elapsed().saturating_sub(self.excluded).as_secs_f64();
         let share = if seconds > 0.0 { self.waited.as_secs_f64() / seconds } else { 0.0 };
         let mut values =
             Values::from([("seconds".to_owned(), seconds), ("data_wait".to_owned(), share.min(1.0))]);
-        if let Some(before) = self.step.filter(|before| *before < step && seconds > 0.0) {
-            values.insert("steps_per_second".to_owned(), (step - before) as f64 / seconds);
+        if step > self.step && seconds > 0.0 {
+            values.insert("steps_per_second".to_owned(), (step - self.step) as f64 / seconds);
         }
         for (name, bytes) in [
             ("rss_mib", stage::limits::resident_bytes()),
@@ -38,7 +43,7 @@ impl Clock {
                 values.insert(name.to_owned(), bytes as f64 / f64::from(1u32 << 20));
             }
         }
-        self.step = Some(step);
+        self.step = step;
         self.restart();
         values
     }
