@@ -76,6 +76,15 @@ impl TextEncoder {
     pub fn open(directory: &Path, device: Device) -> Result<Self, Error> {
         let configuration = directory.join("config.json");
         let weights = directory.join("model.safetensors");
+        if !configuration.is_file() {
+            return Err(Error::TextEncoder {
+                path: directory.to_owned(),
+                reason:
+                    "there is no config.json in it: name the directory of a BERT in Hugging Face layout with \
+                         --text-encoder, or run `make setup`, which installs the default one"
+                        .to_owned(),
+            });
+        }
         let (model, limit) = Bert::open(&configuration, &weights, device)?;
         let (tokens, tokenizer) = Tokens::open(directory, limit.min(MAX_TOKENS))?;
         if tokens.vocabulary() > model.vocabulary() {

@@ -131,7 +131,8 @@ impl NetworkConfig {
     }
 }
 
-fn at_least_one(field: &'static str, found: i64) -> Result<(), Error> {
+/// Refuses counts below one.
+pub(crate) fn at_least_one(field: &'static str, found: i64) -> Result<(), Error> {
     if found >= 1 {
         Ok(())
     } else {

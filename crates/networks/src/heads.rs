@@ -1,6 +1,7 @@
 //! Projection heads: from an encoder's vector to the space where image and text meet.
 
 use crate::blocks::{BatchNorm, LayerNorm, Linear};
+use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::Scope;
 use serde::{Deserialize, Serialize};
@@ -71,13 +72,7 @@ impl ProjectionHead {
     ) -> Result<Self, Error> {
         for (field, found) in [("head features", features), ("head hidden", hidden), ("head output", output)]
         {
-            if found < 1 {
-                return Err(Error::Config {
-                    field,
-                    found: found.to_string(),
-                    expected: "at least 1".to_owned(),
-                });
-            }
+            at_least_one(field, found)?;
         }
         let scope = Scope::new(path, seed);
         Ok(Self {

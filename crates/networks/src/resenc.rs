@@ -5,8 +5,10 @@
 //! Here it has the first; [`crate::weights`] writes and reads the others.
 
 use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, InstanceNorm3d, check_input};
+use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
+use crate::resnet::{no_stages, pooled};
 use crate::topology::ResEncConfig;
 use tch::{Tensor, nn};
 
@@ -31,6 +33,7 @@ impl ResEncEncoder {
         config: &ResEncConfig,
         seed: u64,
     ) -> Result<Self, Error> {
+        at_least_one("in_channels", in_channels)?;
         config.validate()?;
         let scope = Scope::new(path, seed).sub("encoder");
         let first = config.features[0];
@@ -107,7 +110,7 @@ impl ResEncEncoder {
     /// # Errors
     /// As for [`ResEncEncoder::forward_maps`].
     pub fn forward_features(&self, input: &Tensor) -> Result<Tensor, Error> {
-        crate::resnet::pooled(&self.forward_maps(input)?)
+        pooled(&self.forward_maps(input)?)
     }
 }
 
@@ -138,6 +141,7 @@ impl ResEncUNet {
         config: &ResEncConfig,
         seed: u64,
     ) -> Result<Self, Error> {
+        at_least_one("classes", classes)?;
         let encoder = ResEncEncoder::new(path, in_channels, config, seed)?;
         let scope = Scope::new(path, seed).sub("decoder");
         let mut decoder = Vec::with_capacity(config.decoder_convs.len());
@@ -193,7 +197,7 @@ impl ResEncUNet {
     pub fn forward_t(&self, input: &Tensor) -> Result<Tensor, Error> {
         let last = self.decoder.len() - 1;
         let mut logits = self.run(input, |stage| stage == last)?;
-        logits.pop().ok_or_else(|| Error::Torch("a decoder without stages".to_owned()))
+        logits.pop().ok_or_else(no_stages)
     }
 
     /// Logits of every decoder stage for deep supervision, the input's resolution first.
@@ -212,7 +216,7 @@ impl ResEncUNet {
     /// Logits of the decoder stages that `wanted` selects, coarsest first.
     fn run(&self, input: &Tensor, wanted: impl Fn(usize) -> bool) -> Result<Vec<Tensor>, Error> {
         let mut skips = self.encoder.forward_maps(input)?;
-        let mut current = skips.pop().ok_or_else(|| Error::Torch("an encoder without stages".to_owned()))?;
+        let mut current = skips.pop().ok_or_else(no_stages)?;
         let mut logits = Vec::new();
         for (index, (stage, skip)) in self.decoder.iter().zip(skips.into_iter().rev()).enumerate() {
             current = Tensor::f_cat(&[stage.up.forward(&current)?, skip], 1)?;

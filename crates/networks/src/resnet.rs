@@ -4,6 +4,7 @@
 //! block sits in its 3×3×3 convolution). The depth axis is first halved in layer2.
 
 use crate::blocks::{BatchNorm, Conv3d, ConvShape, check_input, global_mean};
+use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
 use tch::{Tensor, nn};
@@ -30,6 +31,7 @@ impl ResNet50 {
     /// # Errors
     /// For fewer than one channel, and when a name is taken.
     pub fn new(path: &nn::Path<'_>, in_channels: i64, seed: u64) -> Result<Self, Error> {
+        at_least_one("in_channels", in_channels)?;
         let scope = Scope::new(path, seed);
         let stem = Stem::new(&scope.sub("conv1"), &scope.sub("bn1"), in_channels)?;
         let layers = (0..BLOCKS.len())
@@ -77,7 +79,12 @@ pub(crate) fn maps(stem: &Stem, layers: &[Layer], input: &Tensor, train: bool) -
 
 /// The spatial mean of the last of `maps`.
 pub(crate) fn pooled(maps: &[Tensor]) -> Result<Tensor, Error> {
-    maps.last().map_or_else(|| Err(Error::Torch("an encoder without stages".to_owned())), global_mean)
+    global_mean(maps.last().ok_or_else(no_stages)?)
+}
+
+/// A network without stages, which no configuration that passed its checks describes.
+pub(crate) fn no_stages() -> Error {
+    Error::Config { field: "features", found: "empty".to_owned(), expected: "at least one stage".to_owned() }
 }
 
 /// The convolution before the first layer, its norm and the pooling.

@@ -1,9 +1,10 @@
 //! The U-Net on the 3-D ResNet-50 that GTGM fine-tunes (`ResUNet` in the published code), with raw logits.
 
 use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, check_input};
+use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
-use crate::resnet::{Layer, Stem, maps};
+use crate::resnet::{Layer, Stem, maps, no_stages};
 use tch::{Tensor, nn};
 
 /// Channels of x1 … x5.
@@ -27,8 +28,10 @@ impl ResUNet50 {
     /// Builds it at `path`, values drawn from `seed`.
     ///
     /// # Errors
-    /// When a name is taken.
+    /// For fewer than one channel or class, and when a name is taken.
     pub fn new(path: &nn::Path<'_>, in_channels: i64, classes: i64, seed: u64) -> Result<Self, Error> {
+        at_least_one("in_channels", in_channels)?;
+        at_least_one("classes", classes)?;
         let scope = Scope::new(path, seed);
         let first = scope.sub("encoder1");
         let stem = Stem::new(&first.sub(0), &first.sub(1), in_channels)?;
@@ -50,7 +53,7 @@ impl ResUNet50 {
     pub fn forward_t(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
         check_input("ResUNet-50", input, self.in_channels, [1; 3])?;
         let mut skips = maps(&self.stem, &self.layers, input, train)?;
-        let mut current = skips.pop().ok_or_else(|| Error::Torch("an encoder without stages".to_owned()))?;
+        let mut current = skips.pop().ok_or_else(no_stages)?;
         for (up, convolutions) in &self.steps {
             current = up.forward(&current)?;
             if let Some(skip) = skips.pop() {

@@ -102,11 +102,20 @@ struct Plan<'a> {
     sources: BTreeMap<String, Source<'a>>,
     adapted: Vec<Adapted>,
     skipped: Vec<Skipped>,
+    /// Variables whose tensor is in the file and does not fit.
+    unfit: BTreeSet<String>,
 }
 
 impl<'a> Plan<'a> {
     fn new(variables: &'a BTreeMap<String, Tensor>, options: LoadOptions) -> Self {
-        Self { variables, options, sources: BTreeMap::new(), adapted: Vec::new(), skipped: Vec::new() }
+        Self {
+            variables,
+            options,
+            sources: BTreeMap::new(),
+            adapted: Vec::new(),
+            skipped: Vec::new(),
+            unfit: BTreeSet::new(),
+        }
     }
 
     fn assign(&mut self, views: &BTreeMap<&'a str, TensorView<'a>>) {
@@ -150,6 +159,7 @@ impl<'a> Plan<'a> {
             Some(Kind::Half | Kind::BFloat16 | Kind::Float | Kind::Double)
         );
         if floating != variable.is_floating_point() {
+            self.unfit.insert(target.to_owned());
             return self
                 .skip(name, format!("number format {:?}, expected {:?}", view.dtype(), variable.kind()));
         }
@@ -165,6 +175,7 @@ impl<'a> Plan<'a> {
             });
             Some(expected[1])
         } else {
+            self.unfit.insert(target.to_owned());
             return self.skip(name, format!("shape {found:?}, expected {expected:?}"));
         };
         self.sources.insert(target.to_owned(), Source { name, view: view.clone(), channels });
@@ -179,6 +190,7 @@ impl<'a> Plan<'a> {
         let adapted: BTreeSet<&str> = self.adapted.iter().map(|adapted| adapted.name.as_str()).collect();
         LoadReport {
             path: path.to_owned(),
+            considered: self.variables.keys().filter(counted).count(),
             matched: self
                 .sources
                 .keys()
@@ -192,7 +204,7 @@ impl<'a> Plan<'a> {
                 .variables
                 .keys()
                 .filter(counted)
-                .filter(|name| !self.sources.contains_key(*name))
+                .filter(|name| !self.sources.contains_key(*name) && !self.unfit.contains(*name))
                 .cloned()
                 .collect(),
         }
@@ -216,7 +228,7 @@ fn check(report: &LoadReport, options: &LoadOptions) -> Result<(), Error> {
         return Err(Error::TooFewWeights {
             path: report.path.clone(),
             found: report.loaded(),
-            expected: report.loaded() + report.missing.len(),
+            expected: report.considered,
             share: 100.0 * report.share(),
             minimum: 100.0 * options.minimum_share,
             first: differences.into_iter().next().unwrap_or_else(|| "no tensors in the file".to_owned()),

@@ -9,6 +9,8 @@ use std::path::PathBuf;
 pub struct LoadReport {
     /// The file.
     pub path: PathBuf,
+    /// How many variables could take a tensor; batch normalisation's counters do not count.
+    pub considered: usize,
     /// Variables that took a tensor as it is.
     pub matched: Vec<String>,
     /// Variables that took a changed tensor.
@@ -45,8 +47,7 @@ impl LoadReport {
 
     /// The share of the variables considered that took a tensor, from 0 to 1.
     pub fn share(&self) -> f64 {
-        let all = self.loaded() + self.missing.len();
-        if all == 0 { 0.0 } else { self.loaded() as f64 / all as f64 }
+        if self.considered == 0 { 0.0 } else { self.loaded() as f64 / self.considered as f64 }
     }
 }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
 
 mod goldens;
+mod precision;
 mod pytorch;
 mod round_trip;
 mod rule;

@@ -169,9 +169,13 @@ fn weights_that_do_not_fit_are_refused_and_change_nothing() {
 
     let (classes, _) = unet(1, 4, 2);
     let text = refused(&classes, &path, &LoadOptions::exact());
-    assert!(text.contains("shape [3, 4, 1, 1, 1], expected [4, 4, 1, 1, 1]"), "{text}");
+    assert!(
+        text.contains("decoder.seg_layers.0.weight: shape [3, 8, 1, 1, 1], expected [4, 8, 1, 1, 1]"),
+        "{text}"
+    );
+    assert!(text.contains("and 1 more"), "{text}");
     let report = load(&classes, &path, &LoadOptions::partial(0.8)).unwrap();
-    assert_eq!(report.skipped.len(), 4);
+    assert_eq!((report.skipped.len(), report.missing.len(), report.considered - report.loaded()), (4, 0, 4));
 
     let (other, _) = encoder(
         &EncoderConfig::Resenc {
