@@ -29,7 +29,8 @@ pub enum CaseStatus {
 }
 
 /// One row of the table.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct CaseRow {
     /// Case id, unique in the data set.
     pub id: String,

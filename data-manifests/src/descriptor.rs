@@ -284,7 +284,17 @@ impl Descriptor {
             .into())
     }
 
-    fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
+    /// The TOML text of a built-in descriptor, with its comments.
+    #[must_use]
+    pub fn built_in_text(name: &str) -> Option<&'static str> {
+        BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| *text)
+    }
+
+    /// Parses and checks a descriptor; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// `E021` says what is wrong with it.
+    pub fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
         let wrong = |detail: String| {
             Message::error("E021", "the dataset descriptor is not valid")
                 .detail(format!("{origin}: {detail}"))

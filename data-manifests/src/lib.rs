@@ -5,14 +5,19 @@
 //! last; everything below the directory is covered by it, so that [`verify::verify`] finds one flipped byte.
 
 pub mod cases;
+pub mod command;
 pub mod descriptor;
 pub mod digest;
 pub mod manifest;
+pub mod phantom;
 pub mod raw;
 pub mod records;
+pub mod rules;
+pub mod schema;
 pub mod splits;
 pub mod verify;
 
 pub use cases::{CaseRow, CaseSplit, CaseStatus};
+pub use command::run;
 pub use descriptor::Descriptor;
 pub use manifest::{Artefact, Manifest};

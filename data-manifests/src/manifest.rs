@@ -15,6 +15,23 @@ pub const FILE_NAME: &str = "manifest.json";
 /// Schema id of this version.
 pub const SCHEMA: &str = "gtgm/manifest/1";
 
+/// Names of the stages.
+pub const STAGES: [&str; 10] = [
+    "phantom",
+    "preprocess",
+    "caption",
+    "report",
+    "embed",
+    "pretrain",
+    "train",
+    "predict",
+    "score",
+    "evaluation-report",
+];
+
+/// Form of a SHA-256 in text.
+const SHA256: &str = "^[0-9a-f]{64}$";
+
 /// One input or output of a stage.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +44,7 @@ pub struct Artefact {
     /// Size.
     pub bytes: u64,
     /// Lower-case hexadecimal SHA-256 of the file.
+    #[schemars(regex(pattern = SHA256))]
     pub sha256: String,
 }
 
@@ -85,8 +103,10 @@ pub struct Tool {
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`SCHEMA`].
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
-    /// `preprocess`, `caption`, `report`, `embed`, `pretrain`, `train`, `predict`, `score` or `evaluation-report`.
+    /// One of [`STAGES`].
+    #[schemars(extend("enum" = STAGES))]
     pub stage: String,
     /// Who wrote it.
     pub tool: Tool,
@@ -103,6 +123,7 @@ pub struct Manifest {
     /// Licence of the outputs, taken from the inputs.
     pub licence: String,
     /// Digest of stage, parameters and inputs: equal digests mean that the work need not be done again.
+    #[schemars(regex(pattern = SHA256))]
     pub work: String,
 }
 
@@ -119,8 +140,7 @@ impl Manifest {
         inputs: Vec<Artefact>,
     ) -> anyhow::Result<Self> {
         let parameters = serde_json::to_value(parameters)?;
-        let read: Vec<_> = inputs.iter().map(|i| (&i.role, &i.sha256)).collect();
-        let work = digest::digest_of(&(stage, &parameters, read))?;
+        let work = work_digest(stage, &parameters, &inputs)?;
         Ok(Self {
             schema: SCHEMA.to_owned(),
             stage: stage.to_owned(),
@@ -211,7 +231,9 @@ impl Manifest {
         }
         let Ok(found) = Self::load_any(directory) else { return Ok(None) };
         let whole = found.outputs.iter().all(|o| {
-            o.resolve(directory).metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == o.bytes)
+            o.resolve(directory)
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == o.bytes)
         });
         Ok((found.work == self.work && found.tool.version == self.tool.version && whole).then_some(found))
     }
@@ -246,6 +268,16 @@ impl Manifest {
     pub fn as_input(role: &str, directory: &Path, base: &Path) -> std::io::Result<Artefact> {
         Artefact::of_file(role, &directory.join(FILE_NAME), base)
     }
+}
+
+/// Digest of stage, parameters and inputs.
+pub(crate) fn work_digest(
+    stage: &str,
+    parameters: &Value,
+    inputs: &[Artefact],
+) -> serde_json::Result<String> {
+    let read: Vec<_> = inputs.iter().map(|i| (&i.role, &i.sha256)).collect();
+    digest::digest_of(&(stage, parameters, read))
 }
 
 /// Files that a manifest does not list: itself, the run report (both sealed) and the lock (empty when nobody writes).

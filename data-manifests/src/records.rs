@@ -81,7 +81,8 @@ pub struct Report {
 }
 
 /// One row of the embedding table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct EmbeddingRow {
     /// Row of the tensor.
     pub row: usize,

@@ -1,12 +1,14 @@
 //! Validation splits and nested label fractions: seeded, grouped by subject, stored.
 
-use anyhow::bail;
+use crate::cases::{CaseRow, CaseStatus};
+use anyhow::{Context, bail};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Schema id of a stored split.
 pub const SCHEMA: &str = "gtgm/split/1";
@@ -20,6 +22,15 @@ pub struct Member {
     pub subject: String,
 }
 
+/// The cases of a table that can be split: in the shards and labelled.
+#[must_use]
+pub fn members(rows: &[CaseRow]) -> Vec<Member> {
+    rows.iter()
+        .filter(|row| row.status == CaseStatus::Done && row.is_labelled())
+        .map(|row| Member { id: row.id.clone(), subject: row.subject.clone() })
+        .collect()
+}
+
 /// A validation split with the order in which training cases are taken for a label fraction.
 ///
 /// The fraction `f` of `n` training cases is the first `max(1, round(f·n))` of `train`, so a smaller fraction is always a
@@ -28,6 +39,7 @@ pub struct Member {
 #[serde(deny_unknown_fields)]
 pub struct Split {
     /// [`SCHEMA`].
+    #[schemars(extend("const" = SCHEMA))]
     pub schema: String,
     /// Seed.
     pub seed: u64,
@@ -65,6 +77,41 @@ impl Split {
         Ok(Self { schema: SCHEMA.to_owned(), seed, train: ids(&order[held..]), val })
     }
 
+    /// Writes the split as JSON, atomically.
+    ///
+    /// # Errors
+    /// Any failure to write.
+    pub fn save(&self, path: &Path) -> anyhow::Result<()> {
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        Ok(stage::atomic::write(path, text.as_bytes())?)
+    }
+
+    /// Reads a stored split.
+    ///
+    /// # Errors
+    /// Names the file when it is not a split of this version, or a case is in it twice.
+    pub fn load(path: &Path) -> anyhow::Result<Self> {
+        let split: Self = serde_json::from_str(&fs_err::read_to_string(path)?)
+            .with_context(|| format!("{} is no split", path.display()))?;
+        if split.schema != SCHEMA {
+            bail!("{}: found schema {}, expected {SCHEMA}", path.display(), split.schema);
+        }
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = split.train.iter().chain(&split.val).find(|id| !seen.insert(id.as_str())) {
+            bail!("{}: case '{twice}' is in the split twice", path.display());
+        }
+        if split.train.is_empty() || split.val.is_empty() {
+            bail!(
+                "{}: found {} training and {} validation cases, expected at least one of each",
+                path.display(),
+                split.train.len(),
+                split.val.len()
+            );
+        }
+        Ok(split)
+    }
+
     /// The training ids of a label fraction, at least one.
     ///
     /// # Errors
@@ -85,7 +132,9 @@ mod tests {
 
     fn members(subjects: usize, each: usize) -> Vec<Member> {
         (0..subjects)
-            .flat_map(|s| (0..each).map(move |i| Member { id: format!("c{s:03}_{i}"), subject: format!("s{s:03}") }))
+            .flat_map(|s| {
+                (0..each).map(move |i| Member { id: format!("c{s:03}_{i}"), subject: format!("s{s:03}") })
+            })
             .collect()
     }
 

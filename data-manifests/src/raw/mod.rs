@@ -34,7 +34,8 @@ impl Source {
     #[must_use]
     pub fn portable(&self, root: &Path) -> String {
         let inside = self.path().strip_prefix(root).unwrap_or(self.path());
-        let inside = inside.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
+        let inside =
+            inside.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
         match self {
             Self::CremiLabels(_, name) => format!("$RAW/{inside}#{name}"),
             _ => format!("$RAW/{inside}"),
@@ -122,7 +123,8 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
 
 /// Adds a case whose files exist; a missing file is a problem of this case alone.
 fn add(listing: &mut Listing, case: RawCase) {
-    let missing = [Some(&case.image), case.label.as_ref()].into_iter().flatten().find(|s| !s.path().is_file());
+    let missing =
+        [Some(&case.image), case.label.as_ref()].into_iter().flatten().find(|s| !s.path().is_file());
     match missing {
         Some(source) => listing.problems.push(
             Message::error("E102", "a file of this case is missing")
@@ -171,7 +173,8 @@ fn list_msd(root: &Path) -> anyhow::Result<Listing> {
     for test in &json.test {
         // the tasks list plain paths; some copies list objects like those of `training`
         let image = test.as_str().or_else(|| test.get("image").and_then(|i| i.as_str()));
-        let image = image.with_context(|| format!("{}: 'test' holds {test}, expected a path", path.display()))?;
+        let image =
+            image.with_context(|| format!("{}: 'test' holds {test}, expected a path", path.display()))?;
         pushed(&mut listing, image, None, CaseSplit::Test);
     }
     let resource_forks = ["imagesTr", "labelsTr", "imagesTs"]
@@ -202,7 +205,8 @@ fn unlisted_files(root: &Path, json: &MsdJson, listing: &mut Listing) {
         let mut names: Vec<_> =
             entries.filter_map(Result::ok).map(|e| e.file_name().to_string_lossy().into_owned()).collect();
         names.sort();
-        let is_volume = |n: &String| (n.ends_with(".nii") || n.ends_with(".nii.gz")) && !n.starts_with(['.', '_']);
+        let is_volume =
+            |n: &String| (n.ends_with(".nii") || n.ends_with(".nii.gz")) && !n.starts_with(['.', '_']);
         for name in names.iter().filter(|n| is_volume(n)) {
             if !known.contains(&format!("{folder}/{name}")) {
                 listing.problems.push(
@@ -254,7 +258,10 @@ fn refuse_colliding_ids(listing: &Listing) -> anyhow::Result<()> {
 }
 
 fn count_against_published(descriptor: &Descriptor, listing: &mut Listing) {
-    let roles = [(CaseSplit::Train, descriptor.train_cases, "training"), (CaseSplit::Test, descriptor.test_cases, "test")];
+    let roles = [
+        (CaseSplit::Train, descriptor.train_cases, "training"),
+        (CaseSplit::Test, descriptor.test_cases, "test"),
+    ];
     for (split, published, word) in roles {
         let found = listing.cases.iter().filter(|c| c.split == split).count();
         if let Some(published) = published

@@ -45,7 +45,9 @@ pub struct RawLabels {
 pub fn header(source: &Source) -> Result<(usize, Grid)> {
     match source {
         Source::Nifti(path) => nifti::read_header(path).map(|(header, grid, _)| (header.channels(), grid)),
-        Source::CremiRaw(path) | Source::CremiLabels(path, _) => Ok((1, CremiFile::open(path)?.raw().grid()?)),
+        Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
+            Ok((1, CremiFile::open(path)?.raw().grid()?))
+        }
     }
 }
 
@@ -87,7 +89,11 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             let stack = file.read_labels(name)?;
             let ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;
             let semantic = descriptor.labels.as_ref().is_some_and(|l| l.kind == LabelKind::Semantic);
-            let voxels = if semantic { RawVoxels::Narrow(narrow(ids, descriptor, source)?) } else { RawVoxels::Wide(ids) };
+            let voxels = if semantic {
+                RawVoxels::Narrow(narrow(ids, descriptor, source)?)
+            } else {
+                RawVoxels::Wide(ids)
+            };
             Ok(RawLabels { grid, voxels, warnings: Vec::new() })
         }
     }
@@ -103,7 +109,10 @@ fn narrow(ids: Vec<u64>, descriptor: &Descriptor, source: &Source) -> Result<Vec
             match volume::labels::check(volume::labels::counts(&ids), &declared) {
                 Err(error) => Err(error.in_file(source.path())),
                 // a value beyond 32 bits is never declared, so the check above has named it
-                Ok(_) => Err(VolumeError::TooManyLabels { found: u32::MAX, limit: u32::MAX }.in_file(source.path())),
+                Ok(_) => {
+                    Err(VolumeError::TooManyLabels { found: u32::MAX, limit: u32::MAX }
+                        .in_file(source.path()))
+                }
             }
         }
     }

@@ -1,0 +1,55 @@
+//! `data-manifests validate DIR|FILE`.
+
+use crate::{manifest, rules};
+use stage::{Context, ExitStatus, Message};
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Files are known by their names: *.toml (descriptor), manifest.json, split.json, cases.csv, captions.jsonl,
+reports.jsonl, rows.csv. Bytes are not compared with their digests: 'verify' does that.")]
+pub(super) struct Arguments {
+    /// Directory of a finished stage, or one file of it, or a descriptor
+    #[arg(value_name = "DIR|FILE")]
+    path: PathBuf,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    let path = &arguments.path;
+    let is_manifest = path.file_name().is_some_and(|name| name == manifest::FILE_NAME);
+    if path.is_file() && !is_manifest {
+        return validate_file(path, context);
+    }
+    let directory = if is_manifest { path.parent().unwrap_or(Path::new("")) } else { path };
+    let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let wrong = rules::check_directory(directory)?;
+    for line in &wrong {
+        context.print(line)?;
+    }
+    if wrong.is_empty() {
+        context.say(&format!("{} is valid.", path.display()));
+        return Ok(ExitStatus::Done);
+    }
+    Err(Message::error("E014", format!("{} rules are broken", wrong.len()))
+        .detail(path.display().to_string())
+        .fix("Run the stage again, or correct the files listed above")
+        .into())
+}
+
+fn validate_file(path: &Path, context: &Context) -> anyhow::Result<ExitStatus> {
+    match rules::check_file(path) {
+        Ok(Some(kind)) => {
+            context.say(&format!("{} is a valid {kind}.", path.display()));
+            Ok(ExitStatus::Done)
+        }
+        Ok(None) => Err(Message::error("E016", "nothing is known about files of this name")
+            .detail(path.display().to_string())
+            .fix("See 'data-manifests validate --help' for the names")
+            .into()),
+        Err(error) if error.is::<Message>() => Err(error),
+        Err(error) => Err(Message::error("E014", "the file breaks a rule")
+            .detail(format!("{}: {error:#}", path.display()))
+            .fix("Correct it, or run the stage again that wrote it")
+            .into()),
+    }
+}
