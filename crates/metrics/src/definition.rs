@@ -59,6 +59,31 @@ impl Definition {
         }
     }
 
+    /// The formula in words, for reports.
+    #[must_use]
+    pub fn description(self) -> String {
+        let surfaces =
+            "surface elements of google-deepmind/surface-distance (2×2×2 neighbour codes, weighted by area)";
+        match self {
+            Self::Dice => "2 TP / (2 TP + FP + FN), in voxels".to_owned(),
+            Self::Iou => "TP / (TP + FP + FN), in voxels".to_owned(),
+            Self::Hd95 => {
+                format!("larger of both directions' 95th percentiles of distances in mm between {surfaces}")
+            }
+            Self::Hd => format!("largest distance in mm, in either direction, between {surfaces}"),
+            Self::AsdReferenceToPrediction => {
+                format!("mean distance in mm from the reference's surface to the prediction's; {surfaces}")
+            }
+            Self::AsdPredictionToReference => {
+                format!("mean distance in mm from the prediction's surface to the reference's; {surfaces}")
+            }
+            Self::Assd => format!("mean distance in mm over both surfaces together; {surfaces}"),
+            Self::Nsd { tolerance_mm } => {
+                format!("share of both surfaces at most {tolerance_mm} mm from the other; {surfaces}")
+            }
+        }
+    }
+
     /// Whether the value needs the surfaces, not only voxel counts.
     #[must_use]
     pub fn needs_surface(self) -> bool {
