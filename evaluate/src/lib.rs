@@ -1,1 +1,76 @@
 //! Label maps and references to metrics, tables and a report.
+//!
+//! `score` pairs label maps by case id and measures them; `report` gathers scores of several runs, with their loss curves,
+//! overlays and chain of digests, in one HTML file; `show` prints its results.
+
+mod chain;
+mod chart;
+mod curves;
+mod overlay;
+mod page;
+mod pairing;
+mod png_image;
+mod report;
+mod results;
+mod score;
+mod scoring;
+mod show;
+pub mod summary;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use stage::run::HasCommon;
+use stage::{Common, Context, ExitStatus};
+
+pub use report::ReportArguments;
+pub use score::{Missing, ScoreArguments};
+pub use show::ShowArguments;
+
+/// Command line of `evaluate`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "evaluate",
+    version,
+    about = "Measure label maps against references and report what was measured",
+    after_help = "Examples:
+  evaluate score --references data/Task04_Hippocampus --predictions runs/predictions --dataset msd04-hippocampus --out runs/scores
+  evaluate report --runs runs/scores runs/scores-from-scratch --out runs/report
+  evaluate show --report runs/report"
+)]
+pub struct Arguments {
+    /// Arguments of every command.
+    #[command(flatten)]
+    pub common: Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `evaluate` can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Measure predicted label maps against their references
+    Score(ScoreArguments),
+    /// Write one self-contained HTML report over several scores
+    Report(ReportArguments),
+    /// Print the results of a report
+    Show(ShowArguments),
+}
+
+impl HasCommon for Arguments {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+}
+
+/// Runs a parsed command line.
+///
+/// # Errors
+/// Whatever makes the whole command fail; failed cases alone give [`ExitStatus::Partial`].
+pub fn run(arguments: Arguments, context: &Context) -> Result<ExitStatus> {
+    match arguments.command {
+        Command::Score(arguments) => score::run(&arguments, context),
+        Command::Report(arguments) => report::run(&arguments, context),
+        Command::Show(arguments) => show::run(&arguments, context),
+    }
+}

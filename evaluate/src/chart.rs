@@ -1,0 +1,265 @@
+//! Charts as inline SVG: no script, no font, no network.
+
+use std::fmt::Write;
+
+/// Colours that stay apart for colour-blind readers (M. Okabe and K. Ito, 2008).
+pub(crate) const PALETTE: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
+
+const WIDTH: f64 = 520.0;
+const HEIGHT: f64 = 230.0;
+const LEFT: f64 = 52.0;
+const RIGHT: f64 = 14.0;
+const TOP: f64 = 14.0;
+const BOTTOM: f64 = 40.0;
+
+/// A line in a chart.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Series {
+    /// Name in the legend.
+    pub(crate) name: String,
+    /// Points from left to right.
+    pub(crate) points: Vec<(f64, f64)>,
+    /// Whether to mark each point.
+    pub(crate) marked: bool,
+}
+
+/// Text that is safe inside SVG and HTML.
+pub(crate) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+/// At most `most + 1` round numbers that cover `low..=high`.
+fn ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
+    let raw = (high - low).max(f64::MIN_POSITIVE) / most as f64;
+    let power = 10_f64.powf(raw.log10().floor());
+    let step =
+        [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw * 0.999).unwrap_or(raw);
+    let first = (low / step - 1e-9).ceil() as i64;
+    let last = (high / step + 1e-9).floor() as i64;
+    (first..=last).map(|i| i as f64 * step).collect()
+}
+
+fn label(value: f64) -> String {
+    let text = if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e6) {
+        format!("{value:.1e}")
+    } else {
+        format!("{value:.4}")
+    };
+    match text.split_once('.') {
+        Some((_, decimals)) if !decimals.contains('e') => {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => text,
+    }
+}
+
+/// Lines over steps, with grid, ticks and legend. `range` fixes the vertical axis. Empty without any point.
+pub(crate) fn lines(title: &str, series: &[Series], range: Option<(f64, f64)>) -> String {
+    let points = || series.iter().flat_map(|s| &s.points);
+    let (mut x0, mut x1) =
+        points().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), p| (a.min(p.0), b.max(p.0)));
+    if x0 > x1 {
+        return String::new();
+    }
+    let (mut y0, mut y1) = range.unwrap_or_else(|| {
+        let (low, high) =
+            points().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), p| (a.min(p.1), b.max(p.1)));
+        // losses begin at 0 unless they go below
+        (low.min(0.0), high)
+    });
+    if x0 == x1 {
+        (x0, x1) = (x0 - 1.0, x1 + 1.0);
+    }
+    if y0 == y1 {
+        (y0, y1) = (y0 - 1.0, y1 + 1.0);
+    }
+    let px = |x: f64| LEFT + (x - x0) / (x1 - x0) * (WIDTH - LEFT - RIGHT);
+    let py = |y: f64| HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM);
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}\">",
+        escape(title)
+    );
+    for y in ticks(y0, y1, 5) {
+        let at = py(y);
+        put(
+            &mut svg,
+            &format!(
+                "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{at:.1}\" y2=\"{at:.1}\"/>",
+                WIDTH - RIGHT
+            ),
+        );
+        put(
+            &mut svg,
+            &format!(
+                "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                LEFT - 6.0,
+                at + 3.5,
+                label(y)
+            ),
+        );
+    }
+    for x in ticks(x0, x1, 6) {
+        let at = px(x);
+        let foot = HEIGHT - BOTTOM + 15.0;
+        put(
+            &mut svg,
+            &format!(
+                "<text class=\"tick\" x=\"{at:.1}\" y=\"{foot:.1}\" text-anchor=\"middle\">{}</text>",
+                label(x)
+            ),
+        );
+    }
+    let base = HEIGHT - BOTTOM;
+    put(
+        &mut svg,
+        &format!(
+            "<line class=\"axis\" x1=\"{LEFT}\" x2=\"{:.1}\" y1=\"{base}\" y2=\"{base}\"/>",
+            WIDTH - RIGHT
+        ),
+    );
+    let mut legend = LEFT;
+    for (series, colour) in series.iter().zip(PALETTE.iter().cycle()) {
+        let path: Vec<String> =
+            series.points.iter().map(|(x, y)| format!("{:.1},{:.1}", px(*x), py(*y))).collect();
+        put(
+            &mut svg,
+            &format!(
+                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" points=\"{}\"/>",
+                path.join(" ")
+            ),
+        );
+        if series.marked {
+            for (x, y) in &series.points {
+                put(
+                    &mut svg,
+                    &format!("<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", px(*x), py(*y)),
+                );
+            }
+        }
+        let foot = HEIGHT - 8.0;
+        put(
+            &mut svg,
+            &format!(
+                "<rect x=\"{legend:.1}\" y=\"{:.1}\" width=\"14\" height=\"3\" fill=\"{colour}\"/>",
+                foot - 5.0
+            ),
+        );
+        put(
+            &mut svg,
+            &format!(
+                "<text class=\"legend\" x=\"{:.1}\" y=\"{foot:.1}\">{}</text>",
+                legend + 19.0,
+                escape(&series.name)
+            ),
+        );
+        legend += 34.0 + 6.2 * series.name.chars().count() as f64;
+    }
+    put(
+        &mut svg,
+        &format!(
+            "<text class=\"tick\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">step</text>",
+            WIDTH - RIGHT,
+            HEIGHT - 8.0
+        ),
+    );
+    svg.push_str("</svg>");
+    svg
+}
+
+/// One row of dots per group over 0…1, with the mean as a bar: how a score spreads over cases.
+pub(crate) fn dots(title: &str, groups: &[(String, Vec<f64>)]) -> String {
+    if groups.iter().all(|(_, values)| values.is_empty()) {
+        return String::new();
+    }
+    const ROW: f64 = 38.0;
+    let names = groups.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let left = (14.0 + 6.4 * names as f64).clamp(60.0, 190.0);
+    let height = TOP + ROW * groups.len() as f64 + 24.0;
+    let px = |v: f64| left + v.clamp(0.0, 1.0) * (WIDTH - left - RIGHT);
+    let base = height - 22.0;
+    let mut svg = format!(
+        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">",
+        escape(title)
+    );
+    for tick in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
+        let at = px(tick);
+        put(
+            &mut svg,
+            &format!("<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{base:.1}\"/>"),
+        );
+        put(
+            &mut svg,
+            &format!(
+                "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+                height - 6.0,
+                label(tick)
+            ),
+        );
+    }
+    for (row, ((name, values), colour)) in groups.iter().zip(PALETTE.iter().cycle()).enumerate() {
+        let middle = TOP + ROW * (row as f64 + 0.5);
+        put(
+            &mut svg,
+            &format!(
+                "<text class=\"legend\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
+                left - 8.0,
+                middle + 3.5,
+                escape(name)
+            ),
+        );
+        for (i, value) in values.iter().enumerate() {
+            // neighbours in a fixed pattern of heights, so that equal values stay visible
+            let shift = (i * 7 % 11) as f64 - 5.0;
+            put(
+                &mut svg,
+                &format!(
+                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\" fill-opacity=\"0.5\"/>",
+                    px(*value),
+                    middle + 1.8 * shift
+                ),
+            );
+        }
+        if !values.is_empty() {
+            let mean = px(values.iter().sum::<f64>() / values.len() as f64);
+            put(
+                &mut svg,
+                &format!(
+                    "<line class=\"mean\" x1=\"{mean:.1}\" x2=\"{mean:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
+                    middle - 14.0,
+                    middle + 14.0
+                ),
+            );
+        }
+    }
+    svg.push_str("</svg>");
+    svg
+}
+
+fn put(svg: &mut String, element: &str) {
+    // writing to a String cannot fail
+    let _never = writeln!(svg, "{element}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_cover_the_range() {
+        assert_eq!(ticks(0.0, 1.0, 5), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
+        assert_eq!(ticks(0.0, 300.0, 6), [0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
+        assert_eq!([0.6000000000000001, 250.0, 0.00002, 0.0].map(label), ["0.6", "250", "2.0e-5", "0"]);
+    }
+
+    #[test]
+    fn names_cannot_break_out_of_the_markup() {
+        let series = Series { name: "<script>&\"".into(), points: vec![(1.0, 2.0)], marked: true };
+        let svg = lines("a<b", &[series], None);
+        assert!(
+            svg.contains("&lt;script&gt;&amp;&quot;") && !svg.contains("<script>") && !svg.contains("NaN"),
+            "{svg}"
+        );
+        assert_eq!(lines("x", &[], None), "");
+        assert_eq!(dots("x", &[("a".into(), Vec::new())]), "");
+    }
+}

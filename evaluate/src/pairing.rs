@@ -1,0 +1,220 @@
+//! Which prediction belongs to which reference.
+
+use crate::score::ScoreArguments;
+use anyhow::Result;
+use data_manifests::raw::{self, Source};
+use data_manifests::{Artefact, Descriptor, Manifest, cases};
+use serde::Deserialize;
+use stage::{Context, Message};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Table of a prediction directory.
+pub(crate) const PREDICTIONS: &str = "predictions.csv";
+
+/// A case to score.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    /// Case id.
+    pub(crate) id: String,
+    /// The reference label map.
+    pub(crate) reference: Source,
+    /// The predicted label map; `None` when there is none.
+    pub(crate) prediction: Option<PathBuf>,
+    /// What the predictions' manifest says of that file.
+    pub(crate) expected: Option<Artefact>,
+    /// The image, when the references' directory holds it.
+    pub(crate) image: Option<Source>,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub(crate) struct Pairing {
+    /// Cases sorted by id.
+    pub(crate) pairs: Vec<Pair>,
+    /// Cases that cannot be scored because their reference is not there.
+    pub(crate) failed: Vec<Message>,
+    /// Whether the predictions are a finished stage.
+    pub(crate) has_manifest: bool,
+}
+
+/// A row of [`PREDICTIONS`].
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: String,
+    split: String,
+    file: String,
+    #[serde(default)]
+    image: String,
+    #[serde(default)]
+    label: String,
+}
+
+/// Pairs predictions with references.
+///
+/// A finished prediction directory says itself which cases it holds and where their labels lie; any other directory is
+/// matched by file names `ID.nii.gz`, and then every reference needs a prediction.
+///
+/// # Errors
+/// Directories that are not there, a broken manifest or table, no case at all.
+pub(crate) fn pair(
+    arguments: &ScoreArguments,
+    descriptor: &Descriptor,
+    context: &Context,
+) -> Result<Pairing> {
+    for (flag, directory) in
+        [("--references", &arguments.references), ("--predictions", &arguments.predictions)]
+    {
+        if !directory.is_dir() {
+            return Err(Message::error("E506", format!("{flag} is not a directory"))
+                .detail(format!("{} does not exist", directory.display()))
+                .fix(format!("Give {flag} an existing directory"))
+                .into());
+        }
+    }
+    let has_manifest = arguments.predictions.join(data_manifests::manifest::FILE_NAME).is_file();
+    let mut pairing =
+        if has_manifest { by_table(arguments, context)? } else { by_name(arguments, descriptor, context)? };
+    pairing.pairs.sort_by(|a, b| a.id.cmp(&b.id));
+    if pairing.pairs.is_empty() && pairing.failed.is_empty() {
+        let detail = format!(
+            "{} and {} have no case in common that has a reference",
+            arguments.predictions.display(),
+            arguments.references.display()
+        );
+        return Err(Message::error("E507", "there is nothing to score")
+            .detail(detail)
+            .cause("The predictions are of unlabelled images, --split leaves nothing, or --references is another data set")
+            .fix("Predict labelled cases, or give --references the directory that holds their labels")
+            .into());
+    }
+    Ok(pairing)
+}
+
+/// By the table that `finetune predict` writes.
+fn by_table(arguments: &ScoreArguments, context: &Context) -> Result<Pairing> {
+    let manifest = Manifest::load(&arguments.predictions, "predict")?;
+    let outputs: BTreeMap<&str, &Artefact> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
+    let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(PREDICTIONS))?;
+    let direct = label_files(&arguments.references, context)?;
+    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: true };
+    let mut unlabelled = 0;
+    for row in rows {
+        if !arguments.takes(&row.split) {
+            continue;
+        }
+        let reference = source(&row.label, &arguments.references)
+            .filter(|s| s.path().is_file())
+            .or_else(|| direct.get(&row.id).map(|p| Source::Nifti(p.clone())));
+        let Some(reference) = reference else {
+            if row.label.is_empty() {
+                unlabelled += 1;
+            } else {
+                pairing.failed.push(
+                    Message::error("E506", "the reference of this case is missing")
+                        .case(&row.id)
+                        .detail(format!("{} is not below {}", row.label, arguments.references.display()))
+                        .fix("Give --references the raw directory that the shards were made of, or a folder of ID.nii.gz"),
+                );
+            }
+            continue;
+        };
+        let file = arguments.predictions.join(&row.file);
+        pairing.pairs.push(Pair {
+            reference,
+            expected: outputs.get(row.file.as_str()).map(|o| (*o).clone()),
+            prediction: file.is_file().then_some(file),
+            image: source(&row.image, &arguments.references).filter(|s| s.path().is_file()),
+            id: row.id,
+        });
+    }
+    if unlabelled > 0 {
+        context.tell(Message::info(
+            "I502",
+            format!("{unlabelled} predictions are of cases without a reference"),
+        ));
+    }
+    Ok(pairing)
+}
+
+/// By file names, for predictions of other programs.
+fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
+    let mut references: BTreeMap<String, (Source, Option<Source>)> = BTreeMap::new();
+    let mut failed = Vec::new();
+    if arguments.references.join("dataset.json").is_file()
+        || !matches!(descriptor.raw, data_manifests::descriptor::Raw::Msd { .. })
+    {
+        let listing = raw::list(descriptor, &arguments.references)?;
+        failed.extend(listing.problems.into_iter().filter(|p| p.severity == stage::Severity::Error));
+        for case in listing.cases {
+            if let Some(label) = case.label {
+                references.insert(case.id, (label, Some(case.image)));
+            }
+        }
+    }
+    if references.is_empty() {
+        let files = label_files(&arguments.references, context)?;
+        references.extend(files.into_iter().map(|(id, path)| (id, (Source::Nifti(path), None))));
+    }
+    let mut predictions = label_files(&arguments.predictions, context)?;
+    let pairs: Vec<_> = references
+        .into_iter()
+        .map(|(id, (reference, image))| Pair {
+            prediction: predictions.remove(&id),
+            expected: None,
+            reference,
+            image,
+            id,
+        })
+        .collect();
+    if let Some(first) = predictions.keys().next() {
+        context.tell(
+            Message::warning(
+                "W502",
+                format!("{} predictions have no reference (first: {first})", predictions.len()),
+            )
+            .detail(arguments.references.display().to_string())
+            .fix(
+                "Check the ids when they should have one: a prediction is named as its reference, ID.nii.gz",
+            ),
+        );
+    }
+    Ok(Pairing { pairs, failed, has_manifest: false })
+}
+
+/// Label maps by id: `ID.nii.gz` or `ID.nii`; names that begin with `.` are macOS resource files.
+fn label_files(directory: &Path, context: &Context) -> Result<BTreeMap<String, PathBuf>> {
+    let mut files = BTreeMap::new();
+    let mut ignored = BTreeSet::new();
+    for entry in fs_err::read_dir(directory)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
+        if !(name.ends_with(".nii.gz") || name.ends_with(".nii")) {
+            continue;
+        }
+        if name.starts_with('.') {
+            ignored.insert(name.to_owned());
+        } else {
+            files.insert(raw::stem(name).to_owned(), path);
+        }
+    }
+    if !ignored.is_empty() {
+        context.tell(
+            Message::warning("W102", format!("ignored {} macOS resource files (._*)", ignored.len()))
+                .detail(directory.display().to_string()),
+        );
+    }
+    Ok(files)
+}
+
+/// The source that a portable path below `$RAW` names; `None` for an empty or unrooted one.
+fn source(portable: &str, root: &Path) -> Option<Source> {
+    let inside = portable.strip_prefix("$RAW/")?;
+    Some(match inside.split_once('#') {
+        Some((file, name)) => Source::CremiLabels(root.join(file), name.to_owned()),
+        None if [".h5", ".hdf", ".hdf5"].iter().any(|end| inside.ends_with(end)) => {
+            Source::CremiRaw(root.join(inside))
+        }
+        None => Source::Nifti(root.join(inside)),
+    })
+}

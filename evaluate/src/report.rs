@@ -1,0 +1,123 @@
+//! `evaluate report`: one self-contained HTML file over several scores.
+
+use crate::chain::{self, Link, State};
+use crate::page::{self, REPORT};
+use crate::results::{self, Results};
+use crate::score::pretty;
+use crate::summary::{self, SummaryFile};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use data_manifests::Manifest;
+use serde_json::{Value, json};
+use stage::lock::OutputLock;
+use stage::{Context, ExitStatus, Message, atomic};
+use std::path::{Path, PathBuf};
+
+/// Arguments of `report`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Loss curves, settings and the chain of digests are found through the scores' manifests.
+
+Example:
+  evaluate report --runs runs/scores runs/scores-from-scratch --out runs/report"
+)]
+pub struct ReportArguments {
+    /// Directories that 'evaluate score' wrote
+    #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
+    pub runs: Vec<PathBuf>,
+    /// Output directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// One score with everything behind it.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Where the score lies.
+    pub(crate) directory: PathBuf,
+    /// What it says.
+    pub(crate) summary: SummaryFile,
+    /// The stages behind it, itself first.
+    pub(crate) links: Vec<Link>,
+    /// How the model was trained, in words.
+    pub(crate) label: String,
+}
+
+/// Runs `report`.
+///
+/// # Errors
+/// A run that is no finished score, or a training record that cannot be read.
+pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<ExitStatus> {
+    let _lock = OutputLock::acquire(&arguments.out, context.program())?;
+    context.report_to(&arguments.out);
+    atomic::sweep(&arguments.out)?;
+    let runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;
+    for link in runs.iter().flat_map(|r| &r.links).filter(|l| l.state != State::Current) {
+        let what = match link.state {
+            State::Missing => "is not there (any more)",
+            _ => "was written again after it was used",
+        };
+        context.tell(
+            Message::warning("W511", format!("a stage behind these scores {what}"))
+                .detail(format!("{} ({})", link.path, link.role))
+                .fix("Run the stages after it again for a report that fits"),
+        );
+    }
+    let mut inputs = Vec::new();
+    for run in &runs {
+        inputs.push(Manifest::as_input("score", &run.directory, &arguments.out)?);
+    }
+    let mut manifest =
+        Manifest::new("evaluation-report", env!("CARGO_PKG_VERSION"), "evaluate", &json!({}), inputs)?;
+    // always written anew, though equal inputs give equal bytes: the chain behind the scores is looked at each time
+    Manifest::withdraw(&arguments.out)?;
+    atomic::write(&arguments.out.join(REPORT), page::render(&runs)?.as_bytes())?;
+    let rows = runs.iter().flat_map(|r| results::rows(&r.summary, &r.label)).collect();
+    let results = Results { schema: results::SCHEMA.to_owned(), rows };
+    atomic::write(&arguments.out.join(results::FILE_NAME), &pretty(&results)?)?;
+    for run in &runs {
+        let name = &run.summary.gtgm.dataset.name;
+        if !manifest.datasets.contains(name) {
+            manifest.datasets.push(name.clone());
+        }
+    }
+    let mut licences: Vec<&str> = runs.iter().map(|r| r.summary.gtgm.dataset.licence.as_str()).collect();
+    licences.sort_unstable();
+    licences.dedup();
+    manifest.licence = licences.join("; ");
+    manifest.counts.insert("runs".to_owned(), runs.len() as u64);
+    manifest.finish(&arguments.out, |path| if path == REPORT { "report" } else { "results" })?;
+    context.say(&format!("{} holds {} runs", arguments.out.join(REPORT).display(), runs.len()));
+    Ok(ExitStatus::Done)
+}
+
+fn load(directory: &Path, out: &Path) -> Result<Run> {
+    let links = chain::walk(directory, out)?;
+    let path = directory.join(summary::FILE_NAME);
+    let summary: SummaryFile = serde_json::from_slice(&fs_err::read(&path)?)
+        .with_context(|| format!("cannot read {}: it is no summary of 'evaluate score'", path.display()))?;
+    let label = label(directory, &links);
+    Ok(Run { directory: directory.to_owned(), summary, links, label })
+}
+
+/// The trained model's settings, or the directory's name for predictions of other programs.
+fn label(directory: &Path, links: &[Link]) -> String {
+    let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
+    let name = || {
+        directory
+            .file_name()
+            .map_or_else(|| directory.display().to_string(), |n| n.to_string_lossy().into_owned())
+    };
+    let Some(train) = train else { return name() };
+    let mut words = Vec::new();
+    words.extend(train.parameters.get("network").and_then(Value::as_str).map(str::to_owned));
+    let encoder = train.inputs.iter().any(|i| i.role == "encoder");
+    words.push(if encoder { "pretrained" } else { "from scratch" }.to_owned());
+    if let Some(fraction) = train.parameters.get("fraction").and_then(Value::as_f64) {
+        words.push(format!("{} % of labels", page::compact(fraction * 100.0)));
+    }
+    if let Some(seed) = train.parameters.get("seed").and_then(Value::as_u64) {
+        words.push(format!("seed {seed}"));
+    }
+    words.join(", ")
+}

@@ -1,0 +1,428 @@
+//! `evaluate score`: measures predictions against references.
+
+use crate::overlay;
+use crate::pairing::{self, Pair, Pairing};
+use crate::scoring::{self, CaseResult};
+use crate::summary::{self, CaseCounts, CaseEntry, Dataset, DefinitionNote, Details, SummaryFile};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use data_manifests::{Artefact, Descriptor, Manifest, digest};
+use metrics::{Definition, Policy, Protocol};
+use serde::Serialize;
+use stage::lock::OutputLock;
+use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Table of all values.
+pub(crate) const METRICS: &str = "metrics.csv";
+
+/// What to do with references that have no prediction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missing {
+    /// Count them as empty predictions
+    Worst,
+    /// Leave them out, and say how many
+    Skip,
+    /// Refuse to score
+    Error,
+}
+
+/// Arguments of `score`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Predictions are a directory that 'finetune predict' wrote, or any folder of ID.nii.gz.
+References are the raw directory of the data set, or any folder of ID.nii.gz.
+
+Example:
+  evaluate score --references data/Task04_Hippocampus --predictions runs/predictions --dataset msd04-hippocampus --out runs/scores"
+)]
+pub struct ScoreArguments {
+    /// Directory of the reference labels
+    #[arg(long, value_name = "DIR")]
+    pub references: PathBuf,
+    /// Directory of the predicted label maps
+    #[arg(long, value_name = "DIR")]
+    pub predictions: PathBuf,
+    /// Data set: a built-in name or a descriptor file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub dataset: String,
+    /// Output directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// References without a prediction
+    #[arg(long, value_enum, default_value = "error")]
+    pub missing: Missing,
+    /// Tolerance of the normalised surface distance in mm [default: the data set's]
+    #[arg(long, value_name = "MM")]
+    pub tolerance_mm: Option<f64>,
+    /// Splits to score, as in predictions.csv (val, test, given) [default: all cases with a reference]
+    #[arg(long, value_name = "SPLIT", value_delimiter = ',')]
+    pub split: Vec<String>,
+    /// Rule for classes that the reference, the prediction or both lack
+    #[arg(long, default_value = "clinical", value_parser = parse_policy)]
+    pub policy: Policy,
+    /// Cases at the same time [default: cores granted, as far as memory allows]
+    #[arg(long, value_name = "N")]
+    pub workers: Option<usize>,
+    /// Memory to stay below, in GiB [default: 80 % of what is available]
+    #[arg(long, value_name = "GiB")]
+    pub max_ram: Option<f64>,
+}
+
+fn parse_policy(name: &str) -> Result<Policy, String> {
+    Policy::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
+        let names: Vec<_> = Policy::ALL.iter().map(|p| p.name()).collect();
+        format!("expected one of {}", names.join(", "))
+    })
+}
+
+impl ScoreArguments {
+    /// Whether cases of a split are scored.
+    pub(crate) fn takes(&self, split: &str) -> bool {
+        self.split.is_empty() || self.split.iter().any(|s| s == split)
+    }
+}
+
+/// What decides the outputs.
+#[derive(Debug, Serialize)]
+struct Parameters<'a> {
+    dataset: &'a str,
+    descriptor: String,
+    definitions: Vec<String>,
+    policy: Policy,
+    missing: Missing,
+    splits: &'a [String],
+    cases: Vec<&'a str>,
+}
+
+/// Runs `score`.
+///
+/// # Errors
+/// A data set without classes, directories that cannot be used, missing predictions (unless allowed), or no case scored.
+pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitStatus> {
+    let descriptor = Descriptor::find(&arguments.dataset)?;
+    let (protocol, tolerance_mm) = protocol(arguments, &descriptor)?;
+    let mut pairing = pairing::pair(arguments, &descriptor, context)?;
+    let counts = resolve_missing(arguments, &mut pairing, context)?;
+    let _lock = OutputLock::acquire(&arguments.out, context.program())?;
+    context.report_to(&arguments.out);
+    atomic::sweep(&arguments.out)?;
+
+    let parameters = Parameters {
+        dataset: &descriptor.name,
+        descriptor: digest::digest_of(&descriptor)?,
+        definitions: protocol.definitions.iter().map(|d| d.id()).collect(),
+        policy: arguments.policy,
+        missing: arguments.missing,
+        splits: &arguments.split,
+        cases: pairing.pairs.iter().map(|p| p.id.as_str()).collect(),
+    };
+    let inputs = inputs(arguments, &pairing)?;
+    let mut manifest = Manifest::new("score", env!("CARGO_PKG_VERSION"), "evaluate", &parameters, inputs)?;
+    if let Some(found) = manifest.reusable(&arguments.out)?
+        && found.counts.get("failed") == Some(&0)
+        && pairing.failed.is_empty()
+    {
+        context.tell(Message::info(
+            "I500",
+            format!("{} is up to date: same inputs, same parameters", arguments.out.display()),
+        ));
+        return Ok(ExitStatus::Done);
+    }
+    Manifest::withdraw(&arguments.out)?;
+    clear(&arguments.out)?;
+
+    let (results, errors) = score_all(arguments, &pairing.pairs, &descriptor, &protocol, context)?;
+    if interrupt::requested() {
+        return Ok(ExitStatus::Interrupted);
+    }
+    let failed = errors.len() + pairing.failed.len();
+    for message in pairing.failed.drain(..).chain(errors) {
+        context.tell(message);
+    }
+    let counts = CaseCounts { scored: results.len() as u64, failed: failed as u64, ..counts };
+    if results.is_empty() {
+        return Err(Message::error("E507", format!("none of {} cases could be scored", counts.listed))
+            .fix("Correct the errors above")
+            .into());
+    }
+    let overlays = overlay::draw(&arguments.out, &results, &pairing.pairs, &descriptor, context)?;
+    write_table(&arguments.out, &results)?;
+    let summary =
+        summarise(arguments, &descriptor, &protocol, tolerance_mm, counts, &pairing, &results, overlays);
+    tell_counts(&summary.gtgm, context);
+    atomic::write(&arguments.out.join(summary::FILE_NAME), &pretty(&summary)?)?;
+
+    manifest.datasets = vec![descriptor.name.clone()];
+    manifest.licence = descriptor.licence.clone();
+    for (name, value) in [
+        ("listed", counts.listed),
+        ("scored", counts.scored),
+        ("failed", counts.failed),
+        ("missing", counts.missing),
+    ] {
+        manifest.counts.insert(name.to_owned(), value);
+        context.count(name, value);
+    }
+    manifest.finish(&arguments.out, |path| match path {
+        METRICS => "metrics",
+        summary::FILE_NAME => "summary",
+        _ => "overlay",
+    })?;
+    Ok(if counts.failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+fn protocol(arguments: &ScoreArguments, descriptor: &Descriptor) -> Result<(Protocol, f64)> {
+    let classes = descriptor.foreground_classes().len() as u64;
+    let tolerance = arguments.tolerance_mm.or_else(|| descriptor.tolerance.as_ref().map(|t| t.nsd_mm));
+    let (Some(tolerance_mm), true) = (tolerance, classes > 0) else {
+        return Err(Message::error("E508", format!("'{}' has no classes to score", descriptor.name))
+            .cause("Its labels name objects, or it has none; overlap and surface distances need classes")
+            .fix("Give a data set with semantic labels")
+            .into());
+    };
+    if !(tolerance_mm.is_finite() && tolerance_mm > 0.0) {
+        return Err(
+            Message::error("E510", format!("--tolerance-mm must be positive, found {tolerance_mm}")).into()
+        );
+    }
+    let definitions =
+        vec![Definition::Dice, Definition::Iou, Definition::Hd95, Definition::Nsd { tolerance_mm }];
+    let classes = (1..=classes).collect();
+    Ok((Protocol { classes, ignore: None, definitions, policy: arguments.policy }, tolerance_mm))
+}
+
+/// Applies `--missing`.
+fn resolve_missing(
+    arguments: &ScoreArguments,
+    pairing: &mut Pairing,
+    context: &Context,
+) -> Result<CaseCounts> {
+    let missing: Vec<_> =
+        pairing.pairs.iter().filter(|p| p.prediction.is_none()).map(|p| p.id.clone()).collect();
+    let listed = pairing.pairs.len() + pairing.failed.len();
+    let counts = CaseCounts { listed: listed as u64, missing: missing.len() as u64, ..CaseCounts::default() };
+    let Some(first) = missing.first() else { return Ok(counts) };
+    let what = format!("{} of {listed} references have no prediction (first: {first})", missing.len());
+    match arguments.missing {
+        Missing::Error => {
+            return Err(Message::error("E501", what)
+                .detail(arguments.predictions.display().to_string())
+                .fix("Predict them, or use --missing worst to count them as empty or --missing skip to leave them out")
+                .into());
+        }
+        Missing::Worst => {
+            context.tell(Message::warning("W501", what).detail("They count as empty predictions"))
+        }
+        Missing::Skip => {
+            context.tell(Message::warning("W501", what).detail("They are left out of every mean"));
+            pairing.pairs.retain(|p| p.prediction.is_some());
+        }
+    }
+    Ok(counts)
+}
+
+/// Digests of everything that is read.
+fn inputs(arguments: &ScoreArguments, pairing: &Pairing) -> Result<Vec<Artefact>> {
+    let mut inputs = Vec::new();
+    if pairing.has_manifest {
+        inputs.push(Manifest::as_input("predictions", &arguments.predictions, &arguments.out)?);
+    } else {
+        for path in pairing.pairs.iter().filter_map(|p| p.prediction.as_ref()) {
+            inputs.push(Artefact::of_file("predictions", path, &arguments.out)?);
+        }
+    }
+    // one CREMI file may hold the references of several cases
+    let references: BTreeSet<&Path> = pairing.pairs.iter().map(|p| p.reference.path()).collect();
+    for path in references {
+        inputs.push(Artefact::of_rooted("references", path, "RAW", &arguments.references)?);
+    }
+    Ok(inputs)
+}
+
+/// Removes an earlier run's outputs, so that the manifest lists this run's only.
+fn clear(out: &Path) -> std::io::Result<()> {
+    for file in [METRICS, summary::FILE_NAME] {
+        match fs_err::remove_file(out.join(file)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    match fs_err::remove_dir_all(out.join(overlay::DIRECTORY)) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that scoring needs per voxel: two label maps, their masks and codes, and the passes of a distance transform.
+const BYTES_PER_VOXEL: u64 = 48;
+
+/// Cases that may be in memory together.
+fn workers(arguments: &ScoreArguments, pairs: &[Pair], context: &Context) -> usize {
+    let wanted = arguments.workers.unwrap_or_else(limits::cores).clamp(1, pairs.len().max(1));
+    // a header that cannot be read fails its own case later
+    let largest = pairs
+        .iter()
+        .filter_map(|p| data_manifests::raw::open::header(&p.reference).ok())
+        .map(|(_, grid)| grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>() * BYTES_PER_VOXEL)
+        .max()
+        .unwrap_or(1);
+    let budget = match arguments.max_ram {
+        Some(gib) => (gib * f64::from(1_u32 << 30)) as u64,
+        None => limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 10 * 8),
+    };
+    let fit = usize::try_from(budget / largest.max(1)).unwrap_or(usize::MAX).max(1);
+    if fit < wanted {
+        let text = format!(
+            "the largest case needs about {:.1} GiB: {fit} of {wanted} workers",
+            largest as f64 / f64::from(1_u32 << 30)
+        );
+        context.tell(Message::warning("W160", text));
+    }
+    wanted.min(fit)
+}
+
+/// Scores all pairs; both lists are sorted by case.
+fn score_all(
+    arguments: &ScoreArguments,
+    pairs: &[Pair],
+    descriptor: &Descriptor,
+    protocol: &Protocol,
+    context: &Context,
+) -> Result<(Vec<CaseResult>, Vec<Message>)> {
+    let progress = context.progress("score", pairs.len() as u64);
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(pairs.len()));
+    // Threads of our own: inside one pool, a waiting distance transform would begin further cases and break the bound.
+    std::thread::scope(|scope| {
+        for _ in 0..workers(arguments, pairs, context) {
+            scope.spawn(|| {
+                while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if interrupt::requested() {
+                        break;
+                    }
+                    let outcome = scoring::score(pair, descriptor, protocol);
+                    progress.step(&pair.id);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((&pair.id, outcome));
+                }
+            });
+        }
+    });
+    progress.finish();
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(id, _)| *id);
+    let mut results = Vec::new();
+    let mut errors = Vec::new();
+    for (_, outcome) in done {
+        match outcome {
+            Ok((result, warning)) => {
+                if let Some(warning) = warning {
+                    context.tell(warning);
+                }
+                results.push(result);
+            }
+            Err(message) => errors.push(message),
+        }
+    }
+    Ok((results, errors))
+}
+
+/// `metrics.csv`: case, class, metric, definition, value; the class is its label value, `n/a` is "not scored".
+fn write_table(out: &Path, results: &[CaseResult]) -> Result<()> {
+    let mut table = csv::Writer::from_writer(Vec::new());
+    table.write_record(["case", "class", "metric", "definition", "value"])?;
+    for result in results {
+        for score in &result.scores {
+            for measured in &score.values {
+                let value = measured.value.map_or_else(|| "n/a".to_owned(), |v| v.to_string());
+                let definition = measured.definition;
+                let class = score.counts.class.to_string();
+                table.write_record([&result.id, &class, definition.name(), &definition.id(), &value])?;
+            }
+        }
+    }
+    Ok(atomic::write(&out.join(METRICS), &table.into_inner()?)?)
+}
+
+#[expect(clippy::too_many_arguments, reason = "everything that the summary states, once")]
+fn summarise(
+    arguments: &ScoreArguments,
+    descriptor: &Descriptor,
+    protocol: &Protocol,
+    tolerance_mm: f64,
+    cases: CaseCounts,
+    pairing: &Pairing,
+    results: &[CaseResult],
+    overlays: Vec<summary::Overlay>,
+) -> SummaryFile {
+    let entries: Vec<CaseEntry> = results
+        .iter()
+        .filter_map(|result| {
+            let pair = pairing.pairs.iter().find(|p| p.id == result.id)?;
+            let prediction = pair
+                .prediction
+                .as_ref()
+                .map(|p| p.strip_prefix(&arguments.predictions).unwrap_or(p).display().to_string());
+            Some(CaseEntry {
+                case: result.id.clone(),
+                reference_file: pair.reference.portable(&arguments.references),
+                prediction_file: prediction.filter(|_| !result.missing),
+                metrics: summary::case_metrics(result),
+            })
+        })
+        .collect();
+    let (foreground_mean, mean) = summary::nnunet_means(&entries);
+    let tolerance_source = match (&arguments.tolerance_mm, &descriptor.tolerance) {
+        (None, Some(tolerance)) => tolerance.source.clone(),
+        _ => "--tolerance-mm".to_owned(),
+    };
+    let classes = summary::classes(results, descriptor.foreground_classes(), &protocol.definitions);
+    let foreground = summary::foreground(results, &classes, &protocol.definitions);
+    SummaryFile {
+        foreground_mean,
+        mean,
+        metric_per_case: entries,
+        gtgm: Details {
+            schema: summary::SCHEMA.to_owned(),
+            dataset: Dataset::of(descriptor, tolerance_mm, tolerance_source),
+            splits: arguments.split.clone(),
+            policy: arguments.policy,
+            missing_rule: match arguments.missing {
+                Missing::Worst => "worst",
+                Missing::Skip => "skip",
+                Missing::Error => "error",
+            }
+            .to_owned(),
+            definitions: protocol.definitions.iter().map(|d| DefinitionNote::of(*d)).collect(),
+            cases,
+            classes,
+            foreground,
+            overlays,
+        },
+    }
+}
+
+/// Says what the policy did to each class.
+fn tell_counts(details: &Details, context: &Context) {
+    for class in &details.classes {
+        let p = class.presence;
+        context.tell(Message::info(
+            "I504",
+            format!(
+                "class {} ({}): {} scored, {} both empty, {} missed, {} invented (policy {})",
+                class.class, class.name, p.both, p.both_empty, p.missed, p.invented, details.policy
+            ),
+        ));
+    }
+}
+
+/// Indented JSON with a final newline.
+pub(crate) fn pretty<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec_pretty(value)?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}

@@ -1,0 +1,311 @@
+//! From label maps on disk to a report, through manifests, and what is said when something is wrong.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use clap::Parser;
+use data_manifests::{Artefact, Manifest, verify};
+use evaluate::Arguments;
+use evaluate::summary::SummaryFile;
+use serde_json::json;
+use stage::{Context, ExitStatus, Severity};
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+use volume::Grid;
+use volume::nifti::{ImageType, write_image, write_labels};
+
+const SHAPE: [usize; 3] = [12, 14, 16];
+
+fn grid() -> Grid {
+    Grid::from_spacing(SHAPE, [2.0, 1.0, 1.0], [-5.0, 3.0, 8.0]).unwrap()
+}
+
+/// Class 1 in a box that begins at `x`, class 2 beside it.
+fn labels(x: usize) -> Vec<u8> {
+    (0..SHAPE.iter().product())
+        .map(|i: usize| {
+            let place = [i / (SHAPE[1] * SHAPE[2]), i / SHAPE[2] % SHAPE[1], i % SHAPE[2]];
+            match place {
+                [3..8, 4..9, c] if (x..x + 4).contains(&c) => 1,
+                [3..8, 9..12, c] if (x..x + 4).contains(&c) => 2,
+                _ => 0,
+            }
+        })
+        .collect()
+}
+
+fn put_labels(path: &Path, labels: &[u8], grid: &Grid) {
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    let wide: Vec<u32> = labels.iter().map(|v| u32::from(*v)).collect();
+    write_labels(path, &wide, grid).unwrap();
+}
+
+struct World {
+    directory: TempDir,
+}
+
+impl World {
+    /// Raw data of three cases, predictions of a "trained model" for them: perfect, one voxel off, class 2 missed.
+    fn new() -> Self {
+        let world = Self { directory: tempfile::tempdir().unwrap() };
+        let mut training = Vec::new();
+        for (id, shift) in [("a", 0), ("b", 1), ("c", 0)] {
+            let image: Vec<f32> =
+                labels(5).iter().enumerate().map(|(i, v)| f32::from(*v) * 40.0 + (i % 13) as f32).collect();
+            let raw = world.path("raw");
+            fs_err::create_dir_all(raw.join("imagesTr")).unwrap();
+            write_image(raw.join(format!("imagesTr/{id}.nii.gz")), &image, 1, &grid(), ImageType::F32)
+                .unwrap();
+            put_labels(&raw.join(format!("labelsTr/{id}.nii.gz")), &labels(5), &grid());
+            let mut guess = labels(5 + shift);
+            if id == "c" {
+                guess.iter_mut().filter(|v| **v == 2).for_each(|v| *v = 0);
+            }
+            put_labels(&world.path(&format!("predictions/{id}.nii.gz")), &guess, &grid());
+            training.push(json!({"image": format!("./imagesTr/{id}.nii.gz"), "label": format!("./labelsTr/{id}.nii.gz")}));
+        }
+        let dataset = json!({"modality": {"0": "MRI"}, "training": training, "test": []});
+        fs_err::write(world.path("raw/dataset.json"), dataset.to_string()).unwrap();
+        world
+    }
+
+    fn path(&self, inside: &str) -> PathBuf {
+        self.directory.path().join(inside)
+    }
+
+    /// Turns the predictions into a finished stage, with a model and its training record behind it.
+    fn seal(&self) {
+        let model = self.path("model");
+        fs_err::create_dir_all(&model).unwrap();
+        let mut record = String::new();
+        for step in 1..=20 {
+            record.push_str(&format!(
+                "{{\"step\":{step},\"kind\":\"step\",\"loss\":{},\"lr\":0.1}}\n",
+                2.0 / f64::from(step)
+            ));
+        }
+        record.push_str("{\"step\":20,\"kind\":\"validation\",\"dice\":0.7}\n");
+        fs_err::write(model.join("metrics.jsonl"), record).unwrap();
+        let settings = json!({"network": "resenc", "fraction": 0.1, "seed": 3});
+        let train = Manifest::new("train", "0.1.0", "finetune", &settings, Vec::new()).unwrap();
+        train.finish(&model, |_| "record").unwrap();
+        let predictions = self.path("predictions");
+        let mut table = "id,split,file,image,label\n".to_owned();
+        for id in ["a", "b", "c"] {
+            table.push_str(&format!(
+                "{id},val,{id}.nii.gz,$RAW/imagesTr/{id}.nii.gz,$RAW/labelsTr/{id}.nii.gz\n"
+            ));
+        }
+        table.push_str("t,test,t.nii.gz,$RAW/imagesTs/t.nii.gz,\n");
+        fs_err::write(predictions.join("predictions.csv"), table).unwrap();
+        let inputs = vec![Artefact::of_file("model", &model.join("manifest.json"), &predictions).unwrap()];
+        let predict = Manifest::new("predict", "0.1.0", "finetune", &json!({}), inputs).unwrap();
+        predict.finish(&predictions, |_| "prediction").unwrap();
+    }
+
+    fn score(&self, extra: &[&str]) -> (anyhow::Result<ExitStatus>, Context) {
+        let [raw, predictions, out] =
+            ["raw", "predictions", "scores"].map(|p| self.path(p).display().to_string());
+        let mut words = vec!["score", "--references", &raw, "--predictions", &predictions];
+        words.extend(["--dataset", "msd04-hippocampus", "--out", &out]);
+        words.extend(extra);
+        run(&words)
+    }
+
+    fn summary(&self) -> SummaryFile {
+        serde_json::from_slice(&fs_err::read(self.path("scores/summary.json")).unwrap()).unwrap()
+    }
+
+    /// What a message says, without the temporary directory's name.
+    fn portable(&self, text: &str) -> String {
+        text.replace(&self.directory.path().display().to_string(), "DIR")
+    }
+}
+
+fn run(words: &[&str]) -> (anyhow::Result<ExitStatus>, Context) {
+    let arguments = Arguments::try_parse_from(["evaluate"].iter().chain(words)).unwrap();
+    let context = Context::new("evaluate", true);
+    (evaluate::run(arguments, &context), context)
+}
+
+fn errors(context: &Context) -> Vec<String> {
+    context.messages().iter().filter(|m| m.severity == Severity::Error).map(ToString::to_string).collect()
+}
+
+#[test]
+fn scores_and_report_through_manifests() {
+    let world = World::new();
+    world.seal();
+    let (status, _) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let table = fs_err::read_to_string(world.path("scores/metrics.csv")).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines[0], "case,class,metric,definition,value");
+    assert_eq!(lines.len(), 1 + 3 * 2 * 4);
+    for row in [
+        "a,1,Dice,dice,1",
+        "b,1,Dice,dice,0.75",
+        "b,1,IoU,iou,0.6",
+        "b,2,HD95,hd95:surfel,1",
+        "a,2,NSD,nsd:surfel@1mm,1",
+        "c,2,Dice,dice,0",
+        "c,2,HD95,hd95:surfel,inf",
+    ] {
+        assert!(lines.contains(&row), "{row} is not in\n{table}");
+    }
+    let summary = world.summary();
+    assert_eq!(summary.mean["1"]["Dice"], Some((1.0 + 0.75 + 1.0) / 3.0));
+    assert_eq!(summary.metric_per_case[0].reference_file, "$RAW/labelsTr/a.nii.gz");
+    let class = &summary.gtgm.classes[1];
+    assert_eq!((class.name.as_str(), class.presence.missed, class.metrics[2].infinite), ("posterior hippocampus", 1, 1));
+    let ranks: Vec<_> = summary.gtgm.overlays.iter().map(|o| (o.rank.as_str(), o.case.as_str())).collect();
+    assert_eq!(ranks, [("best", "a"), ("median", "b"), ("worst", "c")]);
+    assert!(verify::verify(&world.path("scores")).unwrap().is_empty());
+
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(context.messages().iter().any(|m| m.code == "I500"), "a second run has nothing to do");
+
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    let (status, context) = run(&["report", "--runs", &scores, "--out", &out]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert_eq!(context.told(Severity::Warning), 0);
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    for part in [
+        "resenc, from scratch, 10 % of labels, seed 3",
+        "<td>anterior hippocampus</td>",
+        "0.917<small>[",
+        "n = 3",
+        "1 infinite",
+        "data:image/png;base64,",
+        "Fine-tuning: loss",
+        "Fine-tuning: Dice on validation cases",
+        "nsd:surfel@1mm",
+        "GTGM",
+        ">unchanged<",
+    ] {
+        assert!(html.contains(part), "{part} is not in the report");
+    }
+    assert!(
+        !html.contains("src=\"http") && !html.contains("<script") && !html.contains("<link"),
+        "self-contained"
+    );
+    assert!(!html.contains("NaN"));
+    assert!(verify::verify(&world.path("report")).unwrap().is_empty());
+    let again = run(&["report", "--runs", &scores, "--out", &out]).0;
+    assert_eq!(again.unwrap(), ExitStatus::Done);
+    assert_eq!(html, fs_err::read_to_string(world.path("report/report.html")).unwrap());
+    assert_eq!(run(&["show", "--report", &out, "--classes"]).0.unwrap(), ExitStatus::Done);
+}
+
+#[test]
+fn a_stage_that_ran_again_is_seen() {
+    let world = World::new();
+    world.seal();
+    world.score(&[]).0.unwrap();
+    let train =
+        Manifest::new("train", "0.1.0", "finetune", &json!({"network": "resenc", "seed": 4}), Vec::new())
+            .unwrap();
+    train.finish(&world.path("model"), |_| "record").unwrap();
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    let (status, context) = run(&["report", "--runs", &scores, "--out", &out]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let message = context.messages().iter().find(|m| m.code == "W511").unwrap().to_string();
+    insta::assert_snapshot!(message, @"W511 a stage behind these scores was written again after it was used. ../model/manifest.json (model). Run the stages after it again for a report that fits.");
+    assert!(fs_err::read_to_string(world.path("report/report.html")).unwrap().contains("changed since"));
+}
+
+#[test]
+fn a_missing_prediction_is_never_skipped_silently() {
+    let world = World::new();
+    world.seal();
+    fs_err::remove_file(world.path("predictions/b.nii.gz")).unwrap();
+    let error = world.score(&[]).0.unwrap_err();
+    insta::assert_snapshot!(world.portable(&error.to_string()), @"E501 1 of 3 references have no prediction (first: b). DIR/predictions. Predict them, or use --missing worst to count them as empty or --missing skip to leave them out.");
+    assert!(!world.path("scores/manifest.json").exists());
+
+    assert_eq!(world.score(&["--missing", "worst"]).0.unwrap(), ExitStatus::Done);
+    let summary = world.summary();
+    assert_eq!(summary.mean["1"]["Dice"], Some(2.0 / 3.0));
+    assert_eq!((summary.gtgm.cases.missing, summary.metric_per_case[1].prediction_file.clone()), (1, None));
+
+    assert_eq!(world.score(&["--missing", "skip"]).0.unwrap(), ExitStatus::Done);
+    let summary = world.summary();
+    assert_eq!((summary.mean["1"]["Dice"], summary.gtgm.cases.scored), (Some(1.0), 2));
+}
+
+#[test]
+fn a_bad_case_is_reported_and_the_others_go_on() {
+    let world = World::new();
+    let mut moved = grid();
+    moved.affine[0][3] += 4.0;
+    put_labels(&world.path("predictions/a.nii.gz"), &labels(5), &moved);
+    let cropped = Grid::from_spacing([12, 14, 15], [2.0, 1.0, 1.0], [-5.0, 3.0, 8.0]).unwrap();
+    put_labels(&world.path("predictions/b.nii.gz"), &[0; 12 * 14 * 15], &cropped);
+    world.seal();
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    let messages: Vec<String> = errors(&context).iter().map(|m| world.portable(m)).collect();
+    insta::assert_snapshot!(messages.join("\n"), @r"
+    E503 case a: grids differ by 4.000 mm at a corner (z, y, x): prediction 12x14x16 @2,1,1 mm, reference 12x14x16 @2,1,1 mm. DIR/predictions/a.nii.gz and DIR/raw/labelsTr/a.nii.gz. The prediction lost or changed the image's affine. Write the prediction on the grid of the image that the reference was drawn on.
+    E503 case b: shapes differ (z, y, x): prediction 12x14x15 @2,1,1 mm, reference 12x14x16 @2,1,1 mm. DIR/predictions/b.nii.gz and DIR/raw/labelsTr/b.nii.gz. The prediction was made on a cropped or resampled image. Write the prediction on the grid of the image that the reference was drawn on.
+    ");
+    let manifest = Manifest::load(&world.path("scores"), "score").unwrap();
+    assert_eq!((manifest.counts["scored"], manifest.counts["failed"]), (1, 2));
+    // the failed cases are named again by the next run
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Partial);
+}
+
+#[test]
+fn changed_predictions_and_undeclared_values_are_refused() {
+    let world = World::new();
+    world.seal();
+    put_labels(&world.path("predictions/a.nii.gz"), &labels(6), &grid());
+    let mut odd = labels(5);
+    odd[0] = 9;
+    put_labels(&world.path("raw/labelsTr/b.nii.gz"), &odd, &grid());
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    let messages = errors(&context);
+    assert!(
+        messages[0].starts_with("E505 case a: the prediction was changed after it was written"),
+        "{messages:?}"
+    );
+    assert!(messages[1].starts_with("E110 case b:") && messages[1].contains("9 (1 voxel)"), "{messages:?}");
+}
+
+#[test]
+fn any_folder_of_label_maps_will_do() {
+    let world = World::new();
+    fs_err::write(world.path("predictions/._a.nii.gz"), b"resource fork").unwrap();
+    put_labels(&world.path("predictions/z.nii.gz"), &labels(5), &grid());
+    let codes = |context: &Context| context.messages().iter().map(|m| m.code).collect::<Vec<_>>();
+    // with images beside the references
+    let (status, context) = world.score(&["--tolerance-mm", "0.5"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(codes(&context).contains(&"W102") && codes(&context).contains(&"W502"), "{:?}", codes(&context));
+    let summary = world.summary();
+    assert_eq!((summary.gtgm.dataset.tolerance_mm, summary.gtgm.overlays.len()), (0.5, 3));
+    assert!(summary.gtgm.definitions.iter().any(|d| d.id == "nsd:surfel@0.5mm"));
+    // labels only
+    fs_err::rename(world.path("raw/labelsTr"), world.path("labels")).unwrap();
+    fs_err::remove_dir_all(world.path("raw")).unwrap();
+    fs_err::rename(world.path("labels"), world.path("raw")).unwrap();
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(codes(&context).contains(&"I505"));
+    assert!(world.summary().gtgm.overlays.is_empty() && !world.path("scores/overlays").exists());
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+}
+
+#[test]
+fn the_command_line_answers() {
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("evaluate");
+    command.args(["score", "--help"]).assert().success();
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("evaluate");
+    command.args(["score", "--missing", "never"]).assert().code(2);
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = assert_cmd::cargo::cargo_bin_cmd!("evaluate");
+    let output = command.arg("show").arg("--report").arg(directory.path()).assert().code(1);
+    let text = String::from_utf8(output.get_output().stderr.clone()).unwrap();
+    assert!(text.starts_with("E010 no finished stage here."), "{text}");
+}
