@@ -11,9 +11,9 @@ use stage::Message;
 use stage::atomic::PendingDirectory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use volume::crop::{self, BoundingBox, Foreground};
-use volume::intensity::{self, IntensityRule, NonFinite};
-use volume::{Grid, Orientation, Warning, labels, resample};
+use volume::intensity::{self, NonFinite};
+use volume::prepare::{self, Prepared, Steps};
+use volume::{Grid, Warning, labels};
 
 /// Digests of a case's raw files.
 #[derive(Debug, Clone)]
@@ -55,15 +55,11 @@ enum Voxels {
 }
 
 impl Voxels {
-    /// Applies the same geometric step to either width.
-    fn map(
-        self,
-        narrow: impl FnOnce(Vec<u32>) -> volume::Result<Vec<u32>>,
-        wide: impl FnOnce(Vec<u64>) -> volume::Result<Vec<u64>>,
-    ) -> volume::Result<Self> {
+    /// Takes the labels the way their image went.
+    fn take(self, steps: &Steps) -> volume::Result<Self> {
         Ok(match self {
-            Self::Narrow(v) => Self::Narrow(narrow(v)?),
-            Self::Wide(v) => Self::Wide(wide(v)?),
+            Self::Narrow(v) => Self::Narrow(steps.labels(&v)?),
+            Self::Wide(v) => Self::Wide(steps.labels(&v)?),
         })
     }
 }
@@ -101,40 +97,15 @@ pub(crate) fn convert(
         None => None,
     };
 
-    let orientation = Orientation::to_canonical(&grid);
-    let canonical = orientation.apply_to_grid(&grid);
-    let (data, _) = orientation.apply_channels(&data, channels, grid.shape_zyx)?;
-    let label = label
-        .map(|v| {
-            let shape = grid.shape_zyx;
-            v.map(|v| Ok(orientation.apply(&v, shape)?.0), |v| Ok(orientation.apply(&v, shape)?.0))
-        })
-        .transpose()?;
-
-    let target = resample::target_grid(&canonical, descriptor.spacing_zyx_mm())?;
-    let mut data = resample::trilinear_to_grid(&data, channels, &canonical, &target)?;
-    let label = label
-        .map(|v| {
-            v.map(
-                |v| resample::nearest_to_grid(&v, &canonical, &target),
-                |v| resample::nearest_to_grid(&v, &canonical, &target),
-            )
-        })
-        .transpose()?;
-
     let rule = descriptor.intensity.rule();
-    let transforms = intensity::normalise(&rule, &mut data, channels).map_err(in_image)?;
+    let prepared =
+        prepare::image(&data, channels, &grid, descriptor.spacing_zyx_mm(), &rule).map_err(in_image)?;
+    drop(data);
+    let Prepared { data, grid: cropped, transforms, steps } = prepared;
     warnings.extend(intensity::constant_warnings(&transforms));
+    let label = label.map(|v| v.take(&steps)).transpose()?;
 
-    let shape = target.shape_zyx;
-    let bounds = crop::foreground_box(&data, channels, shape, background(&rule)).map_err(in_image)?;
-    let data = crop::crop(&data, channels, shape, &bounds)?;
-    let label = label
-        .map(|v| v.map(|v| crop::crop(&v, 1, shape, &bounds), |v| crop::crop(&v, 1, shape, &bounds)))
-        .transpose()?;
-    let cropped = target.cropped(bounds.start_zyx, bounds.shape());
-
-    let voxels = bounds.shape().iter().product::<usize>();
+    let voxels = cropped.shape_zyx.iter().product::<usize>();
     let channels = descriptor
         .channels
         .iter()
@@ -163,7 +134,7 @@ pub(crate) fn convert(
         spacing_zyx_mm: cropped.spacing_zyx_mm(),
         affine: cropped.affine,
         work: rules.work(case, digests)?,
-        source: source_record(rules, case, digests, &grid, orientation, &canonical, &target, &bounds),
+        source: source_record(rules, case, digests, &steps),
         label: label.as_ref().zip(descriptor.labels.as_ref()).map(|(v, declared)| label_record(v, declared)),
     };
     let (voxels, foreground) = match &label {
@@ -175,14 +146,6 @@ pub(crate) fn convert(
     patches::write_case(pending.path(), &record, &data, voxels, &foreground)?;
     pending.publish()?;
     Ok((record, warnings))
-}
-
-/// What the crop leaves away: MRI whose zeros were kept as background has other values below zero.
-fn background(rule: &IntensityRule) -> Foreground {
-    match rule {
-        IntensityRule::MriZScore { nonzero: true } => Foreground::NonZero,
-        _ => Foreground::AboveMinimum,
-    }
 }
 
 fn read_labels(
@@ -245,28 +208,18 @@ fn label_record(voxels: &Voxels, declared: &Labels) -> LabelRecord {
     LabelRecord { kind: declared.kind, distinct, voxels }
 }
 
-#[expect(clippy::too_many_arguments, reason = "one argument for each step that the record describes")]
-fn source_record(
-    rules: &Rules<'_>,
-    case: &RawCase,
-    digests: &Digests,
-    grid: &Grid,
-    orientation: Orientation,
-    canonical: &Grid,
-    target: &Grid,
-    bounds: &BoundingBox,
-) -> SourceRecord {
+fn source_record(rules: &Rules<'_>, case: &RawCase, digests: &Digests, steps: &Steps) -> SourceRecord {
     SourceRecord {
         image: case.image.portable(rules.raw_root),
         image_sha256: digests.image.clone(),
         label: case.label.as_ref().map(|l| l.portable(rules.raw_root)),
         label_sha256: digests.label.clone(),
-        shape_zyx: grid.shape_zyx,
-        affine: grid.affine,
-        orientation,
-        canonical_shape_zyx: canonical.shape_zyx,
-        resampled_shape_zyx: target.shape_zyx,
-        resampled_affine: target.affine,
-        crop_lo_zyx: bounds.start_zyx,
+        shape_zyx: steps.source.shape_zyx,
+        affine: steps.source.affine,
+        orientation: steps.orientation,
+        canonical_shape_zyx: steps.canonical.shape_zyx,
+        resampled_shape_zyx: steps.resampled.shape_zyx,
+        resampled_affine: steps.resampled.affine,
+        crop_lo_zyx: steps.bounds.start_zyx,
     }
 }

@@ -1,1 +1,15 @@
-//! Shards and text embeddings to an encoder.
+//! Shards and text embeddings to an encoder: two views of each patch, image-text contrast with the reports that overlap the
+//! patch, and a negative-free visual loss (gtgm.md, sections 2 to 5).
+//!
+//! The text encoder is frozen, so a report is a row of numbers here; no language model runs in the loop.
+//!
+//! Memory: the queue holds a few batches of windows as float32 beside the network, its optimiser state and activations.
+
+mod arguments;
+mod pairs;
+mod plan;
+mod run;
+mod task;
+
+pub use arguments::Arguments;
+pub use run::run;

@@ -2,7 +2,6 @@
 
 use crate::Message;
 use clap::{ArgAction, CommandFactory, FromArgMatches, ValueEnum};
-use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -23,25 +22,15 @@ pub struct Common {
     pub completions: Option<clap_complete::Shell>,
 }
 
-/// Number format of the heavy arithmetic; losses, norms and optimiser state stay in fp32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit floating point
-    Fp32,
-    /// bfloat16 autocast
-    Bf16,
-}
-
 /// Arguments of the commands that compute with LibTorch.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Compute {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu", help_heading = "Compute")]
     pub device: String,
-    /// Number format of convolutions and matrix products
-    #[arg(long, value_enum, default_value = "fp32", help_heading = "Compute")]
-    pub precision: Precision,
+    /// Number format of convolutions and matrix products; losses, norms and optimiser state stay in fp32
+    #[arg(long, default_value = "fp32", value_parser = ["fp32", "bf16"], help_heading = "Compute")]
+    pub precision: String,
     /// Seed of every random choice
     #[arg(long, default_value_t = 0, help_heading = "Compute")]
     pub seed: u64,

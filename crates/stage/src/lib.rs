@@ -16,7 +16,7 @@ pub mod report;
 pub mod run;
 pub mod sealed;
 
-pub use arguments::{Common, Compute, Precision};
+pub use arguments::{Common, Compute};
 pub use context::Context;
 pub use exit::ExitStatus;
 pub use message::{Message, Severity};

@@ -197,7 +197,7 @@ impl TrainingError {
                 .cause("Usually a full disk or a copy that was cut short")
                 .fix("Restore the file or start again in another --out"),
             Self::OtherPlan { .. } => {
-                message.fix("Repeat the run's own options, or start again in another --out")
+                message.fix("Repeat the run's own options, use another --out, or --overwrite the earlier run")
             }
             Self::OtherTensors { .. } => message.cause("The checkpoint was made for another network"),
             _ => message,

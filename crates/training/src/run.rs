@@ -6,8 +6,12 @@
 //! with one number of threads).
 
 mod clock;
+mod open;
 mod options;
+mod reporter;
 
+pub use open::Opening;
+pub use reporter::Reporter;
 pub use options::{Observer, Outcome, RunOptions, StopReason};
 
 use crate::checkpoint::{Best, Folder, RunState, Which};

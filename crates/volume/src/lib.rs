@@ -12,6 +12,7 @@
 //! | intensity rule by modality | [`intensity::IntensityRule`] |
 //! | foreground crop and back | [`crop`] |
 //! | label values against the declared ones | [`labels`] |
+//! | all of it, to network input and back | [`prepare`] |
 //!
 //! Flaws in the input are either a [`VolumeError`] (the volume cannot be used) or a [`Warning`] (it can, but somebody
 //! should know); both have a stable code, and errors have a hint at the remedy.

@@ -1,0 +1,180 @@
+//! The command line.
+
+use networks::{EncoderKind, HeadNorm, ResEncSize};
+use std::path::PathBuf;
+use training::losses::pretrain::{VlpViews, VrSpace};
+
+const EXAMPLES: &str = "\
+Examples:
+  pretrain --shards runs/a/shards --text runs/a/text --out runs/encoder --encoder resenc --steps 2000
+  pretrain --shards a/shards --text a/text --shards b/shards --text b/text --out enc --encoder resnet50 --steps 200000
+  pretrain … --init old/encoder.safetensors      after the text was made again, from the old encoder's weights
+Repeat the command after an interruption to continue.";
+
+/// Shards and text embeddings to an encoder
+///
+/// Learns an image encoder from patches of unlabelled volumes and the embedded reports that overlap them.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "pretrain", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: stage::Common,
+    #[command(flatten)]
+    pub(crate) compute: stage::Compute,
+    /// Shards of a data set; repeat for several
+    #[arg(long, value_name = "DIR", required = true)]
+    pub(crate) shards: Vec<PathBuf>,
+    /// Embeddings made from one of the shard directories; repeat for several. Cases without text serve the visual loss
+    #[arg(long, value_name = "DIR")]
+    pub(crate) text: Vec<PathBuf>,
+    /// Where the encoder goes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// resnet50 (as published) or resenc (nnU-Net's residual encoder)
+    #[arg(long, default_value = "resnet50")]
+    pub(crate) encoder: EncoderKind,
+    /// Size of resenc: compact trains on a CPU
+    #[arg(long, default_value = "compact", value_parser = parse_size)]
+    pub(crate) size: ResEncSize,
+    /// Training steps in all
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Patches a step
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..))]
+    pub(crate) batch: u16,
+    /// Patch in voxels, z,y,x [default: the data set's own; the smallest edges of several]
+    #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
+    pub(crate) patch_zyx: Option<Triple>,
+    /// Peak learning rate
+    #[arg(long, default_value_t = 2e-5)]
+    pub(crate) lr: f64,
+    /// Decoupled weight decay
+    #[arg(long, default_value_t = 0.05)]
+    pub(crate) weight_decay: f64,
+    /// Also decay norms' parameters and biases, as published
+    #[arg(long)]
+    pub(crate) decay_vectors: bool,
+    /// Steps between warm restarts of the cosine schedule
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) restart_period: u64,
+    /// Steps of linear warm-up
+    #[arg(long, default_value_t = 0)]
+    pub(crate) warm_up: u64,
+    /// Largest gradient norm; 0 for no clipping
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) clip: f64,
+    /// Temperature of the image-text loss
+    #[arg(long, default_value_t = 0.07)]
+    pub(crate) temperature: f64,
+    /// Views in the image-text loss: both (as released) or second (as in the paper's figure)
+    #[arg(long, default_value = "both", value_parser = parse_views)]
+    pub(crate) vlp_views: VlpViews,
+    /// Vectors in the visual loss: projected (as in the paper's figure) or raw
+    #[arg(long, default_value = "projected", value_parser = parse_space)]
+    pub(crate) vr_space: VrSpace,
+    /// Weight of the visual loss
+    #[arg(long, default_value_t = 0.01)]
+    pub(crate) vr_weight: f64,
+    /// The published arithmetic of the visual loss: raw vectors, neither centred nor scaled
+    #[arg(long)]
+    pub(crate) legacy: bool,
+    /// Hidden features of the projection heads
+    #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) projection_hidden: i64,
+    /// Features in which image and text are compared
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(i64).range(1..))]
+    pub(crate) projection_out: i64,
+    /// Norm inside the heads: batch (as published, for batches of 4 and more) or layer
+    #[arg(long, default_value = "batch", value_parser = parse_norm)]
+    pub(crate) head_norm: HeadNorm,
+    /// Encoder to start from, such as an earlier run's encoder.safetensors
+    #[arg(long, value_name = "FILE")]
+    pub(crate) init: Option<PathBuf>,
+    /// A record line every so many steps
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) log_every: u64,
+    /// A checkpoint every so many steps
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) checkpoint_every: u64,
+    /// There must be a run to continue
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) resume: bool,
+    /// Discard a run with other options in --out instead of refusing
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Stop and save after this many minutes; repeat the command to continue
+    #[arg(long, value_name = "MINUTES")]
+    pub(crate) wall_minutes: Option<f64>,
+    /// Stop and save as soon as this file exists
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stop_file: Option<PathBuf>,
+    /// Threads that read patches
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) workers: u16,
+}
+
+impl stage::run::HasCommon for Arguments {
+    fn common(&self) -> &stage::Common {
+        &self.common
+    }
+}
+
+/// Three numbers, z, y, x.
+pub(crate) type Triple = [usize; 3];
+
+fn parse_triple(text: &str) -> Result<Triple, String> {
+    let numbers: Vec<usize> = text
+        .split([',', 'x'])
+        .map(|part| part.trim().parse().map_err(|_| format!("'{part}' is not a whole number")))
+        .collect::<Result<_, _>>()?;
+    let triple: Triple =
+        numbers.try_into().map_err(|found: Vec<usize>| format!("found {} numbers, expected z,y,x", found.len()))?;
+    if triple.contains(&0) {
+        return Err("every edge must be at least 1 voxel".to_owned());
+    }
+    Ok(triple)
+}
+
+fn parse_size(text: &str) -> Result<ResEncSize, String> {
+    match text {
+        "compact" => Ok(ResEncSize::Compact),
+        "full" => Ok(ResEncSize::Full),
+        _ => Err("expected compact or full".to_owned()),
+    }
+}
+
+fn parse_views(text: &str) -> Result<VlpViews, String> {
+    match text {
+        "both" => Ok(VlpViews::Both),
+        "second" => Ok(VlpViews::Second),
+        _ => Err("expected both or second".to_owned()),
+    }
+}
+
+fn parse_space(text: &str) -> Result<VrSpace, String> {
+    match text {
+        "projected" => Ok(VrSpace::Projected),
+        "raw" => Ok(VrSpace::Raw),
+        _ => Err("expected projected or raw".to_owned()),
+    }
+}
+
+fn parse_norm(text: &str) -> Result<HeadNorm, String> {
+    match text {
+        "batch" => Ok(HeadNorm::Batch),
+        "layer" => Ok(HeadNorm::Layer),
+        _ => Err("expected batch or layer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_three_numbers() {
+        assert_eq!(parse_triple("18,160,160"), Ok([18, 160, 160]));
+        assert!(parse_triple("18,160").unwrap_err().contains("found 2 numbers"));
+        assert!(parse_triple("0,1,1").is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! What a run is: everything that decides its result, stored in checkpoints and in the encoder's file.
+
+use crate::arguments::Arguments;
+use data_manifests::descriptor::{Intensity, Modality};
+use networks::{EncoderConfig, EncoderKind, HeadNorm, ResEncConfig};
+use patches::ShardStore;
+use serde::{Deserialize, Serialize};
+use stage::Message;
+use training::losses::pretrain::PretrainLossOptions;
+use training::losses::redundancy::Centering;
+use training::optimizer::{OptimizerOptions, Rule};
+use training::schedule::LearningRate;
+use training::views::ViewOptions;
+
+/// Schema id.
+const SCHEMA: &str = "gtgm/pretrain-plan/1";
+
+/// A window is this much larger than the patch in y and x, so that a rescaled view can show more than the patch.
+const WINDOW_SHARE: f64 = 1.5;
+
+/// What a data set contributes, for those who use the encoder later.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct DatasetPlan {
+    pub(crate) name: String,
+    pub(crate) modality: Modality,
+    pub(crate) spacing_zyx_mm: [f64; 3],
+    pub(crate) intensity: Intensity,
+    /// Digest of the work that made the shards.
+    pub(crate) shards: String,
+}
+
+/// The plan of a pretraining run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Plan {
+    pub(crate) schema: String,
+    /// The network; images have one channel (of several, one is drawn).
+    pub(crate) encoder: EncoderConfig,
+    pub(crate) patch_zyx: [usize; 3],
+    pub(crate) window_zyx: [usize; 3],
+    pub(crate) datasets: Vec<DatasetPlan>,
+    /// Digests of the work that made the texts.
+    pub(crate) texts: Vec<String>,
+    pub(crate) batch: usize,
+    pub(crate) steps: u64,
+    pub(crate) seed: u64,
+    pub(crate) precision: String,
+    pub(crate) views: ViewOptions,
+    pub(crate) loss: PretrainLossOptions,
+    pub(crate) head_norm: HeadNorm,
+    pub(crate) projection_hidden: i64,
+    pub(crate) projection_out: i64,
+    pub(crate) optimizer: OptimizerOptions,
+    pub(crate) lr: LearningRate,
+    pub(crate) clip: Option<f64>,
+    /// SHA-256 of the weights to start from.
+    pub(crate) init: Option<String>,
+}
+
+impl Plan {
+    /// The plan for these arguments and data.
+    pub(crate) fn new(
+        arguments: &Arguments,
+        stores: &[ShardStore],
+        texts: Vec<String>,
+        init: Option<String>,
+    ) -> anyhow::Result<Self> {
+        let wanted = arguments.patch_zyx.unwrap_or_else(|| {
+            std::array::from_fn(|a| stores.iter().map(|s| s.descriptor().grid.patch_zyx[a]).min().unwrap_or(1))
+        });
+        let encoder = encoder(arguments, stores, wanted)?;
+        let patch_zyx = divisible(wanted, encoder.required_divisor_zyx());
+        let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
+        let mirrored = |axis: &str| stores.iter().all(|s| s.descriptor().mirror_axes.iter().any(|a| a == axis));
+        // in-plane axes may be swapped where they have one size
+        let transpose = if patch_zyx[1] == patch_zyx[2] { vec![[1, 2]] } else { Vec::new() };
+        let loss = if arguments.legacy {
+            PretrainLossOptions::legacy()
+        } else {
+            PretrainLossOptions {
+                vr_space: arguments.vr_space,
+                vr_centering: Centering::Standardised,
+                ..PretrainLossOptions::default()
+            }
+        };
+        let mut optimizer = OptimizerOptions::new(Rule::adamw(), arguments.weight_decay);
+        optimizer.decay_vectors = arguments.decay_vectors;
+        Ok(Self {
+            schema: SCHEMA.to_owned(),
+            encoder,
+            patch_zyx,
+            window_zyx,
+            datasets: stores
+                .iter()
+                .map(|s| DatasetPlan {
+                    name: s.descriptor().name.clone(),
+                    modality: s.descriptor().modality,
+                    spacing_zyx_mm: s.descriptor().spacing_zyx_mm(),
+                    intensity: s.descriptor().intensity.clone(),
+                    shards: s.manifest().work.clone(),
+                })
+                .collect(),
+            texts,
+            batch: usize::from(arguments.batch),
+            steps: arguments.steps,
+            seed: arguments.compute.seed,
+            precision: arguments.compute.precision.clone(),
+            views: ViewOptions::published(["z", "y", "x"].map(mirrored), transpose),
+            loss: PretrainLossOptions {
+                temperature: arguments.temperature,
+                vlp_views: arguments.vlp_views,
+                vr_weight: arguments.vr_weight,
+                ..loss
+            },
+            head_norm: arguments.head_norm,
+            projection_hidden: arguments.projection_hidden,
+            projection_out: arguments.projection_out,
+            optimizer,
+            lr: LearningRate::cosine(arguments.lr, arguments.restart_period).with_warmup(arguments.warm_up),
+            clip: (arguments.clip > 0.0).then_some(arguments.clip),
+            init,
+        })
+    }
+}
+
+fn encoder(arguments: &Arguments, stores: &[ShardStore], patch: [usize; 3]) -> anyhow::Result<EncoderConfig> {
+    match arguments.encoder {
+        EncoderKind::Resnet50 => Ok(EncoderConfig::Resnet50 { in_channels: 1 }),
+        EncoderKind::Resenc => {
+            // one data set has its own anisotropy; for a mixture the patch alone decides
+            let spacing = match stores {
+                [only] => only.descriptor().spacing_zyx_mm(),
+                _ => [1.0; 3],
+            };
+            let topology = ResEncConfig::for_patch(patch.map(|n| n as i64), spacing, arguments.size)
+                .map_err(|e| Message::error("E324", e.to_string()).fix("Choose a larger --patch-zyx"))?;
+            Ok(EncoderConfig::Resenc { in_channels: 1, topology })
+        }
+    }
+}
+
+/// The next larger size that the network can halve as often as it does.
+fn divisible(patch: [usize; 3], divisor: [i64; 3]) -> [usize; 3] {
+    std::array::from_fn(|a| patch[a].next_multiple_of(divisor[a].unsigned_abs() as usize))
+}
+
+/// Larger by an even number of voxels, so that the patch lies in the middle.
+fn widened(edge: usize) -> usize {
+    edge + (edge as f64 * (WINDOW_SHARE - 1.0) / 2.0).ceil() as usize * 2
+}

@@ -1,0 +1,140 @@
+//! The run: open, plan, train, export, manifest.
+
+use crate::arguments::Arguments;
+use crate::pairs::Pairs;
+use crate::plan::Plan;
+use crate::task::Pretraining;
+use data_manifests::{Artefact, Manifest, digest};
+use networks::{HeadNorm, weights};
+use patches::ShardStore;
+use stage::lock::OutputLock;
+use stage::{Context, ExitStatus, Message, atomic, limits};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tch::nn;
+use torch_runtime::{Precision, parse_device};
+use training::optimizer::{Optimizer, named_variables};
+use training::prefetch::Prefetch;
+use training::run::{Opening, Reporter, RunOptions, Session};
+
+/// Name of the exported encoder.
+const ENCODER: &str = "encoder.safetensors";
+
+/// Runs the stage.
+///
+/// # Errors
+/// Fails when inputs cannot be used, training diverges, or the output cannot be written.
+pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    let out = arguments.out.as_path();
+    context.report_to(out);
+    let device = parse_device(&arguments.compute.device)?;
+    let precision: Precision = arguments.compute.precision.parse()?;
+    if arguments.head_norm == HeadNorm::Batch && i64::from(arguments.batch) < HeadNorm::MINIMUM_BATCH {
+        let text = format!("--head-norm batch needs a batch of {}, found {}", HeadNorm::MINIMUM_BATCH, arguments.batch);
+        return Err(Message::error("E325", text).fix("Raise --batch, or use --head-norm layer").into());
+    }
+    torch_runtime::set_num_threads(limits::cores())?;
+    torch_runtime::set_deterministic(true, true)?;
+    let _lock = OutputLock::acquire(out, context.program())?;
+    atomic::sweep(out)?;
+
+    let stores = arguments.shards.iter().map(|d| ShardStore::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut texts = Vec::new();
+    let mut inputs = Vec::new();
+    for store in &stores {
+        inputs.push(Manifest::as_input("shards", store.directory(), out)?);
+    }
+    for directory in &arguments.text {
+        texts.push(Manifest::load(directory, "embed")?.work);
+        inputs.push(Manifest::as_input("text", directory, out)?);
+    }
+    let mut init = None;
+    if let Some(file) = &arguments.init {
+        let artefact = Artefact::of_file("init", file, out)?;
+        init = Some(artefact.sha256.clone());
+        inputs.push(artefact);
+    }
+    let plan = Plan::new(&arguments, &stores, texts, init)?;
+    let mut manifest = Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
+    if manifest.reusable(out)?.is_some() {
+        context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
+        return Ok(ExitStatus::Done);
+    }
+    Manifest::withdraw(out)?;
+    drop(stores);
+
+    let pairs = Arc::new(Pairs::open(
+        &arguments.shards,
+        &arguments.text,
+        plan.window_zyx,
+        plan.patch_zyx,
+        plan.batch,
+        plan.seed,
+    )?);
+    warn_about_text(&pairs, context);
+    let encoder_store = nn::VarStore::new(device);
+    let head_store = nn::VarStore::new(device);
+    let mut task = Pretraining::new(&encoder_store, &head_store, &plan, pairs.features(), precision)?;
+    if let Some(file) = &arguments.init {
+        let report = weights::load(&encoder_store, file, &weights::LoadOptions::encoder(0.5))?;
+        context.say(&report.to_string());
+    }
+
+    let variables = named_variables(&[("", &encoder_store), ("", &head_store)]).map_err(|e| e.message())?;
+    let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
+    let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
+    let plan_json = serde_json::to_value(&plan)?;
+    let session = Session::open(out, plan_json.clone(), plan.seed, variables, &mut optimizer, opening)
+        .map_err(|e| e.message())?;
+    let first = session.state().step;
+    let made = Arc::clone(&pairs);
+    let workers = usize::from(arguments.workers);
+    let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step))
+        .map_err(|e| e.message())?;
+    let mut options = RunOptions::new(plan.steps, plan.lr.clone());
+    options.clip = plan.clip;
+    options.log_every = arguments.log_every;
+    options.validate_every = None;
+    options.checkpoint_every = arguments.checkpoint_every;
+    options.wall_limit = arguments.wall_minutes.map(|m| Duration::from_secs_f64(m.max(0.0) * 60.0));
+    options.stop_file = arguments.stop_file.clone();
+    let mut reporter = Reporter::new(context, first, plan.steps);
+    let outcome =
+        session.run(&mut task, &mut optimizer, &mut source, &options, &mut reporter).map_err(|e| e.message())?;
+    reporter.finish();
+    context.count("steps", outcome.state.step);
+    context.count("skipped_steps", outcome.state.skipped);
+    if let Some(message) = outcome.message() {
+        context.tell(message);
+        return Ok(outcome.status());
+    }
+
+    let metadata = BTreeMap::from([
+        ("plan".to_owned(), digest::canonical(&plan_json)),
+        ("stage".to_owned(), "pretrain".to_owned()),
+    ]);
+    weights::save(&encoder_store, &out.join(ENCODER), &metadata)?;
+    atomic::write(&out.join("plan.json"), &serde_json::to_vec_pretty(&plan_json)?)?;
+    manifest.datasets = pairs.stores().map(|s| s.descriptor().name.clone()).collect();
+    let licences: std::collections::BTreeSet<_> = pairs.stores().map(|s| s.descriptor().licence.as_str()).collect();
+    manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
+    manifest.counts.insert("steps".to_owned(), outcome.state.step);
+    manifest.counts.insert("skipped_steps".to_owned(), outcome.state.skipped);
+    manifest.finish(out, |path| match path {
+        ENCODER => "encoder",
+        "plan.json" => "plan",
+        "metrics.jsonl" | "timing.jsonl" => "record",
+        _ => "checkpoint",
+    })?;
+    context.say(&format!("Encoder: {}", out.join(ENCODER).display()));
+    Ok(ExitStatus::Done)
+}
+
+fn warn_about_text(pairs: &Pairs, context: &Context) {
+    let (all, without) = pairs.count_cases();
+    if without > 0 {
+        let text = format!("{without} of {all} cases have no report: used for the visual loss only");
+        context.tell(Message::warning("W311", text));
+    }
+}
