@@ -1,0 +1,267 @@
+//! What an HTTP answer means: a reply, try again, this request is wrong, or no request can succeed.
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::time::{Duration, SystemTime};
+
+/// Longest piece of a server's text in a message.
+const LONGEST_QUOTE: usize = 200;
+
+/// An HTTP answer.
+#[derive(Debug, Clone, Default)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Header `Content-Type`, empty without one.
+    pub content_type: String,
+    /// Header `Retry-After`.
+    pub retry_after: Option<String>,
+    /// Body.
+    pub body: Vec<u8>,
+}
+
+/// A chat completion.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// Why the server stopped; look at it before the content.
+    pub finish_reason: Option<String>,
+    /// The text.
+    pub content: Option<String>,
+    /// Whether the server says that the model refused.
+    pub refused: bool,
+    /// Whether there is reasoning beside the text.
+    pub reasoning: bool,
+    /// Model as the server names it.
+    pub model: Option<String>,
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens of the reply.
+    pub completion_tokens: u64,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// A completion.
+    Reply(Reply),
+    /// May succeed later.
+    Again {
+        /// What went wrong.
+        reason: String,
+        /// How long the server asked to wait.
+        after: Option<Duration>,
+        /// Whether others have to wait too.
+        pause: bool,
+    },
+    /// This request cannot succeed; others may.
+    Item(String),
+    /// No request can succeed.
+    Run(String),
+}
+
+#[derive(Deserialize)]
+struct Completion {
+    model: Option<String>,
+    choices: Vec<Choice>,
+    usage: Option<Usage>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    finish_reason: Option<String>,
+    message: Said,
+}
+
+#[derive(Deserialize)]
+struct Said {
+    content: Option<String>,
+    refusal: Option<String>,
+    reasoning: Option<Value>,
+    reasoning_content: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Usage {
+    #[serde(default)]
+    prompt_tokens: u64,
+    #[serde(default)]
+    completion_tokens: u64,
+}
+
+/// Classifies an answer; `now` is needed for dates in `Retry-After`.
+#[must_use]
+pub fn classify(answer: &Answer, now: SystemTime) -> Verdict {
+    let after = answer.retry_after.as_deref().and_then(|text| retry_after(text, now));
+    let said = quote(answer);
+    let reason = format!("HTTP {}: {said}", answer.status);
+    match answer.status {
+        200..=299 => completion(answer),
+        300..=399 => Verdict::Run(format!("{reason}; redirects are not followed")),
+        429 | 503 | 529 => Verdict::Again { reason, after, pause: true },
+        408 | 409 | 425 | 500..=599 => Verdict::Again { reason, after, pause: after.is_some() },
+        401 | 403 | 404 | 405 | 407 => Verdict::Run(reason),
+        _ => Verdict::Item(reason),
+    }
+}
+
+fn completion(answer: &Answer) -> Verdict {
+    let again = |reason: String| Verdict::Again { reason, after: None, pause: false };
+    let is_json = answer.content_type.is_empty() || answer.content_type.contains("json");
+    if !is_json {
+        return again(format!(
+            "got {} ({}) instead of JSON",
+            media_type(&answer.content_type),
+            answer.status
+        ));
+    }
+    let completion: Completion = match serde_json::from_slice(&answer.body) {
+        Ok(completion) => completion,
+        Err(error) => {
+            return again(format!("HTTP {}: no chat completion ({error}): {}", answer.status, quote(answer)));
+        }
+    };
+    let Some(choice) = completion.choices.into_iter().next() else {
+        return again("the completion has no choices".to_owned());
+    };
+    let given = |value: &Option<Value>| value.as_ref().is_some_and(|v| !v.is_null() && v != "");
+    let usage = completion.usage.unwrap_or(Usage { prompt_tokens: 0, completion_tokens: 0 });
+    Verdict::Reply(Reply {
+        finish_reason: choice.finish_reason,
+        refused: choice.message.refusal.is_some_and(|r| !r.is_empty()),
+        reasoning: given(&choice.message.reasoning) || given(&choice.message.reasoning_content),
+        content: choice.message.content,
+        model: completion.model,
+        prompt_tokens: usage.prompt_tokens,
+        completion_tokens: usage.completion_tokens,
+    })
+}
+
+/// Seconds or an HTTP date; none for what is neither. A date in the past is no wait.
+#[must_use]
+pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or(Duration::ZERO))
+}
+
+fn media_type(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or(content_type).trim()
+}
+
+/// What the server said, shortened: the message of a JSON error, the media type of anything but text.
+fn quote(answer: &Answer) -> String {
+    if answer.content_type.contains("html") {
+        return format!("got {} instead of JSON", media_type(&answer.content_type));
+    }
+    let text = String::from_utf8_lossy(&answer.body);
+    let json: Option<Value> = serde_json::from_str(&text).ok();
+    let message = json.as_ref().and_then(|v| {
+        [v.pointer("/error/message"), v.get("error"), v.get("message"), v.get("detail")]
+            .into_iter()
+            .flatten()
+            .find_map(Value::as_str)
+    });
+    let words: Vec<_> = message.unwrap_or(&text).split_whitespace().collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(LONGEST_QUOTE) {
+        Some((end, _)) => format!("{} …", &line[..end]),
+        None if line.is_empty() => "no text".to_owned(),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(status: u16, content_type: &str, body: &str) -> Answer {
+        Answer { status, content_type: content_type.into(), retry_after: None, body: body.into() }
+    }
+
+    fn of(answer: &Answer) -> Verdict {
+        classify(answer, SystemTime::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn statuses() {
+        let kind = |status| match of(&answer(status, "application/json", r#"{"error":{"message":"no"}}"#)) {
+            Verdict::Reply(_) => "reply",
+            Verdict::Again { pause: true, .. } => "pause",
+            Verdict::Again { .. } => "again",
+            Verdict::Item(_) => "item",
+            Verdict::Run(_) => "run",
+        };
+        let expected = [
+            (302, "run"),
+            (400, "item"),
+            (401, "run"),
+            (403, "run"),
+            (404, "run"),
+            (408, "again"),
+            (413, "item"),
+            (422, "item"),
+            (429, "pause"),
+            (500, "again"),
+            (502, "again"),
+            (503, "pause"),
+            (504, "again"),
+        ];
+        for (status, verdict) in expected {
+            assert_eq!(kind(status), verdict, "{status}");
+        }
+        assert_eq!(
+            of(&answer(401, "application/json", r#"{"error":{"message":"bad key"}}"#)),
+            Verdict::Run("HTTP 401: bad key".into())
+        );
+    }
+
+    #[test]
+    fn a_page_is_no_reply() {
+        let Verdict::Again { reason, .. } = of(&answer(502, "text/html; charset=utf-8", "<html>")) else {
+            panic!("accepted")
+        };
+        assert_eq!(reason, "HTTP 502: got text/html instead of JSON");
+        let Verdict::Again { reason, .. } = of(&answer(200, "text/html", "<html>")) else {
+            panic!("accepted")
+        };
+        assert_eq!(reason, "got text/html (200) instead of JSON");
+        for half in ["", "{", r#"{"choices":[]}"#, r#"{"choices":[{"mess"#] {
+            assert!(matches!(of(&answer(200, "application/json", half)), Verdict::Again { .. }), "{half}");
+        }
+    }
+
+    #[test]
+    fn replies_are_taken_apart() {
+        let body = json!({
+            "model": "m-1", "choices": [{"finish_reason": "length", "message": {"content": null, "reasoning_content": "hm"}}],
+            "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
+        });
+        let Verdict::Reply(reply) = of(&answer(200, "application/json", &body.to_string())) else {
+            panic!("refused")
+        };
+        let expected = Reply {
+            finish_reason: Some("length".into()),
+            reasoning: true,
+            model: Some("m-1".into()),
+            prompt_tokens: 7,
+            completion_tokens: 5,
+            ..Reply::default()
+        };
+        assert_eq!(reply, expected);
+    }
+
+    #[test]
+    fn waits_are_seconds_or_dates() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        assert_eq!(retry_after("17", now), Some(Duration::from_secs(17)));
+        assert_eq!(retry_after(" 0.5 ", now), Some(Duration::from_millis(500)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:50:07 GMT", now), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Sun, 06 Nov 1994 08:49:07 GMT", now), Some(Duration::ZERO));
+        assert_eq!(retry_after("soon", now), None);
+        assert_eq!(retry_after("-3", now), None);
+    }
+}

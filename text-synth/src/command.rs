@@ -1,0 +1,117 @@
+//! The command line and what the subcommands share.
+
+mod caption;
+mod embed;
+mod report;
+
+use data_manifests::{Manifest, digest, manifest};
+use stage::{Context, ExitStatus, Message, Severity};
+use std::path::Path;
+
+pub(crate) use caption::Parameters as CaptionParameters;
+
+const EXAMPLES: &str = "\
+Examples:
+  text-synth caption --shards runs/spleen/shards --out runs/spleen/captions --captioner measure
+  text-synth report --captions runs/spleen/captions --out runs/spleen/reports --writer template
+  text-synth embed --reports runs/spleen/reports --out runs/spleen/text";
+
+/// Shards to captions, reports and embeddings
+///
+/// Each subcommand reads a finished directory of the one before and writes its own; a rerun does only what is missing.
+#[derive(Debug, clap::Parser)]
+#[command(name = "text-synth", version, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: stage::Common,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl stage::run::HasCommon for Arguments {
+    fn common(&self) -> &stage::Common {
+        &self.common
+    }
+}
+
+/// The subcommands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Describe slices of the shards
+    Caption(caption::Arguments),
+    /// Turn captions into reports
+    Report(report::Arguments),
+    /// Turn reports into vectors with a frozen text encoder
+    Embed(embed::Arguments),
+}
+
+/// Runs a subcommand.
+///
+/// # Errors
+/// Fails when nothing can be done at all; what fails for single cases gives [`ExitStatus::Partial`].
+pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    match arguments.command {
+        Command::Caption(arguments) => caption::run(&arguments, context),
+        Command::Report(arguments) => report::run(&arguments, context),
+        Command::Embed(arguments) => embed::run(&arguments, context),
+    }
+}
+
+/// Loads the input of a subcommand, and refuses it when it was made from something that has changed since, as far as that is
+/// still there to compare.
+fn fresh_input(directory: &Path, stage: &str) -> anyhow::Result<Manifest> {
+    let found = Manifest::load(directory, stage)?;
+    check_fresh(&found, directory)?;
+    Ok(found)
+}
+
+fn check_fresh(found: &Manifest, directory: &Path) -> anyhow::Result<()> {
+    for input in
+        found.inputs.iter().filter(|i| i.path.ends_with(manifest::FILE_NAME) && !i.path.starts_with('$'))
+    {
+        let path = input.resolve(directory);
+        if !path.is_file() {
+            continue;
+        }
+        let (_, sha256) = digest::file(&path)?;
+        if sha256 != input.sha256 {
+            return Err(Message::error(
+                "E214",
+                format!("the {} were made from other {}", found.stage, input.role),
+            )
+            .detail(format!(
+                "{}: recorded {}, found {}",
+                path.display(),
+                short(&input.sha256),
+                short(&sha256)
+            ))
+            .cause(format!("'{}' was run again after '{}'", input.role, found.stage))
+            .fix(format!("Run '{}' again with --out {}", found.stage, directory.display()))
+            .into());
+        }
+        if let Some(parent) = path.parent() {
+            check_fresh(&Manifest::load_any(parent)?, parent)?;
+        }
+    }
+    Ok(())
+}
+
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+/// Tells at most twenty of many messages, and how many there are.
+fn tell_some(context: &Context, messages: Vec<Message>) {
+    const MOST: usize = 20;
+    let n = messages.len();
+    let mut rest = messages.into_iter();
+    for message in rest.by_ref().take(MOST) {
+        context.tell(message);
+    }
+    if let Some(next) = rest.next()
+        && next.severity == Severity::Error
+    {
+        context.tell(Message::error(next.code, format!("and {} more like these", n - MOST)));
+    }
+}

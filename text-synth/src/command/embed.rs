@@ -1,0 +1,115 @@
+//! `embed`: turns reports into vectors with a frozen text encoder.
+
+use super::fresh_input;
+use crate::embed::{Distinct, rows, to_safetensors};
+use anyhow::Context as _;
+use data_manifests::records::{self, Report};
+use data_manifests::{Artefact, Manifest, cases};
+use networks::{Pooling, TextEncoder, default_text_encoder};
+use serde::Serialize;
+use stage::lock::OutputLock;
+use stage::{Context, ExitStatus, Message, atomic, interrupt};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  text-synth embed --reports runs/spleen/reports --out runs/spleen/text
+  text-synth embed --reports reports --out text --text-encoder models/biobert --pooling cls --device cuda";
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// What 'text-synth report' wrote
+    #[arg(long, value_name = "DIR")]
+    reports: PathBuf,
+    /// Where the vectors go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// BERT in Hugging Face layout [default: $GTGM_TEXT_ENCODER, else the one that 'make setup' installs]
+    #[arg(long, value_name = "DIR")]
+    text_encoder: Option<PathBuf>,
+    /// How tokens become one vector: mean (as the default encoder was trained) or cls (as in the paper)
+    #[arg(long, value_name = "POOLING", default_value = "mean")]
+    pooling: Pooling,
+    /// Texts between two looks at progress and signals
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    batch: u32,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    device: String,
+}
+
+/// What decides the vectors, beside reports and encoder.
+#[derive(Serialize)]
+struct Parameters {
+    pooling: Pooling,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    let out = arguments.out.as_path();
+    context.report_to(out);
+    let input = fresh_input(&arguments.reports, "report")?;
+    let device = torch_runtime::parse_device(&arguments.device)?;
+    let folder = match &arguments.text_encoder {
+        Some(folder) => folder.clone(),
+        None => default_text_encoder()?,
+    };
+    let encoder = TextEncoder::open(&folder, device)?;
+
+    let _lock = OutputLock::acquire(out, context.program())?;
+    let mut inputs = vec![Manifest::as_input("reports", &arguments.reports, out)?];
+    for file in encoder.files() {
+        inputs.push(Artefact::of_rooted("text-encoder", file, "TEXT_ENCODER", &folder)?);
+    }
+    let parameters = Parameters { pooling: arguments.pooling };
+    let mut manifest =
+        Manifest::new("embed", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
+    if let Some(found) = manifest.reusable(out)? {
+        let n = found.counts.get("rows").copied().unwrap_or_default();
+        context.say(&format!("Nothing to do: {} holds these {n} embeddings already.", out.display()));
+        return Ok(ExitStatus::Done);
+    }
+    Manifest::withdraw(out)?;
+    atomic::sweep(out)?;
+
+    let reports: Vec<Report> = records::read_lines(&arguments.reports.join(records::REPORTS))?;
+    if reports.is_empty() {
+        return Err(Message::error("E218", "there is nothing to embed")
+            .detail(format!("{} has no reports", arguments.reports.display()))
+            .fix("Run 'text-synth report' again")
+            .into());
+    }
+    let distinct = Distinct::of(&reports);
+    let features = usize::try_from(encoder.hidden_size())?;
+    let mut vectors = Vec::with_capacity(distinct.texts.len() * features);
+    let progress = context.progress("texts embedded", distinct.texts.len() as u64);
+    for batch in distinct.texts.chunks(arguments.batch as usize) {
+        if interrupt::requested() {
+            context.say("Interrupted; the same command starts over.");
+            return Ok(ExitStatus::Interrupted);
+        }
+        let embedded = encoder.embed(batch, arguments.pooling)?;
+        let flat = embedded.f_flatten(0, -1).context("cannot read the vectors")?;
+        vectors.extend(Vec::<f32>::try_from(flat).context("cannot read the vectors")?);
+        for _ in batch {
+            progress.step("");
+        }
+    }
+    progress.finish();
+    atomic::write(&out.join(records::EMBEDDINGS), &to_safetensors(&distinct, &vectors, features)?)?;
+    atomic::write(&out.join(records::ROWS), &cases::to_csv(&rows(&reports, &distinct))?)?;
+    for (name, value) in [("rows", reports.len()), ("groups", distinct.texts.len()), ("features", features)] {
+        manifest.counts.insert(name.to_owned(), value as u64);
+        context.count(name, value as u64);
+    }
+    manifest.datasets.clone_from(&input.datasets);
+    manifest.licence.clone_from(&input.licence);
+    manifest.finish(out, |path| if path == records::ROWS { "rows" } else { "embeddings" })?;
+    context.say(&format!(
+        "{} reports with {} distinct texts, {features} numbers each, in {}",
+        reports.len(),
+        distinct.texts.len(),
+        out.display()
+    ));
+    Ok(ExitStatus::Done)
+}

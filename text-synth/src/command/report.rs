@@ -1,0 +1,339 @@
+//! `report`: turns captions into reports, by templates or by a language model.
+
+use super::{CaptionParameters, fresh_input, tell_some};
+use crate::client::retry::Backoff;
+use crate::client::{self, Endpoint};
+use crate::ledger;
+use crate::prompts::Prompt;
+use crate::writer::api::{self, Api};
+use crate::writer::judge::normalised;
+use crate::writer::template::Template;
+use crate::writer::{REJECTED, Stopped, Writer, Written};
+use data_manifests::Manifest;
+use data_manifests::records::{self, Caption, Report};
+use serde::Serialize;
+use stage::lock::OutputLock;
+use stage::{Context, ExitStatus, Message, atomic};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  text-synth report --captions runs/spleen/captions --out runs/spleen/reports --writer template
+  text-synth report --captions captions --out reports --writer api --base-url http://127.0.0.1:8000/v1 --model llama-3.1-8b
+  OPENAI_API_KEY=… text-synth report --captions captions --out reports --writer api \\
+      --base-url https://api.example.org/v1 --allow-remote api.example.org --model gpt-small
+
+The writer 'api' keeps every answer in ledger.jsonl before it is used: interrupt it at any time, the same command goes on
+and asks for nothing twice.";
+
+/// Share of equal texts from which the user is told.
+const MANY_EQUAL: f64 = 0.1;
+
+/// Who writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// Sentences from the facts, offline
+    Template,
+    /// A language model behind an OpenAI-compatible API
+    Api,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Arguments {
+    /// What 'text-synth caption' wrote
+    #[arg(long, value_name = "DIR")]
+    captions: PathBuf,
+    /// Where the reports go
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Who writes
+    #[arg(long, value_enum, default_value = "template")]
+    writer: Kind,
+    /// Seed of the template writer's wording
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Base URL of the server [default: $OPENAI_BASE_URL]; the key comes from $OPENAI_API_KEY
+    #[arg(long, value_name = "URL", help_heading = "Writer api")]
+    base_url: Option<String>,
+    /// Language model
+    #[arg(long, value_name = "MODEL", required_if_eq("writer", "api"), help_heading = "Writer api")]
+    model: Option<String>,
+    /// Prompt file in place of the built-in one
+    #[arg(long, value_name = "FILE", help_heading = "Writer api")]
+    prompt: Option<PathBuf>,
+    /// Longest reply, in tokens
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Writer api")]
+    max_tokens: u32,
+    /// Sampling temperature
+    #[arg(long, value_name = "T", default_value_t = 0.2, value_parser = temperature, help_heading = "Writer api")]
+    temperature: f64,
+    /// Requests in flight
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Writer api")]
+    concurrency: u16,
+    /// Seconds to wait for one reply
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Writer api")]
+    timeout: u64,
+    /// How often a request is sent again after an error that may pass
+    #[arg(long, value_name = "N", default_value_t = 6, help_heading = "Writer api")]
+    retries: u32,
+    /// Host beyond this machine to which captions may be sent; may be given several times
+    #[arg(long, value_name = "HOST", help_heading = "Writer api")]
+    allow_remote: Vec<String>,
+    /// Ask again where all earlier replies were rejected
+    #[arg(long, help_heading = "Writer api")]
+    retry_rejected: bool,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if (0.0..=2.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 2".to_owned()) }
+}
+
+/// What decides the reports.
+#[derive(Serialize)]
+struct Parameters {
+    writer: String,
+    model: Option<String>,
+    prompt: Option<String>,
+    max_tokens: Option<u32>,
+    temperature: Option<f64>,
+    seed: Option<u64>,
+}
+
+pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    let out = arguments.out.as_path();
+    context.report_to(out);
+    let input = fresh_input(&arguments.captions, "caption")?;
+    let (mut writer, parameters): (Box<dyn Writer>, Parameters) = match arguments.writer {
+        Kind::Template => template(arguments)?,
+        Kind::Api => api(arguments, &input)?,
+    };
+
+    let _lock = OutputLock::acquire(out, context.program())?;
+    let inputs = vec![Manifest::as_input("captions", &arguments.captions, out)?];
+    let manifest =
+        Manifest::new("report", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
+    if let Some(found) = manifest.reusable(out)? {
+        let count = |name: &str| found.counts.get(name).copied().unwrap_or_default();
+        if count("unanswered") == 0 && !(arguments.retry_rejected && count("rejected") > 0) {
+            context.say(&format!(
+                "Nothing to do: {} holds these {} reports already.",
+                out.display(),
+                count("reports")
+            ));
+            if count("rejected") > 0 {
+                let rejected = count("rejected");
+                context.tell(
+                    Message::error(
+                        "E205",
+                        format!("{rejected} captions have no report: all replies were rejected"),
+                    )
+                    .detail(out.join(REJECTED).display().to_string())
+                    .fix("Pass --retry-rejected to ask again"),
+                );
+                return Ok(ExitStatus::Partial);
+            }
+            return Ok(ExitStatus::Done);
+        }
+    }
+    Manifest::withdraw(out)?;
+    atomic::sweep(out)?;
+
+    let captions: Vec<Caption> = records::read_lines(&arguments.captions.join(records::CAPTIONS))?;
+    let written = writer.write(&captions, context)?;
+    match written.stopped {
+        Some(Stopped::Interrupted) => {
+            context.say("Interrupted; the same command goes on where this run stopped.");
+            return Ok(ExitStatus::Interrupted);
+        }
+        Some(Stopped::Error(message)) => {
+            tell_some(context, written.unanswered);
+            return Err((*message).into());
+        }
+        None => {}
+    }
+    finish(writer.as_ref(), manifest, &input, captions, written, arguments, context)
+}
+
+fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameters)> {
+    let paid = arguments.out.join(ledger::FILE_NAME);
+    if paid.exists() {
+        return Err(Message::error("E212", "answers of a language model are here")
+            .detail(format!("{} belongs to the writer 'api'", paid.display()))
+            .fix("Use another --out, or remove the file to give those answers up")
+            .into());
+    }
+    let writer = Template { seed: arguments.seed };
+    let parameters = Parameters {
+        writer: writer.name(),
+        model: None,
+        prompt: None,
+        max_tokens: None,
+        temperature: None,
+        seed: Some(arguments.seed),
+    };
+    Ok((Box::new(writer), parameters))
+}
+
+fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Writer>, Parameters)> {
+    let of_environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
+    let base = arguments.base_url.clone().or_else(|| of_environment("OPENAI_BASE_URL")).ok_or_else(|| {
+        Message::error("E216", "no server is named")
+            .fix("Give --base-url or set $OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1")
+    })?;
+    let endpoint = Endpoint::new(&base, &arguments.allow_remote, of_environment("OPENAI_API_KEY"))?;
+    let model = arguments
+        .model
+        .clone()
+        .ok_or_else(|| Message::error("E216", "no model is named").fix("Give --model"))?;
+    let prompt = Prompt::load(arguments.prompt.as_deref())?;
+    let text: CaptionParameters = serde_json::from_value(input.parameters.clone()).map_err(|error| {
+        Message::error("E214", "the captions come from another version")
+            .detail(format!("{}: {error}", arguments.captions.display()))
+            .fix("Run 'text-synth caption' again")
+    })?;
+    let writer = Api {
+        endpoint,
+        sending: client::Options {
+            timeout: Duration::from_secs(arguments.timeout),
+            retries: arguments.retries,
+            backoff: Backoff::default(),
+        },
+        vocabulary: text.text.vocabulary,
+        options: api::Options {
+            model: model.clone(),
+            max_tokens: arguments.max_tokens,
+            temperature: arguments.temperature,
+            concurrency: usize::from(arguments.concurrency),
+            retry_rejected: arguments.retry_rejected,
+        },
+        directory: arguments.out.clone(),
+        prompt,
+    };
+    let parameters = Parameters {
+        writer: writer.name(),
+        model: Some(model),
+        prompt: Some(writer.prompt.sha256.clone()),
+        max_tokens: Some(arguments.max_tokens),
+        temperature: Some(arguments.temperature),
+        seed: None,
+    };
+    Ok((Box::new(writer), parameters))
+}
+
+fn finish(
+    writer: &dyn Writer,
+    mut manifest: Manifest,
+    input: &Manifest,
+    captions: Vec<Caption>,
+    written: Written,
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<ExitStatus> {
+    let out = arguments.out.as_path();
+    let (asked, unanswered) = (captions.len(), written.unanswered.len());
+    let mut reports = Vec::with_capacity(asked);
+    for (caption, text) in captions.into_iter().zip(written.texts) {
+        if let Some(text) = text {
+            reports.push(Report {
+                id: caption.id,
+                case: caption.case,
+                dataset: caption.dataset,
+                plane: caption.plane,
+                index: caption.index,
+                box_zyx: caption.box_zyx,
+                text: text.text,
+                writer: writer.name(),
+                model: writer.model(),
+                request: text.request,
+            });
+        }
+    }
+    atomic::write(&out.join(REJECTED), &records::to_lines(&written.rejected)?)?;
+    let lost: Vec<_> = written.rejected.iter().filter(|r| !r.replaced).collect();
+    let mut last_of: HashMap<&str, &crate::writer::Rejected> = HashMap::new();
+    for rejected in &lost {
+        last_of.insert(&rejected.id, rejected);
+    }
+    let mut listed = written.unanswered;
+    let mut ids: Vec<_> = last_of.keys().copied().collect();
+    ids.sort_unstable();
+    for id in ids {
+        let rejected = last_of[id];
+        let reasons = rejected.reasons.join("; ");
+        let message = if rejected.finish_reason.as_deref() == Some("length") {
+            Message::error("E204", format!("reply {reasons}")).detail("Not used").fix(format!(
+                "Set --max-tokens {} or disable thinking",
+                arguments.max_tokens.saturating_mul(4)
+            ))
+        } else {
+            Message::error("E205", format!("all replies were rejected: {reasons}"))
+                .fix(format!("See {}; pass --retry-rejected to ask again", REJECTED))
+        };
+        listed.push(message.case(id));
+    }
+    let rejected = last_of.len();
+    if !written.rejected.is_empty() {
+        context.tell(
+            Message::warning(
+                "W205",
+                format!("{} replies were rejected: {}", written.rejected.len(), summary(&written.rejected)),
+            )
+            .detail(format!("see {}", out.join(REJECTED).display())),
+        );
+    }
+    let partial = !listed.is_empty();
+    tell_some(context, listed);
+    if reports.is_empty() {
+        return Err(Message::error("E205", "no caption got a report")
+            .detail(format!(
+                "{asked} captions, {rejected} with rejected replies, {unanswered} without a reply"
+            ))
+            .fix(format!("Look at {}", out.join(REJECTED).display()))
+            .into());
+    }
+    let equal = equal_texts(&reports);
+    if equal as f64 > MANY_EQUAL * reports.len() as f64 {
+        let share = equal as f64 / reports.len() as f64 * 100.0;
+        context.tell(Message::warning(
+            "W211",
+            format!("{share:.0} % of reports are identical to another after normalisation: they are no negatives of each other"),
+        ));
+    }
+    atomic::write(&out.join(records::REPORTS), &records::to_lines(&reports)?)?;
+    for (name, value) in
+        [("reports", reports.len()), ("rejected", rejected), ("unanswered", unanswered), ("equal", equal)]
+    {
+        manifest.counts.insert(name.to_owned(), value as u64);
+        context.count(name, value as u64);
+    }
+    manifest.datasets.clone_from(&input.datasets);
+    manifest.licence.clone_from(&input.licence);
+    manifest.finish(out, |path| match path {
+        REJECTED => "rejected",
+        ledger::FILE_NAME => "ledger",
+        _ => "reports",
+    })?;
+    context.say(&format!("{} reports of {asked} captions in {}", reports.len(), out.display()));
+    Ok(if partial { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+/// `2 empty, 1 refusal`, the most frequent first.
+fn summary(rejected: &[crate::writer::Rejected]) -> String {
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for reason in rejected.iter().flat_map(|r| &r.reasons) {
+        *counts.entry(reason.split([':', '=', '(']).next().unwrap_or(reason).trim()).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+    counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect::<Vec<_>>().join(", ")
+}
+
+/// How many reports equal an earlier one after normalisation.
+fn equal_texts(reports: &[Report]) -> usize {
+    let distinct: std::collections::HashSet<String> = reports.iter().map(|r| normalised(&r.text)).collect();
+    reports.len() - distinct.len()
+}

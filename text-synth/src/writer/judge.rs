@@ -1,0 +1,119 @@
+//! Cleans replies of a language model and refuses those that are no reports.
+
+use std::collections::HashMap;
+
+/// Fewest words of a report.
+const FEWEST_WORDS: usize = 8;
+/// Words of the prompt in a row that make a reply an echo.
+const ECHO_WORDS: usize = 12;
+/// Words in a row that must not come three times.
+const LOOP_WORDS: usize = 6;
+/// Beginnings of refusals, lower case.
+const REFUSALS: [&str; 12] = [
+    "i'm sorry",
+    "i am sorry",
+    "sorry,",
+    "i cannot",
+    "i can't",
+    "i can not",
+    "i'm unable",
+    "i am unable",
+    "i'm not able",
+    "as an ai",
+    "as a language model",
+    "unfortunately, i",
+];
+
+/// A reply without reasoning blocks, fences, list marks and line breaks.
+#[must_use]
+pub fn clean(reply: &str) -> String {
+    // servers without a reasoning parser leave the block in the content
+    let reply = reply.rsplit_once("</think>").map_or(reply, |(_, rest)| rest);
+    let lines = reply.lines().map(str::trim).filter(|line| !line.starts_with("```"));
+    let words = lines.flat_map(|line| {
+        line.trim_start_matches(['#', '*', '-', '>', ' ']).split_whitespace().map(|w| w.replace("**", ""))
+    });
+    words.filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Lower-case words without punctuation around them: what "equal" means for texts.
+#[must_use]
+pub fn normalised(text: &str) -> String {
+    let words =
+        text.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
+    words.filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Why a cleaned reply cannot be used; nothing when it can.
+#[must_use]
+pub fn reasons(text: &str, caption: &str, prompt: &str) -> Vec<String> {
+    let mut reasons = Vec::new();
+    let plain = normalised(text);
+    let words: Vec<&str> = plain.split(' ').filter(|w| !w.is_empty()).collect();
+    if words.is_empty() {
+        return vec!["empty".to_owned()];
+    }
+    if text.contains("<think>") {
+        reasons.push("reasoning without an answer".to_owned());
+    }
+    let start = text.to_lowercase().replace('’', "'");
+    if REFUSALS.iter().any(|r| start.starts_with(r)) {
+        reasons.push("refusal".to_owned());
+    }
+    if words.len() < FEWEST_WORDS {
+        reasons.push(format!("too short: {} words, expected at least {FEWEST_WORDS}", words.len()));
+    }
+    let instructions = normalised(prompt);
+    if plain == normalised(caption) {
+        reasons.push("echo of the caption".to_owned());
+    } else if words.windows(ECHO_WORDS).any(|w| instructions.contains(&w.join(" "))) {
+        reasons.push("echo of the prompt".to_owned());
+    }
+    let mut seen: HashMap<&[&str], usize> = HashMap::new();
+    for window in words.windows(LOOP_WORDS) {
+        *seen.entry(window).or_default() += 1;
+    }
+    if seen.values().any(|n| *n >= 3) {
+        reasons.push(format!("loop: the same {LOOP_WORDS} words three times"));
+    }
+    let letters = text.chars().filter(|c| c.is_alphabetic());
+    let (all, latin) =
+        letters.fold((0_usize, 0_usize), |(all, latin), c| (all + 1, latin + usize::from(c < '\u{250}')));
+    if all == 0 || latin * 10 < all * 9 {
+        reasons.push("not in Latin script".to_owned());
+    }
+    reasons
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str =
+        "Axial CT of the abdomen with soft tissue in the middle and a bright focus on the left.";
+    const PROMPT: &str =
+        "You write one short report from measured facts and never add findings that are not among them.";
+
+    #[test]
+    fn a_report_passes() {
+        assert_eq!(reasons(GOOD, "caption", PROMPT), Vec::<String>::new());
+        let clean = clean(&format!("<think>hm\n</think>\n```text\n## Report\n- **{GOOD}**\n```"));
+        assert_eq!(clean, format!("Report {GOOD}"));
+    }
+
+    #[test]
+    fn others_are_refused_with_the_reason() {
+        let reason = |text: &str| reasons(text, GOOD, PROMPT).join("; ");
+        assert_eq!(reason(""), "empty");
+        assert_eq!(reason(" .. "), "empty");
+        assert!(
+            reason("I’m sorry, but I cannot write about images that I have not seen.").contains("refusal")
+        );
+        assert!(reason("A short text.").contains("too short: 3 words"));
+        assert!(reason(&GOOD.to_uppercase()).contains("echo of the caption"));
+        assert!(reason(&format!("Sure: {PROMPT}")).contains("echo of the prompt"));
+        assert!(reason(&"the scan shows a large bright area ".repeat(4)).contains("loop"));
+        assert!(reason("这 是 一 个 关于 腹部 的 报告 它 没有 用").contains("Latin"));
+        assert!(reason("<think>the user wants a report of the scan so I will think").contains("reasoning"));
+    }
+}
