@@ -46,6 +46,12 @@ pub enum Error {
         /// `label` or `foreground`.
         array: &'static str,
     },
+    /// A file of the case is gone; Zarr would read it as zeros.
+    #[error("{path} is missing: the case is damaged; run preprocess again, which makes it anew")]
+    Missing {
+        /// Shard file or array.
+        path: PathBuf,
+    },
     /// The store lists no such case.
     #[error("{path} has no case '{case}'")]
     UnknownCase {

@@ -9,6 +9,7 @@ mod reader;
 mod record;
 mod region;
 pub mod sampler;
+mod seal;
 mod store;
 mod writer;
 

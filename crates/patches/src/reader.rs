@@ -1,8 +1,9 @@
 //! Reads a case by regions.
 
 use crate::error::{Error, Result};
-use crate::record::{self, CaseRecord};
+use crate::record::{self, CaseRecord, LabelRecord};
 use crate::region::Region;
+use crate::seal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::{Array, ArraySubset, CodecOptions, ElementOwned, data_type};
@@ -50,8 +51,52 @@ impl Case {
             });
         }
         let label = optional("label", record.label.is_some())?;
-        let foreground = optional("foreground", directory.join("foreground").is_dir())?;
-        Ok(Self { path: directory.to_owned(), record, image, label, foreground })
+        if let Some(label) = &label
+            && label.shape() != &expected[1..]
+        {
+            return Err(Error::Mismatch {
+                path: directory.join("label"),
+                found: format!("shape {:?}", label.shape()),
+                expected: format!("{:?} from the record", &expected[1..]),
+            });
+        }
+        let there = directory.join("foreground").is_dir();
+        if !there && record.label.as_ref().is_some_and(LabelRecord::has_classes) {
+            return Err(Error::Missing { path: directory.join("foreground") });
+        }
+        let foreground = optional("foreground", there)?;
+        let case = Self { path: directory.to_owned(), record, image, label, foreground };
+        for array in [Some(&case.image), case.label.as_ref(), case.foreground.as_ref()].into_iter().flatten()
+        {
+            case.expect_shards(array)?;
+        }
+        Ok(case)
+    }
+
+    /// Every shard is a file, also those that hold one value only: a lost file must not read as zeros.
+    fn expect_shards(&self, array: &Array<FilesystemStore>) -> Result<()> {
+        let mut index = vec![0; array.chunk_grid_shape().len()];
+        loop {
+            let path = self.path.join(array.chunk_key(&index).as_str());
+            if !path.is_file() {
+                return Err(Error::Missing { path });
+            }
+            // the next index in C order
+            let counts = array.chunk_grid_shape();
+            let Some(axis) = (0..index.len()).rev().find(|a| index[*a] + 1 < counts[*a]) else {
+                return Ok(());
+            };
+            index[axis] += 1;
+            index[axis + 1..].fill(0);
+        }
+    }
+
+    /// Reads every byte and compares it with what was written.
+    ///
+    /// # Errors
+    /// Fails when a byte differs, or a file is missing or was added.
+    pub fn check(&self) -> Result<()> {
+        seal::check(&self.path)
     }
 
     /// The case's record.

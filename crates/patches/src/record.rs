@@ -117,6 +117,13 @@ pub struct LabelRecord {
     pub voxels: Vec<LabelCount>,
 }
 
+impl LabelRecord {
+    /// Whether classes were counted in the shards, so that the case has sampled voxels of them.
+    pub(crate) fn has_classes(&self) -> bool {
+        self.voxels.iter().any(|count| count.value != 0 && count.voxels > 0)
+    }
+}
+
 /// Voxels of one label value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

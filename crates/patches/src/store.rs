@@ -22,6 +22,12 @@ pub struct ShardStore {
 }
 
 impl ShardStore {
+    /// Where the cases lie in a shard directory.
+    #[must_use]
+    pub fn cases_directory(directory: &Path) -> PathBuf {
+        directory.join(CASES)
+    }
+
     /// Where a case lies in a shard directory.
     #[must_use]
     pub fn case_directory(directory: &Path, id: &str) -> PathBuf {

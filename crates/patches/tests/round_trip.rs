@@ -159,3 +159,42 @@ fn zarr_python_reads_the_shards() {
     let output = Command::new(&python).args(["-c", script]).arg(directory.path()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
+
+#[test]
+fn every_change_of_a_file_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let shape = [9, 10, 11];
+    // one value everywhere: the label's shard is a file all the same
+    let labels = vec![0; 9 * 10 * 11];
+    let written = |labels: &[u32]| {
+        fs_err::remove_dir_all(directory.path()).unwrap();
+        fs_err::create_dir(directory.path()).unwrap();
+        let (label, rows) = (Some(LabelVoxels::Narrow(labels)), [[1, 0, 0, 0]]);
+        write_case(directory.path(), &record(1, shape), &image(1, shape), label, &rows).unwrap();
+    };
+    written(&labels);
+    Case::open(directory.path()).unwrap().check().unwrap();
+    let files = data_manifests::digest::files_below(directory.path()).unwrap();
+    assert!(files.contains(&"label/c/0/0/0".to_owned()), "{files:?}");
+    for file in &files {
+        let path = directory.path().join(file);
+        let good = fs_err::read(&path).unwrap();
+        for at in (0..good.len()).step_by(good.len() / 40 + 1).chain([good.len() - 1]) {
+            let mut bad = good.clone();
+            bad[at] ^= 4;
+            fs_err::write(&path, &bad).unwrap();
+            let checked = Case::open(directory.path()).and_then(|case| case.check());
+            assert!(checked.is_err(), "byte {at} of {file}");
+        }
+        fs_err::remove_file(&path).unwrap();
+        let checked = Case::open(directory.path()).and_then(|case| case.check());
+        assert!(checked.is_err(), "{file} is gone");
+        if file.contains("/c/") {
+            let error = Case::open(directory.path()).unwrap_err().to_string();
+            assert!(error.contains(file.as_str()) && error.contains("missing"), "{error}");
+        }
+        fs_err::write(&path, &good).unwrap();
+    }
+    fs_err::write(directory.path().join("label/more"), "x").unwrap();
+    assert!(Case::open(directory.path()).unwrap().check().is_err(), "an added file");
+}
