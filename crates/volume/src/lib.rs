@@ -13,6 +13,7 @@
 //! | foreground crop and back | [`crop`] |
 //! | label values against the declared ones | [`labels`] |
 //! | all of it, to network input and back | [`prepare`] |
+//! | all of it, to network input and back | [`prepare`] |
 //!
 //! Flaws in the input are either a [`VolumeError`] (the volume cannot be used) or a [`Warning`] (it can, but somebody
 //! should know); both have a stable code, and errors have a hint at the remedy.
@@ -26,6 +27,7 @@ pub mod intensity;
 pub mod labels;
 pub mod nifti;
 mod orientation;
+pub mod prepare;
 mod remedy;
 pub mod resample;
 mod warning;

@@ -53,7 +53,8 @@ pub fn image(
     let orientation = Orientation::to_canonical(grid);
     let canonical = orientation.apply_to_grid(grid);
     let (oriented, _) = orientation.apply_channels(data, channels, grid.shape_zyx)?;
-    let (mut resampled_data, resampled) = resample::trilinear(&oriented, channels, &canonical, spacing_zyx_mm)?;
+    let (mut resampled_data, resampled) =
+        resample::trilinear(&oriented, channels, &canonical, spacing_zyx_mm)?;
     drop(oriented);
     let transforms = intensity::normalise(rule, &mut resampled_data, channels)?;
     let bounds = crop::foreground_box(&resampled_data, channels, resampled.shape_zyx, background(rule))?;
@@ -179,15 +180,20 @@ mod tests {
     #[test]
     fn without_resampling_the_way_back_is_exact() {
         let shape = [20, 22, 24];
-        let affine = [[-1.0, 0.0, 0.0, 3.0], [0.0, 0.0, 1.0, 5.0], [0.0, -1.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
+        let affine =
+            [[-1.0, 0.0, 0.0, 3.0], [0.0, 0.0, 1.0, 5.0], [0.0, -1.0, 0.0, 7.0], [0.0, 0.0, 0.0, 1.0]];
         let grid = Grid::new(shape, affine).unwrap();
         let labels = ball(shape, [9.0, 12.0, 10.0], 6.0);
-        let data: Vec<f32> =
-            ball(shape, [9.0, 12.0, 10.0], 8.0).iter().zip(&labels).map(|(b, l)| f32::from(b * 3 + l)).collect();
+        let data: Vec<f32> = ball(shape, [9.0, 12.0, 10.0], 8.0)
+            .iter()
+            .zip(&labels)
+            .map(|(b, l)| f32::from(b * 3 + l))
+            .collect();
         let prepared = image(&data, 1, &grid, [1.0; 3], &IntensityRule::MriZScore { nonzero: true }).unwrap();
         assert!(prepared.grid.shape_zyx.iter().all(|n| *n < 20));
         let here = prepared.steps.labels(&labels).unwrap();
-        let scores: Vec<f32> = [0, 1].iter().flat_map(|c| here.iter().map(move |l| f32::from(u8::from(l == c)))).collect();
+        let scores: Vec<f32> =
+            [0, 1].iter().flat_map(|c| here.iter().map(move |l| f32::from(u8::from(l == c)))).collect();
         assert_eq!(prepared.steps.classes_on_source(&scores, 2).unwrap(), labels);
     }
 }

@@ -1,0 +1,167 @@
+//! The command line.
+
+use networks::{NetworkKind, ResEncSize};
+use std::path::PathBuf;
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  finetune train --shards shards --out model --network resenc --encoder-weights encoder.safetensors --steps 1000
+  finetune train --shards shards --out model-10 --network resenc --from-scratch --fraction 0.1 --seed 3 --steps 1000
+Repeat the command after an interruption to continue.";
+
+const PREDICT_EXAMPLES: &str = "\
+Examples:
+  finetune predict --model model --input data/Task04_Hippocampus --out predictions      validation and test cases
+  finetune predict --model model --input scan.nii.gz --out predictions";
+
+/// Encoder and labelled shards to a model and label maps
+#[derive(Debug, Clone, clap::Parser)]
+#[command(name = "finetune", version)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub(crate) common: stage::Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+impl stage::run::HasCommon for Arguments {
+    fn common(&self) -> &stage::Common {
+        &self.common
+    }
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Train a segmentation network on labelled shards
+    #[command(after_help = TRAIN_EXAMPLES)]
+    Train(Box<Train>),
+    /// Predict label maps on the images' own grids
+    #[command(after_help = PREDICT_EXAMPLES)]
+    Predict(Box<Predict>),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("start").required(true).args(["encoder_weights", "from_scratch"]))]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) compute: stage::Compute,
+    /// Labelled shards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shards: PathBuf,
+    /// Where the model goes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// resunet50 (as published) or resenc (nnU-Net's residual-encoder U-Net)
+    #[arg(long, default_value = "resunet50")]
+    pub(crate) network: NetworkKind,
+    /// Size of a resenc network that takes no encoder's shape
+    #[arg(long, default_value = "compact", value_parser = parse_size)]
+    pub(crate) size: ResEncSize,
+    /// Encoder to start from: encoder.safetensors of 'pretrain'
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encoder_weights: Option<PathBuf>,
+    /// Smallest share of the network's encoder that the file must fill
+    #[arg(long, default_value_t = 0.9)]
+    pub(crate) minimum_match: f64,
+    /// Start from random weights
+    #[arg(long)]
+    pub(crate) from_scratch: bool,
+    /// Share of the training labels, above 0 and at most 1; smaller shares are subsets of larger ones
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) fraction: f64,
+    /// Share of the labelled cases kept for validation
+    #[arg(long, default_value_t = 0.2)]
+    pub(crate) val_share: f64,
+    /// A stored split instead (see 'data-manifests split')
+    #[arg(long, value_name = "FILE")]
+    pub(crate) split: Option<PathBuf>,
+    /// Training steps in all
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Patches a step
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+    /// Share of the patches that are placed on a labelled voxel
+    #[arg(long, default_value_t = 0.33)]
+    pub(crate) foreground_share: f64,
+    /// Peak learning rate; it falls polynomially (0.9) to 0
+    #[arg(long, default_value_t = 1e-3)]
+    pub(crate) lr: f64,
+    /// Factor on the learning rate of the encoder
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) encoder_lr_factor: f64,
+    /// Optimiser
+    #[arg(long, default_value = "adamw", value_parser = ["adamw", "sgd"])]
+    pub(crate) optimizer: String,
+    /// Weight decay
+    #[arg(long, default_value_t = 1e-5)]
+    pub(crate) weight_decay: f64,
+    /// Steps of linear warm-up
+    #[arg(long, default_value_t = 0)]
+    pub(crate) warm_up: u64,
+    /// Largest gradient norm; 0 for no clipping
+    #[arg(long, default_value_t = 12.0)]
+    pub(crate) clip: f64,
+    /// A validation (sliding window, pooled Dice) every so many steps; 0 for none
+    #[arg(long, default_value_t = 500)]
+    pub(crate) validate_every: u64,
+    /// Validation cases used while training (the first of the split); all are predicted afterwards
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) validate_cases: u16,
+    /// A record line every so many steps
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) log_every: u64,
+    /// A checkpoint every so many steps
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) checkpoint_every: u64,
+    /// There must be a run to continue
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) resume: bool,
+    /// Discard a run with other options in --out instead of refusing
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Stop and save after this many minutes; repeat the command to continue
+    #[arg(long, value_name = "MINUTES")]
+    pub(crate) wall_minutes: Option<f64>,
+    /// Stop and save as soon as this file exists
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stop_file: Option<PathBuf>,
+    /// Threads that read patches
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) workers: u16,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Predict {
+    #[command(flatten)]
+    pub(crate) compute: stage::Compute,
+    /// What 'finetune train' wrote
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Images, or the raw folder of the model's data set
+    #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
+    pub(crate) input: Vec<PathBuf>,
+    /// Where the label maps go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Which cases of a raw folder
+    #[arg(long, default_value = "val,test", value_delimiter = ',', value_parser = ["train", "val", "test"])]
+    pub(crate) cases: Vec<String>,
+    /// Share of a window that overlaps the next
+    #[arg(long, default_value_t = 0.5)]
+    pub(crate) overlap: f64,
+    /// Average over mirror images along the data set's mirror axes
+    #[arg(long)]
+    pub(crate) mirror: bool,
+    /// Windows at once
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) window_batch: u16,
+}
+
+fn parse_size(text: &str) -> Result<ResEncSize, String> {
+    match text {
+        "compact" => Ok(ResEncSize::Compact),
+        "full" => Ok(ResEncSize::Full),
+        _ => Err("expected compact or full".to_owned()),
+    }
+}

@@ -1,0 +1,106 @@
+//! One training step and the validation while training.
+
+use crate::sampling::Batch;
+use networks::SegmentationNetwork;
+use patches::{Region, ShardStore};
+use tch::{Device, Kind, Tensor};
+use torch_runtime::Precision;
+use training::augment::{AugmentOptions, augment};
+use training::error::BoxedError;
+use training::losses::dice_ce::{DiceCeOptions, deep_supervision};
+use training::predict::{SlidingWindow, label_map, predict};
+use training::record::Values;
+use training::step::{StepLoss, Task, Validation};
+
+/// A segmentation network under training.
+pub(crate) struct Segmentation {
+    pub(crate) network: SegmentationNetwork,
+    pub(crate) device: Device,
+    pub(crate) precision: Precision,
+    pub(crate) channels: i64,
+    pub(crate) patch_zyx: [i64; 3],
+    pub(crate) window_zyx: [i64; 3],
+    pub(crate) seed: u64,
+    pub(crate) augmentation: AugmentOptions,
+    pub(crate) loss: DiceCeOptions,
+    /// Class names, background first.
+    pub(crate) classes: Vec<String>,
+    /// The shards and the cases to validate on.
+    pub(crate) validation: (ShardStore, Vec<String>),
+}
+
+/// Applies a network to windows, float32 out.
+pub(crate) fn apply(
+    network: &SegmentationNetwork,
+    windows: &Tensor,
+    precision: Precision,
+    device: Device,
+) -> Result<Tensor, BoxedError> {
+    let _autocast = precision.autocast(device)?;
+    Ok(network.forward_t(windows, false)?.to_kind(Kind::Float))
+}
+
+impl Task for Segmentation {
+    type Batch = Batch;
+
+    fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
+        let [z, y, x] = self.window_zyx;
+        let images = Tensor::from_slice(&batch.images).view([-1, self.channels, z, y, x]).to_device(self.device);
+        let labels = Tensor::from_slice(&batch.labels).view([-1, 1, z, y, x]).to_device(self.device);
+        let (images, labels) =
+            augment(&images, &labels, self.patch_zyx, &self.augmentation, self.seed, step)?;
+        let outputs: Vec<Tensor> = {
+            let _autocast = self.precision.autocast(self.device)?;
+            self.network.forward_deep(&images, true)?
+        };
+        let outputs: Vec<Tensor> = outputs.iter().map(|o| o.to_kind(Kind::Float)).collect();
+        let loss = deep_supervision(&outputs, &labels, &self.loss)?;
+        let parts = vec![("dice_loss".to_owned(), loss.dice), ("cross_entropy".to_owned(), loss.cross_entropy)];
+        let parts = parts.into_iter().map(|(name, value)| (name, value.detach())).collect();
+        Ok(StepLoss { total: loss.total, parts })
+    }
+
+    fn members(&self, batch: &Batch) -> Vec<String> {
+        batch.members.clone()
+    }
+
+    /// Dice pooled over the validation cases per class, in the shards' grid, by sliding window.
+    fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {
+        let _guard = tch::no_grad_guard();
+        let classes = self.classes.len();
+        let mut both = vec![0i64; classes];
+        let mut sizes = vec![0i64; classes];
+        let mut options = SlidingWindow::new(self.patch_zyx);
+        options.overlap = 0.25;
+        let (store, ids) = &self.validation;
+        for id in ids {
+            let case = store.case(id)?;
+            let region = Region::whole(case.record().shape_zyx);
+            let [z, y, x] = case.record().shape_zyx.map(|n| n as i64);
+            let image = Tensor::from_slice(&case.read_image(&region)?).view([self.channels, z, y, x]);
+            let labels: Vec<i64> = case.read_label(&region)?.into_iter().map(i64::from).collect();
+            let labels = Tensor::from_slice(&labels).view([z, y, x]);
+            let scores = predict(&image, &options, self.device, &|windows| {
+                apply(&self.network, windows, self.precision, self.device)
+            })?;
+            let predicted = label_map(&scores).to_kind(Kind::Int64);
+            for class in 1..classes {
+                let (p, l) = (predicted.eq(class as i64), labels.eq(class as i64));
+                let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);
+                both[class] += count(&p.logical_and(&l));
+                sizes[class] += count(&p) + count(&l);
+            }
+        }
+        let mut values = Values::new();
+        let mut scored = Vec::new();
+        for class in 1..classes {
+            if sizes[class] > 0 {
+                let dice = 2.0 * both[class] as f64 / sizes[class] as f64;
+                values.insert(format!("pooled_dice {}", self.classes[class]), dice);
+                scored.push(dice);
+            }
+        }
+        let score = (!scored.is_empty()).then(|| scored.iter().sum::<f64>() / scored.len() as f64);
+        Ok(Validation { score, values })
+    }
+}
