@@ -53,6 +53,39 @@ fn label(value: f64) -> String {
     }
 }
 
+/// At most `MOST` points, each the mean of a run of neighbours: a record may have a line for each of 200,000 steps.
+fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    const MOST: usize = 300;
+    let run = points.len().div_ceil(MOST).max(1);
+    points
+        .chunks(run)
+        .map(|chunk| {
+            let n = chunk.len() as f64;
+            let sum = chunk.iter().fold((0.0, 0.0), |(x, y), p| (x + p.0, y + p.1));
+            (sum.0 / n, sum.1 / n)
+        })
+        .collect()
+}
+
+/// Running mean over a twentieth of the points, centred; `None` for series too short to need it.
+fn smoothed(points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
+    const SHORTEST: usize = 60;
+    if points.len() < SHORTEST {
+        return None;
+    }
+    let reach = points.len() / 40;
+    Some(
+        (0..points.len())
+            .map(|i| {
+                // the window shrinks evenly towards both ends, so that the ends are not drawn towards the middle
+                let reach = reach.min(i).min(points.len() - 1 - i);
+                let window = &points[i - reach..=i + reach];
+                (points[i].0, window.iter().map(|p| p.1).sum::<f64>() / window.len() as f64)
+            })
+            .collect(),
+    )
+}
+
 /// Lines over steps, with grid, ticks and legend. `range` fixes the vertical axis. Empty without any point.
 pub(crate) fn lines(title: &str, series: &[Series], range: Option<(f64, f64)>) -> String {
     let points = || series.iter().flat_map(|s| &s.points);
@@ -119,17 +152,23 @@ pub(crate) fn lines(title: &str, series: &[Series], range: Option<(f64, f64)>) -
     );
     let mut legend = LEFT;
     for (series, colour) in series.iter().zip(PALETTE.iter().cycle()) {
-        let path: Vec<String> =
-            series.points.iter().map(|(x, y)| format!("{:.1},{:.1}", px(*x), py(*y))).collect();
-        put(
-            &mut svg,
-            &format!(
-                "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\" points=\"{}\"/>",
-                path.join(" ")
-            ),
-        );
+        let points = thinned(&series.points);
+        let smooth = smoothed(&points);
+        let mut draw = |points: &[(f64, f64)], width: f64, opacity: f64| {
+            let path: Vec<String> =
+                points.iter().map(|(x, y)| format!("{:.1},{:.1}", px(*x), py(*y))).collect();
+            let look = format!("stroke=\"{colour}\" stroke-width=\"{width}\" stroke-opacity=\"{opacity}\"");
+            put(&mut svg, &format!("<polyline fill=\"none\" {look} points=\"{}\"/>", path.join(" ")));
+        };
+        match smooth {
+            Some(smooth) => {
+                draw(&points, 1.0, 0.3);
+                draw(&smooth, 1.8, 1.0);
+            }
+            None => draw(&points, 1.6, 1.0),
+        }
         if series.marked {
-            for (x, y) in &series.points {
+            for (x, y) in &points {
                 put(
                     &mut svg,
                     &format!("<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", px(*x), py(*y)),
@@ -249,6 +288,16 @@ mod tests {
         assert_eq!(ticks(0.0, 1.0, 5), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
         assert_eq!(ticks(0.0, 300.0, 6), [0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
         assert_eq!([0.6000000000000001, 250.0, 0.00002, 0.0].map(label), ["0.6", "250", "2.0e-5", "0"]);
+    }
+
+    #[test]
+    fn long_series_are_thinned_and_smoothed_about_their_values() {
+        let points: Vec<(f64, f64)> = (0..10_000).map(|i| (f64::from(i), 2.0)).collect();
+        let thin = thinned(&points);
+        assert_eq!((thin.len(), thin[0]), (295, (16.5, 2.0)));
+        assert!(smoothed(&thin).unwrap().iter().all(|p| (p.1 - 2.0).abs() < 1e-12));
+        assert_eq!(smoothed(&points[..20]), None);
+        assert_eq!(thinned(&points[..7]), points[..7]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! `score` pairs label maps by case id and measures them; `report` gathers scores of several runs, with their loss curves,
 //! overlays and chain of digests, in one HTML file; `show` prints its results.
 
+mod aggregate;
 mod chain;
 mod chart;
 mod curves;
@@ -10,6 +11,7 @@ mod overlay;
 mod page;
 mod pairing;
 mod png_image;
+mod pool;
 mod report;
 mod results;
 mod score;

@@ -21,7 +21,7 @@ pub(crate) const REFERENCE: [u8; 3] = [45, 140, 255];
 pub(crate) const PREDICTION: [u8; 3] = [255, 140, 0];
 
 /// Pixels along a picture's longer side.
-const SIDE: f64 = 420.0;
+const SIDE: f64 = 480.0;
 /// A picture shows the foreground with this share of its size around it, and at least `LEAST_VIEW` of the slice.
 const MARGIN: f64 = 0.6;
 const LEAST_VIEW: f64 = 0.4;
@@ -226,7 +226,7 @@ fn interpolate(slice: &Slice<f32>, [y, x]: [f64; 2]) -> f32 {
     top * (1.0 - fy) + bottom * fy
 }
 
-/// Draws the borders between labels; `reach` more pixels on each side.
+/// Draws the borders between labels: two pixels, and `reach` more on each side.
 fn outline(picture: &mut Picture, labels: &Slice<u32>, view: &View, colour: [u8; 3], reach: usize) {
     let [height, width] = view.pixels;
     let label = |row: usize, column: usize| {
@@ -241,7 +241,7 @@ fn outline(picture: &mut Picture, labels: &Slice<u32>, view: &View, colour: [u8;
             let differs = |r: usize, c: usize| r < height && c < width && label(r, c) != here;
             if differs(row + 1, column) || differs(row, column + 1) {
                 for r in row.saturating_sub(reach)..=row + 1 + reach {
-                    for c in column.saturating_sub(reach)..=column + reach {
+                    for c in column.saturating_sub(reach)..=column + 1 + reach {
                         if r < height && c < width {
                             border[r * width + c] = true;
                         }
@@ -251,7 +251,7 @@ fn outline(picture: &mut Picture, labels: &Slice<u32>, view: &View, colour: [u8;
         }
     }
     for (i, _) in border.iter().enumerate().filter(|(_, b)| **b) {
-        picture.blend(i / width, i % width, colour, 0.92);
+        picture.paint(i / width, i % width, colour);
     }
 }
 
@@ -265,10 +265,10 @@ mod tests {
         values[50 * 200 + 190] = true;
         let foreground = Slice { values, height: 100, width: 200 };
         let view = View::of(&foreground, [1.0, 0.5], false);
-        assert_eq!(view.pixels, [420, 420]);
+        assert_eq!(view.pixels, [480, 480]);
         assert_eq!((view.extent, view.start), ([40.0, 80.0], [30.5, 120.0]));
         let [y, x] = view.place(0, 0);
-        assert!((y - (30.5 - 0.5 + 20.0 / 420.0)).abs() < 1e-9 && x > 119.4, "{y} {x}");
+        assert!((y - (30.5 - 0.5 + 20.0 / 480.0)).abs() < 1e-9 && x > 119.4, "{y} {x}");
     }
 
     #[test]

@@ -199,7 +199,7 @@ fn section(number: usize, run: &Run) -> Result<RunSection> {
         spread: spread(run),
         pictures: pictures(run)?,
         curves: curve_cards(run)?,
-        published: published(details),
+        published: published(run),
         links: links(run),
     })
 }
@@ -297,16 +297,28 @@ fn curve_cards(run: &Run) -> Result<Vec<CurveCard>> {
     Ok(cards)
 }
 
-fn published(details: &Details) -> Vec<[String; 5]> {
-    details
-        .dataset
-        .published
-        .iter()
-        .map(|p| {
-            let fraction = format!("{} %", compact(p.fraction * 100.0));
-            [p.method.clone(), p.metric.clone(), fraction, compact(p.value), p.source.clone()]
-        })
-        .collect()
+/// Published results, after this run's own in the same terms.
+fn published(run: &Run) -> Vec<[String; 5]> {
+    let details = &run.summary.gtgm;
+    let percent = |fraction: f64| format!("{} %", compact(fraction * 100.0));
+    let mut rows = Vec::new();
+    if let Some(dice) = find(&details.foreground, "Dice").and_then(|m| m.mean)
+        && !details.dataset.published.is_empty()
+    {
+        let fraction = run.fraction.map_or_else(|| "–".to_owned(), percent);
+        let source = format!("mean over classes, {} cases", details.cases.scored);
+        rows.push([
+            "This run".to_owned(),
+            "Dice %".to_owned(),
+            fraction,
+            format!("{:.2}", dice * 100.0),
+            source,
+        ]);
+    }
+    rows.extend(details.dataset.published.iter().map(|p| {
+        [p.method.clone(), p.metric.clone(), percent(p.fraction), compact(p.value), p.source.clone()]
+    }));
+    rows
 }
 
 fn links(run: &Run) -> Vec<LinkRow> {

@@ -17,13 +17,10 @@ impl Picture {
         Self { width, height, pixels }
     }
 
-    /// Mixes `colour` into a pixel; places outside are left out.
-    pub(crate) fn blend(&mut self, row: usize, column: usize, colour: [u8; 3], share: f32) {
+    /// Colours a pixel; places outside are left out.
+    pub(crate) fn paint(&mut self, row: usize, column: usize, colour: [u8; 3]) {
         if row < self.height && column < self.width {
-            let pixel = &mut self.pixels[row * self.width + column];
-            for (old, new) in pixel.iter_mut().zip(colour) {
-                *old = (f32::from(*old) * (1.0 - share) + f32::from(new) * share).round() as u8;
-            }
+            self.pixels[row * self.width + column] = colour;
         }
     }
 

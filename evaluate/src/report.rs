@@ -41,6 +41,8 @@ pub(crate) struct Run {
     pub(crate) links: Vec<Link>,
     /// How the model was trained, in words.
     pub(crate) label: String,
+    /// Share of the labels that the model was trained on, where known.
+    pub(crate) fraction: Option<f64>,
 }
 
 /// Runs `report`.
@@ -97,7 +99,9 @@ fn load(directory: &Path, out: &Path) -> Result<Run> {
     let summary: SummaryFile = serde_json::from_slice(&fs_err::read(&path)?)
         .with_context(|| format!("cannot read {}: it is no summary of 'evaluate score'", path.display()))?;
     let label = label(directory, &links);
-    Ok(Run { directory: directory.to_owned(), summary, links, label })
+    let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
+    let fraction = train.and_then(|m| m.parameters.get("fraction")).and_then(Value::as_f64);
+    Ok(Run { directory: directory.to_owned(), summary, links, label, fraction })
 }
 
 /// The trained model's settings, or the directory's name for predictions of other programs.

@@ -1,20 +1,18 @@
 //! `evaluate score`: measures predictions against references.
 
-use crate::overlay;
-use crate::pairing::{self, Pair, Pairing};
-use crate::scoring::{self, CaseResult};
+use crate::pairing::{self, Pairing};
+use crate::scoring::CaseResult;
 use crate::summary::{self, CaseCounts, CaseEntry, Dataset, DefinitionNote, Details, SummaryFile};
+use crate::{aggregate, overlay, pool};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Definition, Policy, Protocol};
 use serde::Serialize;
 use stage::lock::OutputLock;
-use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Table of all values.
 pub(crate) const METRICS: &str = "metrics.csv";
@@ -136,7 +134,7 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
     Manifest::withdraw(&arguments.out)?;
     clear(&arguments.out)?;
 
-    let (results, errors) = score_all(arguments, &pairing.pairs, &descriptor, &protocol, context)?;
+    let (results, errors) = pool::score_all(arguments, &pairing.pairs, &descriptor, &protocol, context);
     if interrupt::requested() {
         return Ok(ExitStatus::Interrupted);
     }
@@ -258,79 +256,6 @@ fn clear(out: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Bytes that scoring needs per voxel: two label maps, their masks and codes, and the passes of a distance transform.
-const BYTES_PER_VOXEL: u64 = 48;
-
-/// Cases that may be in memory together.
-fn workers(arguments: &ScoreArguments, pairs: &[Pair], context: &Context) -> usize {
-    let wanted = arguments.workers.unwrap_or_else(limits::cores).clamp(1, pairs.len().max(1));
-    // a header that cannot be read fails its own case later
-    let largest = pairs
-        .iter()
-        .filter_map(|p| data_manifests::raw::open::header(&p.reference).ok())
-        .map(|(_, grid)| grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>() * BYTES_PER_VOXEL)
-        .max()
-        .unwrap_or(1);
-    let budget = match arguments.max_ram {
-        Some(gib) => (gib * f64::from(1_u32 << 30)) as u64,
-        None => limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 10 * 8),
-    };
-    let fit = usize::try_from(budget / largest.max(1)).unwrap_or(usize::MAX).max(1);
-    if fit < wanted {
-        let text = format!(
-            "the largest case needs about {:.1} GiB: {fit} of {wanted} workers",
-            largest as f64 / f64::from(1_u32 << 30)
-        );
-        context.tell(Message::warning("W160", text));
-    }
-    wanted.min(fit)
-}
-
-/// Scores all pairs; both lists are sorted by case.
-fn score_all(
-    arguments: &ScoreArguments,
-    pairs: &[Pair],
-    descriptor: &Descriptor,
-    protocol: &Protocol,
-    context: &Context,
-) -> Result<(Vec<CaseResult>, Vec<Message>)> {
-    let progress = context.progress("score", pairs.len() as u64);
-    let next = AtomicUsize::new(0);
-    let done = Mutex::new(Vec::with_capacity(pairs.len()));
-    // Threads of our own: inside one pool, a waiting distance transform would begin further cases and break the bound.
-    std::thread::scope(|scope| {
-        for _ in 0..workers(arguments, pairs, context) {
-            scope.spawn(|| {
-                while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if interrupt::requested() {
-                        break;
-                    }
-                    let outcome = scoring::score(pair, descriptor, protocol);
-                    progress.step(&pair.id);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((&pair.id, outcome));
-                }
-            });
-        }
-    });
-    progress.finish();
-    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_by_key(|(id, _)| *id);
-    let mut results = Vec::new();
-    let mut errors = Vec::new();
-    for (_, outcome) in done {
-        match outcome {
-            Ok((result, warning)) => {
-                if let Some(warning) = warning {
-                    context.tell(warning);
-                }
-                results.push(result);
-            }
-            Err(message) => errors.push(message),
-        }
-    }
-    Ok((results, errors))
-}
-
 /// `metrics.csv`: case, class, metric, definition, value; the class is its label value, `n/a` is "not scored".
 fn write_table(out: &Path, results: &[CaseResult]) -> Result<()> {
     let mut table = csv::Writer::from_writer(Vec::new());
@@ -371,17 +296,17 @@ fn summarise(
                 case: result.id.clone(),
                 reference_file: pair.reference.portable(&arguments.references),
                 prediction_file: prediction.filter(|_| !result.missing),
-                metrics: summary::case_metrics(result),
+                metrics: aggregate::case_metrics(result),
             })
         })
         .collect();
-    let (foreground_mean, mean) = summary::nnunet_means(&entries);
+    let (foreground_mean, mean) = aggregate::nnunet_means(&entries);
     let tolerance_source = match (&arguments.tolerance_mm, &descriptor.tolerance) {
         (None, Some(tolerance)) => tolerance.source.clone(),
         _ => "--tolerance-mm".to_owned(),
     };
-    let classes = summary::classes(results, descriptor.foreground_classes(), &protocol.definitions);
-    let foreground = summary::foreground(results, &classes, &protocol.definitions);
+    let classes = aggregate::classes(results, descriptor.foreground_classes(), &protocol.definitions);
+    let foreground = aggregate::foreground(results, &classes, &protocol.definitions);
     SummaryFile {
         foreground_mean,
         mean,

@@ -46,8 +46,10 @@ fn table(results: &Results, classes: bool) -> Vec<String> {
             let head = ["data set", "run", "class", "cases"].map(str::to_owned);
             lines.push(head.into_iter().chain(names).collect());
         }
-        let means =
-            row.metrics.iter().map(|m| m.mean.map_or_else(|| "n/a".to_owned(), |v| format!("{v:.3}")));
+        let means = row.metrics.iter().map(|m| {
+            let mean = m.mean.map_or_else(|| "n/a".to_owned(), |v| format!("{v:.3}"));
+            if m.infinite > 0 { format!("{mean} ({} infinite)", m.infinite) } else { mean }
+        });
         let first = [row.dataset.clone(), row.run.clone(), row.class.clone(), row.cases.to_string()];
         lines.push(first.into_iter().chain(means).collect());
     }

@@ -1,13 +1,12 @@
 //! `summary.json`: nnU-Net's keys, and ours with counts per policy.
 
-use crate::scoring::CaseResult;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::Published;
 use metrics::policy::PresenceCounts;
-use metrics::statistics::{Interval, bootstrap_mean, summarise};
-use metrics::{ClassScore, Definition, Policy};
+use metrics::statistics::Interval;
+use metrics::{Definition, Policy};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// File name in a score directory.
@@ -18,10 +17,6 @@ pub const SCHEMA: &str = "gtgm/scores/1";
 
 /// Coverage of confidence intervals.
 pub const LEVEL: f64 = 0.95;
-
-const RESAMPLES: usize = 2000;
-/// The interval is a pure function of the values.
-const BOOTSTRAP_SEED: u64 = 0;
 
 /// Means by metric; `None` where nothing was scored.
 pub type Means = BTreeMap<String, Option<f64>>;
@@ -177,161 +172,6 @@ pub struct Overlay {
     pub file: String,
 }
 
-/// Summarises `values` of cases with their diagonals.
-fn metric(definition: Definition, values: &[(f64, f64)]) -> MetricSummary {
-    let finite: Vec<f64> = values.iter().map(|v| v.0).filter(|v| v.is_finite()).collect();
-    let summary = summarise(&finite);
-    let filled: Vec<f64> =
-        values.iter().map(|(v, diagonal)| if v.is_finite() { *v } else { *diagonal }).collect();
-    MetricSummary {
-        definition: definition.id(),
-        name: definition.name().to_owned(),
-        n: finite.len(),
-        infinite: values.len() - finite.len(),
-        mean: summary.map(|s| s.mean),
-        median: summary.map(|s| s.median),
-        std: summary.and_then(|s| s.std),
-        interval: bootstrap_mean(&finite, LEVEL, RESAMPLES, BOOTSTRAP_SEED),
-        mean_with_diagonal: definition.is_distance().then(|| summarise(&filled).map(|s| s.mean)).flatten(),
-    }
-}
-
-fn value_of(score: &ClassScore, definition: Definition) -> Option<f64> {
-    score.values.iter().find(|m| m.definition == definition).and_then(|m| m.value)
-}
-
-/// Summaries of each class, in the order of the protocol.
-#[must_use]
-pub(crate) fn classes(
-    results: &[CaseResult],
-    names: &[String],
-    definitions: &[Definition],
-) -> Vec<ClassSummary> {
-    names
-        .iter()
-        .enumerate()
-        .map(|(position, name)| {
-            let mut presence = PresenceCounts::default();
-            for result in results {
-                presence.add(result.scores[position].presence);
-            }
-            let metrics = definitions
-                .iter()
-                .map(|definition| {
-                    let values: Vec<(f64, f64)> = results
-                        .iter()
-                        .filter_map(|r| Some((value_of(&r.scores[position], *definition)?, r.diagonal_mm)))
-                        .collect();
-                    metric(*definition, &values)
-                })
-                .collect();
-            ClassSummary { class: position as u64 + 1, name: name.clone(), presence, metrics }
-        })
-        .collect()
-}
-
-/// The foreground: each mean is over the classes that were scored at all, of their means over cases; spread and interval are
-/// those of the cases' own means.
-#[must_use]
-pub(crate) fn foreground(
-    results: &[CaseResult],
-    classes: &[ClassSummary],
-    definitions: &[Definition],
-) -> Vec<MetricSummary> {
-    definitions
-        .iter()
-        .enumerate()
-        .map(|(position, definition)| {
-            let values: Vec<(f64, f64)> = results
-                .iter()
-                .filter_map(|result| {
-                    let finite: Vec<f64> = result
-                        .scores
-                        .iter()
-                        .filter_map(|s| value_of(s, *definition))
-                        .filter(|v| v.is_finite())
-                        .collect();
-                    Some((summarise(&finite)?.mean, result.diagonal_mm))
-                })
-                .collect();
-            let over_classes = |pick: fn(&MetricSummary) -> Option<f64>| {
-                let means: Vec<f64> = classes.iter().filter_map(|c| pick(&c.metrics[position])).collect();
-                summarise(&means).map(|s| s.mean)
-            };
-            MetricSummary {
-                mean: over_classes(|m| m.mean),
-                mean_with_diagonal: over_classes(|m| m.mean_with_diagonal),
-                infinite: classes.iter().map(|c| c.metrics[position].infinite).sum(),
-                ..metric(*definition, &values)
-            }
-        })
-        .collect()
-}
-
-/// The key of a metric in nnU-Net's tables: `Dice`, `IoU`, or our id.
-fn key(definition: Definition) -> String {
-    match definition {
-        Definition::Dice | Definition::Iou => definition.name().to_owned(),
-        other => other.id(),
-    }
-}
-
-/// JSON has neither infinity nor NaN.
-fn number(value: Option<f64>) -> Value {
-    match value {
-        Some(v) if v.is_finite() => json!(v),
-        Some(_) => json!("inf"),
-        None => Value::Null,
-    }
-}
-
-/// Metrics of a case by class, with nnU-Net's keys.
-#[must_use]
-pub(crate) fn case_metrics(result: &CaseResult) -> BTreeMap<String, BTreeMap<String, Value>> {
-    result
-        .scores
-        .iter()
-        .map(|score| {
-            let counts = &score.counts;
-            let mut row: BTreeMap<String, Value> =
-                score.values.iter().map(|m| (key(m.definition), number(m.value))).collect();
-            row.extend([
-                ("TP".to_owned(), json!(counts.true_positive)),
-                ("FP".to_owned(), json!(counts.false_positive)),
-                ("FN".to_owned(), json!(counts.false_negative)),
-                ("TN".to_owned(), json!(counts.true_negative)),
-                ("n_pred".to_owned(), json!(counts.prediction())),
-                ("n_ref".to_owned(), json!(counts.reference())),
-            ]);
-            (counts.class.to_string(), row)
-        })
-        .collect()
-}
-
-/// Means per class and over classes, with nnU-Net's keys. Values that are not finite numbers are left out of a mean.
-#[must_use]
-pub(crate) fn nnunet_means(cases: &[CaseEntry]) -> (Means, BTreeMap<String, Means>) {
-    let mut values: BTreeMap<&String, BTreeMap<&String, Vec<f64>>> = BTreeMap::new();
-    for (class, row) in cases.iter().flat_map(|case| &case.metrics) {
-        for (key, value) in row {
-            values.entry(class).or_default().entry(key).or_default().extend(value.as_f64());
-        }
-    }
-    let mean: BTreeMap<String, Means> = values
-        .into_iter()
-        .map(|(class, row)| {
-            let row = row.into_iter().map(|(key, v)| (key.clone(), summarise(&v).map(|s| s.mean))).collect();
-            (class.clone(), row)
-        })
-        .collect();
-    let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-    for (key, value) in mean.values().flatten() {
-        columns.entry(key.clone()).or_default().extend(*value);
-    }
-    let foreground = columns.into_iter().map(|(key, v)| (key, summarise(&v).map(|s| s.mean))).collect();
-    (foreground, mean)
-}
-
 impl Dataset {
     /// What a report needs of a descriptor.
     pub(crate) fn of(descriptor: &Descriptor, tolerance_mm: f64, tolerance_source: String) -> Self {
@@ -358,67 +198,5 @@ impl Dataset {
 impl DefinitionNote {
     pub(crate) fn of(definition: Definition) -> Self {
         Self { id: definition.id(), name: definition.name().to_owned(), text: definition.description() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use metrics::{Protocol, score_case};
-
-    fn results() -> Vec<CaseResult> {
-        let protocol = Protocol {
-            classes: vec![1, 2],
-            ignore: None,
-            definitions: vec![Definition::Dice, Definition::Hd95],
-            policy: Policy::Clinical,
-        };
-        // class 1: perfect, then missed; class 2: in no case
-        let mut mask = [0_u8; 27];
-        mask[13] = 1;
-        [mask, [0; 27]]
-            .iter()
-            .zip(["a", "b"])
-            .map(|(guess, id)| CaseResult {
-                id: id.into(),
-                diagonal_mm: 5.0,
-                scores: score_case(&mask, guess, [3; 3], [1.0; 3], &protocol).unwrap(),
-                missing: false,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn missed_structures_count_and_absent_classes_do_not() {
-        let (results, definitions) = (results(), [Definition::Dice, Definition::Hd95]);
-        let classes = classes(&results, &["one".into(), "two".into()], &definitions);
-        assert_eq!(
-            (classes[0].presence.both, classes[0].presence.missed, classes[1].presence.both_empty),
-            (1, 1, 2)
-        );
-        assert_eq!((classes[0].metrics[0].mean, classes[0].metrics[0].n), (Some(0.5), 2));
-        let hd95 = &classes[0].metrics[1];
-        assert_eq!((hd95.mean, hd95.n, hd95.infinite, hd95.mean_with_diagonal), (Some(0.0), 1, 1, Some(2.5)));
-        assert_eq!((classes[1].metrics[0].mean, classes[1].metrics[0].n), (None, 0));
-        let foreground = foreground(&results, &classes, &definitions);
-        assert_eq!((foreground[0].mean, foreground[1].mean_with_diagonal), (Some(0.5), Some(2.5)));
-    }
-
-    #[test]
-    fn nnunet_keys() {
-        let cases: Vec<CaseEntry> = results()
-            .iter()
-            .map(|r| CaseEntry {
-                case: r.id.clone(),
-                reference_file: String::new(),
-                prediction_file: None,
-                metrics: case_metrics(r),
-            })
-            .collect();
-        assert_eq!(cases[1].metrics["1"]["hd95:surfel"], json!("inf"));
-        let (foreground, mean) = nnunet_means(&cases);
-        let keys: Vec<&str> = foreground.keys().map(String::as_str).collect();
-        assert_eq!(keys, ["Dice", "FN", "FP", "TN", "TP", "hd95:surfel", "n_pred", "n_ref"]);
-        assert_eq!((mean["1"]["Dice"], mean["2"]["Dice"], foreground["Dice"]), (Some(0.5), None, Some(0.5)));
     }
 }

@@ -10,6 +10,7 @@ use stage::{Context, ExitStatus, Severity};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use volume::Grid;
+use volume::hdf5::{LabelStack, StackInfo, write_cremi};
 use volume::nifti::{ImageType, write_image, write_labels};
 
 const SHAPE: [usize; 3] = [12, 14, 16];
@@ -155,7 +156,10 @@ fn scores_and_report_through_manifests() {
     assert_eq!(summary.mean["1"]["Dice"], Some((1.0 + 0.75 + 1.0) / 3.0));
     assert_eq!(summary.metric_per_case[0].reference_file, "$RAW/labelsTr/a.nii.gz");
     let class = &summary.gtgm.classes[1];
-    assert_eq!((class.name.as_str(), class.presence.missed, class.metrics[2].infinite), ("posterior hippocampus", 1, 1));
+    assert_eq!(
+        (class.name.as_str(), class.presence.missed, class.metrics[2].infinite),
+        ("posterior hippocampus", 1, 1)
+    );
     let ranks: Vec<_> = summary.gtgm.overlays.iter().map(|o| (o.rank.as_str(), o.case.as_str())).collect();
     assert_eq!(ranks, [("best", "a"), ("median", "b"), ("worst", "c")]);
     assert!(verify::verify(&world.path("scores")).unwrap().is_empty());
@@ -295,6 +299,48 @@ fn any_folder_of_label_maps_will_do() {
     assert!(world.summary().gtgm.overlays.is_empty() && !world.path("scores/overlays").exists());
     let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
     assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+}
+
+#[test]
+fn classes_in_cremi_files_are_scored_on_the_nanometre_grid() {
+    let world = World::new();
+    let info = |name: &str| StackInfo {
+        name: name.to_owned(),
+        shape_zyx: SHAPE,
+        resolution_zyx_nm: [50.0, 4.6, 4.6],
+        offset_zyx_nm: [0.0; 3],
+    };
+    let mitochondria: Vec<u64> = labels(5).iter().map(|v| u64::from(*v == 1)).collect();
+    let raw: Vec<u8> = (0..mitochondria.len()).map(|i| (i % 251) as u8).collect();
+    let stack = LabelStack { info: info("mitochondria"), data: mitochondria };
+    write_cremi(world.path("raw/sample_vnc.h5"), &raw, &info("raw"), &[stack]).unwrap();
+    let grid = info("raw").grid().unwrap();
+    for id in ["a", "b", "c"] {
+        fs_err::remove_file(world.path(&format!("predictions/{id}.nii.gz"))).unwrap();
+    }
+    let guess: Vec<u8> = labels(6).iter().map(|v| u8::from(*v == 1)).collect();
+    put_labels(&world.path("predictions/sample_vnc.nii.gz"), &guess, &grid);
+    let descriptor =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../data-manifests/datasets/examples/em-sstem.toml");
+    let [raw, predictions, out] = ["raw", "predictions", "em"].map(|p| world.path(p).display().to_string());
+    let words = [
+        "score",
+        "--references",
+        &raw,
+        "--predictions",
+        &predictions,
+        "--dataset",
+        descriptor,
+        "--out",
+        &out,
+    ];
+    assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
+    let summary: SummaryFile =
+        serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
+    let metrics = &summary.gtgm.classes[0].metrics;
+    assert_eq!(metrics[0].mean, Some(0.75));
+    assert!((metrics[2].mean.unwrap() - 4.6e-6).abs() < 1e-11, "{:?}", metrics[2]);
+    assert_eq!(summary.gtgm.overlays.len(), 1);
 }
 
 #[test]

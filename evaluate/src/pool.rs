@@ -1,0 +1,83 @@
+//! Cases side by side, as many as memory allows.
+
+use crate::pairing::Pair;
+use crate::score::ScoreArguments;
+use crate::scoring::{self, CaseResult};
+use data_manifests::Descriptor;
+use metrics::Protocol;
+use stage::{Context, Message, interrupt, limits};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Bytes that scoring needs per voxel: two label maps, their masks and codes, and the passes of a distance transform.
+const BYTES_PER_VOXEL: u64 = 48;
+
+/// Cases that may be in memory together.
+fn workers(arguments: &ScoreArguments, pairs: &[Pair], context: &Context) -> usize {
+    let wanted = arguments.workers.unwrap_or_else(limits::cores).clamp(1, pairs.len().max(1));
+    // a header that cannot be read fails its own case later
+    let largest = pairs
+        .iter()
+        .filter_map(|p| data_manifests::raw::open::header(&p.reference).ok())
+        .map(|(_, grid)| grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>() * BYTES_PER_VOXEL)
+        .max()
+        .unwrap_or(1);
+    let budget = match arguments.max_ram {
+        Some(gib) => (gib * f64::from(1_u32 << 30)) as u64,
+        None => limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 10 * 8),
+    };
+    let fit = usize::try_from(budget / largest.max(1)).unwrap_or(usize::MAX).max(1);
+    if fit < wanted {
+        let text = format!(
+            "the largest case needs about {:.1} GiB: {fit} of {wanted} workers",
+            largest as f64 / f64::from(1_u32 << 30)
+        );
+        context.tell(Message::warning("W160", text));
+    }
+    wanted.min(fit)
+}
+
+/// Scores all pairs; both lists are sorted by case.
+pub(crate) fn score_all(
+    arguments: &ScoreArguments,
+    pairs: &[Pair],
+    descriptor: &Descriptor,
+    protocol: &Protocol,
+    context: &Context,
+) -> (Vec<CaseResult>, Vec<Message>) {
+    let progress = context.progress("score", pairs.len() as u64);
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::with_capacity(pairs.len()));
+    // Threads of our own: inside one pool, a waiting distance transform would begin further cases and break the bound.
+    std::thread::scope(|scope| {
+        for _ in 0..workers(arguments, pairs, context) {
+            scope.spawn(|| {
+                while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if interrupt::requested() {
+                        break;
+                    }
+                    let outcome = scoring::score(pair, descriptor, protocol);
+                    progress.step(&pair.id);
+                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((&pair.id, outcome));
+                }
+            });
+        }
+    });
+    progress.finish();
+    let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    done.sort_by_key(|(id, _)| *id);
+    let mut results = Vec::new();
+    let mut errors = Vec::new();
+    for (_, outcome) in done {
+        match outcome {
+            Ok((result, warning)) => {
+                if let Some(warning) = warning {
+                    context.tell(warning);
+                }
+                results.push(result);
+            }
+            Err(message) => errors.push(message),
+        }
+    }
+    (results, errors)
+}
