@@ -58,6 +58,12 @@ pub struct RawCase {
     pub split: CaseSplit,
 }
 
+/// What is said of half a pair.
+const NO_LABEL: &str = "the image has no label";
+const NO_IMAGE: &str = "the label has no image";
+/// Names in a message that sums up many files.
+const NAMES_SHOWN: usize = 5;
+
 /// What was found below a raw directory.
 #[derive(Debug, Default)]
 pub struct Listing {
@@ -88,11 +94,11 @@ struct MsdPair {
 /// Lists the cases below `root`, which is the data set's own folder.
 ///
 /// # Errors
-/// `E100` when the folder or its `dataset.json` is not there or not readable; missing files of single cases are
-/// [`Listing::problems`].
+/// `E190` for ids that cannot be file names, `E191` when the folder or its `dataset.json` is not there or not readable;
+/// missing files of single cases are [`Listing::problems`].
 pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
     if !root.is_dir() {
-        return Err(Message::error("E100", "the raw directory does not exist")
+        return Err(Message::error("E191", "the raw directory does not exist")
             .detail(root.display().to_string())
             .fix(format!("Give --raw the folder of {} ({})", descriptor.title, descriptor.raw.folder()))
             .into());
@@ -110,36 +116,51 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
                     label: case.label.as_ref().map(|l| Source::Nifti(root.join(l))),
                     split: CaseSplit::Train,
                 };
-                add(&mut listing, raw);
+                add(&mut listing, root, raw);
             }
             listing
         }
     };
     listing.cases.sort_by(|a, b| a.id.cmp(&b.id));
-    refuse_colliding_ids(&listing)?;
+    refuse_unusable_ids(&listing)?;
     count_against_published(descriptor, &mut listing);
     Ok(listing)
 }
 
 /// Adds a case whose files exist; a missing file is a problem of this case alone.
-fn add(listing: &mut Listing, case: RawCase) {
-    let missing =
-        [Some(&case.image), case.label.as_ref()].into_iter().flatten().find(|s| !s.path().is_file());
-    match missing {
-        Some(source) => listing.problems.push(
-            Message::error("E102", "a file of this case is missing")
-                .case(&case.id)
-                .detail(format!("{} does not exist", source.path().display()))
-                .fix("Fetch the file, or take the case out of dataset.json"),
-        ),
-        None => listing.cases.push(case),
-    }
+fn add(listing: &mut Listing, root: &Path, case: RawCase) {
+    let shown = |source: &Source| {
+        let path = source.path();
+        path.strip_prefix(root).unwrap_or(path).display().to_string()
+    };
+    let image = case.image.path().is_file();
+    // one file may hold both
+    let label = case.label.as_ref().filter(|label| label.path() != case.image.path());
+    let (code, what, detail) = match label.map(|label| (label, label.path().is_file())) {
+        None | Some((_, true)) if image => {
+            listing.cases.push(case);
+            return;
+        }
+        Some((label, false)) if image => {
+            ("E192", NO_LABEL, format!("{} is there, {} is not", shown(&case.image), shown(label)))
+        }
+        Some((label, true)) => {
+            ("E193", NO_IMAGE, format!("{} is there, {} is not", shown(label), shown(&case.image)))
+        }
+        Some((label, false)) => {
+            let text = format!("neither {} nor {} exists", shown(&case.image), shown(label));
+            ("E194", "image and label are missing", text)
+        }
+        None => ("E194", "the image is missing", format!("{} does not exist", shown(&case.image))),
+    };
+    let message = Message::error(code, what).case(&case.id).detail(detail);
+    listing.problems.push(message.fix("Fetch the missing file, or take the case off the data set's list"));
 }
 
 fn list_msd(root: &Path) -> anyhow::Result<Listing> {
     let path = root.join("dataset.json");
     let wrong = |detail: String, fix: &str| {
-        Message::error("E100", "this is not a Medical Segmentation Decathlon folder").detail(detail).fix(fix)
+        Message::error("E191", "this is not a Medical Segmentation Decathlon folder").detail(detail).fix(fix)
     };
     if !path.is_file() {
         let inner: Vec<_> = subfolders_with(root, "dataset.json");
@@ -165,7 +186,8 @@ fn list_msd(root: &Path) -> anyhow::Result<Listing> {
         }
         let id = stem(name).to_owned();
         let at = |p: &str| Source::Nifti(root.join(p.trim_start_matches("./")));
-        add(listing, RawCase { subject: id.clone(), id, image: at(image), label: label.map(at), split });
+        let case = RawCase { subject: id.clone(), id, image: at(image), label: label.map(at), split };
+        add(listing, root, case);
     };
     for pair in &json.training {
         pushed(&mut listing, &pair.image, Some(&pair.label), CaseSplit::Train);
@@ -199,25 +221,58 @@ fn unlisted_files(root: &Path, json: &MsdJson, listing: &mut Listing) {
         known.extend([clean(&pair.image), clean(&pair.label)]);
     }
     known.extend(json.test.iter().filter_map(|t| t.as_str().or_else(|| t.get("image")?.as_str())).map(clean));
-    for folder in ["imagesTr", "labelsTr", "imagesTs"] {
-        // labels of the test images, where someone has them, lie in labelsTs and are no training data
-        let Ok(entries) = fs_err::read_dir(root.join(folder)) else { continue };
-        let mut names: Vec<_> =
-            entries.filter_map(Result::ok).map(|e| e.file_name().to_string_lossy().into_owned()).collect();
-        names.sort();
-        let is_volume =
-            |n: &String| (n.ends_with(".nii") || n.ends_with(".nii.gz")) && !n.starts_with(['.', '_']);
-        for name in names.iter().filter(|n| is_volume(n)) {
-            if !known.contains(&format!("{folder}/{name}")) {
-                listing.problems.push(
-                    Message::warning("W103", "a volume is not listed in dataset.json and is left out")
-                        .case(stem(name))
-                        .detail(format!("{folder}/{name}"))
-                        .fix("Add it to 'training' (with its label) or 'test' to use it"),
-                );
+    // labels of the test images, where someone has them, lie in labelsTs and are no training data
+    let folders: BTreeMap<&str, Vec<String>> =
+        ["imagesTr", "labelsTr", "imagesTs"].into_iter().map(|f| (f, volumes_in(&root.join(f)))).collect();
+    let has = |folder: &str, id: &str| folders[folder].iter().any(|name| stem(name) == id);
+    let mut left_out = Vec::new();
+    for (folder, names) in &folders {
+        for path in names.iter().map(|name| format!("{folder}/{name}")).filter(|path| !known.contains(path)) {
+            let id = stem(&path);
+            let half = match *folder {
+                "imagesTr" if !has("labelsTr", id) => Some(("E192", NO_LABEL, "labelsTr holds no label")),
+                "labelsTr" if !has("imagesTr", id) && !has("imagesTs", id) => {
+                    Some(("E193", NO_IMAGE, "imagesTr holds no image"))
+                }
+                _ => None,
+            };
+            match half {
+                Some((code, what, other)) => listing.problems.push(
+                    Message::error(code, what)
+                        .case(id)
+                        .detail(format!("{path} is there, {other} of this name, dataset.json lists neither"))
+                        .fix("Fetch the missing file and list the pair under 'training', or move this file away"),
+                ),
+                None => left_out.push(path),
             }
         }
     }
+    if !left_out.is_empty() {
+        let verb = if left_out.len() == 1 { "volume is" } else { "volumes are" };
+        let more = match left_out.len().saturating_sub(NAMES_SHOWN) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let names = left_out.iter().take(NAMES_SHOWN).cloned().collect::<Vec<_>>().join(", ");
+        let text = format!("{} {verb} not listed in dataset.json and left out", left_out.len());
+        listing.problems.push(
+            Message::warning("W103", text)
+                .detail(format!("{names}{more}"))
+                .fix("List them under 'training' (with their labels) or 'test' to use them"),
+        );
+    }
+}
+
+/// Names of the volumes in a folder, sorted; none where there is no such folder.
+fn volumes_in(folder: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|n| (n.ends_with(".nii") || n.ends_with(".nii.gz")) && !n.starts_with(['.', '_']))
+        .collect();
+    names.sort();
+    names
 }
 
 fn list_cremi(root: &Path, files: &[String], labels: Option<&str>) -> Listing {
@@ -227,7 +282,8 @@ fn list_cremi(root: &Path, files: &[String], labels: Option<&str>) -> Listing {
         let id = stem(file).to_owned();
         let label = labels.map(|name| Source::CremiLabels(path.clone(), name.to_owned()));
         let image = Source::CremiRaw(path);
-        add(&mut listing, RawCase { subject: id.clone(), id, image, label, split: CaseSplit::Train });
+        let case = RawCase { subject: id.clone(), id, image, label, split: CaseSplit::Train };
+        add(&mut listing, root, case);
     }
     listing
 }
@@ -244,14 +300,25 @@ pub fn stem(name: &str) -> &str {
     [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
 }
 
-fn refuse_colliding_ids(listing: &Listing) -> anyhow::Result<()> {
+/// Ids become names of files and folders: each must be one, and a different one.
+fn refuse_unusable_ids(listing: &Listing) -> anyhow::Result<()> {
     let mut seen: BTreeMap<String, &str> = BTreeMap::new();
     for case in &listing.cases {
-        if let Some(other) = seen.insert(case.id.to_lowercase(), &case.id) {
-            return Err(Message::error("E190", format!("'{other}' and '{}' collide", case.id))
-                .cause("Ids that differ in case only are one file on some disks")
-                .fix("Rename one of them")
+        let unusable = |c: char| c == '/' || c == '\\' || c.is_control();
+        if case.id.is_empty() || case.id.starts_with('.') || case.id.contains(unusable) {
+            return Err(Message::error("E190", format!("'{}' cannot name a case", case.id.escape_debug()))
+                .cause("Cases become folders of their names")
+                .fix("Use letters, digits, '-', '_' and '.', and begin with none of the last")
                 .into());
+        }
+        if let Some(other) = seen.insert(case.id.to_lowercase(), &case.id) {
+            let (what, cause) = if other == case.id {
+                (format!("'{other}' is listed twice"), "Two files of one name give one case")
+            } else {
+                let what = format!("'{other}' and '{}' collide", case.id);
+                (what, "Ids that differ in case only are one file on some disks")
+            };
+            return Err(Message::error("E190", what).cause(cause).fix("Rename one of them").into());
         }
     }
     Ok(())
