@@ -275,7 +275,9 @@ impl Descriptor {
         let near: Vec<_> = BUILT_IN
             .iter()
             .map(|(name, _)| *name)
-            .filter(|name| name.split('-').any(|part| name_or_file.to_lowercase().contains(part)))
+            .filter(|name| {
+                name.split('-').any(|part| part.len() > 2 && name_or_file.to_lowercase().contains(part))
+            })
             .collect();
         let near = if near.is_empty() { BUILT_IN.iter().map(|(name, _)| *name).collect() } else { near };
         Err(Message::error("E020", format!("no dataset '{name_or_file}'"))

@@ -2,8 +2,7 @@
 
 use crate::splits::{self, Split};
 use crate::{CaseRow, Manifest, cases};
-use anyhow::Context as _;
-use stage::{Context, ExitStatus};
+use stage::{Context, ExitStatus, Message};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -26,8 +25,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Manifest::load(&arguments.shards, "preprocess")?;
     let table = arguments.shards.join(cases::FILE_NAME);
     let rows: Vec<CaseRow> = cases::from_csv(&table)?;
-    let split = Split::new(&splits::members(&rows), arguments.val_share, arguments.seed)
-        .with_context(|| table.display().to_string())?;
+    let split =
+        Split::new(&splits::members(&rows), arguments.val_share, arguments.seed).map_err(|error| {
+            Message::error("E018", "the cases cannot be split")
+                .detail(format!("{}: {error:#}", table.display()))
+                .fix("Use a --val-share between 0 and 1, and shards with at least 2 labelled subjects")
+        })?;
     split.save(&arguments.out)?;
     let out = arguments.out.display();
     context.say(&format!("{out}: {} training and {} validation cases.", split.train.len(), split.val.len()));

@@ -48,7 +48,7 @@ fn validate_file(path: &Path, context: &Context) -> anyhow::Result<ExitStatus> {
             .into()),
         Err(error) if error.is::<Message>() => Err(error),
         Err(error) => Err(Message::error("E014", "the file breaks a rule")
-            .detail(format!("{}: {error:#}", path.display()))
+            .detail(format!("{error:#}"))
             .fix("Correct it, or run the stage again that wrote it")
             .into()),
     }

@@ -35,7 +35,7 @@ impl Organ {
         let lesions = (0..lesions)
             .map(|_| {
                 let centre = main.inside(draws, 0.5);
-                let radii = [(); 3].map(|()| draws.between(11.0, 19.0));
+                let radii = [(); 3].map(|()| draws.between(12.0, 20.0));
                 (Ellipsoid::tilted(draws, centre, radii), density - draws.between(36.0, 48.0))
             })
             .collect();
@@ -153,7 +153,7 @@ impl Abdomen {
         let skin = self.body.distance(place);
         let mut hu = -1000.0;
         // the table: a thin shell under the body
-        paint(&mut hu, 60.0, cover((skin - 9.0).abs() - 2.0, width) * cover(place[1] + 40.0, width));
+        paint(&mut hu, 60.0, cover((skin - 10.0).abs() - 4.0, width) * cover(place[1] + 40.0, width));
         if skin > width {
             return (hu, 0);
         }

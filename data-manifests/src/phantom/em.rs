@@ -67,8 +67,8 @@ impl Neuropil {
     fn furnish(&mut self, draws: &mut Draws, cell: [i64; 3]) {
         let owner = self.owner(cell);
         let centre = self.centre(cell);
-        if draws.chance(0.62) {
-            let radii = [draws.between(95.0, 135.0), draws.between(62.0, 88.0), draws.between(170.0, 330.0)];
+        if draws.chance(0.75) {
+            let radii = [draws.between(95.0, 135.0), draws.between(66.0, 95.0), draws.between(170.0, 330.0)];
             let at = draws.near([centre[0] - 25.0, centre[1], centre[2]], [15.0, 25.0, 60.0]);
             let axes = rotation(draws, 2.5);
             let cristae = Some(if draws.chance(0.5) { axes[0] } else { axes[1] });

@@ -20,14 +20,14 @@ pub(super) const TASK: Task = Task {
 type Signal = [f64; 4];
 
 const WHITE: Signal = [0.58, 0.80, 0.81, 0.42];
-const GREY: Signal = [0.74, 0.60, 0.62, 0.56];
+const GREY: Signal = [0.76, 0.60, 0.62, 0.56];
 const FLUID: Signal = [0.18, 0.24, 0.26, 1.00];
-const SCAR: Signal = [0.90, 0.44, 0.46, 0.92];
+const SCAR: Signal = [0.86, 0.44, 0.46, 0.92];
 const VESSEL: Signal = [0.42, 0.52, 1.12, 0.34];
 const PLEXUS: Signal = [0.48, 0.48, 1.05, 0.80];
-const EDEMA: Signal = [0.86, 0.58, 0.60, 0.78];
+const EDEMA: Signal = [0.83, 0.58, 0.60, 0.72];
 const CORE: Signal = [0.50, 0.38, 0.40, 0.86];
-const RIM: Signal = [0.76, 0.54, 1.08, 0.66];
+const RIM: Signal = [0.76, 0.54, 1.00, 0.66];
 
 fn paint_all(signal: &mut Signal, new: &Signal, part: f64) {
     for (value, new) in signal.iter_mut().zip(new) {
@@ -70,16 +70,16 @@ impl Head {
             [pair([17.0, 2.0, 0.0], [7.0, 12.0, 8.0]), pair([10.0, -12.0, -2.0], [7.0, 9.0, 7.0])].concat();
         // one old infarct on the other side, small scars around the ventricles
         let opposite = draws.near([-side * 34.0, 0.0, 10.0], [5.0, 35.0, 12.0]);
-        let mut scars = vec![blob(draws, opposite, 13.0, 21.0)];
-        for _ in 0..6 {
+        let mut scars = vec![blob(draws, opposite, 16.0, 23.0)];
+        for _ in 0..8 {
             let s = if draws.chance(0.5) { 1.0 } else { -1.0 };
             let centre = draws.near([s * 24.0, 0.0, 16.0], [9.0, 36.0, 9.0]);
-            scars.push(blob(draws, centre, 4.0, 8.0));
+            scars.push(blob(draws, centre, 5.0, 9.0));
         }
-        let mut vessels: Vec<_> = (0..8)
+        let mut vessels: Vec<_> = (0..12)
             .map(|_| {
                 let from = brain.inside(draws, 0.55);
-                Rod { from, to: draws.near(from, [34.0; 3]), radius: draws.between(1.8, 3.2) }
+                Rod { from, to: draws.near(from, [34.0; 3]), radius: draws.between(2.2, 3.8) }
             })
             .collect();
         // the sinus along the top of the midline
@@ -98,8 +98,8 @@ impl Head {
             nuclei,
             scars,
             vessels,
-            tumour: blob(draws, centre, 12.0, 18.0),
-            edema: draws.between(9.0, 15.0),
+            tumour: blob(draws, centre, 15.0, 22.0),
+            edema: draws.between(10.0, 15.0),
             rim: draws.between(4.5, 6.5),
         }
     }

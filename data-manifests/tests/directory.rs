@@ -1,0 +1,155 @@
+//! Finished stage directories: what is covered, what is refused.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use data_manifests::verify::verify;
+use data_manifests::{Artefact, Manifest, rules};
+use serde_json::json;
+use stage::lock::OutputLock;
+use stage::sealed;
+use std::path::Path;
+
+fn finished(directory: &Path) -> Manifest {
+    let lock = OutputLock::acquire(directory, "test").unwrap();
+    fs_err::create_dir_all(directory.join("cases/ä b")).unwrap();
+    for (path, text) in
+        [("a.json", "{\"x\": 1}\n"), ("cases/ä b/zarr.json", "text"), ("cases/ä b/0", "\0\u{1}")]
+    {
+        stage::atomic::write(&directory.join(path), text.as_bytes()).unwrap();
+    }
+    let parameters = json!({"seed": 3});
+    let manifest = Manifest::new("preprocess", "0.1.0", "preprocess", &parameters, Vec::new()).unwrap();
+    let manifest = manifest.finish(directory, |_| "cases").unwrap();
+    sealed::write(&directory.join("report.json"), &json!({"status": "done", "seconds": 0.25})).unwrap();
+    drop(lock);
+    manifest
+}
+
+#[test]
+fn every_flipped_bit_of_every_file_is_found() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    finished(root);
+    assert_eq!(verify(root).unwrap(), Vec::<String>::new());
+    let files = data_manifests::digest::files_below(root).unwrap();
+    assert_eq!(
+        files,
+        [".lock", "a.json", "cases/ä b/0", "cases/ä b/zarr.json", "manifest.json", "report.json"]
+    );
+    for file in files {
+        let path = root.join(&file);
+        let good = fs_err::read(&path).unwrap();
+        for i in 0..good.len() {
+            let mut bad = good.clone();
+            bad[i] ^= 1 << (i % 8);
+            fs_err::write(&path, &bad).unwrap();
+            // a manifest that cannot be trusted is an error, anything else is listed
+            assert!(verify(root).map_or(true, |wrong| !wrong.is_empty()), "byte {i} of {file}");
+        }
+        let mut longer = good.clone();
+        longer.push(b'\n');
+        fs_err::write(&path, &longer).unwrap();
+        assert!(verify(root).map_or(true, |wrong| !wrong.is_empty()), "{file} grown");
+        fs_err::write(&path, &good).unwrap();
+    }
+    assert_eq!(verify(root).unwrap(), Vec::<String>::new());
+}
+
+#[test]
+fn added_and_lost_files_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    finished(root);
+    fs_err::write(root.join("cases/extra"), "x").unwrap();
+    fs_err::remove_file(root.join("a.json")).unwrap();
+    fs_err::write(root.join("cases/ä b/0"), "xyz").unwrap();
+    assert_eq!(
+        verify(root).unwrap(),
+        ["cases/extra: not in the manifest", "cases/ä b/0: found 3 bytes, expected 2", "a.json: missing"]
+    );
+}
+
+#[test]
+fn a_withdrawn_manifest_leaves_no_finished_stage() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let written = finished(root);
+    assert_eq!(Manifest::load(root, "preprocess").unwrap(), written);
+    assert_eq!(written.reusable(root).unwrap(), Some(written.clone()));
+    Manifest::withdraw(root).unwrap();
+    Manifest::withdraw(root).unwrap();
+    assert_eq!(written.reusable(root).unwrap(), None);
+    let said = |result: anyhow::Result<Manifest>| {
+        result.unwrap_err().to_string().replace(root.to_str().unwrap(), "[DIR]")
+    };
+    insta::assert_snapshot!(said(Manifest::load(root, "preprocess")), @"E010 no finished stage here. [DIR]/manifest.json is missing. The stage that writes it has not finished. Run that stage (again); it continues where it stopped.");
+    insta::assert_snapshot!(said(Manifest::load(&root.join("none"), "preprocess")), @"E010 no finished stage here. [DIR]/none/manifest.json is missing. The directory does not exist. Run that stage (again); it continues where it stopped.");
+    let written = finished(root);
+    insta::assert_snapshot!(said(Manifest::load(root, "pretrain")), @"E010 this directory comes from another stage. [DIR]: found 'preprocess', expected 'pretrain'. Give the directory that 'pretrain' wrote.");
+    fs_err::write(root.join("manifest.json"), "{}").unwrap();
+    insta::assert_snapshot!(said(Manifest::load(root, "preprocess")), @"E011 the manifest cannot be trusted. [DIR]/manifest.json was changed after it was written: member 'seal' is missing. Run the stage again.");
+    let later = Manifest { schema: "gtgm/manifest/9".into(), ..written };
+    sealed::write(&root.join("manifest.json"), &later).unwrap();
+    insta::assert_snapshot!(said(Manifest::load(root, "preprocess")), @"E012 the manifest has another schema. [DIR]/manifest.json: found gtgm/manifest/9, expected gtgm/manifest/1. Run the stage again with this version.");
+}
+
+#[test]
+fn work_is_reused_only_when_it_is_the_same_and_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let written = finished(root);
+    let wanted = |version: &str, seed: u64| {
+        Manifest::new("preprocess", version, "preprocess", &json!({"seed": seed}), Vec::new()).unwrap()
+    };
+    assert!(wanted("0.1.0", 3).reusable(root).unwrap().is_some());
+    assert!(wanted("0.1.0", 4).reusable(root).unwrap().is_none());
+    assert!(wanted("0.2.0", 3).reusable(root).unwrap().is_none());
+    fs_err::remove_file(written.outputs[0].resolve(root)).unwrap();
+    assert!(wanted("0.1.0", 3).reusable(root).unwrap().is_none());
+}
+
+#[test]
+fn broken_rules_are_all_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let shards = root.join("shards");
+    let text = root.join("text");
+    finished(&shards);
+    fs_err::create_dir_all(&text).unwrap();
+    fs_err::write(text.join("rows.csv"), "row,id,dataset,case,z0,y0,x0,z1,y1,x1,group,sha256\n").unwrap();
+    let input = Manifest::as_input("shards", &shards, &text).unwrap();
+    assert_eq!(input.path, "../shards/manifest.json");
+    let manifest = Manifest::new("embed", "0.1.0", "text-synth", &json!({}), vec![input]).unwrap();
+    let good = manifest.finish(&text, |_| "text").unwrap();
+    assert_eq!(rules::check_directory(&text).unwrap(), Vec::<String>::new());
+
+    fs_err::write(
+        text.join("rows.csv"),
+        "row,id,dataset,case,z0,y0,x0,z1,y1,x1,group,sha256\n1,a,d,c,0,0,0,1,1,1,0,00\n",
+    )
+    .unwrap();
+    fs_err::remove_file(shards.join("a.json")).unwrap();
+    let parameters = json!({"other": 1});
+    Manifest::new("preprocess", "0.1.0", "preprocess", &parameters, Vec::new())
+        .unwrap()
+        .finish(&shards, |_| "cases")
+        .unwrap();
+    let mut bad = good.clone();
+    bad.stage = "cooking".into();
+    bad.outputs.push(Artefact { role: String::new(), path: "../x".into(), bytes: 1, sha256: "12".into() });
+    bad.outputs.push(bad.outputs[0].clone());
+    sealed::write(&text.join("manifest.json"), &bad).unwrap();
+    let wrong = rules::check_directory(&text).unwrap().join("\n").replace(root.to_str().unwrap(), "[DIR]");
+    insta::assert_snapshot!(wrong, @r#"
+        stage: found 'cooking', expected one of phantom, preprocess, caption, report, embed, pretrain, train, predict, score, evaluation-report
+        work: found f07142c1d40e125e5504beb4441357107f0ea494d6ce491328cc38d99951b3ec, expected 400c440e4d016693accf370953d722a9d0ea15cf255b9426a5ec0ff2aac8f220 from stage, parameters and inputs
+        ../x: '12' is no SHA-256
+        ../x: has no role
+        rows.csv: found 76 bytes, expected 51
+        ../x: an output must lie below the manifest's directory
+        rows.csv: listed twice
+        rows.csv: found 76 bytes, expected 51
+        ../shards/manifest.json: this input has changed since; run 'cooking' again
+        [DIR]/text/rows.csv: line 2: found row 1, expected 0
+        [DIR]/text/rows.csv: line 2: found row 1, expected 0
+    "#);
+}

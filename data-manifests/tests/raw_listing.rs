@@ -1,0 +1,147 @@
+//! Finding cases in raw folders.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+use data_manifests::descriptor::{Raw, TableCase};
+use data_manifests::phantom::{Kind, Size};
+use data_manifests::raw::{self, Listing, Source};
+use data_manifests::{CaseSplit, Descriptor};
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn msd(root: &Path, ids: &[&str], tests: &[&str]) {
+    for folder in ["imagesTr", "labelsTr", "imagesTs"] {
+        fs_err::create_dir_all(root.join(folder)).unwrap();
+    }
+    let file = |folder: &str, id: &str| {
+        let path = format!("{folder}/{id}.nii.gz");
+        fs_err::write(root.join(&path), "").unwrap();
+        format!("./{path}")
+    };
+    let training: Vec<_> =
+        ids.iter().map(|id| json!({"image": file("imagesTr", id), "label": file("labelsTr", id)})).collect();
+    let test: Vec<_> = tests.iter().map(|id| file("imagesTs", id)).collect();
+    let json =
+        json!({"name": "T", "modality": {"0": "CT"}, "relase": "typo", "training": training, "test": test});
+    fs_err::write(root.join("dataset.json"), json.to_string()).unwrap();
+}
+
+fn descriptor() -> Descriptor {
+    let mut descriptor = Descriptor::find("msd09-spleen").unwrap();
+    (descriptor.train_cases, descriptor.test_cases) = (None, None);
+    descriptor
+}
+
+fn change(root: &Path, edit: impl Fn(&mut Value)) {
+    let path = root.join("dataset.json");
+    let mut json: Value = serde_json::from_str(&fs_err::read_to_string(&path).unwrap()).unwrap();
+    edit(&mut json);
+    fs_err::write(path, json.to_string()).unwrap();
+}
+
+fn problems(listing: &Listing, root: &Path) -> String {
+    let lines: Vec<_> =
+        listing.problems.iter().map(|p| p.to_string().replace(root.to_str().unwrap(), "[RAW]")).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn cases_come_sorted_with_their_roles() {
+    let directory = tempfile::tempdir().unwrap();
+    msd(directory.path(), &["b", "a ü"], &["c"]);
+    let listing = raw::list(&descriptor(), directory.path()).unwrap();
+    let found: Vec<_> = listing.cases.iter().map(|c| (c.id.as_str(), c.label.is_some(), c.split)).collect();
+    assert_eq!(
+        found,
+        [("a ü", true, CaseSplit::Train), ("b", true, CaseSplit::Train), ("c", false, CaseSplit::Test)]
+    );
+    assert_eq!(listing.cases[0].image.portable(directory.path()), "$RAW/imagesTr/a ü.nii.gz");
+    assert!(listing.problems.is_empty(), "{}", problems(&listing, directory.path()));
+}
+
+#[test]
+fn a_missing_file_costs_its_case_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    msd(root, &["a", "b", "c"], &["d"]);
+    fs_err::remove_file(root.join("labelsTr/b.nii.gz")).unwrap();
+    fs_err::remove_file(root.join("imagesTs/d.nii.gz")).unwrap();
+    let listing = raw::list(&descriptor(), root).unwrap();
+    assert_eq!(listing.cases.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+    insta::assert_snapshot!(problems(&listing, root), @r#"
+        E192 case b: the image has no label. imagesTr/b.nii.gz is there, labelsTr/b.nii.gz is not. Fetch the missing file, or take the case off the data set's list.
+        E194 case d: the image is missing. imagesTs/d.nii.gz does not exist. Fetch the missing file, or take the case off the data set's list.
+    "#);
+}
+
+#[test]
+fn resource_forks_unlisted_volumes_and_wrong_counts_are_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    msd(root, &["a", "b"], &[]);
+    fs_err::write(root.join("imagesTr/._a.nii.gz"), "").unwrap();
+    fs_err::write(root.join("imagesTr/extra.nii.gz"), "").unwrap();
+    change(root, |json| {
+        json["training"].as_array_mut().unwrap().push(json!({
+            "image": "./imagesTr/._a.nii.gz", "label": "./labelsTr/._a.nii.gz"
+        }));
+    });
+    let mut descriptor = descriptor();
+    descriptor.train_cases = Some(41);
+    let listing = raw::list(&descriptor, root).unwrap();
+    assert_eq!(listing.cases.len(), 2);
+    insta::assert_snapshot!(problems(&listing, root), @r#"
+        W102 ignored 1 macOS resource files (._*).
+        E192 case extra: the image has no label. imagesTr/extra.nii.gz is there, labelsTr holds no label of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
+        W104 found 2 training cases, the published data set has 41.
+    "#);
+}
+
+#[test]
+fn what_is_no_task_folder_is_refused_with_a_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let said = |at: &Path| {
+        raw::list(&descriptor(), at).unwrap_err().to_string().replace(root.to_str().unwrap(), "[RAW]")
+    };
+    insta::assert_snapshot!(said(&root.join("none")), @"E191 the raw directory does not exist. [RAW]/none. Give --raw the folder of Medical Segmentation Decathlon, Task 09: Spleen (Task09_Spleen).");
+    insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Give --raw the folder TaskXX_Name that holds dataset.json.");
+    let inner = root.join("Task09_Spleen");
+    msd(&inner, &["a", "A"], &[]);
+    insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Use --raw [RAW]/Task09_Spleen.");
+    insta::assert_snapshot!(said(&inner), @"E190 'A' and 'a' collide. Ids that differ in case only are one file on some disks. Rename one of them.");
+    change(&inner, |json| {
+        json["channel_names"] = json["modality"].take();
+        json.as_object_mut().unwrap().remove("modality");
+    });
+    insta::assert_snapshot!(said(&inner), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/Task09_Spleen/dataset.json has 'channel_names' and no 'modality'. This is nnU-Net's raw layout; give the original Decathlon folder.");
+    fs_err::write(inner.join("dataset.json"), "{\"training\": [,]}").unwrap();
+    insta::assert_snapshot!(said(&inner), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/Task09_Spleen/dataset.json: expected value at line 1 column 15. Correct the line.");
+}
+
+#[test]
+fn tables_and_stacks_are_listed_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    fs_err::write(root.join("i.nii.gz"), "").unwrap();
+    let case =
+        |id: &str, image: &str| TableCase { id: id.into(), subject: None, image: image.into(), label: None };
+    let mut table = descriptor();
+    table.raw =
+        Raw::Table { folder: "x".into(), cases: vec![case("a", "i.nii.gz"), case("b", "none.nii.gz")] };
+    let listing = raw::list(&table, root).unwrap();
+    assert_eq!(listing.cases.len(), 1);
+    assert_eq!(listing.problems.len(), 1);
+
+    Kind::Em.write(Size::Small, 0, root).unwrap();
+    let descriptor = Kind::Em.descriptor(Size::Small);
+    let stacks = root.join(descriptor.raw.folder());
+    let listing = raw::list(&descriptor, &stacks).unwrap();
+    assert!(listing.problems.is_empty());
+    assert_eq!(
+        listing.cases.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(),
+        ["sample_1", "sample_2", "sample_3"]
+    );
+    let label = listing.cases[0].label.clone().unwrap();
+    assert!(matches!(&label, Source::CremiLabels(_, name) if name == "mitochondria"));
+    assert_eq!(label.portable(&stacks), "$RAW/sample_1.hdf#mitochondria");
+}
