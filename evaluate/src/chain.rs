@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Whether a directory is still what its user read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Its manifest has the digest that its user noted.
+    /// What was read of it has the digest that its user noted.
     Current,
     /// It was written again since.
     Changed,
@@ -28,7 +28,7 @@ pub(crate) struct Link {
     pub(crate) directory: PathBuf,
     /// The same, as written in the manifest that lists it.
     pub(crate) path: String,
-    /// SHA-256 of its manifest, as noted.
+    /// SHA-256 of its manifest, or of the one file of it that was read, as noted.
     pub(crate) sha256: String,
     /// Whether it is unchanged.
     pub(crate) state: State,
@@ -43,9 +43,12 @@ impl Link {
     }
 }
 
-/// Whether an input is another stage's directory.
-fn is_stage(input: &Artefact) -> bool {
-    !input.path.starts_with('$') && Path::new(&input.path).file_name().is_some_and(|n| n == FILE_NAME)
+/// Whether an input is another stage's directory: its manifest, or a file beside one.
+fn is_stage(input: &Artefact, directory: &Path) -> bool {
+    let inside = Path::new(&input.path);
+    let names_manifest = inside.file_name().is_some_and(|n| n == FILE_NAME);
+    !input.path.starts_with('$')
+        && (names_manifest || input.resolve(directory).with_file_name(FILE_NAME).is_file())
 }
 
 /// All stages behind the score in `directory`, itself first, each once, in the order in which they are found.
@@ -69,9 +72,10 @@ pub(crate) fn walk(directory: &Path, base: &Path) -> Result<Vec<Link>> {
     while let Some(link) = links.get(next).cloned() {
         next += 1;
         let Some(manifest) = &link.manifest else { continue };
-        for input in manifest.inputs.iter().filter(|i| is_stage(i)) {
+        for input in manifest.inputs.iter().filter(|i| is_stage(i, &link.directory)) {
             let file = input.resolve(&link.directory);
-            let place = fs_err::canonicalize(&file).unwrap_or_else(|_| file.clone());
+            let stage = file.with_file_name(FILE_NAME);
+            let place = fs_err::canonicalize(&stage).unwrap_or(stage);
             if seen.insert(place) {
                 links.push(follow(input, &file, link.depth + 1, base));
             }
@@ -86,8 +90,12 @@ fn follow(input: &Artefact, file: &Path, depth: usize, base: &Path) -> Link {
     let manifest = Manifest::load_any(&directory).ok();
     let seen = Manifest::as_input(&input.role, &directory, base).ok();
     let state = match (&manifest, &seen) {
-        (Some(_), Some(seen)) if seen.sha256 == input.sha256 => State::Current,
-        (Some(_), Some(_)) => State::Changed,
+        (Some(manifest), Some(seen)) => {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            let output = manifest.outputs.iter().find(|o| o.path == name).map(|o| &o.sha256);
+            let now = if name == FILE_NAME { Some(&seen.sha256) } else { output };
+            if now == Some(&input.sha256) { State::Current } else { State::Changed }
+        }
         _ => State::Missing,
     };
     Link {

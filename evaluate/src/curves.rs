@@ -20,17 +20,27 @@ pub(crate) struct Curve {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-impl Curve {
-    /// Whether it is a loss.
-    pub(crate) fn is_loss(&self) -> bool {
-        self.name.contains("loss")
-    }
+/// The charts of a training stage: title and which series it shows.
+type Charts = [(&'static str, fn(&Curve) -> bool)];
 
-    /// Whether it is a score of validation cases.
-    pub(crate) fn is_dice(&self) -> bool {
-        self.kind == "validation" && !self.is_loss() && self.name.to_lowercase().contains("dice")
-    }
-}
+/// What fine-tuning records.
+pub(crate) const TRAIN: &Charts = &[
+    ("loss", |c| c.name == "loss"),
+    ("parts of the loss", |c| c.name.ends_with("_loss") || c.name.contains("entropy")),
+    (DICE, |c| c.kind == "validation" && c.name.contains("dice") && !c.name.contains("loss")),
+];
+
+/// What pretraining records: the total, image against text in both views, the visual loss between the views, and the spread
+/// of the features, which goes to 0 when they collapse.
+pub(crate) const PRETRAIN: &Charts = &[
+    ("loss", |c| c.name == "loss"),
+    ("image-text loss by view", |c| c.name.starts_with("vlp")),
+    ("visual loss, unweighted", |c| c.name == "vr"),
+    ("spread of the features", |c| c.name == "feature_spread"),
+];
+
+/// Title of the chart whose values lie in 0…1.
+pub(crate) const DICE: &str = "Dice on validation cases";
 
 /// All series of the record in `directory`; none without a record.
 ///
@@ -77,7 +87,11 @@ mod tests {
         fs_err::write(directory.path().join(RECORD), text).unwrap();
         let curves = read(directory.path()).unwrap();
         assert_eq!(curves[0], Curve { kind: "training", name: "loss".into(), points: vec![(1.0, 2.0)] });
-        assert!(curves[1].is_dice() && !curves[1].is_loss());
+        assert_eq!((curves[1].kind, curves[1].name.as_str()), ("validation", "dice"));
+        let shown = |i: usize| {
+            TRAIN.iter().filter(|(_, pick)| pick(&curves[i])).map(|(title, _)| *title).collect::<Vec<_>>()
+        };
+        assert_eq!((shown(0), shown(1)), (vec!["loss"], vec![DICE]));
         fs_err::write(directory.path().join(RECORD), "{\"step\":1}\nhalf").unwrap();
         let error = read(directory.path()).unwrap_err().to_string();
         assert!(error.contains("metrics.jsonl, line 2"), "{error}");

@@ -2,7 +2,7 @@
 
 use crate::chain::State;
 use crate::chart::{self, Series};
-use crate::curves::{self, Curve};
+use crate::curves;
 use crate::overlay;
 use crate::report::Run;
 use crate::results::MEAN;
@@ -144,6 +144,14 @@ fn cell(metric: Option<&MetricSummary>) -> Cell {
         notes.push(format!("[{} – {}]", ends[0], ends[1]));
     }
     notes.push(format!("n = {}", metric.n));
+    // the tolerance is part of what was measured
+    if let Some((_, tolerance)) = metric.definition.split_once('@') {
+        let tolerance = tolerance
+            .strip_suffix("mm")
+            .and_then(|mm| mm.parse().ok())
+            .map_or_else(|| tolerance.to_owned(), length);
+        notes.push(format!("within {tolerance}"));
+    }
     if metric.infinite > 0 {
         let filled = metric
             .mean_with_diagonal
@@ -215,8 +223,11 @@ fn facts(details: &Details) -> Vec<[String; 2]> {
         counts
             .push_str(&format!(", {} without a prediction (rule: {})", cases.missing, details.missing_rule));
     }
-    let splits =
-        if details.splits.is_empty() { "all with a reference".to_owned() } else { details.splits.join(", ") };
+    let splits = if details.splits.is_empty() {
+        "all with a reference, but training cases".to_owned()
+    } else {
+        details.splits.join(", ")
+    };
     let rows = [
         ("Modality", dataset.modality.to_uppercase()),
         ("Cases", counts),
@@ -273,10 +284,12 @@ fn pictures(run: &Run) -> Result<Vec<PictureCard>> {
 
 fn curve_cards(run: &Run) -> Result<Vec<CurveCard>> {
     let mut cards = Vec::new();
-    for (stage, words) in [("train", "Fine-tuning"), ("pretrain", "Pretraining")] {
+    for (stage, words, charts) in
+        [("train", "Fine-tuning", curves::TRAIN), ("pretrain", "Pretraining", curves::PRETRAIN)]
+    {
         for link in run.links.iter().filter(|l| l.stage() == stage) {
             let curves = curves::read(&link.directory)?;
-            let chart = |title: &str, pick: fn(&Curve) -> bool, range: Option<(f64, f64)>| {
+            for (name, pick) in charts {
                 let series: Vec<Series> = curves
                     .iter()
                     .filter(|c| pick(c))
@@ -286,11 +299,10 @@ fn curve_cards(run: &Run) -> Result<Vec<CurveCard>> {
                         marked: c.kind == "validation",
                     })
                     .collect();
-                let title = format!("{words}: {title}");
-                CurveCard { svg: chart::lines(&title, &series, range), title }
-            };
-            cards.push(chart("loss", Curve::is_loss, None));
-            cards.push(chart("Dice on validation cases", Curve::is_dice, Some((0.0, 1.0))));
+                let title = format!("{words}: {name}");
+                let range = (*name == curves::DICE).then_some((0.0, 1.0));
+                cards.push(CurveCard { svg: chart::lines(&title, &series, range), title });
+            }
         }
     }
     cards.retain(|card| !card.svg.is_empty());

@@ -2,9 +2,11 @@
 
 use crate::score::ScoreArguments;
 use anyhow::Result;
+use data_manifests::descriptor::Raw;
 use data_manifests::raw::{self, Source};
 use data_manifests::{Artefact, Descriptor, Manifest, cases};
 use serde::Deserialize;
+use serde_json::Value;
 use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -73,8 +75,11 @@ pub(crate) fn pair(
         }
     }
     let has_manifest = arguments.predictions.join(data_manifests::manifest::FILE_NAME).is_file();
-    let mut pairing =
-        if has_manifest { by_table(arguments, context)? } else { by_name(arguments, descriptor, context)? };
+    let mut pairing = if has_manifest {
+        by_table(arguments, descriptor, context)?
+    } else {
+        by_name(arguments, descriptor, context)?
+    };
     pairing.pairs.sort_by(|a, b| a.id.cmp(&b.id));
     if pairing.pairs.is_empty() && pairing.failed.is_empty() {
         let detail = format!(
@@ -91,21 +96,25 @@ pub(crate) fn pair(
     Ok(pairing)
 }
 
-/// By the table that `finetune predict` writes.
-fn by_table(arguments: &ScoreArguments, context: &Context) -> Result<Pairing> {
+/// By the table that `finetune predict` writes, and the list of cases that it was to predict.
+fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
     let manifest = Manifest::load(&arguments.predictions, "predict")?;
     let outputs: BTreeMap<&str, &Artefact> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
     let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(PREDICTIONS))?;
-    let direct = label_files(&arguments.references, context)?;
+    let mut references = None;
     let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: true };
     let mut unlabelled = 0;
+    let mut listed = BTreeSet::new();
     for row in rows {
+        listed.insert(row.id.clone());
         if !arguments.takes(&row.split) {
             continue;
         }
-        let reference = source(&row.label, &arguments.references)
-            .filter(|s| s.path().is_file())
-            .or_else(|| direct.get(&row.id).map(|p| Source::Nifti(p.clone())));
+        let mut reference = source(&row.label, &arguments.references).filter(|s| s.path().is_file());
+        if reference.is_none() {
+            reference =
+                known(&mut references, arguments, descriptor, context)?.get(&row.id).map(|r| r.0.clone());
+        }
         let Some(reference) = reference else {
             if row.label.is_empty() {
                 unlabelled += 1;
@@ -128,6 +137,20 @@ fn by_table(arguments: &ScoreArguments, context: &Context) -> Result<Pairing> {
             id: row.id,
         });
     }
+    // a case whose prediction failed is in the work's list and not in the table: it is missing, not forgotten
+    let wanted = manifest.parameters.get("cases").and_then(Value::as_array).into_iter().flatten();
+    for (id, split) in wanted.filter_map(|c| Some((c.get(0)?.as_str()?, c.get(1)?.as_str()?))) {
+        if !listed.contains(id) && arguments.takes(split) {
+            let found = known(&mut references, arguments, descriptor, context)?.get(id);
+            pairing.pairs.extend(found.map(|(reference, image)| Pair {
+                id: id.to_owned(),
+                reference: reference.clone(),
+                prediction: None,
+                expected: None,
+                image: image.clone(),
+            }));
+        }
+    }
     if unlabelled > 0 {
         context.tell(Message::info(
             "I502",
@@ -137,13 +160,33 @@ fn by_table(arguments: &ScoreArguments, context: &Context) -> Result<Pairing> {
     Ok(pairing)
 }
 
-/// By file names, for predictions of other programs.
-fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
-    let mut references: BTreeMap<String, (Source, Option<Source>)> = BTreeMap::new();
+/// References with their images, by id.
+type References = BTreeMap<String, (Source, Option<Source>)>;
+
+/// The references that the directory itself lists, looked up once and only when needed.
+fn known<'a>(
+    references: &'a mut Option<References>,
+    arguments: &ScoreArguments,
+    descriptor: &Descriptor,
+    context: &Context,
+) -> Result<&'a References> {
+    let found = match references.take() {
+        Some(found) => found,
+        None => listed_references(arguments, descriptor, context)?.0,
+    };
+    Ok(references.insert(found))
+}
+
+/// The labelled cases of a raw directory, else its files `ID.nii.gz`; and the cases whose files are missing.
+fn listed_references(
+    arguments: &ScoreArguments,
+    descriptor: &Descriptor,
+    context: &Context,
+) -> Result<(References, Vec<Message>)> {
+    let mut references = References::new();
     let mut failed = Vec::new();
-    if arguments.references.join("dataset.json").is_file()
-        || !matches!(descriptor.raw, data_manifests::descriptor::Raw::Msd { .. })
-    {
+    let is_msd = matches!(descriptor.raw, Raw::Msd { .. });
+    if !is_msd || arguments.references.join("dataset.json").is_file() {
         let listing = raw::list(descriptor, &arguments.references)?;
         failed.extend(listing.problems.into_iter().filter(|p| p.severity == stage::Severity::Error));
         for case in listing.cases {
@@ -155,7 +198,17 @@ fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Contex
     if references.is_empty() {
         let files = label_files(&arguments.references, context)?;
         references.extend(files.into_iter().map(|(id, path)| (id, (Source::Nifti(path), None))));
+        if !references.is_empty() {
+            // a plain folder of label maps: that the raw files are not there is no flaw of it
+            failed.clear();
+        }
     }
+    Ok((references, failed))
+}
+
+/// By file names, for predictions of other programs.
+fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
+    let (references, failed) = listed_references(arguments, descriptor, context)?;
     let mut predictions = label_files(&arguments.predictions, context)?;
     let pairs: Vec<_> = references
         .into_iter()

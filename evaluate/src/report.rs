@@ -114,7 +114,10 @@ fn label(directory: &Path, links: &[Link]) -> String {
     };
     let Some(train) = train else { return name() };
     let mut words = Vec::new();
-    words.extend(train.parameters.get("network").and_then(Value::as_str).map(str::to_owned));
+    let network = ["/network", "/model/network/kind"]
+        .iter()
+        .find_map(|place| train.parameters.pointer(place)?.as_str());
+    words.extend(network.map(str::to_owned));
     let encoder = train.inputs.iter().any(|i| i.role == "encoder");
     words.push(if encoder { "pretrained" } else { "from scratch" }.to_owned());
     if let Some(fraction) = train.parameters.get("fraction").and_then(Value::as_f64) {

@@ -57,7 +57,7 @@ pub struct ScoreArguments {
     /// Tolerance of the normalised surface distance in mm [default: the data set's]
     #[arg(long, value_name = "MM")]
     pub tolerance_mm: Option<f64>,
-    /// Splits to score, as in predictions.csv (val, test, given) [default: all cases with a reference]
+    /// Splits to score, as in predictions.csv (train, val, test, given) [default: all but train]
     #[arg(long, value_name = "SPLIT", value_delimiter = ',')]
     pub split: Vec<String>,
     /// Rule for classes that the reference, the prediction or both lack
@@ -81,7 +81,8 @@ fn parse_policy(name: &str) -> Result<Policy, String> {
 impl ScoreArguments {
     /// Whether cases of a split are scored.
     pub(crate) fn takes(&self, split: &str) -> bool {
-        self.split.is_empty() || self.split.iter().any(|s| s == split)
+        // a score on the cases that a model was trained on must be asked for
+        if self.split.is_empty() { split != "train" } else { self.split.iter().any(|s| s == split) }
     }
 }
 

@@ -85,12 +85,26 @@ impl World {
         }
         record.push_str("{\"step\":20,\"kind\":\"validation\",\"dice\":0.7}\n");
         fs_err::write(model.join("metrics.jsonl"), record).unwrap();
-        let settings = json!({"network": "resenc", "fraction": 0.1, "seed": 3});
-        let train = Manifest::new("train", "0.1.0", "finetune", &settings, Vec::new()).unwrap();
+        let settings = json!({"model": {"network": {"kind": "resenc"}}, "fraction": 0.1, "seed": 3});
+        // the encoder is listed as a file of its stage
+        let encoder = self.path("encoder");
+        fs_err::create_dir_all(&encoder).unwrap();
+        fs_err::write(encoder.join("encoder.safetensors"), b"weights").unwrap();
+        fs_err::write(
+            encoder.join("metrics.jsonl"),
+            "{\"step\":1,\"kind\":\"step\",\"loss\":3.0,\"vlp_1\":2.0}\n",
+        )
+        .unwrap();
+        let pretrain = Manifest::new("pretrain", "0.1.0", "pretrain", &json!({}), Vec::new()).unwrap();
+        pretrain.finish(&encoder, |_| "encoder").unwrap();
+        let weights =
+            vec![Artefact::of_file("encoder", &encoder.join("encoder.safetensors"), &model).unwrap()];
+        let train = Manifest::new("train", "0.1.0", "finetune", &settings, weights).unwrap();
         train.finish(&model, |_| "record").unwrap();
         let predictions = self.path("predictions");
         let mut table = "id,split,file,image,label\n".to_owned();
-        for id in ["a", "b", "c"] {
+        for id in ["a", "b", "c"].into_iter().filter(|id| predictions.join(format!("{id}.nii.gz")).is_file())
+        {
             table.push_str(&format!(
                 "{id},val,{id}.nii.gz,$RAW/imagesTr/{id}.nii.gz,$RAW/labelsTr/{id}.nii.gz\n"
             ));
@@ -98,7 +112,8 @@ impl World {
         table.push_str("t,test,t.nii.gz,$RAW/imagesTs/t.nii.gz,\n");
         fs_err::write(predictions.join("predictions.csv"), table).unwrap();
         let inputs = vec![Artefact::of_file("model", &model.join("manifest.json"), &predictions).unwrap()];
-        let predict = Manifest::new("predict", "0.1.0", "finetune", &json!({}), inputs).unwrap();
+        let cases = json!({"cases": [["a", "val"], ["b", "val"], ["c", "val"], ["t", "test"]]});
+        let predict = Manifest::new("predict", "0.1.0", "finetune", &cases, inputs).unwrap();
         predict.finish(&predictions, |_| "prediction").unwrap();
     }
 
@@ -174,7 +189,7 @@ fn scores_and_report_through_manifests() {
     assert_eq!(context.told(Severity::Warning), 0);
     let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
     for part in [
-        "resenc, from scratch, 10 % of labels, seed 3",
+        "resenc, pretrained, 10 % of labels, seed 3",
         "<td>anterior hippocampus</td>",
         "0.917<small>[",
         "n = 3",
@@ -182,7 +197,10 @@ fn scores_and_report_through_manifests() {
         "data:image/png;base64,",
         "Fine-tuning: loss",
         "Fine-tuning: Dice on validation cases",
+        "Pretraining: image-text loss by view",
+        "within 1.00 mm",
         "nsd:surfel@1mm",
+        "../encoder/manifest.json",
         "GTGM",
         ">unchanged<",
     ] {
@@ -234,6 +252,15 @@ fn a_missing_prediction_is_never_skipped_silently() {
     assert_eq!(world.score(&["--missing", "skip"]).0.unwrap(), ExitStatus::Done);
     let summary = world.summary();
     assert_eq!((summary.mean["1"]["Dice"], summary.gtgm.cases.scored), (Some(1.0), 2));
+}
+
+#[test]
+fn a_failed_prediction_is_missing_though_the_table_does_not_list_it() {
+    let world = World::new();
+    fs_err::remove_file(world.path("predictions/b.nii.gz")).unwrap();
+    world.seal();
+    let error = world.score(&[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 1 of 3 references have no prediction (first: b)"), "{error}");
 }
 
 #[test]
@@ -341,6 +368,24 @@ fn classes_in_cremi_files_are_scored_on_the_nanometre_grid() {
     assert_eq!(metrics[0].mean, Some(0.75));
     assert!((metrics[2].mean.unwrap() - 4.6e-6).abs() < 1e-11, "{:?}", metrics[2]);
     assert_eq!(summary.gtgm.overlays.len(), 1);
+    // EM references that are plain label maps
+    fs_err::create_dir_all(world.path("plain")).unwrap();
+    fs_err::rename(world.path("predictions/sample_vnc.nii.gz"), world.path("plain/sample_vnc.nii.gz"))
+        .unwrap();
+    fs_err::copy(world.path("plain/sample_vnc.nii.gz"), world.path("predictions/sample_vnc.nii.gz")).unwrap();
+    let raw = world.path("plain").display().to_string();
+    let words = [
+        "score",
+        "--references",
+        &raw,
+        "--predictions",
+        &predictions,
+        "--dataset",
+        descriptor,
+        "--out",
+        &out,
+    ];
+    assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
 }
 
 #[test]
