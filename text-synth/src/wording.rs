@@ -51,7 +51,11 @@ pub fn millimetres(mm: f64) -> String {
 /// A length in nm, or in µm from 1 µm on.
 #[must_use]
 pub fn nanometres(nm: f64) -> String {
-    if nm >= 999.5 { format!("{:.2} µm", nm / 1000.0) } else { format!("{nm:.0} nm") }
+    match nm {
+        n if n >= 999.5 => format!("{:.2} µm", n / 1000.0),
+        n if n >= 9.95 => format!("{n:.0} nm"),
+        n => format!("{n:.1} nm"),
+    }
 }
 
 /// A small count as a word, `no` for 0, digits above ten.
@@ -110,7 +114,7 @@ mod tests {
         let percents = [0.0, 0.004, 0.256, 0.995, 1.0].map(percent);
         assert_eq!(percents, ["0 %", "less than 1 %", "26 %", "more than 99 %", "100 %"]);
         assert_eq!([3.25, 42.2, 123.0].map(millimetres), ["3.2 mm", "42 mm", "12.3 cm"]);
-        assert_eq!([80.4, 4700.0].map(nanometres), ["80 nm", "4.70 µm"]);
+        assert_eq!([4.57, 80.4, 4700.0].map(nanometres), ["4.6 nm", "80 nm", "4.70 µm"]);
         assert_eq!(counted(1, "focus", "foci"), "one focus");
         assert_eq!(counted(12, "focus", "foci"), "12 foci");
         assert_eq!(list(&["a".into(), "b".into(), "c".into()]), "a, b and c");

@@ -23,6 +23,9 @@ const SLAB_VOXELS: usize = 16 << 20;
 /// Most slices of a slab: as many as share inner chunks of the shards.
 const SLAB_SLICES: usize = 32;
 
+/// Slices of one case with their captions.
+type Described = Vec<(Slice, Caption)>;
+
 /// How slices are described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Kind {
@@ -112,7 +115,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let workers = arguments.workers.map_or_else(limits::cores, usize::from);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build()?;
     let progress = context.progress("captions of cases", store.rows().len() as u64);
-    let done: Vec<Option<anyhow::Result<Vec<(Slice, Caption)>>>> = pool.install(|| {
+    let done: Vec<Option<anyhow::Result<Described>>> = pool.install(|| {
         store
             .rows()
             .par_iter()
@@ -184,7 +187,7 @@ fn of_case(
     descriptor: &Descriptor,
     options: &PlanOptions,
     captioner: &impl Captioner,
-) -> anyhow::Result<Option<Vec<(Slice, Caption)>>> {
+) -> anyhow::Result<Option<Described>> {
     let record = case.record();
     let channels = record.channels.len();
     let mut rest =

@@ -1,7 +1,7 @@
 //! EM: dark membranes, electron-dense and electron-lucent areas, and the compartments between membranes.
 //!
 //! Grey values are 0 … 255 as in the source, dark where stain is. Membranes are pixels darker than the mean of their surroundings
-//! (250 nm to each side) by half of the slice's standard deviation, after smoothing over 12 nm to each side; compartments are
+//! (250 nm to each side) by half of the slice's standard deviation, after smoothing over 6 nm to each side; compartments are
 //! what they part. Electron-dense areas stay 1.5 standard deviations below the slice's mean after smoothing over
 //! 25 nm to each side, so that thin membranes do not count. These are rules on intensity, not segmentations.
 
@@ -11,7 +11,7 @@ use crate::facts::Facts;
 use crate::wording::{self, Wording};
 
 const NM_PER_MM: f64 = 1e6;
-const MEMBRANE_SMOOTH_NM: f64 = 12.0;
+const MEMBRANE_SMOOTH_NM: f64 = 6.0;
 const SURROUNDINGS_NM: f64 = 250.0;
 const DENSE_SMOOTH_NM: f64 = 25.0;
 /// Standard deviations below the surroundings at which a membrane begins.

@@ -1,0 +1,55 @@
+//! Reports to vectors with the default text encoder.
+#![expect(clippy::unwrap_used, reason = "test code")]
+
+mod common;
+
+use common::{captions, ct, shards, text_synth};
+use data_manifests::records::{self, EmbeddingRow, Report};
+use data_manifests::{Manifest, cases, verify};
+use std::path::Path;
+use tempfile::tempdir;
+
+fn embed(reports: &Path, out: &Path) -> String {
+    let mut command = text_synth();
+    command.args(["embed", "--reports"]).arg(reports).arg("--out").arg(out).args(["--batch", "5"]);
+    String::from_utf8_lossy(&command.assert().success().get_output().stderr).into_owned()
+}
+
+#[test]
+fn reports_become_rows() {
+    if networks::default_text_encoder().is_err() {
+        eprintln!("skipped: no text encoder; 'make setup' installs the default one");
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a"), ct("b")]);
+    captions(&at("shards"), &at("captions"), &["--stride", "2"]);
+    let mut command = text_synth();
+    command.args(["report", "--quiet", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
+    command.assert().success();
+    embed(&at("reports"), &at("text"));
+    embed(&at("reports"), &at("again"));
+    let files = [records::EMBEDDINGS, records::ROWS];
+    for file in files {
+        assert_eq!(
+            fs_err::read(at("text").join(file)).unwrap(),
+            fs_err::read(at("again").join(file)).unwrap(),
+            "{file}"
+        );
+    }
+    let reports: Vec<Report> = records::read_lines(&at("reports").join(records::REPORTS)).unwrap();
+    let rows: Vec<EmbeddingRow> = cases::from_csv(&at("text").join(records::ROWS)).unwrap();
+    assert_eq!(
+        rows.iter().map(|r| &r.id).collect::<Vec<_>>(),
+        reports.iter().map(|r| &r.id).collect::<Vec<_>>()
+    );
+    let bytes = fs_err::read(at("text").join(records::EMBEDDINGS)).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    assert_eq!(tensors.tensor("embeddings").unwrap().shape(), [rows.len(), 384]);
+    let manifest = Manifest::load(&at("text"), "embed").unwrap();
+    let weights = manifest.inputs.iter().find(|i| i.path == "$TEXT_ENCODER/model.safetensors").unwrap();
+    assert_eq!(weights.role, "text-encoder");
+    verify::verify(&at("text")).unwrap();
+    assert!(embed(&at("reports"), &at("text")).contains("Nothing to do"));
+}
