@@ -31,17 +31,47 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,
     /// Memory to stay below, in GiB [default: four fifths of what is available]
-    #[arg(long, value_name = "GIB")]
+    #[arg(long, value_name = "GIB", value_parser = positive)]
     pub(crate) max_ram: Option<f64>,
     /// Only these cases
     #[arg(long, value_name = "ID", value_delimiter = ',')]
     pub(crate) only: Vec<String>,
-    /// Put the channel's smallest value in the place of NaN and infinite voxels, which are an error otherwise
+    /// Values in the label files that become other values, such as 255=1
+    #[arg(long, value_name = "FROM=TO", value_delimiter = ',', value_parser = replacement)]
+    pub(crate) label_map: Vec<(u64, u32)>,
+    /// Take labels of the image's shape as lying on its grid, whatever their own headers say
     #[arg(long)]
-    pub(crate) fill_non_finite: bool,
+    pub(crate) trust_voxel_grid: bool,
+    /// What NaN and infinite voxels are: an error, or replaced by their channel's smallest value
+    #[arg(long, value_name = "RULE", value_enum, default_value_t = Nan::Error)]
+    pub(crate) nan: Nan,
     /// Say what would be written, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Treatment of NaN and infinite voxels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Nan {
+    /// The case fails.
+    Error,
+    /// The channel's smallest finite value takes their place.
+    #[value(name = "fill=min")]
+    FillMin,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
+        _ => Err("expected a positive number".to_owned()),
+    }
+}
+
+fn replacement(text: &str) -> Result<(u64, u32), String> {
+    let parsed = text
+        .split_once('=')
+        .and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
+    parsed.ok_or_else(|| "expected FROM=TO, two whole numbers such as 255=1".to_owned())
 }
 
 impl stage::run::HasCommon for Arguments {

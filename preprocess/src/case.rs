@@ -22,11 +22,16 @@ pub(crate) struct Digests {
     pub(crate) label: Option<String>,
 }
 
+/// Those of a case, or why a file of it cannot be read.
+pub(crate) type ReadDigests = Result<Digests, String>;
+
 /// How to treat all cases.
 #[derive(Debug)]
 pub(crate) struct Rules<'a> {
     pub(crate) descriptor: &'a Descriptor,
     pub(crate) non_finite: NonFinite,
+    /// Labels of the image's shape lie on its grid.
+    pub(crate) trust_voxel_grid: bool,
     pub(crate) raw_root: &'a Path,
 }
 
@@ -38,9 +43,10 @@ impl Rules<'_> {
             (&d.name, d.modality, &d.channels, &d.labels, &d.grid.unit, &d.grid.spacing_zyx, &d.intensity);
         let digest = data_manifests::digest::digest_of(&(
             rules,
-            self.non_finite,
-            (&case.id, &case.subject, case.image.portable(self.raw_root)),
-            (&digests.image, &digests.label),
+            (self.non_finite, self.trust_voxel_grid),
+            (&case.id, &case.subject),
+            (case.image.portable(self.raw_root), &digests.image),
+            (case.label.as_ref().map(|label| label.portable(self.raw_root)), &digests.label),
             env!("CARGO_PKG_VERSION"),
             CaseRecord::SCHEMA,
         ))?;
@@ -158,7 +164,10 @@ fn read_labels(
     let in_label = |e: volume::VolumeError| e.in_file(source.path());
     let found = open::labels(source, rules.descriptor)?;
     warnings.extend(found.warnings);
-    warnings.extend(volume::check_same_grid(case.image.path(), image_grid, source.path(), &found.grid)?);
+    // its shape is compared in any case
+    let grid =
+        if rules.trust_voxel_grid { Grid { affine: image_grid.affine, ..found.grid } } else { found.grid };
+    warnings.extend(volume::check_same_grid(case.image.path(), image_grid, source.path(), &grid)?);
     let declared = rules
         .descriptor
         .labels

@@ -3,14 +3,19 @@
 //! Cases are worked on in parallel and independently; a bad case is reported and skipped. A case that is already there
 //! and was made from the same bytes by the same rules is kept, so a killed run continues where it stopped.
 //!
-//! Memory: a worker holds one case, at most about 24 bytes per voxel of the larger of its two grids and channel;
+//! Memory: a worker holds one case, some 16 bytes per voxel of the larger of its two grids and channel, and its labels;
 //! `--max-ram` decides how many workers that allows.
 
 mod arguments;
 mod case;
+mod convert;
 mod estimate;
+mod finish;
 mod foreground;
+mod inputs;
 mod messages;
+mod output;
+mod resources;
 mod run;
 
 pub use arguments::Arguments;

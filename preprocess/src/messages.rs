@@ -1,6 +1,8 @@
 //! Flaws of a volume as messages.
 
 use stage::Message;
+use std::any::Any;
+use std::io;
 use std::path::Path;
 use volume::{VolumeError, Warning};
 
@@ -13,12 +15,63 @@ pub(crate) fn of_error(case: &str, error: &anyhow::Error, raw: &Path) -> Message
     match error.downcast_ref::<VolumeError>() {
         Some(volume) => {
             let message = Message::error(volume.code(), shorten(volume.to_string())).case(case);
-            match volume.hint() {
+            match fix(volume) {
                 Some(hint) => message.fix(shorten(hint)),
                 None => message,
             }
         }
         None => Message::error("E199", shorten(format!("{error:#}"))).case(case),
+    }
+}
+
+/// Likely cause and remedy; where this program has a flag for it, the flag.
+fn fix(error: &VolumeError) -> Option<String> {
+    match error {
+        VolumeError::InFile { source, .. } => fix(source),
+        VolumeError::UndeclaredLabels { remap, .. } => Some(format!(
+            "Pass --label-map {remap}, or declare the value in the data set's descriptor (there, 'map' below [labels] \
+             does the same)"
+        )),
+        VolumeError::GeometryMismatch { .. } => Some(
+            "If the label was drawn on this voxel grid, use --trust-voxel-grid; otherwise resample the label onto the \
+             image's grid first"
+                .to_owned(),
+        ),
+        other => other.hint(),
+    }
+}
+
+/// The message of a panic, which is a defect of ours; it costs the case, not the run.
+pub(crate) fn of_panic(case: &str, payload: &(dyn Any + Send)) -> Message {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("no text");
+    Message::error("E999", "internal error")
+        .case(case)
+        .detail(text.lines().next().unwrap_or(text))
+        .fix("This is a defect of the program: please report it with the command and the case's files")
+}
+
+/// Whether a write failed because the disk or the quota is full; the shard library hands on text only.
+pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let text = cause.to_string();
+        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            || text.contains("No space left on device")
+            || text.contains("Disk quota exceeded")
+    })
+}
+
+/// A few names of many.
+pub(crate) fn some_names(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    let shown = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 

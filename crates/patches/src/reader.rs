@@ -118,8 +118,8 @@ impl Case {
     pub fn read_image(&self, region: &Region) -> Result<Vec<f32>> {
         let inside = region.intersect(&Region::whole(self.record.shape_zyx));
         let channels = self.record.channels.len();
-        let mut ranges = vec![0..channels as u64];
-        ranges.extend(ranges_of(&inside));
+        let [z, y, x] = ranges_of(&inside);
+        let ranges = [0..channels as u64, z, y, x];
         let block: Vec<f32> =
             if inside.voxels() == 0 { Vec::new() } else { self.elements(&self.image, "image", &ranges)? };
         let mut out = Vec::with_capacity(region.voxels() * channels);
@@ -207,9 +207,9 @@ fn widen<T: Into<u64>>(values: Vec<T>) -> Vec<u64> {
     values.into_iter().map(Into::into).collect()
 }
 
-fn ranges_of(inside: &Region) -> Vec<std::ops::Range<u64>> {
+fn ranges_of(inside: &Region) -> [std::ops::Range<u64>; 3] {
     // a region inside a volume has no negative ends
-    (0..3).map(|a| inside.lo[a].unsigned_abs()..inside.hi[a].unsigned_abs()).collect()
+    std::array::from_fn(|a| inside.lo[a].unsigned_abs()..inside.hi[a].unsigned_abs())
 }
 
 /// Appends `region` to `out`: `block` where it covers, `fill` elsewhere.

@@ -64,8 +64,7 @@ mod tests {
                 }
             }
             let held = around(&mut g, shape, patch, voxel);
-            for a in 0..3 {
-                let v = i64::from(voxel[a]);
+            for (a, v) in voxel.into_iter().map(i64::from).enumerate() {
                 prop_assert!(held.lo[a] <= v && v < held.hi[a]);
             }
         }

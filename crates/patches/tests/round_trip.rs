@@ -1,5 +1,4 @@
 //! What is written is what is read, here and by zarr-python.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use data_manifests::descriptor::{LabelKind, Modality};
 use patches::{

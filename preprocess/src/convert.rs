@@ -1,0 +1,137 @@
+//! The cases, several at once.
+
+use crate::case::{self, Digests, ReadDigests, Rules};
+use crate::{messages, output};
+use data_manifests::raw::RawCase;
+use patches::{Case, CaseRecord, ShardStore};
+use stage::{Context, Message, interrupt};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// What became of a case.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Made now.
+    Converted(Box<CaseRecord>),
+    /// Made by an earlier run from the same bytes by the same rules, and whole.
+    Kept(Box<CaseRecord>),
+    /// Not made, and why.
+    Failed(Box<Message>),
+    /// The run stopped before.
+    NotStarted,
+}
+
+/// Why a run stops before its last case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A signal.
+    Interrupted,
+    /// No space or quota is left.
+    DiskFull,
+}
+
+/// What all cases share.
+#[derive(Debug)]
+pub(crate) struct Conversion<'a> {
+    pub(crate) rules: Rules<'a>,
+    pub(crate) out: &'a Path,
+    pub(crate) context: &'a Context,
+    pub(crate) disk_full: AtomicBool,
+}
+
+impl Conversion<'_> {
+    /// Works on `workers` cases at once; the outcomes come in the order of the cases.
+    pub(crate) fn all(&self, cases: &[RawCase], digests: &[ReadDigests], workers: usize) -> Vec<Outcome> {
+        let progress = self.context.progress("cases", cases.len() as u64);
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let (Some(case), Some(digests)) = (cases.get(i), digests.get(i)) else { return done };
+                done.push((i, self.one(case, digests.as_ref())));
+                progress.step(&case.id);
+            }
+        };
+        // threads of their own: a task of rayon's pool that waits for its parts would begin another case meanwhile, and
+        // memory would follow the number of cases
+        let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            handles
+                .into_iter()
+                .flat_map(|handle| handle.join().unwrap_or_else(|payload| panic::resume_unwind(payload)))
+                .collect()
+        });
+        progress.finish();
+        outcomes.sort_by_key(|(i, _)| *i);
+        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Why cases were not started, if so.
+    pub(crate) fn stopped(&self, outcomes: &[Outcome]) -> Option<Stop> {
+        if self.disk_full.load(Ordering::Relaxed) {
+            Some(Stop::DiskFull)
+        } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotStarted)) {
+            Some(Stop::Interrupted)
+        } else {
+            None
+        }
+    }
+
+    /// Converts a case, or keeps it when it is whole and was made from the same bytes by the same rules.
+    fn one(&self, case: &RawCase, digests: Result<&Digests, &String>) -> Outcome {
+        if interrupt::requested() || self.disk_full.load(Ordering::Relaxed) {
+            return Outcome::NotStarted;
+        }
+        let destination = ShardStore::case_directory(self.out, &case.id);
+        let digests = match digests {
+            Ok(digests) => digests,
+            Err(text) => {
+                let message = Message::error("E100", "a file cannot be read").detail(text);
+                let error = message.fix("Check its rights and its disk, then rerun the same command").into();
+                return self.failed(case, &error, &destination);
+            }
+        };
+        if let Some(record) = self.kept(case, digests, &destination) {
+            return Outcome::Kept(Box::new(record));
+        }
+        let convert = || case::convert(&self.rules, case, digests, &destination);
+        match panic::catch_unwind(AssertUnwindSafe(convert)) {
+            Ok(Ok((record, warnings))) => {
+                for warning in &warnings {
+                    self.context.tell(messages::of_warning(&case.id, warning));
+                }
+                Outcome::Converted(Box::new(record))
+            }
+            Ok(Err(error)) if messages::is_disk_full(&error) => {
+                self.disk_full.store(true, Ordering::Relaxed);
+                Outcome::NotStarted
+            }
+            Ok(Err(error)) => self.failed(case, &error, &destination),
+            Err(payload) => {
+                let message = messages::of_panic(&case.id, payload.as_ref());
+                self.failed(case, &message.into(), &destination)
+            }
+        }
+    }
+
+    fn kept(&self, case: &RawCase, digests: &Digests, destination: &Path) -> Option<CaseRecord> {
+        if !destination.is_dir() {
+            return None;
+        }
+        // whatever is wrong with it, the remedy is to make it anew
+        let found = Case::open(destination).ok()?;
+        let same = self.rules.work(case, digests).is_ok_and(|work| work == found.record().work);
+        (same && found.check().is_ok()).then(|| found.record().clone())
+    }
+
+    fn failed(&self, case: &RawCase, error: &anyhow::Error, destination: &Path) -> Outcome {
+        let mut message = messages::of_error(&case.id, error, self.rules.raw_root);
+        // what an earlier run made of other bytes must not pass for this case
+        if let Err(error) = output::remove(destination) {
+            message = message.cause(format!("Its outdated shards cannot be removed either: {error}"));
+        }
+        Outcome::Failed(Box::new(message))
+    }
+}

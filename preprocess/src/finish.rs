@@ -1,0 +1,147 @@
+//! The end of a run: case table, descriptor, manifest.
+
+use crate::convert::Outcome;
+use anyhow::Context as _;
+use data_manifests::cases::{self, CaseRow, CaseStatus};
+use data_manifests::raw::RawCase;
+use data_manifests::{Descriptor, Manifest, digest};
+use patches::ShardStore;
+use rayon::prelude::*;
+use stage::{Context, ExitStatus, Message, atomic};
+use std::path::Path;
+
+/// Name of the descriptor in a shard directory.
+pub(crate) const DESCRIPTOR: &str = "dataset.toml";
+
+/// Numbers of cases.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Counts {
+    pub(crate) converted: usize,
+    pub(crate) kept: usize,
+    pub(crate) failed: usize,
+}
+
+impl Counts {
+    /// Counts outcomes, and the cases that failed before they could be begun.
+    pub(crate) fn of(outcomes: &[Outcome], failed_before: usize) -> Self {
+        let count = |f: fn(&Outcome) -> bool| outcomes.iter().filter(|o| f(o)).count();
+        Self {
+            converted: count(|o| matches!(o, Outcome::Converted(_))),
+            kept: count(|o| matches!(o, Outcome::Kept(_))),
+            failed: count(|o| matches!(o, Outcome::Failed(_))) + failed_before,
+        }
+    }
+
+    /// Cases that are there.
+    pub(crate) fn done(self) -> usize {
+        self.converted + self.kept
+    }
+
+    /// Puts them into the run's report.
+    pub(crate) fn report(self, context: &Context) {
+        for (name, value) in [("converted", self.converted), ("kept", self.kept), ("failed", self.failed)] {
+            context.count(name, value as u64);
+        }
+    }
+}
+
+/// Writes what makes the directory a finished one.
+pub(crate) fn finish(
+    mut manifest: Manifest,
+    (cases, outcomes): (&[RawCase], &[Outcome]),
+    counts: Counts,
+    descriptor: &Descriptor,
+    (raw, out): (&Path, &Path),
+    context: &Context,
+) -> anyhow::Result<ExitStatus> {
+    let rows: Vec<CaseRow> = cases
+        .par_iter()
+        .zip(outcomes)
+        .map(|(case, outcome)| row(case, outcome, raw, out))
+        .collect::<anyhow::Result<_>>()?;
+    absent_classes(outcomes, descriptor, context);
+    atomic::write(&out.join(cases::FILE_NAME), &cases::to_csv(&rows)?)?;
+    let text = toml::to_string_pretty(descriptor).context("cannot write the descriptor")?;
+    atomic::write(&out.join(DESCRIPTOR), text.as_bytes())?;
+    manifest.datasets = vec![descriptor.name.clone()];
+    manifest.licence = descriptor.licence.clone();
+    for (name, value) in [("cases", counts.done()), ("failed", counts.failed)] {
+        manifest.counts.insert(name.to_owned(), value as u64);
+    }
+    manifest.finish(out, |path| match path {
+        cases::FILE_NAME => "cases",
+        DESCRIPTOR => "descriptor",
+        _ => "shards",
+    })?;
+    let Counts { converted, kept, failed } = counts;
+    context.say(&format!("{converted} cases converted, {kept} kept, {failed} failed: {}", out.display()));
+    Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+fn row(case: &RawCase, outcome: &Outcome, raw: &Path, out: &Path) -> anyhow::Result<CaseRow> {
+    let record = match outcome {
+        Outcome::Converted(record) | Outcome::Kept(record) => Some(record),
+        Outcome::Failed(_) | Outcome::NotStarted => None,
+    };
+    Ok(CaseRow {
+        id: case.id.clone(),
+        subject: case.subject.clone(),
+        image: case.image.portable(raw),
+        label: case.label.as_ref().map(|l| l.portable(raw)).unwrap_or_default(),
+        split: case.split,
+        shape: record.map(|r| cases::triple(&r.shape_zyx)).unwrap_or_default(),
+        spacing: record.map(|r| cases::triple(&r.spacing_zyx_mm.map(readable))).unwrap_or_default(),
+        status: if record.is_some() { CaseStatus::Done } else { CaseStatus::Failed },
+        digest: match record {
+            Some(_) => digest::tree(&ShardStore::case_directory(out, &case.id))?,
+            None => String::new(),
+        },
+    })
+}
+
+/// Nine significant digits: nm become mm by multiplication, and nobody wants to read 0.000049999999999999996.
+fn readable(value: f64) -> f64 {
+    format!("{value:.8e}").parse().unwrap_or(value)
+}
+
+/// A declared class that no case has is worth a warning: its scores will be n/a.
+fn absent_classes(outcomes: &[Outcome], descriptor: &Descriptor, context: &Context) {
+    let labelled: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Outcome::Converted(record) | Outcome::Kept(record) => record.label.as_ref(),
+            _ => None,
+        })
+        .collect();
+    if labelled.is_empty() {
+        return;
+    }
+    let is_absent =
+        |value: u32| !labelled.iter().any(|l| l.voxels.iter().any(|c| c.value == value && c.voxels > 0));
+    let absent: Vec<String> = (1..)
+        .zip(descriptor.foreground_classes())
+        .filter(|(value, _)| is_absent(*value))
+        .map(|(value, name)| format!("{value} '{name}'"))
+        .collect();
+    let text = match absent.as_slice() {
+        [] => return,
+        [one] => format!("class {one} occurs in 0 of {} cases", labelled.len()),
+        more => {
+            format!("{} classes occur in 0 of {} cases: {}", more.len(), labelled.len(), more.join(", "))
+        }
+    };
+    context.tell(Message::warning("W111", text).fix("Its scores will be reported as n/a, not as 0"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spacings_read_as_they_were_meant() {
+        let [z, y, x] = [50.0, 4.6, 0.1 + 0.2].map(|nm: f64| nm * 1e-6);
+        assert_eq!(cases::triple(&[z, y, x].map(readable)), "0.00005x0.0000046x0.0000003");
+        assert_eq!(readable(1.5), 1.5);
+        assert_eq!(readable(0.123456789123), 0.123456789);
+    }
+}

@@ -1,0 +1,115 @@
+//! Which cases are worked on, and what their raw files hold.
+
+use crate::arguments::Arguments;
+use crate::case::{Digests, ReadDigests};
+use anyhow::bail;
+use data_manifests::descriptor::LabelKind;
+use data_manifests::raw::{Listing, RawCase, Source};
+use data_manifests::{Artefact, Descriptor};
+use rayon::prelude::*;
+use stage::{Context, Message, Severity, interrupt};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The cases of a run.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    /// Cases with all their files, sorted by id.
+    pub(crate) cases: Vec<RawCase>,
+    /// Cases among the wanted ones that lack a file.
+    pub(crate) failed: usize,
+    /// Ids of the whole data set.
+    pub(crate) known: BTreeSet<String>,
+}
+
+/// The data set, with the values that `--label-map` adds.
+pub(crate) fn descriptor(arguments: &Arguments) -> anyhow::Result<Descriptor> {
+    let mut descriptor = Descriptor::find(&arguments.dataset)?;
+    if arguments.label_map.is_empty() {
+        return Ok(descriptor);
+    }
+    let wrong = |detail: String| Message::error("E168", "--label-map cannot be used").detail(detail);
+    let Some(labels) = &mut descriptor.labels else {
+        bail!(wrong(format!("data set '{}' has no labels", descriptor.name)).fix("Leave it out"));
+    };
+    for &(from, to) in &arguments.label_map {
+        if labels.kind == LabelKind::Semantic && to as usize >= labels.classes.len() {
+            let last = labels.classes.len() - 1;
+            let detail = format!("{from} becomes {to}, expected a class from 0 to {last}");
+            bail!(wrong(detail).fix("Map to a declared class, or to 0 for the background"));
+        }
+        labels.map.insert(from.to_string(), to);
+    }
+    Ok(descriptor)
+}
+
+/// The cases that `--only` names, or all; tells what is wrong with the listing of those.
+pub(crate) fn select(listing: Listing, only: &[String], context: &Context) -> anyhow::Result<Selected> {
+    let mut known: BTreeSet<String> = listing.cases.iter().map(|case| case.id.clone()).collect();
+    known.extend(listing.problems.iter().filter_map(|problem| problem.case.clone()));
+    let unknown: Vec<_> = only.iter().filter(|id| !known.contains(*id)).cloned().collect();
+    if !unknown.is_empty() {
+        return Err(Message::error("E196", format!("no such case: {}", unknown.join(", ")))
+            .fix("Name cases by their file names without ending")
+            .into());
+    }
+    let wanted = |id: &String| only.is_empty() || only.contains(id);
+    let mut failed = 0;
+    for problem in listing.problems {
+        if problem.severity == Severity::Error {
+            if !problem.case.as_ref().is_none_or(wanted) {
+                continue;
+            }
+            failed += 1;
+        }
+        context.tell(problem);
+    }
+    let cases = listing.cases.into_iter().filter(|case| wanted(&case.id)).collect();
+    Ok(Selected { cases, failed, known })
+}
+
+/// SHA-256 of every raw file, as manifest inputs and per case; a file that cannot be read is its case's error later.
+pub(crate) fn digests(
+    cases: &[RawCase],
+    arguments: &Arguments,
+) -> anyhow::Result<(Vec<Artefact>, Vec<ReadDigests>)> {
+    let read = |source: &Source| -> Result<Artefact, String> {
+        if interrupt::requested() {
+            return Err("interrupted".to_owned());
+        }
+        Artefact::of_rooted("raw", source.path(), "RAW", &arguments.raw).map_err(|e| e.to_string())
+    };
+    let found: Vec<Result<(Artefact, Option<Artefact>), String>> = cases
+        .par_iter()
+        .map(|case| {
+            let image = read(&case.image)?;
+            let label = match &case.label {
+                // one file may hold both
+                Some(label) if label.path() == case.image.path() => Some(image.clone()),
+                Some(label) => Some(read(label)?),
+                None => None,
+            };
+            Ok((image, label))
+        })
+        .collect();
+    let mut inputs = Vec::new();
+    let built_in = Descriptor::built_in()?.iter().any(|descriptor| descriptor.name == arguments.dataset);
+    if !built_in {
+        inputs.push(Artefact::of_file("descriptor", Path::new(&arguments.dataset), &arguments.out)?);
+    }
+    let mut digests = Vec::with_capacity(found.len());
+    for pair in found {
+        digests.push(match pair {
+            Ok((image, label)) => {
+                let digests =
+                    Digests { image: image.sha256.clone(), label: label.as_ref().map(|l| l.sha256.clone()) };
+                let same_file = label.as_ref().is_some_and(|l| l.path == image.path);
+                inputs.push(image);
+                inputs.extend(label.filter(|_| !same_file));
+                Ok(digests)
+            }
+            Err(error) => Err(error),
+        });
+    }
+    Ok((inputs, digests))
+}

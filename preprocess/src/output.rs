@@ -1,0 +1,123 @@
+//! The output directory: what may be there, what is kept and what goes.
+
+use crate::finish::DESCRIPTOR;
+use crate::messages::some_names;
+use data_manifests::{Descriptor, Manifest, cases, digest, manifest};
+use patches::{Case, ShardStore};
+use rayon::prelude::*;
+use stage::{Context, Message, atomic};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Report and lock, which manifests do not list.
+const UNLISTED: [&str; 2] = ["report.json", stage::lock::FILE_NAME];
+
+/// Refuses a directory that holds files of somebody else: they would become a part of the data set.
+pub(crate) fn refuse_foreign(out: &Path) -> anyhow::Result<()> {
+    if !out.is_dir() {
+        return Ok(());
+    }
+    let folder = ShardStore::cases_directory(out);
+    let folder = folder.file_name().unwrap_or_default();
+    let mut foreign = Vec::new();
+    for entry in fs_err::read_dir(out)? {
+        let name = entry?.file_name();
+        let own = name == folder
+            || [cases::FILE_NAME, DESCRIPTOR, manifest::FILE_NAME]
+                .iter()
+                .chain(&UNLISTED)
+                .any(|n| name == *n)
+            || atomic::is_temporary(&name);
+        if !own {
+            foreign.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    foreign.sort();
+    Err(Message::error("E165", "the output directory holds other files")
+        .detail(format!("{}: found {}, expected none", out.display(), some_names(&foreign)))
+        .fix("Give --out a directory of its own, or move the files away")
+        .into())
+}
+
+/// Whether every file is as the manifest says, and no other is there.
+pub(crate) fn is_unchanged(manifest: &Manifest, out: &Path) -> anyhow::Result<bool> {
+    let listed = |path: &String| path != manifest::FILE_NAME && !UNLISTED.contains(&path.as_str());
+    let found = digest::files_below(out)?.iter().filter(|path| listed(path)).count();
+    if found != manifest.outputs.len() {
+        return Ok(false);
+    }
+    let same: Vec<bool> = manifest
+        .outputs
+        .par_iter()
+        .map(|output| Ok(digest::file(&output.resolve(out))? == (output.bytes, output.sha256.clone())))
+        .collect::<std::io::Result<_>>()?;
+    Ok(same.into_iter().all(|same| same))
+}
+
+/// Removes leftovers and the cases that the data set does not have any more, never another data set's and never one that
+/// `--only` just does not name.
+pub(crate) fn tidy(
+    out: &Path,
+    descriptor: &Descriptor,
+    wanted: &BTreeSet<&str>,
+    known: &BTreeSet<String>,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let folder = ShardStore::cases_directory(out);
+    fs_err::create_dir_all(&folder)?;
+    let mut gone = Vec::new();
+    let mut unnamed = Vec::new();
+    for entry in fs_err::read_dir(&folder)? {
+        let name = entry?.file_name();
+        if atomic::is_temporary(&name) || name.to_str().is_some_and(|name| wanted.contains(name)) {
+            continue;
+        }
+        let path = folder.join(&name);
+        let record = Case::open(&path).ok().map(|case| case.record().clone());
+        if let Some(record) = record.filter(|record| record.dataset != descriptor.name) {
+            return Err(Message::error("E166", "the output directory holds another data set")
+                .detail(format!(
+                    "{} is of '{}', expected '{}'",
+                    path.display(),
+                    record.dataset,
+                    descriptor.name
+                ))
+                .fix(format!("Use another --out, or remove {}", out.display()))
+                .into());
+        }
+        let name = name.to_string_lossy().into_owned();
+        if known.contains(&name) { unnamed.push(name) } else { gone.push(name) }
+    }
+    if !unnamed.is_empty() {
+        unnamed.sort();
+        return Err(Message::error("E167", format!("--only would remove {} other cases", unnamed.len()))
+            .detail(format!("{} holds {}", folder.display(), some_names(&unnamed)))
+            .fix("Leave --only out (finished cases are kept), or use another --out")
+            .into());
+    }
+    Manifest::withdraw(out)?;
+    atomic::sweep(out)?;
+    atomic::sweep(&folder)?;
+    if !gone.is_empty() {
+        gone.sort();
+        for name in &gone {
+            remove(&folder.join(name))?;
+        }
+        let text = format!("removed {} cases that the data set does not have (any more)", gone.len());
+        context.tell(Message::info("I171", text).detail(some_names(&gone)));
+    }
+    Ok(())
+}
+
+/// Removes a file or a directory, if there is one.
+pub(crate) fn remove(path: &Path) -> std::io::Result<()> {
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(metadata) if metadata.is_dir() => fs_err::remove_dir_all(path),
+        Ok(_) => fs_err::remove_file(path),
+    }
+}

@@ -1,0 +1,10 @@
+//! Whole runs on small data sets in real layouts, in this process and as processes.
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
+
+mod flawed;
+mod resume;
+mod selection;
+mod stacks;
+mod support;
+mod values;
+mod verified;

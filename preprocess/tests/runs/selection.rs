@@ -1,0 +1,138 @@
+//! Which cases are worked on, what is said of the others, and what may be in the way.
+
+use crate::support::{Task, classes, said};
+use stage::ExitStatus;
+use volume::Grid;
+
+const SHAPE: [usize; 3] = [12, 14, 16];
+
+fn shown(task: &Task, text: &str) -> String {
+    text.replace(task.file("").to_str().unwrap(), "[DIR]/")
+}
+
+#[test]
+fn only_takes_some_and_never_removes_the_others() {
+    let task = Task::noise(3, SHAPE);
+    task.run_cleanly(&["--only", "c01,c00"]);
+    assert!(task.tree().keys().all(|file| !file.contains("c02")));
+    let some = task.tree();
+    // the order of the names is no other work
+    assert!(task.process(&["--only", "c00,c01"]).1.starts_with("Nothing to do"));
+    task.run_cleanly(&[]);
+    let all = task.tree();
+    assert!(all.keys().any(|file| file.contains("c02")));
+    let error = task.run(&["--only", "c00"]).0.unwrap_err().to_string();
+    insta::assert_snapshot!(shown(&task, &error), @"");
+    assert_eq!(task.tree(), all, "a refused run changes nothing");
+    let error = task.run(&["--only", "c00,c7,x"]).0.unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"");
+    assert_eq!(some["cases/c00/zarr.json"], all["cases/c00/zarr.json"]);
+}
+
+#[test]
+fn only_hears_of_its_own_cases() {
+    let mut task = Task::noise(2, SHAPE);
+    task.pair("gone");
+    let (status, messages) = task.run(&["--only", "c00"]);
+    assert_eq!((status.unwrap(), said(&messages)), (ExitStatus::Done, String::new()));
+    fs_err::remove_dir_all(task.out()).unwrap();
+    let (status, messages) = task.run(&["--only", "c00,gone"]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    insta::assert_snapshot!(said(&messages), @"");
+    let (status, _) = task.run(&["--only", "gone"]);
+    assert!(status.unwrap_err().to_string().starts_with("E195"));
+}
+
+#[test]
+fn a_dry_run_says_what_would_be_and_writes_nothing() {
+    let mut task = Task::noise(2, SHAPE);
+    task.describe(|d| d.grid.spacing_zyx = [0.5, 1.0, 1.0]);
+    let output = task.command(&["--dry-run"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"");
+    assert!(!task.out().exists());
+    task.pair("gone");
+    let (image, label) = task.pair("page");
+    fs_err::write(image, "<html>").unwrap();
+    fs_err::write(label, "<html>").unwrap();
+    let (code, text) = task.process(&["--dry-run"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("E194 case gone") && text.contains("E103 case page"), "{text}");
+    assert!(!task.out().exists());
+}
+
+#[test]
+fn many_of_a_kind_are_one_message() {
+    let task = Task::noise(2, SHAPE);
+    task.describe(|d| classes(&mut d.labels, &["background", "a", "b", "c", "d"]));
+    let volume = fs_err::read(task.raw().join("imagesTr/c00.nii.gz")).unwrap();
+    for i in 0..200 {
+        for folder in ["imagesTr", "labelsTr"] {
+            fs_err::write(task.raw().join(format!("{folder}/more_{i:03}.nii.gz")), &volume).unwrap();
+        }
+    }
+    fs_err::write(task.raw().join("imagesTr/._c00.nii.gz"), "").unwrap();
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    insta::assert_snapshot!(said(&messages), @"");
+    task.describe(|d| classes(&mut d.labels, &["background", "a", "b", "c"]));
+    assert!(said(&task.run(&[]).1).contains("W111 class 3 'c' occurs in 0 of 2 cases."));
+    // half a pair is a case that somebody misses
+    fs_err::write(task.raw().join("imagesTr/half.nii.gz"), &volume).unwrap();
+    fs_err::write(task.raw().join("labelsTr/other.nii.gz"), &volume).unwrap();
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    let messages: Vec<_> = messages.into_iter().filter(|m| m.case.is_some()).collect();
+    insta::assert_snapshot!(said(&messages), @"");
+}
+
+#[test]
+fn other_peoples_files_are_left_alone() {
+    let task = Task::noise(1, SHAPE);
+    fs_err::create_dir_all(task.out().join("thesis")).unwrap();
+    let error = task.run(&[]).0.unwrap_err().to_string();
+    insta::assert_snapshot!(shown(&task, &error), @"");
+    assert_eq!(fs_err::read_dir(task.out()).unwrap().count(), 1, "nothing was written");
+    fs_err::remove_dir(task.out().join("thesis")).unwrap();
+    task.run_cleanly(&[]);
+    // another data set's cases are not replaced either
+    let mut other = Task::new();
+    other.describe(|d| d.name = "other".into());
+    let grid = Grid::from_spacing(SHAPE, [1.0; 3], [0.0; 3]).unwrap();
+    let (image, labels) = crate::support::noise(5, SHAPE);
+    other.case("d00", &grid, 1, &image, &labels);
+    let before = task.tree();
+    let out = task.out();
+    let error = other.run(&["--out", out.to_str().unwrap()]).0;
+    assert!(error.is_err());
+    assert_eq!(task.tree(), before);
+}
+
+#[test]
+fn nothing_usable_is_an_error_with_a_report() {
+    let mut task = Task::new();
+    let (image, label) = task.pair("page");
+    fs_err::write(image, "<html>").unwrap();
+    fs_err::write(label, "<html>").unwrap();
+    let (code, text) = task.process(&[]);
+    assert_eq!(code, 1, "{text}");
+    let codes: Vec<_> =
+        text.lines().filter_map(|line| line.split(' ').next()).filter(|w| w.starts_with('E')).collect();
+    assert_eq!(codes, ["E103", "E197"], "{text}");
+    assert_eq!(task.report()["status"], "failed");
+    assert!(!task.out().join("manifest.json").exists());
+    fs_err::remove_dir_all(task.raw()).unwrap();
+    let (code, text) = task.process(&[]);
+    assert_eq!(code, 1);
+    assert!(text.starts_with("E191 the raw directory does not exist"), "{text}");
+    assert_eq!(task.process(&["--max-ram", "-1"]).0, 2);
+    assert_eq!(task.process(&["--label-map", "one=two"]).0, 2);
+}
+
+#[test]
+fn memory_decides_how_many_cases_are_worked_on() {
+    let task = Task::noise(3, [64, 64, 64]);
+    let (status, messages) = task.run(&["--workers", "3", "--max-ram", "0.001"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    insta::assert_snapshot!(said(&messages), @"");
+}
