@@ -1,6 +1,6 @@
 //! One case: raw files to a shard group.
 
-use crate::foreground;
+use crate::{foreground, messages};
 use anyhow::Context as _;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::{LabelKind, Labels, Modality};
@@ -76,7 +76,7 @@ pub(crate) fn convert(
     case: &RawCase,
     digests: &Digests,
     destination: &Path,
-) -> anyhow::Result<(CaseRecord, Vec<Warning>)> {
+) -> anyhow::Result<(CaseRecord, Vec<Message>)> {
     let descriptor = rules.descriptor;
     let in_image = |e: volume::VolumeError| e.in_file(case.image.path());
     let RawImage { channels, grid, mut data, mut warnings } = open::image(&case.image)?;
@@ -98,9 +98,14 @@ pub(crate) fn convert(
     if descriptor.modality == Modality::Ct {
         warnings.extend(intensity::hounsfield_warning(&data));
     }
-    let label = match &case.label {
-        Some(source) => Some(read_labels(rules, case, source, &grid, &mut warnings)?),
-        None => None,
+    let (label, label_warnings) = match &case.label {
+        Some(source) => {
+            let (voxels, found) = read_labels(rules, case, source, &grid)?;
+            // what both files share is said once
+            let own: Vec<_> = found.into_iter().filter(|warning| !warnings.contains(warning)).collect();
+            (Some(voxels), messages_of(case, source, &own, rules))
+        }
+        None => (None, Vec::new()),
     };
 
     let rule = descriptor.intensity.rule();
@@ -151,7 +156,14 @@ pub(crate) fn convert(
     let pending = PendingDirectory::new(destination)?;
     patches::write_case(pending.path(), &record, &data, voxels, &foreground)?;
     pending.publish()?;
-    Ok((record, warnings))
+    let mut messages = messages_of(case, &case.image, &warnings, rules);
+    messages.extend(label_warnings);
+    Ok((record, messages))
+}
+
+fn messages_of(case: &RawCase, source: &Source, warnings: &[Warning], rules: &Rules<'_>) -> Vec<Message> {
+    let message = |warning| messages::of_warning(&case.id, source.path(), warning, rules.raw_root);
+    warnings.iter().map(message).collect()
 }
 
 fn read_labels(
@@ -159,11 +171,10 @@ fn read_labels(
     case: &RawCase,
     source: &Source,
     image_grid: &Grid,
-    warnings: &mut Vec<Warning>,
-) -> anyhow::Result<Voxels> {
+) -> anyhow::Result<(Voxels, Vec<Warning>)> {
     let in_label = |e: volume::VolumeError| e.in_file(source.path());
     let found = open::labels(source, rules.descriptor)?;
-    warnings.extend(found.warnings);
+    let mut warnings = found.warnings;
     // its shape is compared in any case
     let grid =
         if rules.trust_voxel_grid { Grid { affine: image_grid.affine, ..found.grid } } else { found.grid };
@@ -189,12 +200,12 @@ fn read_labels(
                 let allowed: BTreeSet<u64> = (0..declared.classes.len() as u64).collect();
                 labels::check(labels::counts(&values), &allowed).map_err(in_label)?;
             }
-            Ok(Voxels::Narrow(values))
+            Ok((Voxels::Narrow(values), warnings))
         }
         RawVoxels::Wide(mut values) => {
             let map = map.into_iter().map(|(from, to)| (from, u64::from(to))).collect();
             labels::remap(&mut values, &map);
-            Ok(Voxels::Wide(values))
+            Ok((Voxels::Wide(values), warnings))
         }
     }
 }

@@ -99,8 +99,8 @@ impl Conversion<'_> {
         let convert = || case::convert(&self.rules, case, digests, &destination);
         match panic::catch_unwind(AssertUnwindSafe(convert)) {
             Ok(Ok((record, warnings))) => {
-                for warning in &warnings {
-                    self.context.tell(messages::of_warning(&case.id, warning));
+                for warning in warnings {
+                    self.context.tell(warning);
                 }
                 Outcome::Converted(Box::new(record))
             }

@@ -123,14 +123,17 @@ fn absent_classes(outcomes: &[Outcome], descriptor: &Descriptor, context: &Conte
         .filter(|(value, _)| is_absent(*value))
         .map(|(value, name)| format!("{value} '{name}'"))
         .collect();
-    let text = match absent.as_slice() {
+    let cases = labelled.len();
+    let (text, whose) = match absent.as_slice() {
         [] => return,
-        [one] => format!("class {one} occurs in 0 of {} cases", labelled.len()),
+        [one] => (format!("class {one} occurs in 0 of {cases} cases"), "Its"),
         more => {
-            format!("{} classes occur in 0 of {} cases: {}", more.len(), labelled.len(), more.join(", "))
+            let names = more.join(", ");
+            (format!("{} classes occur in 0 of {cases} cases: {names}", more.len()), "Their")
         }
     };
-    context.tell(Message::warning("W111", text).fix("Its scores will be reported as n/a, not as 0"));
+    let fix = format!("{whose} scores will be reported as n/a, not as 0");
+    context.tell(Message::warning("W111", text).fix(fix));
 }
 
 #[cfg(test)]

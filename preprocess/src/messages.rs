@@ -75,7 +75,14 @@ pub(crate) fn some_names(names: &[String]) -> String {
     }
 }
 
-/// The message of a flaw that does not stop the case.
-pub(crate) fn of_warning(case: &str, warning: &Warning) -> Message {
-    Message::warning(warning.code(), warning.to_string()).case(case)
+/// The message of a flaw in `file` that does not stop the case.
+pub(crate) fn of_warning(case: &str, file: &Path, warning: &Warning, raw: &Path) -> Message {
+    let file = file.strip_prefix(raw).unwrap_or(file);
+    Message::warning(warning.code(), format!("{}: {warning}", file.display())).case(case)
+}
+
+/// Bytes for people.
+pub(crate) fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }

@@ -106,7 +106,7 @@ pub(crate) fn tidy(
         for name in &gone {
             remove(&folder.join(name))?;
         }
-        let text = format!("removed {} cases that the data set does not have (any more)", gone.len());
+        let text = "removed cases that the data set does not have (any more)";
         context.tell(Message::info("I171", text).detail(some_names(&gone)));
     }
     Ok(())

@@ -2,16 +2,13 @@
 
 use crate::arguments::Arguments;
 use crate::estimate::Estimate;
+use crate::messages::size;
 use data_manifests::raw::RawCase;
 use patches::ShardStore;
 use stage::{Context, Message, limits};
 use std::path::Path;
 
 const GIB: f64 = (1_u64 << 30) as f64;
-
-fn gib(bytes: u64) -> String {
-    format!("{:.1} GiB", bytes as f64 / GIB)
-}
 
 /// Refuses a run that cannot end well; cases that are there already need no more space.
 pub(crate) fn check_disk(
@@ -31,7 +28,7 @@ pub(crate) fn check_disk(
     let free = limits::free_disk_bytes(out)?;
     if free < needed {
         let text =
-            format!("{} has {} free, this data set needs about {}", out.display(), gib(free), gib(needed));
+            format!("{} has {} free, this data set needs about {}", out.display(), size(free), size(needed));
         return Err(Message::error("E161", text).fix("Free space, or use an --out on another disk").into());
     }
     Ok(())
@@ -52,7 +49,7 @@ pub(crate) fn workers(
     let allowed = usize::try_from(budget / largest.max(1)).unwrap_or(usize::MAX);
     let used = wanted.min(allowed).max(1);
     if allowed < wanted {
-        let text = format!("the largest case needs about {}, {whose} {}", gib(largest), gib(budget));
+        let text = format!("the largest case needs about {}, {whose} {}", size(largest), size(budget));
         let fix = if allowed == 0 {
             "Trying it alone; it may run out of memory".to_owned()
         } else {

@@ -161,9 +161,8 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
             Ok(e) => {
                 total = total.saturating_add(e.disk);
                 let [from, to] = [&e.shape_zyx, &e.resampled_zyx].map(cases::triple);
-                let mib = e.disk as f64 / f64::from(1 << 20);
-                let text = format!("{}: {} channel(s), {from} -> {to}, {mib:.1} MiB", case.id, e.channels);
-                context.print(&text)?;
+                let disk = messages::size(e.disk);
+                context.print(&format!("{}: {} channel(s), {from} -> {to}, {disk}", case.id, e.channels))?;
             }
             Err(error) => {
                 bad += 1;
@@ -171,7 +170,7 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
             }
         }
     }
-    let gib = total as f64 / f64::from(1 << 30);
-    context.print(&format!("{} cases, at most {gib:.1} GiB before compression and crop", cases.len()))?;
+    let total = messages::size(total);
+    context.print(&format!("{} cases, at most {total} before compression and crop", cases.len()))?;
     Ok(if bad > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }

@@ -148,7 +148,7 @@ fn add(listing: &mut Listing, root: &Path, case: RawCase) {
             ("E193", NO_IMAGE, format!("{} is there, {} is not", shown(label), shown(&case.image)))
         }
         Some((label, false)) => {
-            let text = format!("neither {} nor {} exists", shown(&case.image), shown(label));
+            let text = format!("{} and {} do not exist", shown(&case.image), shown(label));
             ("E194", "image and label are missing", text)
         }
         None => ("E194", "the image is missing", format!("{} does not exist", shown(&case.image))),

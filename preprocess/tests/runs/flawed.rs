@@ -143,5 +143,5 @@ fn what_the_messages_advise_helps() {
     }
     let task = with_flaws(data, &[]);
     let error = task.run(&["--label-map", "7=3"]).0.unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"E168 --label-map cannot be used. 7 becomes 3, expected a class from 0 to 2. Map to a declared class, or to 0 for the background.");
 }

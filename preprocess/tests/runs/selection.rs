@@ -22,10 +22,10 @@ fn only_takes_some_and_never_removes_the_others() {
     let all = task.tree();
     assert!(all.keys().any(|file| file.contains("c02")));
     let error = task.run(&["--only", "c00"]).0.unwrap_err().to_string();
-    insta::assert_snapshot!(shown(&task, &error), @"");
+    insta::assert_snapshot!(shown(&task, &error), @"E167 --only would remove 2 other cases. [DIR]/shards/cases holds c01, c02. Leave --only out (finished cases are kept), or use another --out.");
     assert_eq!(task.tree(), all, "a refused run changes nothing");
     let error = task.run(&["--only", "c00,c7,x"]).0.unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"");
+    insta::assert_snapshot!(error, @"E196 no such case: c7, x. Name cases by their file names without ending.");
     assert_eq!(some["cases/c00/zarr.json"], all["cases/c00/zarr.json"]);
 }
 
@@ -38,7 +38,7 @@ fn only_hears_of_its_own_cases() {
     fs_err::remove_dir_all(task.out()).unwrap();
     let (status, messages) = task.run(&["--only", "c00,gone"]);
     assert_eq!(status.unwrap(), ExitStatus::Partial);
-    insta::assert_snapshot!(said(&messages), @"");
+    insta::assert_snapshot!(said(&messages), @"E194 case gone: image and label are missing. imagesTr/gone.nii.gz and labelsTr/gone.nii.gz do not exist. Fetch the missing file, or take the case off the data set's list.");
     let (status, _) = task.run(&["--only", "gone"]);
     assert!(status.unwrap_err().to_string().starts_with("E195"));
 }
@@ -49,7 +49,11 @@ fn a_dry_run_says_what_would_be_and_writes_nothing() {
     task.describe(|d| d.grid.spacing_zyx = [0.5, 1.0, 1.0]);
     let output = task.command(&["--dry-run"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @"");
+    insta::assert_snapshot!(String::from_utf8(output.stdout).unwrap(), @r#"
+c00: 1 channel(s), 12x14x16 -> 23x14x16, 0.0 MiB
+c01: 1 channel(s), 12x14x16 -> 23x14x16, 0.0 MiB
+2 cases, at most 0.0 MiB before compression and crop
+"#);
     assert!(!task.out().exists());
     task.pair("gone");
     let (image, label) = task.pair("page");
@@ -74,7 +78,11 @@ fn many_of_a_kind_are_one_message() {
     fs_err::write(task.raw().join("imagesTr/._c00.nii.gz"), "").unwrap();
     let (status, messages) = task.run(&[]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    insta::assert_snapshot!(said(&messages), @"");
+    insta::assert_snapshot!(said(&messages), @r#"
+W102 ignored 1 macOS resource files (._*).
+W103 400 volumes are not listed in dataset.json and left out. imagesTr/more_000.nii.gz, imagesTr/more_001.nii.gz, imagesTr/more_002.nii.gz, imagesTr/more_003.nii.gz, imagesTr/more_004.nii.gz and 395 more. List them under 'training' (with their labels) or 'test' to use them.
+W111 2 classes occur in 0 of 2 cases: 3 'c', 4 'd'. Their scores will be reported as n/a, not as 0.
+"#);
     task.describe(|d| classes(&mut d.labels, &["background", "a", "b", "c"]));
     assert!(said(&task.run(&[]).1).contains("W111 class 3 'c' occurs in 0 of 2 cases."));
     // half a pair is a case that somebody misses
@@ -83,7 +91,10 @@ fn many_of_a_kind_are_one_message() {
     let (status, messages) = task.run(&[]);
     assert_eq!(status.unwrap(), ExitStatus::Partial);
     let messages: Vec<_> = messages.into_iter().filter(|m| m.case.is_some()).collect();
-    insta::assert_snapshot!(said(&messages), @"");
+    insta::assert_snapshot!(said(&messages), @r#"
+E192 case half: the image has no label. imagesTr/half.nii.gz is there, labelsTr holds no label of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
+E193 case other: the label has no image. labelsTr/other.nii.gz is there, imagesTr holds no image of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
+"#);
 }
 
 #[test]
@@ -91,7 +102,7 @@ fn other_peoples_files_are_left_alone() {
     let task = Task::noise(1, SHAPE);
     fs_err::create_dir_all(task.out().join("thesis")).unwrap();
     let error = task.run(&[]).0.unwrap_err().to_string();
-    insta::assert_snapshot!(shown(&task, &error), @"");
+    insta::assert_snapshot!(shown(&task, &error), @"E165 the output directory holds other files. [DIR]/shards: found thesis, expected none. Give --out a directory of its own, or move the files away.");
     assert_eq!(fs_err::read_dir(task.out()).unwrap().count(), 1, "nothing was written");
     fs_err::remove_dir(task.out().join("thesis")).unwrap();
     task.run_cleanly(&[]);
@@ -134,5 +145,5 @@ fn memory_decides_how_many_cases_are_worked_on() {
     let task = Task::noise(3, [64, 64, 64]);
     let (status, messages) = task.run(&["--workers", "3", "--max-ram", "0.001"]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    insta::assert_snapshot!(said(&messages), @"");
+    insta::assert_snapshot!(said(&messages), @"W160 the largest case needs about 7.0 MiB, --max-ram allows 1.0 MiB. Trying it alone; it may run out of memory.");
 }

@@ -93,7 +93,7 @@ fn labels_off_the_raster_are_refused() {
     let (task, _) = task(|info| info.resolution_zyx_nm[1] = 8.0);
     let (status, messages) = task.run(&[]);
     assert!(status.unwrap_err().to_string().starts_with("E197"));
-    insta::assert_snapshot!(messages[0].to_string(), @"");
+    insta::assert_snapshot!(messages[0].to_string(), @"E183 case s: s.hdf: neuron_ids is not on the raster of the raw stack along y: resolution 8 against 4 nm, offset 8 voxels. Resample the labels to the raw stack's resolution first.");
 }
 
 #[test]
