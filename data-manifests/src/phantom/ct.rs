@@ -36,7 +36,7 @@ impl Organ {
             .map(|_| {
                 let centre = main.inside(draws, 0.5);
                 let radii = [(); 3].map(|()| draws.between(12.0, 20.0));
-                (Ellipsoid::tilted(draws, centre, radii), density - draws.between(36.0, 48.0))
+                (Ellipsoid::tilted(draws, centre, radii), density - draws.between(42.0, 55.0))
             })
             .collect();
         Self { lobes, density, veins, lesions }
@@ -106,7 +106,7 @@ impl Abdomen {
         ];
         let (lesions, false_lesions) = (1 + draws.below(3), 1 + draws.below(2));
         let organ = Organ::new(draws, lobes, density, 6, lesions);
-        let twin_density = density + draws.around(0.0, 6.0);
+        let twin_density = density + draws.between(8.0, 18.0);
         let twin = Organ::new(draws, twin_lobes, twin_density, 0, false_lesions);
         let loops = (0..11)
             .map(|_| {

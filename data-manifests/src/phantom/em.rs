@@ -74,7 +74,7 @@ impl Neuropil {
             let cristae = Some(if draws.chance(0.5) { axes[0] } else { axes[1] });
             self.organelles.push(Organelle { owner, shape: Ellipsoid { centre: at, radii, axes }, cristae });
         }
-        if draws.chance(0.6) {
+        if draws.chance(0.45) {
             let radii = [(); 3].map(|()| draws.between(48.0, 82.0));
             let at = draws.near([centre[0] + 70.0, centre[1], centre[2]], [20.0, 60.0, 140.0]);
             self.organelles.push(Organelle {
@@ -158,7 +158,7 @@ impl Neuropil {
                     let phase = dot(sub(p, organelle.shape.centre), across) / 40.0 + 0.7 * self.wave.at(p);
                     let fold = (2.0 * (phase - phase.floor()) - 1.0).abs();
                     paint(&mut grey, 70.0, inside);
-                    paint(&mut grey, 82.0 + 52.0 * fold + 6.0 * texture, cover(outline + 13.0, width));
+                    paint(&mut grey, 80.0 + 66.0 * fold + 6.0 * texture, cover(outline + 13.0, width));
                     mitochondrion |= outline < 0.0;
                 }
                 None => {
