@@ -50,8 +50,11 @@ impl Conversion<'_> {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(case), Some(digests)) = (cases.get(i), digests.get(i)) else { return done };
-                done.push((i, self.one(case, digests.as_ref())));
-                progress.step(&case.id);
+                let outcome = self.one(case, digests.as_ref());
+                if !matches!(outcome, Outcome::NotStarted) {
+                    progress.step(&case.id);
+                }
+                done.push((i, outcome));
             }
         };
         // threads of their own: a task of rayon's pool that waits for its parts would begin another case meanwhile, and

@@ -86,3 +86,43 @@ pub(crate) fn size(bytes: u64) -> String {
     let mib = bytes as f64 / f64::from(1 << 20);
     if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_errors() {
+        let error = |kind: io::ErrorKind| anyhow::Error::from(io::Error::from(kind));
+        assert!(is_disk_full(&error(io::ErrorKind::StorageFull)));
+        assert!(is_disk_full(&error(io::ErrorKind::QuotaExceeded).context("while writing")));
+        assert!(!is_disk_full(&error(io::ErrorKind::PermissionDenied)));
+        // as the shard library hands it on
+        let text = io::Error::from_raw_os_error(28).to_string();
+        assert!(is_disk_full(&anyhow::anyhow!("cases/a/image: IO error occurred: {text}")));
+    }
+
+    #[test]
+    fn a_panic_costs_its_case_and_is_called_a_defect() {
+        let payload = std::panic::catch_unwind(|| Vec::<u8>::new()[3]).unwrap_err();
+        let message = of_panic("a", payload.as_ref()).to_string();
+        assert!(message.starts_with("E999 case a: internal error. index out of bounds"), "{message}");
+    }
+
+    #[test]
+    fn paths_are_shown_below_the_raw_folder() {
+        let error =
+            VolumeError::Truncated { path: "data/raw/imagesTr/a.nii".into(), decoded: 1, expected: 2 };
+        let message = of_error("a", &error.into(), Path::new("data/raw")).to_string();
+        assert!(
+            message.starts_with("E101 case a: image file is truncated. imagesTr/a.nii decodes"),
+            "{message}"
+        );
+        let plain = Err::<(), _>(io::Error::other("odd")).context("data/raw/b").unwrap_err();
+        assert_eq!(of_error("b", &plain, Path::new("data/raw")).code, "E199");
+        assert_eq!((size(1 << 19), size(3 << 29)), ("0.5 MiB".to_owned(), "1.5 GiB".to_owned()));
+        let names = ["a", "b", "c", "d", "e", "f", "g"].map(String::from);
+        assert_eq!(some_names(&names), "a, b, c, d, e and 2 more");
+    }
+}
