@@ -67,12 +67,12 @@ ALL_DATASETS := msd01-braintumour msd02-heart msd03-liver msd04-hippocampus msd0
                 msd08-hepaticvessel msd09-spleen msd10-colon cremi-a cremi-b cremi-c
 
 # demo: minutes on two cores. quick: half an hour for a small data set on two cores. paper: the published lengths, for a GPU.
-# PATCH is empty where each data set's own patch is used.
-PRETRAIN_demo := --steps 80 --batch 8 --patch-zyx 16,48,48 --checkpoint-every 40
+# The short budgets take a higher learning rate than the published one, which is for 200,000 steps.
+PRETRAIN_demo := --steps 80 --batch 8 --patch-zyx 16,48,48 --lr 3e-4 --warm-up 10 --checkpoint-every 40
 TRAIN_demo    := --steps 300 --batch 2 --validate-every 100 --checkpoint-every 100
 PREDICT_demo  := --overlap 0.25
-PRETRAIN_quick := --steps 200 --batch 8 --checkpoint-every 50
-TRAIN_quick    := --steps 600 --batch 2 --validate-every 200 --checkpoint-every 100
+PRETRAIN_quick := --steps 200 --batch 8 --lr 3e-4 --warm-up 20 --checkpoint-every 50
+TRAIN_quick    := --steps 1000 --batch 2 --validate-every 250 --checkpoint-every 100
 PREDICT_quick  := --overlap 0.5
 PRETRAIN_paper := --steps 200000 --batch 64 --checkpoint-every 500
 TRAIN_paper    := --steps 25000 --batch 2 --validate-every 500 --checkpoint-every 500
@@ -159,13 +159,13 @@ define fraction
 
 $(OUT)/$(1)/model-$(2)/manifest.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/encoder/manifest.json $(OUT)/.arguments/train
 	$(BIN)/finetune train --shards $(OUT)/$(1)/shards --out $$(@D) --network $(NETWORK_$(ENCODER)) \
-	    --encoder-weights $(OUT)/encoder/encoder.safetensors --fraction $(2) $(TRAIN_$(BUDGET)) $(COMPUTE)
+	    --encoder-weights $(OUT)/encoder/encoder.safetensors --fraction $(2) $(TRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $$@
 $(OUT)/$(1)/predictions-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
 	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --out $$(@D) $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
 	@touch $$@
 $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json
-	$(BIN)/evaluate score --references $(3) --predictions $(OUT)/$(1)/predictions-$(2) --dataset $(4) --out $$(@D) $(PARTIAL)
+	$(BIN)/evaluate score --references $(3) --predictions $(OUT)/$(1)/predictions-$(2) --dataset $(4) --out $$(@D) --missing worst $(PARTIAL)
 	@touch $$@
 endef
 
@@ -205,7 +205,7 @@ $(foreach d,$(real),$(eval $(call dataset,$(d),$(DATA)/$(FOLDER_$(d)),$(d),$(she
 
 $(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/text/manifest.json)
 	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text) --out $(@D) \
-	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)
+	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $@
 
 $(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))

@@ -24,11 +24,13 @@ pub fn write_cremi(
     }
     atomic::replace(path, ".h5", |temporary| {
         let write = || -> h5::Result<()> {
-            let file =
-                h5::FileBuilder::new().with_fapl(|access| access.file_locking(false)).create(temporary)?;
-            let volumes = file.create_group("volumes")?;
+            let file = h5::FileBuilder::new()
+                .with_fapl(|access| access.file_locking(false))
+                .with_fcpl(|create| create.obj_track_times(false))
+                .create(temporary)?;
+            let volumes = file.create_group_builder().obj_track_times(false).create("volumes")?;
             put(&volumes, "raw", raw, info)?;
-            let group = volumes.create_group("labels")?;
+            let group = volumes.create_group_builder().obj_track_times(false).create("labels")?;
             for stack in labels {
                 put(&group, &stack.info.name, &stack.data, &stack.info)?;
             }
