@@ -72,11 +72,13 @@ PRETRAIN_demo := --steps 80 --batch 8 --patch-zyx 16,48,48 --lr 3e-4 --warm-up 1
 TRAIN_demo    := --steps 300 --batch 2 --validate-every 100 --checkpoint-every 100
 PREDICT_demo  := --overlap 0.25
 PRETRAIN_quick := --steps 200 --batch 8 --lr 3e-4 --warm-up 20 --checkpoint-every 50
-TRAIN_quick    := --steps 1000 --batch 2 --validate-every 250 --checkpoint-every 100
+TRAIN_quick    := --steps 600 --batch 2 --validate-every 200 --checkpoint-every 100
 PREDICT_quick  := --overlap 0.5
 PRETRAIN_paper := --steps 200000 --batch 64 --checkpoint-every 500
 TRAIN_paper    := --steps 25000 --batch 2 --validate-every 500 --checkpoint-every 500
 PREDICT_paper  := --overlap 0.5 --mirror
+# Instance labels (CREMI) have no fine-tuning: these data sets serve pretraining.
+PRETRAIN_ONLY := cremi-a cremi-b cremi-c
 FRACTIONS_demo  := 1
 FRACTIONS_quick := 1
 FRACTIONS_paper := 0.01 0.1 1
@@ -170,6 +172,7 @@ $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.jso
 endef
 
 # a missing data set is said once, before anything runs
+scored := $(filter-out $(PRETRAIN_ONLY),$(DATASETS))
 raw_missing = $(foreach d,$(1),$(if $(wildcard $(DATA)/$(FOLDER_$(d))),,$(DATA)/$(FOLDER_$(d))))
 real := $(filter-out $(PHANTOMS),$(DATASETS))
 ifneq ($(filter-out $(ALL_DATASETS),$(real)),)
@@ -177,6 +180,9 @@ $(error unknown data set(s): $(filter-out $(ALL_DATASETS),$(real)). Known: $(ALL
 endif
 ifneq ($(strip $(call raw_missing,$(real))),)
 $(error missing raw data: $(strip $(call raw_missing,$(real))). Fetch them, or name what you have with DATASETS="…")
+endif
+ifeq ($(strip $(scored)),)
+$(error only $(PRETRAIN_ONLY) were asked for, which have no scores yet: add a data set with semantic labels)
 endif
 ifeq ($(strip $(TRAIN_$(BUDGET))),)
 $(error unknown BUDGET '$(BUDGET)': use quick or paper)
@@ -208,8 +214,8 @@ $(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS)
 	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $@
 
-$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
-	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
+$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(scored),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
+	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(scored),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
 	@touch $@
 
 endif

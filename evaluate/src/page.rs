@@ -127,7 +127,8 @@ fn length(mm: f64) -> String {
     if mm != 0.0 && mm.abs() < 0.01 { format!("{:.0} nm", mm * 1e6) } else { format!("{mm:.2} mm") }
 }
 
-fn format_value(metric: &MetricSummary, value: f64) -> String {
+/// A mean with its unit.
+pub(crate) fn format_value(metric: &MetricSummary, value: f64) -> String {
     if metric.mean_with_diagonal.is_some() || metric.name.starts_with('H') {
         length(value)
     } else {

@@ -1,6 +1,6 @@
 //! `evaluate show`: the results of a report, as text.
 
-use crate::page::REPORT;
+use crate::page::{REPORT, format_value};
 use crate::results::{self, MEAN, Results};
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -47,7 +47,7 @@ fn table(results: &Results, classes: bool) -> Vec<String> {
             lines.push(head.into_iter().chain(names).collect());
         }
         let means = row.metrics.iter().map(|m| {
-            let mean = m.mean.map_or_else(|| "n/a".to_owned(), |v| format!("{v:.3}"));
+            let mean = m.mean.map_or_else(|| "n/a".to_owned(), |v| format_value(m, v));
             if m.infinite > 0 { format!("{mean} ({} infinite)", m.infinite) } else { mean }
         });
         let first = [row.dataset.clone(), row.run.clone(), row.class.clone(), row.cases.to_string()];

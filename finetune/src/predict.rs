@@ -2,7 +2,7 @@
 
 use crate::arguments::Predict;
 use crate::model::Model;
-use crate::task::apply;
+use crate::task::scores;
 use anyhow::Context as _;
 use data_manifests::raw::open::{self, RawImage};
 use data_manifests::raw::{self, RawCase, Source};
@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use tch::{Device, Tensor};
 use torch_runtime::{Precision, parse_device};
-use training::predict::{SlidingWindow, predict};
+use training::predict::SlidingWindow;
 use volume::intensity::{self, NonFinite};
 use volume::{nifti, prepare};
 
@@ -242,8 +242,8 @@ fn one(
     drop(data);
     let [z, y, x] = prepared.grid.shape_zyx.map(|n| n as i64);
     let volume = Tensor::from_slice(&prepared.data).view([channels as i64, z, y, x]);
-    let scores = predict(&volume, options, device, &|windows| apply(&model.network, windows, precision, device))
-        .map_err(|e| e.message())?;
+    let scores =
+        scores(&volume, options, &model.network, precision, device).map_err(|e| e.message())?;
     let classes = scores.size()[0] as usize;
     let scores = Vec::<f32>::try_from(&scores.contiguous().view(-1))?;
     let labels = prepared.steps.classes_on_source(&scores, classes)?;

@@ -30,7 +30,7 @@ pub(crate) struct Segmentation {
 }
 
 /// Applies a network to windows, float32 out.
-pub(crate) fn apply(
+fn apply(
     network: &SegmentationNetwork,
     windows: &Tensor,
     precision: Precision,
@@ -38,6 +38,31 @@ pub(crate) fn apply(
 ) -> Result<Tensor, BoxedError> {
     let _autocast = precision.autocast(device)?;
     Ok(network.forward_t(windows, false)?.to_kind(Kind::Float))
+}
+
+/// Class scores of a whole image by sliding window.
+///
+/// A volume smaller than the window is padded with each channel's smallest value, as training patches are.
+///
+/// # Shapes
+/// `image`: `[channel, z, y, x]`; result `[class, z, y, x]`, float32 on the CPU.
+pub(crate) fn scores(
+    image: &Tensor,
+    options: &SlidingWindow,
+    network: &SegmentationNetwork,
+    precision: Precision,
+    device: Device,
+) -> Result<Tensor, training::TrainingError> {
+    let size = image.size();
+    let missing: [i64; 3] = std::array::from_fn(|axis| (options.window_zyx[axis] - size[axis + 1]).max(0));
+    let before = missing.map(|n| n / 2);
+    let padding: Vec<i64> = (0..3).rev().flat_map(|a| [before[a], missing[a] - before[a]]).collect();
+    // shifted so that the smallest value is 0, padded with 0, shifted back
+    let smallest = image.amin([1i64, 2, 3].as_slice(), true);
+    let padded = (image - &smallest).constant_pad_nd(padding) + &smallest;
+    let scores = predict(&padded, options, device, &|windows| apply(network, windows, precision, device))?;
+    let cropped = (0..3).fold(scores, |t, axis| t.narrow(axis as i64 + 1, before[axis], size[axis + 1]));
+    Ok(cropped.contiguous())
 }
 
 impl Task for Segmentation {
@@ -80,10 +105,8 @@ impl Task for Segmentation {
             let image = Tensor::from_slice(&case.read_image(&region)?).view([self.channels, z, y, x]);
             let labels: Vec<i64> = case.read_label(&region)?.into_iter().map(i64::from).collect();
             let labels = Tensor::from_slice(&labels).view([z, y, x]);
-            let scores = predict(&image, &options, self.device, &|windows| {
-                apply(&self.network, windows, self.precision, self.device)
-            })?;
-            let predicted = label_map(&scores).to_kind(Kind::Int64);
+            let found = scores(&image, &options, &self.network, self.precision, self.device)?;
+            let predicted = label_map(&found).to_kind(Kind::Int64);
             for class in 1..classes {
                 let (p, l) = (predicted.eq(class as i64), labels.eq(class as i64));
                 let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);

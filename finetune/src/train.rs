@@ -340,7 +340,7 @@ fn train(
     let workers = usize::from(arguments.workers);
     let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| patches.batch(step))
         .map_err(|e| e.message())?;
-    let mut options = RunOptions::new(plan.steps, plan.lr.clone());
+    let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
     options.validate_every = (arguments.validate_every > 0).then_some(arguments.validate_every);

@@ -76,7 +76,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0.01)]
     pub(crate) vr_weight: f64,
     /// The published arithmetic of the visual loss: raw vectors, neither centred nor scaled
-    #[arg(long)]
+    #[arg(long, conflicts_with = "vr_space")]
     pub(crate) legacy: bool,
     /// Hidden features of the projection heads
     #[arg(long, default_value_t = 2048, value_parser = clap::value_parser!(i64).range(1..))]

@@ -92,7 +92,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let workers = usize::from(arguments.workers);
     let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step))
         .map_err(|e| e.message())?;
-    let mut options = RunOptions::new(plan.steps, plan.lr.clone());
+    let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
     options.validate_every = None;

@@ -2,7 +2,7 @@
 
 use crate::pairs::Batch;
 use crate::plan::Plan;
-use networks::{Encoder, ProjectionHead};
+use networks::{Encoder, HeadNorm, ProjectionHead};
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::Precision;
 use training::error::BoxedError;
@@ -68,9 +68,13 @@ impl Task for Pretraining {
         let (raw_1, projected_1) = self.embed(&first)?;
         let (raw_2, projected_2) = self.embed(&second)?;
 
-        // an image-text contrast needs a negative
+        // an image-text contrast needs a negative, and batch statistics more than that
+        let least = match self.plan.head_norm {
+            HeadNorm::Batch => HeadNorm::MINIMUM_BATCH,
+            HeadNorm::Layer => 2,
+        };
         let text = match &self.text_head {
-            Some(head) if batch.rows.len() >= 2 => {
+            Some(head) if batch.rows.len() as i64 >= least => {
                 let text = Tensor::from_slice(&batch.text).view([-1, self.text_features]).to_device(self.device);
                 let rows = Tensor::from_slice(&batch.rows).to_device(self.device);
                 Some((head.forward_t(&text, true)?, rows))

@@ -11,8 +11,8 @@ mod options;
 mod reporter;
 
 pub use open::Opening;
-pub use reporter::Reporter;
 pub use options::{Observer, Outcome, RunOptions, StopReason};
+pub use reporter::Reporter;
 
 use crate::checkpoint::{Best, Folder, RunState, Which};
 use crate::optimizer::Optimizer;

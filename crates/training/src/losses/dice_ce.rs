@@ -126,7 +126,7 @@ fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
 /// Weights 1, ½, ¼ … from full resolution down, normalised to sum 1.
 ///
 /// # Source
-/// nnU-Net's deep supervision.
+/// As nnU-Net's deep supervision, which gives the coarsest output no weight; here it keeps its share.
 #[must_use]
 pub fn deep_supervision_weights(outputs: usize) -> Vec<f64> {
     let raw: Vec<f64> = std::iter::successors(Some(1.0), |w| Some(w * 0.5)).take(outputs).collect();

@@ -46,7 +46,8 @@ impl Observer for Reporter<'_> {
 
     fn validated(&mut self, step: u64, values: &Values, is_best: bool) {
         let best = if is_best { " (best so far)" } else { "" };
-        self.progress.suspend(|| self.context.say(&format!("validation after step {step}: {}{best}", list(values))));
+        self.progress
+            .suspend(|| self.context.say(&format!("validation after step {step}: {}{best}", list(values))));
     }
 
     fn message(&mut self, message: Message) {
