@@ -261,6 +261,63 @@ impl Manifest {
         })
     }
 
+    /// Refuses outputs of a stage that was run before its own inputs were made again, as far as those are still there to
+    /// compare; follows the chain to its beginning. `directory` is the manifest's.
+    ///
+    /// # Errors
+    /// `E214` names the input that has changed; any I/O error.
+    pub fn check_fresh(&self, directory: &Path) -> anyhow::Result<()> {
+        let stages = self.inputs.iter().filter(|i| i.path.ends_with(FILE_NAME) && !i.path.starts_with('$'));
+        for input in stages {
+            let path = input.resolve(directory);
+            if !path.is_file() {
+                continue;
+            }
+            let (_, found) = digest::file(&path)?;
+            if found != input.sha256 {
+                let what = format!("the output of '{}' was made from other {}", self.stage, input.role);
+                return Err(Message::error("E214", what)
+                    .detail(format!("{}: recorded {}, found {found}", path.display(), input.sha256))
+                    .cause(format!("The {} were made again afterwards", input.role))
+                    .fix(format!("Run '{}' again with --out {}", self.stage, directory.display()))
+                    .into());
+            }
+            if let Some(parent) = path.parent() {
+                Self::load_any(parent)?.check_fresh(parent)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an output directory that holds files of somebody else: they would be listed as outputs. `is_own_output` says
+    /// which names a stage writes, besides manifest, report, lock and temporaries.
+    ///
+    /// # Errors
+    /// `E165` names the files; any I/O error.
+    pub fn refuse_foreign(directory: &Path, is_own_output: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        if !directory.is_dir() {
+            return Ok(());
+        }
+        let mut foreign = Vec::new();
+        for entry in fs_err::read_dir(directory)? {
+            let name = entry?.file_name();
+            let text = name.to_string_lossy().into_owned();
+            if !is_own(&text) && !is_own_output(&text) && !stage::atomic::is_temporary(&name) {
+                foreign.push(text);
+            }
+        }
+        foreign.sort();
+        let Some(first) = foreign.first() else { return Ok(()) };
+        let more = match foreign.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Err(Message::error("E165", "the output directory holds other files")
+            .detail(format!("{}: found {first}{more}, expected none", directory.display()))
+            .fix("Give --out a directory of its own, or move the files away")
+            .into())
+    }
+
     /// Describes another stage's manifest as an input of the stage that writes into `base`.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use networks::{NetworkKind, ResEncSize};
 use std::path::PathBuf;
+use std::time::Duration;
 
 const TRAIN_EXAMPLES: &str = "\
 Examples:
@@ -55,13 +56,13 @@ pub(crate) struct Train {
     #[arg(long, default_value = "resunet50")]
     pub(crate) network: NetworkKind,
     /// Size of a resenc network that takes no encoder's shape
-    #[arg(long, default_value = "compact", value_parser = parse_size)]
+    #[arg(long, default_value = "compact")]
     pub(crate) size: ResEncSize,
     /// Encoder to start from: encoder.safetensors of 'pretrain'
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder_weights: Option<PathBuf>,
     /// Smallest share of the network's encoder that the file must fill
-    #[arg(long, default_value_t = 0.9)]
+    #[arg(long, default_value_t = 0.9, value_parser = parse_share)]
     pub(crate) minimum_match: f64,
     /// Start from random weights
     #[arg(long)]
@@ -82,7 +83,7 @@ pub(crate) struct Train {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
     /// Share of the patches that are placed on a labelled voxel
-    #[arg(long, default_value_t = 0.33)]
+    #[arg(long, default_value_t = 0.33, value_parser = parse_share)]
     pub(crate) foreground_share: f64,
     /// Peak learning rate; it falls polynomially (0.9) to 0
     #[arg(long, default_value_t = 1e-3)]
@@ -121,8 +122,8 @@ pub(crate) struct Train {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Stop and save after this many minutes; repeat the command to continue
-    #[arg(long, value_name = "MINUTES")]
-    pub(crate) wall_minutes: Option<f64>,
+    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    pub(crate) wall_minutes: Option<Duration>,
     /// Stop and save as soon as this file exists
     #[arg(long, value_name = "FILE")]
     pub(crate) stop_file: Option<PathBuf>,
@@ -158,10 +159,25 @@ pub(crate) struct Predict {
     pub(crate) window_batch: u16,
 }
 
-fn parse_size(text: &str) -> Result<ResEncSize, String> {
-    match text {
-        "compact" => Ok(ResEncSize::Compact),
-        "full" => Ok(ResEncSize::Full),
-        _ => Err("expected compact or full".to_owned()),
+fn parse_minutes(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map(|minutes| minutes * 60.0);
+    let limit = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    limit.ok_or_else(|| "expected 0 or more minutes".to_owned())
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_outside_their_range_are_refused() {
+        assert_eq!((parse_share("0.33"), parse_minutes("2")), (Ok(0.33), Ok(Duration::from_secs(120))));
+        assert!(["1.1", "-0.1", "NaN", "half"].iter().all(|bad| parse_share(bad).is_err()));
+        assert!(["-1", "inf", "soon"].iter().all(|bad| parse_minutes(bad).is_err()));
     }
 }

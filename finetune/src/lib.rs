@@ -1,7 +1,7 @@
 //! Encoder and labelled shards to a segmentation model, and images to label maps on their own grids.
 //!
 //! Memory: training holds a few batches, the network, its optimiser state and activations; prediction one image, its
-//! class scores (4 bytes per class and voxel of the resampled foreground box) and the label map.
+//! class scores (8 bytes per class and voxel of the resampled foreground box) and the label map.
 
 mod arguments;
 mod model;

@@ -1,17 +1,27 @@
 //! Training patches: uniform over cases, a guaranteed share placed on a labelled voxel of a class drawn uniformly.
 
 use data_manifests::cases;
-use patches::{Region, ShardStore, sampler};
+use patches::{ShardStore, sampler};
 use rand::RngExt;
+use stage::{Context, Message};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use training::error::BoxedError;
+
+/// Sizes of what is read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
+    /// The region that is read: the patch and a margin for rotations around it, z, y, x.
+    pub(crate) window_zyx: [usize; 3],
+    /// What the network sees; this part holds the labelled voxel.
+    pub(crate) patch_zyx: [usize; 3],
+}
 
 /// Where patches come from.
 pub(crate) struct Patches {
-    store: ShardStore,
+    store: Arc<ShardStore>,
     ids: Vec<String>,
-    /// The region that is read: the patch and a margin for rotations, z, y, x.
-    window_zyx: [usize; 3],
+    cut: Cut,
     batch: usize,
     forced: usize,
     seed: u64,
@@ -33,9 +43,9 @@ pub(crate) struct Batch {
 impl Patches {
     /// Takes the training cases `ids` of `store`.
     pub(crate) fn new(
-        store: ShardStore,
+        store: Arc<ShardStore>,
         ids: Vec<String>,
-        window_zyx: [usize; 3],
+        cut: Cut,
         batch: usize,
         foreground_share: f64,
         seed: u64,
@@ -43,14 +53,27 @@ impl Patches {
         let mut foreground = BTreeMap::new();
         for id in &ids {
             let mut classes: BTreeMap<u32, Vec<[u32; 3]>> = BTreeMap::new();
-            for [class, z, y, x] in store.case(id)?.read_foreground()? {
+            let voxels = store.case(id).and_then(|case| case.read_foreground()).map_err(|e| e.message(id))?;
+            for [class, z, y, x] in voxels {
                 classes.entry(class).or_default().push([z, y, x]);
             }
             foreground.insert(id.clone(), classes);
         }
         // nnU-Net's rule: the last samples of a batch are the forced ones
         let free = (batch as f64 * (1.0 - foreground_share)).round() as usize;
-        Ok(Self { store, ids, window_zyx, batch, forced: batch - free.min(batch), seed, foreground })
+        Ok(Self { store, ids, cut, batch, forced: batch - free.min(batch), seed, foreground })
+    }
+
+    /// Says how many cases have no labelled voxel to place patches on (I404).
+    pub(crate) fn say_what_is_empty(&self, context: &Context) {
+        let empty = self.foreground.values().filter(|classes| classes.is_empty()).count();
+        if empty > 0 && self.forced > 0 {
+            let text = format!(
+                "{empty} of {} training cases have no labelled voxel: their patches lie anywhere",
+                self.ids.len()
+            );
+            context.tell(Message::info("I404", text));
+        }
     }
 
     /// The batch of a step, a pure function of (seed, step).
@@ -59,26 +82,23 @@ impl Patches {
         for index in 0..self.batch {
             let mut generator = sampler::generator(self.seed, step, index as u64);
             let id = &self.ids[generator.random_range(0..self.ids.len())];
-            let case = self.store.case(id)?;
+            let case = self.store.case(id).map_err(|e| e.message(id))?;
             let shape = case.record().shape_zyx;
             let forced = index >= self.batch - self.forced;
             let classes = self.foreground.get(id).filter(|classes| forced && !classes.is_empty());
-            let region: Region = match classes {
-                Some(classes) => {
-                    let wanted = generator.random_range(0..classes.len());
-                    match classes.values().nth(wanted) {
-                        Some(voxels) => {
-                            let voxel = voxels[generator.random_range(0..voxels.len())];
-                            sampler::around(&mut generator, shape, self.window_zyx, voxel)
-                        }
-                        None => sampler::uniform(&mut generator, shape, self.window_zyx),
-                    }
+            let voxels = classes.and_then(|all| all.values().nth(generator.random_range(0..all.len())));
+            let patch = match voxels {
+                Some(voxels) => {
+                    let voxel = voxels[generator.random_range(0..voxels.len())];
+                    sampler::around(&mut generator, shape, self.cut.patch_zyx, voxel)
                 }
-                None => sampler::uniform(&mut generator, shape, self.window_zyx),
+                None => sampler::uniform(&mut generator, shape, self.cut.patch_zyx),
             };
-            batch.images.extend(case.read_image(&region)?);
-            batch.labels.extend(case.read_label(&region)?.into_iter().map(i64::from));
-            batch.members.push(format!("{id}@{}", cases::triple(&region.lo)));
+            let region = patch.widened(self.cut.window_zyx);
+            batch.images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
+            let labels = case.read_label(&region).map_err(|e| e.message(id))?;
+            batch.labels.extend(labels.into_iter().map(i64::from));
+            batch.members.push(format!("{id}@{}", cases::triple(&patch.lo)));
         }
         Ok(batch)
     }

@@ -3,6 +3,7 @@
 use crate::sampling::Batch;
 use networks::SegmentationNetwork;
 use patches::{Region, ShardStore};
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 use torch_runtime::Precision;
 use training::augment::{AugmentOptions, augment};
@@ -26,7 +27,7 @@ pub(crate) struct Segmentation {
     /// Class names, background first.
     pub(crate) classes: Vec<String>,
     /// The shards and the cases to validate on.
-    pub(crate) validation: (ShardStore, Vec<String>),
+    pub(crate) validation: (Arc<ShardStore>, Vec<String>),
 }
 
 /// Applies a network to windows, float32 out.
@@ -70,7 +71,8 @@ impl Task for Segmentation {
 
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
         let [z, y, x] = self.window_zyx;
-        let images = Tensor::from_slice(&batch.images).view([-1, self.channels, z, y, x]).to_device(self.device);
+        let images =
+            Tensor::from_slice(&batch.images).view([-1, self.channels, z, y, x]).to_device(self.device);
         let labels = Tensor::from_slice(&batch.labels).view([-1, 1, z, y, x]).to_device(self.device);
         let (images, labels) =
             augment(&images, &labels, self.patch_zyx, &self.augmentation, self.seed, step)?;
@@ -80,7 +82,8 @@ impl Task for Segmentation {
         };
         let outputs: Vec<Tensor> = outputs.iter().map(|o| o.to_kind(Kind::Float)).collect();
         let loss = deep_supervision(&outputs, &labels, &self.loss)?;
-        let parts = vec![("dice_loss".to_owned(), loss.dice), ("cross_entropy".to_owned(), loss.cross_entropy)];
+        let parts =
+            vec![("dice_loss".to_owned(), loss.dice), ("cross_entropy".to_owned(), loss.cross_entropy)];
         let parts = parts.into_iter().map(|(name, value)| (name, value.detach())).collect();
         Ok(StepLoss { total: loss.total, parts })
     }
@@ -99,11 +102,17 @@ impl Task for Segmentation {
         options.overlap = 0.25;
         let (store, ids) = &self.validation;
         for id in ids {
-            let case = store.case(id)?;
+            let case = store.case(id).map_err(|e| e.message(id))?;
             let region = Region::whole(case.record().shape_zyx);
             let [z, y, x] = case.record().shape_zyx.map(|n| n as i64);
-            let image = Tensor::from_slice(&case.read_image(&region)?).view([self.channels, z, y, x]);
-            let labels: Vec<i64> = case.read_label(&region)?.into_iter().map(i64::from).collect();
+            let image = Tensor::from_slice(&case.read_image(&region).map_err(|e| e.message(id))?).view([
+                self.channels,
+                z,
+                y,
+                x,
+            ]);
+            let labels = case.read_label(&region).map_err(|e| e.message(id))?;
+            let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
             let labels = Tensor::from_slice(&labels).view([z, y, x]);
             let found = scores(&image, &options, &self.network, self.precision, self.device)?;
             let predicted = label_map(&found).to_kind(Kind::Int64);

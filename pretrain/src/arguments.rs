@@ -2,6 +2,7 @@
 
 use networks::{EncoderKind, HeadNorm, ResEncSize};
 use std::path::PathBuf;
+use std::time::Duration;
 use training::losses::pretrain::{VlpViews, VrSpace};
 
 const EXAMPLES: &str = "\
@@ -34,7 +35,7 @@ pub struct Arguments {
     #[arg(long, default_value = "resnet50")]
     pub(crate) encoder: EncoderKind,
     /// Size of resenc: compact trains on a CPU
-    #[arg(long, default_value = "compact", value_parser = parse_size)]
+    #[arg(long, default_value = "compact")]
     pub(crate) size: ResEncSize,
     /// Training steps in all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -103,8 +104,8 @@ pub struct Arguments {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Stop and save after this many minutes; repeat the command to continue
-    #[arg(long, value_name = "MINUTES")]
-    pub(crate) wall_minutes: Option<f64>,
+    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    pub(crate) wall_minutes: Option<Duration>,
     /// Stop and save as soon as this file exists
     #[arg(long, value_name = "FILE")]
     pub(crate) stop_file: Option<PathBuf>,
@@ -127,20 +128,19 @@ fn parse_triple(text: &str) -> Result<Triple, String> {
         .split([',', 'x'])
         .map(|part| part.trim().parse().map_err(|_| format!("'{part}' is not a whole number")))
         .collect::<Result<_, _>>()?;
-    let triple: Triple =
-        numbers.try_into().map_err(|found: Vec<usize>| format!("found {} numbers, expected z,y,x", found.len()))?;
+    let triple: Triple = numbers
+        .try_into()
+        .map_err(|found: Vec<usize>| format!("found {} numbers, expected z,y,x", found.len()))?;
     if triple.contains(&0) {
         return Err("every edge must be at least 1 voxel".to_owned());
     }
     Ok(triple)
 }
 
-fn parse_size(text: &str) -> Result<ResEncSize, String> {
-    match text {
-        "compact" => Ok(ResEncSize::Compact),
-        "full" => Ok(ResEncSize::Full),
-        _ => Err("expected compact or full".to_owned()),
-    }
+fn parse_minutes(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map(|minutes| minutes * 60.0);
+    let limit = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    limit.ok_or_else(|| "expected 0 or more minutes".to_owned())
 }
 
 fn parse_views(text: &str) -> Result<VlpViews, String> {
@@ -176,5 +176,13 @@ mod tests {
         assert_eq!(parse_triple("18,160,160"), Ok([18, 160, 160]));
         assert!(parse_triple("18,160").unwrap_err().contains("found 2 numbers"));
         assert!(parse_triple("0,1,1").is_err());
+    }
+
+    #[test]
+    fn limits_of_time_are_not_negative() {
+        assert_eq!(parse_minutes("0.5"), Ok(Duration::from_secs(30)));
+        for bad in ["-1", "inf", "NaN", "soon"] {
+            assert!(parse_minutes(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -10,6 +10,8 @@ mod pairs;
 mod plan;
 mod run;
 mod task;
+mod text;
+mod watch;
 
 pub use arguments::Arguments;
 pub use run::run;

@@ -1,46 +1,45 @@
 //! Which patch, which report: every choice a pure function of (seed, step, index).
 
-use anyhow::Context as _;
-use data_manifests::records::{self, EmbeddingRow};
-use data_manifests::{Manifest, cases};
-use networks::weights;
-use patches::{Case, Region, ShardStore, sampler};
-use rand::{Rng, RngExt};
-use stage::Message;
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use crate::text::Text;
+use data_manifests::cases;
+use patches::{Case, ShardStore, sampler};
+use rand::RngExt;
+use stage::{Context, Message};
 use std::sync::Arc;
 use training::error::BoxedError;
-
-/// The embedded reports of one data set.
-struct Text {
-    /// `[rows, features]`.
-    embeddings: Vec<f32>,
-    features: usize,
-    /// Number that makes the groups of several data sets distinct.
-    first_group: i64,
-    rows: Vec<EmbeddingRow>,
-    /// Rows of each case.
-    by_case: HashMap<String, Vec<usize>>,
-}
 
 /// A data set: its cases and, where there is one, its text.
 struct Source {
     store: ShardStore,
     ids: Vec<String>,
     text: Option<Text>,
+    /// Added to the text's group numbers, so that those of several data sets differ.
+    first_group: usize,
+}
+
+impl Source {
+    fn described(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| self.ids.iter().filter(|id| text.describes(id)).count())
+    }
 }
 
 /// All data sets of a run.
 pub(crate) struct Pairs {
     sources: Vec<Source>,
     features: usize,
+}
+
+/// How batches are cut.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut {
     /// The window that is read for each patch, z, y, x.
-    window_zyx: [usize; 3],
+    pub(crate) window_zyx: [usize; 3],
     /// The patch that the network sees; reports are matched with it.
-    patch_zyx: [usize; 3],
-    batch: usize,
-    seed: u64,
+    pub(crate) patch_zyx: [usize; 3],
+    /// Patches a step.
+    pub(crate) batch: usize,
+    /// Seed.
+    pub(crate) seed: u64,
 }
 
 /// One batch on the CPU.
@@ -59,69 +58,110 @@ pub(crate) struct Batch {
 }
 
 impl Pairs {
-    /// Opens shards and their texts; each text directory says from which shards it was made.
-    pub(crate) fn open(
-        shards: &[PathBuf],
-        texts: &[PathBuf],
-        window_zyx: [usize; 3],
-        patch_zyx: [usize; 3],
-        batch: usize,
-        seed: u64,
-    ) -> anyhow::Result<Self> {
-        let mut sources = Vec::with_capacity(shards.len());
-        for directory in shards {
-            let store = ShardStore::open(directory)?;
+    /// Joins shards and texts; each text says from which data set it was made.
+    pub(crate) fn new(stores: Vec<ShardStore>, texts: Vec<Text>) -> anyhow::Result<Self> {
+        let mut sources: Vec<Source> = Vec::with_capacity(stores.len());
+        for store in stores {
             let ids: Vec<String> = store.rows().iter().map(|row| row.id.clone()).collect();
             if ids.is_empty() {
                 return Err(Message::error("E320", "no case in the shards")
-                    .detail(directory.display().to_string())
+                    .detail(store.directory().display().to_string())
                     .fix("Run preprocess again")
                     .into());
             }
-            sources.push(Source { store, ids, text: None });
+            let name = &store.descriptor().name;
+            if let Some(other) = sources.iter().find(|s| s.store.descriptor().name == *name) {
+                let [a, b] = [other.store.directory(), store.directory()].map(|d| d.display().to_string());
+                return Err(Message::error("E328", format!("two shard directories hold data set '{name}'"))
+                    .detail(format!("{a} and {b}"))
+                    .fix("Give each data set once; different data need different names in their descriptors")
+                    .into());
+            }
+            sources.push(Source { store, ids, text: None, first_group: 0 });
         }
         let mut features = 0;
         let mut groups = 0;
-        for directory in texts {
-            let (dataset, text) = open_text(directory, groups)?;
-            groups += text.rows.iter().map(|row| row.group as i64 + 1).max().unwrap_or(0);
-            if features != 0 && features != text.features {
+        for text in texts {
+            let (directory, dataset) = (text.directory().display().to_string(), text.dataset().to_owned());
+            if features != 0 && features != text.features() {
                 return Err(Message::error("E321", "the texts were embedded by different encoders")
-                    .detail(format!("{}: {} features, expected {features}", directory.display(), text.features))
+                    .detail(format!("{directory}: found {} features, expected {features}", text.features()))
                     .fix("Embed all reports with one text encoder")
                     .into());
             }
-            features = text.features;
-            let source = sources.iter_mut().find(|s| s.store.descriptor().name == dataset).ok_or_else(|| {
-                Message::error("E322", "a text belongs to no shards of this run")
-                    .detail(format!("{} was made from data set '{dataset}'", directory.display()))
-                    .fix("Give its shards too, or leave the text out")
-            })?;
+            features = text.features();
+            let source =
+                sources.iter_mut().find(|s| s.store.descriptor().name == dataset).ok_or_else(|| {
+                    Message::error("E322", "a text belongs to no shards of this run")
+                        .detail(format!("{directory} was made from data set '{dataset}'"))
+                        .fix("Give its shards too, or leave the text out")
+                })?;
+            source.first_group = groups;
+            groups += text.groups();
             if source.text.replace(text).is_some() {
                 return Err(Message::error("E322", format!("data set '{dataset}' has two texts"))
-                    .detail(directory.display().to_string())
+                    .detail(directory)
                     .fix("Give one text for each data set")
                     .into());
             }
         }
-        Ok(Self { sources, features, window_zyx, patch_zyx, batch, seed })
+        Ok(Self { sources, features })
+    }
+
+    /// Opens every case, so that a damaged one is known before the first step and not days later.
+    pub(crate) fn check(&self, context: &Context) -> anyhow::Result<()> {
+        let mut damaged = 0usize;
+        for source in &self.sources {
+            for id in &source.ids {
+                if let Err(error) = source.store.case(id) {
+                    damaged += 1;
+                    context.tell(error.message(id));
+                }
+            }
+        }
+        if damaged > 0 {
+            return Err(Message::error("E301", format!("{damaged} cases cannot be read"))
+                .fix("Run preprocess again: it makes damaged cases anew and keeps the others")
+                .into());
+        }
+        for source in &self.sources {
+            let Some(text) = &source.text else { continue };
+            let unknown = text.check(&source.store)?;
+            if let Some(first) = unknown.first() {
+                let what = format!("reports of {} cases that are not in the shards: left out", unknown.len());
+                let detail = format!("{}: first {first}", text.directory().display());
+                context.tell(Message::warning("W311", what).detail(detail));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says which cases have no report, and whether a batch holds enough reports for the image-text loss.
+    pub(crate) fn warn_about_text(&self, batch: usize, least: i64, context: &Context) {
+        let all: usize = self.sources.iter().map(|s| s.ids.len()).sum();
+        let described: usize = self.sources.iter().map(Source::described).sum();
+        if described < all {
+            let without = all - described;
+            let text = format!("{without} of {all} cases have no report: used for the visual loss only");
+            context.tell(Message::warning("W311", text));
+        }
+        // data sets are drawn with equal probability
+        let share: f64 = self.sources.iter().map(|s| s.described() as f64 / s.ids.len() as f64).sum::<f64>()
+            / self.sources.len() as f64;
+        let expected = batch as f64 * share;
+        if described > 0 && expected < least as f64 {
+            let text = format!(
+                "a batch of {batch} holds about {expected:.1} reports, and the image-text loss needs {least}: \
+                 most steps go without it"
+            );
+            let fix = "Raise --batch, give the text of more data sets, or use --head-norm layer";
+            context.tell(Message::warning("W327", text).fix(fix));
+        }
     }
 
     /// Features of the text embeddings; 0 without any text.
     pub(crate) fn features(&self) -> usize {
         self.features
-    }
-
-    /// Cases in all, and those of them without a report.
-    pub(crate) fn count_cases(&self) -> (usize, usize) {
-        let all = self.sources.iter().map(|s| s.ids.len()).sum();
-        let without = self
-            .sources
-            .iter()
-            .flat_map(|s| s.ids.iter().map(move |id| s.text.as_ref().is_some_and(|t| t.by_case.contains_key(id))))
-            .filter(|has_text| !has_text)
-            .count();
-        (all, without)
     }
 
     /// The stores.
@@ -131,159 +171,35 @@ impl Pairs {
 
     /// The batch of a step. Data sets are drawn with equal probability, so that a large one does not crowd out the others;
     /// then a case, a channel (of several, one: gtgm.md 2.2) and a place.
-    pub(crate) fn batch(&self, step: u64) -> Result<Batch, BoxedError> {
+    pub(crate) fn batch(&self, step: u64, cut: &Cut) -> Result<Batch, BoxedError> {
         let mut batch = Batch {
-            windows: Vec::with_capacity(self.batch * self.window_zyx.iter().product::<usize>()),
+            windows: Vec::with_capacity(cut.batch * cut.window_zyx.iter().product::<usize>()),
             text: Vec::new(),
             rows: Vec::new(),
             groups: Vec::new(),
-            members: Vec::with_capacity(self.batch),
+            members: Vec::with_capacity(cut.batch),
         };
-        for index in 0..self.batch {
-            let mut generator = sampler::generator(self.seed, step, index as u64);
+        for index in 0..cut.batch {
+            let mut generator = sampler::generator(cut.seed, step, index as u64);
             let source = &self.sources[generator.random_range(0..self.sources.len())];
             let id = &source.ids[generator.random_range(0..source.ids.len())];
-            let case: Arc<Case> = source.store.case(id)?;
-            let patch = sampler::uniform(&mut generator, case.record().shape_zyx, self.patch_zyx);
-            let window = around(&patch, self.window_zyx);
+            let case: Arc<Case> = source.store.case(id).map_err(|e| e.message(id))?;
+            let patch = sampler::uniform(&mut generator, case.record().shape_zyx, cut.patch_zyx);
+            let window = patch.widened(cut.window_zyx);
             let channel = generator.random_range(0..case.record().channels.len());
-            let all = case.read_image(&window)?;
+            let all = case.read_image(&window).map_err(|e| e.message(id))?;
             let voxels = window.voxels();
             batch.windows.extend_from_slice(&all[channel * voxels..(channel + 1) * voxels]);
             if let Some(text) = &source.text
                 && let Some(row) = text.choose(&mut generator, id, &patch)
             {
-                batch.text.extend_from_slice(&text.embeddings[row * text.features..(row + 1) * text.features]);
+                batch.text.extend_from_slice(text.embedding(row));
                 batch.rows.push(index as i64);
-                batch.groups.push(text.first_group + text.rows[row].group as i64);
+                batch.groups.push((source.first_group + text.group(row)) as i64);
             }
             let dataset = &source.store.descriptor().name;
             batch.members.push(format!("{dataset}/{id}@{}", cases::triple(&patch.lo)));
         }
         Ok(batch)
-    }
-}
-
-/// The window with the same centre.
-fn around(patch: &Region, window_zyx: [usize; 3]) -> Region {
-    let shape = patch.shape();
-    let lo = std::array::from_fn(|a| patch.lo[a] - ((window_zyx[a] - shape[a]) / 2) as i64);
-    Region::at(lo, window_zyx)
-}
-
-impl Text {
-    /// A report whose box overlaps the patch, with probability in proportion to the overlap; where none does, the one whose
-    /// centre is nearest. `None` for a case without reports.
-    fn choose(&self, generator: &mut impl Rng, case: &str, patch: &Region) -> Option<usize> {
-        let rows = self.by_case.get(case)?;
-        let boxes: Vec<Region> = rows.iter().map(|row| region(&self.rows[*row])).collect();
-        let overlaps: Vec<usize> = boxes.iter().map(|b| b.overlap(patch)).collect();
-        let total: usize = overlaps.iter().sum();
-        if total == 0 {
-            let distance = |b: &Region| -> i64 {
-                (0..3).map(|a| ((b.lo[a] + b.hi[a]) - (patch.lo[a] + patch.hi[a])).pow(2)).sum()
-            };
-            return (0..rows.len()).min_by_key(|i| distance(&boxes[*i])).map(|i| rows[i]);
-        }
-        let mut left = generator.random_range(0..total);
-        for (row, overlap) in rows.iter().zip(overlaps) {
-            if left < overlap {
-                return Some(*row);
-            }
-            left -= overlap;
-        }
-        None
-    }
-}
-
-fn region(row: &EmbeddingRow) -> Region {
-    Region {
-        lo: [row.z0, row.y0, row.x0].map(|v| v as i64),
-        hi: [row.z1, row.y1, row.x1].map(|v| v as i64),
-    }
-}
-
-fn open_text(directory: &Path, first_group: i64) -> anyhow::Result<(String, Text)> {
-    let manifest = Manifest::load(directory, "embed")?;
-    let dataset = manifest
-        .datasets
-        .first()
-        .with_context(|| format!("{}: the manifest names no data set", directory.display()))?
-        .clone();
-    let rows: Vec<EmbeddingRow> = cases::from_csv(&directory.join(records::ROWS))?;
-    let path = directory.join(records::EMBEDDINGS);
-    let tensors = weights::read_tensors(&path)?;
-    let tensor = tensors
-        .get("embeddings")
-        .with_context(|| format!("{}: no tensor 'embeddings'", path.display()))?
-        .to_kind(tch::Kind::Float);
-    let size = tensor.size();
-    if size.len() != 2 || size[0] != rows.len() as i64 || size[1] < 1 || rows.is_empty() {
-        return Err(Message::error("E323", "embeddings and table disagree")
-            .detail(format!("{}: tensor {size:?}, table of {} rows", directory.display(), rows.len()))
-            .fix("Run 'text-synth embed' again")
-            .into());
-    }
-    let features = size[1] as usize;
-    let embeddings = Vec::<f32>::try_from(&tensor.contiguous().view(-1))?;
-    let mut by_case: HashMap<String, Vec<usize>> = HashMap::new();
-    for (i, row) in rows.iter().enumerate() {
-        by_case.entry(row.case.clone()).or_default().push(i);
-    }
-    Ok((dataset, Text { embeddings, features, first_group, rows, by_case }))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(row: usize, z: [usize; 2], group: usize) -> EmbeddingRow {
-        EmbeddingRow {
-            row,
-            id: format!("r{row}"),
-            dataset: "d".into(),
-            case: "c".into(),
-            z0: z[0],
-            y0: 0,
-            x0: 0,
-            z1: z[1],
-            y1: 10,
-            x1: 10,
-            group,
-            sha256: String::new(),
-        }
-    }
-
-    fn text(rows: Vec<EmbeddingRow>) -> Text {
-        let by_case = HashMap::from([("c".to_owned(), (0..rows.len()).collect())]);
-        Text { embeddings: vec![0.0; rows.len()], features: 1, first_group: 0, rows, by_case }
-    }
-
-    #[test]
-    fn reports_are_chosen_by_overlap() {
-        let text = text(vec![row(0, [0, 1], 0), row(1, [4, 7], 1), row(2, [30, 31], 2)]);
-        let mut counts = [0; 3];
-        for step in 0..400 {
-            let mut generator = sampler::generator(1, step, 0);
-            let patch = Region::at([0, 0, 0], [8, 8, 8]);
-            counts[text.choose(&mut generator, "c", &patch).unwrap()] += 1;
-        }
-        assert_eq!(counts[2], 0);
-        assert!((60..140).contains(&counts[0]), "one section against three: {counts:?}");
-    }
-
-    #[test]
-    fn without_overlap_the_nearest_is_taken() {
-        let text = text(vec![row(0, [0, 1], 0), row(1, [20, 21], 1)]);
-        let mut generator = sampler::generator(1, 0, 0);
-        let patch = Region::at([14, 0, 0], [4, 8, 8]);
-        assert_eq!(text.choose(&mut generator, "c", &patch), Some(1));
-        assert_eq!(text.choose(&mut generator, "other", &patch), None);
-    }
-
-    #[test]
-    fn windows_keep_the_patch_in_their_middle() {
-        let window = around(&Region::at([3, 4, 5], [8, 16, 16]), [8, 24, 24]);
-        assert_eq!((window.lo, window.shape()), ([3, 0, 1], [8, 24, 24]));
     }
 }

@@ -65,12 +65,15 @@ impl Plan {
         init: Option<String>,
     ) -> anyhow::Result<Self> {
         let wanted = arguments.patch_zyx.unwrap_or_else(|| {
-            std::array::from_fn(|a| stores.iter().map(|s| s.descriptor().grid.patch_zyx[a]).min().unwrap_or(1))
+            std::array::from_fn(|a| {
+                stores.iter().map(|s| s.descriptor().grid.patch_zyx[a]).min().unwrap_or(1)
+            })
         });
         let encoder = encoder(arguments, stores, wanted)?;
         let patch_zyx = divisible(wanted, encoder.required_divisor_zyx());
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
-        let mirrored = |axis: &str| stores.iter().all(|s| s.descriptor().mirror_axes.iter().any(|a| a == axis));
+        let mirrored =
+            |axis: &str| stores.iter().all(|s| s.descriptor().mirror_axes.iter().any(|a| a == axis));
         // in-plane axes may be swapped where they have one size
         let transpose = if patch_zyx[1] == patch_zyx[2] { vec![[1, 2]] } else { Vec::new() };
         let loss = if arguments.legacy {

@@ -1,9 +1,11 @@
 //! The run: open, plan, train, export, manifest.
 
 use crate::arguments::Arguments;
-use crate::pairs::Pairs;
+use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
-use crate::task::Pretraining;
+use crate::task::{Pretraining, least_texts};
+use crate::text::Text;
+use crate::watch::Watch;
 use data_manifests::{Artefact, Manifest, digest};
 use networks::{HeadNorm, weights};
 use patches::ShardStore;
@@ -11,15 +13,22 @@ use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 use tch::nn;
 use torch_runtime::{Precision, parse_device};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
-use training::run::{Opening, Reporter, RunOptions, Session};
+use training::run::{Opening, RunOptions, Session};
 
 /// Name of the exported encoder.
 const ENCODER: &str = "encoder.safetensors";
+/// Smallest share of the encoder that --init must fill.
+const INIT_SHARE: f64 = 0.9;
+
+/// Names of the files that a run writes.
+fn is_output(name: &str) -> bool {
+    matches!(name, ENCODER | "plan.json" | "metrics.jsonl" | "timing.jsonl")
+        || (name.starts_with("checkpoint_") && name.ends_with(".safetensors"))
+}
 
 /// Runs the stage.
 ///
@@ -31,11 +40,16 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let device = parse_device(&arguments.compute.device)?;
     let precision: Precision = arguments.compute.precision.parse()?;
     if arguments.head_norm == HeadNorm::Batch && i64::from(arguments.batch) < HeadNorm::MINIMUM_BATCH {
-        let text = format!("--head-norm batch needs a batch of {}, found {}", HeadNorm::MINIMUM_BATCH, arguments.batch);
+        let text = format!(
+            "--head-norm batch needs a batch of {}, found {}",
+            HeadNorm::MINIMUM_BATCH,
+            arguments.batch
+        );
         return Err(Message::error("E325", text).fix("Raise --batch, or use --head-norm layer").into());
     }
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
+    Manifest::refuse_foreign(out, is_output)?;
     let _lock = OutputLock::acquire(out, context.program())?;
     atomic::sweep(out)?;
 
@@ -56,28 +70,25 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         inputs.push(artefact);
     }
     let plan = Plan::new(&arguments, &stores, texts, init)?;
-    let mut manifest = Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
+    let mut manifest =
+        Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
     if manifest.reusable(out)?.is_some() {
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
         return Ok(ExitStatus::Done);
     }
-    Manifest::withdraw(out)?;
-    drop(stores);
-
-    let pairs = Arc::new(Pairs::open(
-        &arguments.shards,
-        &arguments.text,
-        plan.window_zyx,
-        plan.patch_zyx,
-        plan.batch,
-        plan.seed,
-    )?);
-    warn_about_text(&pairs, context);
+    let texts = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
+    let pairs = Arc::new(Pairs::new(stores, texts)?);
+    pairs.check(context)?;
+    pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), context);
     let encoder_store = nn::VarStore::new(device);
     let head_store = nn::VarStore::new(device);
     let mut task = Pretraining::new(&encoder_store, &head_store, &plan, pairs.features(), precision)?;
     if let Some(file) = &arguments.init {
-        let report = weights::load(&encoder_store, file, &weights::LoadOptions::encoder(0.5))?;
+        let options = weights::LoadOptions::encoder(INIT_SHARE);
+        let report = weights::load(&encoder_store, file, &options).map_err(|e| {
+            Message::error("E326", e.to_string())
+                .fix("Give --init an encoder of the same kind, size and patch")
+        })?;
         context.say(&report.to_string());
     }
 
@@ -85,24 +96,32 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     let plan_json = serde_json::to_value(&plan)?;
+    if arguments.overwrite {
+        Manifest::withdraw(out)?;
+    }
     let session = Session::open(out, plan_json.clone(), plan.seed, variables, &mut optimizer, opening)
         .map_err(|e| e.message())?;
+    // not before the run was accepted: a refused command leaves a finished stage as it was
+    Manifest::withdraw(out)?;
     let first = session.state().step;
     let made = Arc::clone(&pairs);
+    let cut =
+        Cut { window_zyx: plan.window_zyx, patch_zyx: plan.patch_zyx, batch: plan.batch, seed: plan.seed };
     let workers = usize::from(arguments.workers);
-    let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step))
-        .map_err(|e| e.message())?;
+    let mut source =
+        Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step, &cut))
+            .map_err(|e| e.message())?;
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
     options.validate_every = None;
     options.checkpoint_every = arguments.checkpoint_every;
-    options.wall_limit = arguments.wall_minutes.map(|m| Duration::from_secs_f64(m.max(0.0) * 60.0));
+    options.wall_limit = arguments.wall_minutes;
     options.stop_file = arguments.stop_file.clone();
-    let mut reporter = Reporter::new(context, first, plan.steps);
+    let mut watch = Watch::new(context, first, plan.steps, task.features());
     let outcome =
-        session.run(&mut task, &mut optimizer, &mut source, &options, &mut reporter).map_err(|e| e.message())?;
-    reporter.finish();
+        session.run(&mut task, &mut optimizer, &mut source, &options, &mut watch).map_err(|e| e.message())?;
+    watch.finish();
     context.count("steps", outcome.state.step);
     context.count("skipped_steps", outcome.state.skipped);
     if let Some(message) = outcome.message() {
@@ -117,7 +136,8 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     weights::save(&encoder_store, &out.join(ENCODER), &metadata)?;
     atomic::write(&out.join("plan.json"), &serde_json::to_vec_pretty(&plan_json)?)?;
     manifest.datasets = pairs.stores().map(|s| s.descriptor().name.clone()).collect();
-    let licences: std::collections::BTreeSet<_> = pairs.stores().map(|s| s.descriptor().licence.as_str()).collect();
+    let licences: std::collections::BTreeSet<_> =
+        pairs.stores().map(|s| s.descriptor().licence.as_str()).collect();
     manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.counts.insert("steps".to_owned(), outcome.state.step);
     manifest.counts.insert("skipped_steps".to_owned(), outcome.state.skipped);
@@ -129,12 +149,4 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     })?;
     context.say(&format!("Encoder: {}", out.join(ENCODER).display()));
     Ok(ExitStatus::Done)
-}
-
-fn warn_about_text(pairs: &Pairs, context: &Context) {
-    let (all, without) = pairs.count_cases();
-    if without > 0 {
-        let text = format!("{without} of {all} cases have no report: used for the visual loss only");
-        context.tell(Message::warning("W311", text));
-    }
 }

@@ -2,6 +2,7 @@
 
 use crate::pairs::Batch;
 use crate::plan::Plan;
+use crate::watch::{CHANCE, SPREAD};
 use networks::{Encoder, HeadNorm, ProjectionHead};
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::Precision;
@@ -44,6 +45,11 @@ impl Pretraining {
         Ok(Self { encoder, image_head, text_head, plan: plan.clone(), text_features, device, precision })
     }
 
+    /// Features of the encoder's pooled output.
+    pub(crate) fn features(&self) -> i64 {
+        self.encoder.out_features()
+    }
+
     /// Pooled features and projections of a view, float32.
     fn embed(&self, view: &Tensor) -> Result<(Tensor, Tensor), BoxedError> {
         let raw = {
@@ -54,6 +60,22 @@ impl Pretraining {
         let projected = self.image_head.forward_t(&raw, true)?;
         Ok((raw, projected))
     }
+}
+
+/// How many texts a batch needs: a contrast needs a negative, and batch statistics more than that.
+pub(crate) fn least_texts(norm: HeadNorm) -> i64 {
+    match norm {
+        HeadNorm::Batch => HeadNorm::MINIMUM_BATCH,
+        HeadNorm::Layer => 2,
+    }
+}
+
+/// The image-text loss (both directions) where every candidate is as likely: 2 ln B without equal texts. A text's
+/// candidates are itself and the texts of other groups.
+fn chance(groups: &[i64]) -> f64 {
+    let candidates = |group: i64| 1 + groups.iter().filter(|other| **other != group).count();
+    let sum: f64 = groups.iter().map(|group| (candidates(*group) as f64).ln()).sum();
+    2.0 * sum / groups.len().max(1) as f64
 }
 
 impl Task for Pretraining {
@@ -68,14 +90,10 @@ impl Task for Pretraining {
         let (raw_1, projected_1) = self.embed(&first)?;
         let (raw_2, projected_2) = self.embed(&second)?;
 
-        // an image-text contrast needs a negative, and batch statistics more than that
-        let least = match self.plan.head_norm {
-            HeadNorm::Batch => HeadNorm::MINIMUM_BATCH,
-            HeadNorm::Layer => 2,
-        };
         let text = match &self.text_head {
-            Some(head) if batch.rows.len() as i64 >= least => {
-                let text = Tensor::from_slice(&batch.text).view([-1, self.text_features]).to_device(self.device);
+            Some(head) if batch.rows.len() as i64 >= least_texts(self.plan.head_norm) => {
+                let text =
+                    Tensor::from_slice(&batch.text).view([-1, self.text_features]).to_device(self.device);
                 let rows = Tensor::from_slice(&batch.rows).to_device(self.device);
                 Some((head.forward_t(&text, true)?, rows))
             }
@@ -95,7 +113,11 @@ impl Task for Pretraining {
         let loss = pretrain_loss(&embeddings, &self.plan.loss)?;
         let mut parts: Vec<(String, Tensor)> =
             loss.parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        parts.push(("feature_spread".to_owned(), Tensor::from(spread(&raw_1)?).to_device(self.device)));
+        if text.is_some() {
+            let chance = Tensor::from(chance(&batch.groups)).to_device(self.device);
+            parts.push((CHANCE.to_owned(), chance));
+        }
+        parts.push((SPREAD.to_owned(), Tensor::from(spread(&raw_1)?).to_device(self.device)));
         parts.push(("texts".to_owned(), Tensor::from(batch.rows.len() as f64).to_device(self.device)));
         Ok(StepLoss { total: loss.total, parts })
     }
@@ -106,5 +128,17 @@ impl Task for Pretraining {
 
     fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {
         Ok(Validation::default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chance_leaves_equal_texts_out() {
+        assert!((chance(&[0, 1, 2, 3]) - 2.0 * 4f64.ln()).abs() < 1e-12);
+        assert!((chance(&[7, 7, 7])).abs() < 1e-12);
+        assert!((chance(&[0, 0, 1]) - 2.0 * (2.0 * 2f64.ln() + 3f64.ln()) / 3.0).abs() < 1e-12);
     }
 }

@@ -2,6 +2,8 @@
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
 
 /// The smallest size along an axis that pooling may leave, as in nnU-Net.
 const SMALLEST_MAP: i64 = 4;
@@ -31,6 +33,27 @@ pub enum ResEncSize {
     Compact,
     /// 32 to 320 channels, up to 6 blocks a stage: nnU-Net's ResEnc presets.
     Full,
+}
+
+impl fmt::Display for ResEncSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Compact => "compact",
+            Self::Full => "full",
+        })
+    }
+}
+
+impl FromStr for ResEncSize {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "compact" => Ok(Self::Compact),
+            "full" => Ok(Self::Full),
+            other => Err(config("size", other.to_owned(), "compact or full")),
+        }
+    }
 }
 
 impl ResEncSize {
@@ -209,6 +232,15 @@ mod tests {
         assert_eq!(found.features, [32, 64, 128, 256, 320, 320, 320]);
         assert_eq!(found.required_divisor_zyx(), [4, 64, 64]);
         found.validate().unwrap();
+    }
+
+    #[test]
+    fn sizes_have_names() {
+        for size in [ResEncSize::Compact, ResEncSize::Full] {
+            assert_eq!(size.to_string().parse::<ResEncSize>().unwrap(), size);
+        }
+        let text = "huge".parse::<ResEncSize>().unwrap_err().to_string();
+        assert!(text.contains("size is huge, expected compact or full"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What can go wrong with a shard store.
 
+use stage::Message;
 use std::path::PathBuf;
 
 /// Result of this crate.
@@ -63,6 +64,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The message for people about a case that a run needs and cannot read (E301).
+    #[must_use]
+    pub fn message(&self, case: &str) -> Message {
+        Message::error("E301", "the shards of a case cannot be read")
+            .case(case)
+            .detail(self.to_string())
+            .cause("Usually a damaged disk or an incomplete copy")
+            .fix("Run preprocess again: it makes damaged cases anew and keeps the others")
+    }
+
     pub(crate) fn zarr(path: impl Into<PathBuf>, error: impl std::fmt::Display) -> Self {
         Self::Zarr { path: path.into(), reason: error.to_string() }
     }

@@ -36,6 +36,14 @@ impl Region {
         self.shape().iter().product()
     }
 
+    /// The box of `shape_zyx` voxels with the same centre; of an odd difference the larger half comes after this box.
+    #[must_use]
+    pub fn widened(&self, shape_zyx: [usize; 3]) -> Self {
+        let own = self.shape();
+        let lo = std::array::from_fn(|a| self.lo[a] - (shape_zyx[a] as i64 - own[a] as i64).div_euclid(2));
+        Self::at(lo, shape_zyx)
+    }
+
     /// The common part; empty boxes have a shape with a 0.
     #[must_use]
     pub fn intersect(&self, other: &Self) -> Self {
@@ -47,5 +55,18 @@ impl Region {
     #[must_use]
     pub fn overlap(&self, other: &Self) -> usize {
         self.intersect(other).voxels()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wider_box_keeps_the_first_in_its_middle() {
+        let box_ = Region::at([3, 4, 5], [8, 16, 16]);
+        let wide = box_.widened([8, 24, 21]);
+        assert_eq!((wide.lo, wide.shape()), ([3, 0, 3], [8, 24, 21]));
+        assert_eq!(wide.intersect(&box_), box_);
     }
 }

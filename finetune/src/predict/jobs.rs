@@ -1,0 +1,141 @@
+//! Which images are predicted.
+
+use crate::arguments::Predict;
+use crate::model::Model;
+use data_manifests::CaseSplit;
+use data_manifests::raw::{self, RawCase, Source};
+use data_manifests::splits::Split;
+use stage::{Context, Message, Severity};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// A case to predict.
+pub(super) struct Job {
+    pub(super) case: RawCase,
+    /// `train`, `val`, `test` or `given`.
+    pub(super) split: &'static str,
+    /// The directory that the table's paths start from.
+    pub(super) root: PathBuf,
+}
+
+/// All of a run.
+pub(super) struct Jobs {
+    pub(super) jobs: Vec<Job>,
+    /// Wanted cases of raw folders that lack a file.
+    pub(super) failed: u64,
+}
+
+/// The parts of a model's split.
+struct Parts {
+    train: BTreeSet<String>,
+    val: BTreeSet<String>,
+}
+
+impl Parts {
+    fn of(&self, id: &str) -> Option<&'static str> {
+        if self.val.contains(id) {
+            Some("val")
+        } else if self.train.contains(id) {
+            Some("train")
+        } else {
+            None
+        }
+    }
+}
+
+/// The cases of raw folders in the wanted parts, and single files.
+pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> anyhow::Result<Jobs> {
+    let split = Split::load(&arguments.model.join("split.json"))?;
+    let parts = Parts { train: split.train.into_iter().collect(), val: split.val.into_iter().collect() };
+    let mut found = Jobs { jobs: Vec::new(), failed: 0 };
+    for input in &arguments.input {
+        if input.is_dir() {
+            folder(input, arguments, model, &parts, &mut found, context)?;
+        } else if input.is_file() {
+            found.jobs.push(file(input));
+        } else {
+            return Err(Message::error("E414", "an input does not exist")
+                .detail(input.display().to_string())
+                .fix("Give --input image files, or the raw folder of the data set")
+                .into());
+        }
+    }
+    let mut seen = BTreeSet::new();
+    if let Some(twice) = found.jobs.iter().find(|j| !seen.insert(j.case.id.to_lowercase())) {
+        return Err(Message::error("E190", format!("two inputs are called '{}'", twice.case.id))
+            .fix("Predict them into different directories")
+            .into());
+    }
+    if found.jobs.is_empty() {
+        return Err(Message::error("E414", format!("no case in the parts {}", arguments.cases.join(", ")))
+            .fix("Name other parts with --cases")
+            .into());
+    }
+    Ok(found)
+}
+
+fn folder(
+    input: &Path,
+    arguments: &Predict,
+    model: &Model,
+    parts: &Parts,
+    found: &mut Jobs,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let wanted = |part: &str| arguments.cases.iter().any(|wanted| wanted == part);
+    let listing = raw::list(&model.plan.descriptor, input)?;
+    let mut left_out = Vec::new();
+    for problem in listing.problems {
+        if problem.severity == Severity::Error
+            && let Some(id) = &problem.case
+        {
+            match parts.of(id) {
+                Some(part) if !wanted(part) => continue,
+                // training cases with half their files: preprocess has said so
+                None if matches!(problem.code, "E192" | "E193") => {
+                    left_out.push(id.clone());
+                    continue;
+                }
+                _ => found.failed += 1,
+            }
+        }
+        context.tell(problem);
+    }
+    for case in listing.cases {
+        let part = match case.split {
+            CaseSplit::Test => Some("test"),
+            CaseSplit::Train => parts.of(&case.id),
+        };
+        match part {
+            Some(part) if wanted(part) => {
+                found.jobs.push(Job { case, split: part, root: input.to_owned() });
+            }
+            Some(_) => {}
+            None => left_out.push(case.id),
+        }
+    }
+    if let Some(first) = left_out.first() {
+        let text = format!("{} training cases are not in the model's split: left out", left_out.len());
+        context.tell(
+            Message::warning("W415", text)
+                .detail(format!("{}: first {first}", input.display()))
+                .cause("They failed in preprocess, or are newer than the model")
+                .fix("Give their files to --input to predict them"),
+        );
+    }
+    Ok(())
+}
+
+/// A single image; its folder is the root.
+fn file(input: &Path) -> Job {
+    let name = input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let id = raw::stem(&name).to_owned();
+    let image = if name.ends_with(".nii") || name.ends_with(".nii.gz") {
+        Source::Nifti(input.to_owned())
+    } else {
+        Source::CremiRaw(input.to_owned())
+    };
+    let root = input.parent().unwrap_or(Path::new("")).to_owned();
+    let case = RawCase { subject: id.clone(), id, image, label: None, split: CaseSplit::Test };
+    Job { case, split: "given", root }
+}

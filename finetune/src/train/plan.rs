@@ -1,0 +1,122 @@
+//! Everything that decides a training run.
+
+use super::encoder;
+use crate::arguments::Train;
+use crate::model::{self, ModelPlan};
+use data_manifests::Descriptor;
+use data_manifests::splits::Split;
+use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig};
+use patches::ShardStore;
+use serde::Serialize;
+use stage::Message;
+use training::augment::{AugmentOptions, is_flat};
+use training::losses::dice_ce::DiceCeOptions;
+use training::optimizer::{OptimizerOptions, Rule};
+use training::schedule::LearningRate;
+
+/// A window is this much larger than the patch, so that rotated corners show image instead of padding.
+const WINDOW_SHARE: f64 = 1.2;
+
+/// Everything that decides a training run.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct TrainPlan {
+    pub(super) model: ModelPlan,
+    pub(super) window_zyx: [usize; 3],
+    /// Ids of the training cases used.
+    pub(super) train: Vec<String>,
+    pub(super) val: Vec<String>,
+    pub(super) fraction: f64,
+    /// SHA-256 of the encoder's file; absent from scratch.
+    pub(super) encoder: Option<String>,
+    /// Digest of the work that made the shards.
+    pub(super) shards: String,
+    pub(super) steps: u64,
+    pub(super) batch: usize,
+    pub(super) foreground_share: f64,
+    pub(super) seed: u64,
+    pub(super) precision: String,
+    pub(super) augmentation: AugmentOptions,
+    pub(super) loss: DiceCeOptions,
+    pub(super) optimizer: OptimizerOptions,
+    pub(super) lr: LearningRate,
+    pub(super) clip: Option<f64>,
+    pub(super) validate_cases: usize,
+}
+
+/// The plan for these arguments and data.
+pub(super) fn plan(
+    arguments: &Train,
+    store: &ShardStore,
+    classes: usize,
+    split: &Split,
+    encoder: Option<String>,
+) -> anyhow::Result<TrainPlan> {
+    let descriptor = store.descriptor().clone();
+    let network = network(arguments, &descriptor, classes)?;
+    let divisor = network.required_divisor_zyx();
+    let patch_zyx: [usize; 3] = std::array::from_fn(|a| {
+        descriptor.grid.patch_zyx[a].next_multiple_of(divisor[a].unsigned_abs() as usize)
+    });
+    let flat = is_flat(patch_zyx.map(|n| n as i64));
+    let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
+    let augmentation = AugmentOptions::nnunet(flat, ["z", "y", "x"].map(mirrored));
+    let window_zyx = std::array::from_fn(|a| {
+        // flat patches are rotated in plane only
+        let share = if flat && a == 0 { 1.0 } else { WINDOW_SHARE };
+        // larger by an even number of voxels, so that the patch lies in the middle
+        patch_zyx[a] + (patch_zyx[a] as f64 * (share - 1.0) / 2.0).round() as usize * 2
+    });
+    let rule = if arguments.optimizer == "sgd" { Rule::sgd() } else { Rule::adamw() };
+    let mut optimizer = OptimizerOptions::new(rule, arguments.weight_decay);
+    if (arguments.encoder_lr_factor - 1.0).abs() > f64::EPSILON {
+        optimizer.lr_factors.insert("encoder".to_owned(), arguments.encoder_lr_factor);
+    }
+    let fraction = split.fraction(arguments.fraction).map_err(|e| {
+        Message::error("E402", e.to_string()).fix("Give --fraction a number above 0 and at most 1")
+    })?;
+    Ok(TrainPlan {
+        model: ModelPlan { schema: model::SCHEMA.to_owned(), network, descriptor, patch_zyx },
+        window_zyx,
+        train: fraction.to_vec(),
+        val: split.val.clone(),
+        fraction: arguments.fraction,
+        encoder,
+        shards: store.manifest().work.clone(),
+        steps: arguments.steps,
+        batch: usize::from(arguments.batch),
+        foreground_share: arguments.foreground_share,
+        seed: arguments.compute.seed,
+        precision: arguments.compute.precision.clone(),
+        augmentation,
+        loss: DiceCeOptions::default(),
+        optimizer,
+        lr: LearningRate::poly(arguments.lr, arguments.steps).with_warmup(arguments.warm_up),
+        clip: (arguments.clip > 0.0).then_some(arguments.clip),
+        validate_cases: usize::from(arguments.validate_cases),
+    })
+}
+
+/// The network: a resenc takes the shape of the encoder that it starts from, or one for the data set's patch.
+fn network(arguments: &Train, descriptor: &Descriptor, classes: usize) -> anyhow::Result<NetworkConfig> {
+    let stored = match &arguments.encoder_weights {
+        Some(file) => encoder::configuration(file, arguments.network)?,
+        None => None,
+    };
+    let in_channels = descriptor.channels.len() as i64;
+    let classes = classes as i64;
+    if arguments.network == NetworkKind::Resunet50 {
+        return Ok(NetworkConfig::Resunet50 { in_channels, classes });
+    }
+    let topology = match stored {
+        Some(EncoderConfig::Resenc { topology, .. }) => topology,
+        // weights of other origin carry no plan: the data set's own shape, and loading says what fits
+        _ => {
+            let patch = descriptor.grid.patch_zyx.map(|n| n as i64);
+            ResEncConfig::for_patch(patch, descriptor.spacing_zyx_mm(), arguments.size).map_err(|e| {
+                Message::error("E416", e.to_string())
+                    .fix("Enlarge grid.patch_zyx in the data set's descriptor")
+            })?
+        }
+    };
+    Ok(NetworkConfig::Resenc { in_channels, classes, topology })
+}

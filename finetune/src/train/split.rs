@@ -1,0 +1,78 @@
+//! Which cases train and which validate, and whether every class occurs among them.
+
+use crate::arguments::Train;
+use data_manifests::splits::{self, Split};
+use patches::ShardStore;
+use stage::{Context, Message};
+use std::collections::BTreeSet;
+
+/// The stored split, or a new one of the labelled cases.
+pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split> {
+    let members = splits::members(store.rows());
+    let Some(file) = &arguments.split else {
+        return Split::new(&members, arguments.val_share, arguments.compute.seed).map_err(|e| {
+            Message::error("E402", e.to_string()).fix("Add labelled cases, or give --split a file").into()
+        });
+    };
+    let wrong = |detail: String| {
+        Message::error("E412", "the split cannot be used")
+            .detail(detail)
+            .fix("Make one with 'data-manifests split'")
+    };
+    let split = Split::load(file).map_err(|e| wrong(format!("{e:#}")))?;
+    let known: BTreeSet<&str> = members.iter().map(|m| m.id.as_str()).collect();
+    let unknown: Vec<&String> =
+        split.train.iter().chain(&split.val).filter(|id| !known.contains(id.as_str())).collect();
+    match unknown.first() {
+        None => Ok(split),
+        Some(first) => {
+            let (path, count) = (file.display(), unknown.len());
+            let detail = format!("{path}: {count} ids are no labelled case of the shards, first {first}");
+            Err(wrong(detail).into())
+        }
+    }
+}
+
+/// Warns of classes that no case in use has: W403, and how to change that.
+pub(super) fn warn_about_classes(
+    store: &ShardStore,
+    classes: &[String],
+    split: &Split,
+    used: &[String],
+    context: &Context,
+) -> anyhow::Result<()> {
+    let absent = |ids: &[String]| -> anyhow::Result<Vec<String>> {
+        let found = occurring(store, ids)?;
+        let names = classes.iter().enumerate().skip(1).filter(|(value, _)| !found.contains(value));
+        Ok(names.map(|(_, name)| format!("'{name}'")).collect())
+    };
+    let missing = absent(used)?;
+    if !missing.is_empty() {
+        let others = absent(&split.train)?;
+        let fix = if others.len() < missing.len() {
+            "Use a larger --fraction or another --seed"
+        } else {
+            "Use another --seed or --split, or add labelled cases that have it"
+        };
+        let text = format!("the {} training cases have no {}", used.len(), missing.join(", "));
+        context.tell(Message::warning("W403", text).cause("The model cannot learn it").fix(fix));
+    }
+    let missing = absent(&split.val)?;
+    if !missing.is_empty() {
+        let text = format!("the {} validation cases have no {}", split.val.len(), missing.join(", "));
+        let fix = "Use another --seed, --val-share or --split";
+        context.tell(Message::warning("W403", text).cause("It gets no score").fix(fix));
+    }
+    Ok(())
+}
+
+/// Label values with at least one voxel in any of the cases.
+fn occurring(store: &ShardStore, ids: &[String]) -> anyhow::Result<BTreeSet<usize>> {
+    let mut found = BTreeSet::new();
+    for id in ids {
+        let case = store.case(id).map_err(|e| e.message(id))?;
+        let counts = case.record().label.iter().flat_map(|label| &label.voxels);
+        found.extend(counts.filter(|count| count.voxels > 0).map(|count| count.value as usize));
+    }
+    Ok(found)
+}

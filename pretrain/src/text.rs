@@ -1,0 +1,211 @@
+//! The embedded reports of a data set, and which of them a patch is shown with.
+
+use anyhow::Context as _;
+use data_manifests::records::{self, EmbeddingRow};
+use data_manifests::{Manifest, cases};
+use networks::weights;
+use patches::{Region, ShardStore};
+use rand::{Rng, RngExt};
+use stage::Message;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+
+/// The embedded reports of one data set.
+#[derive(Debug)]
+pub(crate) struct Text {
+    directory: PathBuf,
+    dataset: String,
+    /// `[rows, features]`.
+    embeddings: Vec<f32>,
+    features: usize,
+    rows: Vec<EmbeddingRow>,
+    /// Rows of each case.
+    by_case: HashMap<String, Vec<usize>>,
+}
+
+impl Text {
+    /// Opens what 'text-synth embed' wrote; refuses text whose shards were made again since.
+    pub(crate) fn open(directory: &Path) -> anyhow::Result<Self> {
+        let manifest = Manifest::load(directory, "embed")?;
+        manifest.check_fresh(directory)?;
+        let dataset = manifest
+            .datasets
+            .first()
+            .with_context(|| format!("{}: the manifest names no data set", directory.display()))?
+            .clone();
+        let rows: Vec<EmbeddingRow> = cases::from_csv(&directory.join(records::ROWS))?;
+        let path = directory.join(records::EMBEDDINGS);
+        let tensors = weights::read_tensors(&path)?;
+        let tensor = tensors
+            .get("embeddings")
+            .with_context(|| format!("{}: no tensor 'embeddings'", path.display()))?
+            .to_kind(tch::Kind::Float);
+        let size = tensor.size();
+        if size.len() != 2 || size[0] != rows.len() as i64 || size[1] < 1 || rows.is_empty() {
+            let detail = format!("{}: tensor {size:?}, table of {} rows", directory.display(), rows.len());
+            return Err(Message::error("E323", "embeddings and table disagree")
+                .detail(detail)
+                .fix("Run 'text-synth embed' again")
+                .into());
+        }
+        let features = size[1] as usize;
+        let embeddings = Vec::<f32>::try_from(&tensor.contiguous().view(-1))?;
+        if let Some(at) = embeddings.iter().position(|value| !value.is_finite()) {
+            return Err(Message::error("E323", "an embedding is not finite")
+                .detail(format!("{}: row {}", path.display(), at / features))
+                .fix("Run 'text-synth embed' again")
+                .into());
+        }
+        let mut by_case: HashMap<String, Vec<usize>> = HashMap::new();
+        for (i, row) in rows.iter().enumerate() {
+            by_case.entry(row.case.clone()).or_default().push(i);
+        }
+        Ok(Self { directory: directory.to_owned(), dataset, embeddings, features, rows, by_case })
+    }
+
+    /// Where it lies.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The data set that it was made from.
+    pub(crate) fn dataset(&self) -> &str {
+        &self.dataset
+    }
+
+    /// Features of an embedding.
+    pub(crate) fn features(&self) -> usize {
+        self.features
+    }
+
+    /// How many groups of equal texts there can be: one more than the largest number of a group.
+    pub(crate) fn groups(&self) -> usize {
+        self.rows.iter().map(|row| row.group + 1).max().unwrap_or(0)
+    }
+
+    /// Group of a row.
+    pub(crate) fn group(&self, row: usize) -> usize {
+        self.rows[row].group
+    }
+
+    /// Embedding of a row.
+    pub(crate) fn embedding(&self, row: usize) -> &[f32] {
+        &self.embeddings[row * self.features..(row + 1) * self.features]
+    }
+
+    /// Whether there is a report of the case.
+    pub(crate) fn describes(&self, case: &str) -> bool {
+        self.by_case.contains_key(case)
+    }
+
+    /// Refuses boxes that do not lie in their cases: the text of other shards. Gives the cases that the shards do not hold.
+    pub(crate) fn check(&self, store: &ShardStore) -> anyhow::Result<Vec<&str>> {
+        let known: BTreeSet<&str> = store.rows().iter().map(|row| row.id.as_str()).collect();
+        let mut unknown = Vec::new();
+        let ordered: BTreeMap<&String, &Vec<usize>> = self.by_case.iter().collect();
+        for (case, rows) in ordered {
+            if !known.contains(case.as_str()) {
+                unknown.push(case.as_str());
+                continue;
+            }
+            let shape = store.case(case).map_err(|e| e.message(case))?.record().shape_zyx;
+            let whole = Region::whole(shape);
+            for row in rows.iter().map(|row| &self.rows[*row]) {
+                let found = region(row);
+                if found.voxels() == 0 || found.overlap(&whole) != found.voxels() {
+                    let detail = format!(
+                        "{}: report {} lies at {:?} to {:?}, its case has {shape:?} voxels (z, y, x)",
+                        self.directory.display(),
+                        row.id,
+                        found.lo,
+                        found.hi
+                    );
+                    return Err(Message::error("E323", "the text was made from other shards")
+                        .case(case)
+                        .detail(detail)
+                        .fix("Make captions, reports and embeddings again from these shards")
+                        .into());
+                }
+            }
+        }
+        Ok(unknown)
+    }
+
+    /// A report whose box overlaps the patch, with probability in proportion to the overlap; where none does, the one whose
+    /// centre is nearest. `None` for a case without reports.
+    pub(crate) fn choose(&self, generator: &mut impl Rng, case: &str, patch: &Region) -> Option<usize> {
+        let rows = self.by_case.get(case)?;
+        let boxes: Vec<Region> = rows.iter().map(|row| region(&self.rows[*row])).collect();
+        let overlaps: Vec<usize> = boxes.iter().map(|b| b.overlap(patch)).collect();
+        let total: usize = overlaps.iter().sum();
+        if total == 0 {
+            let distance = |b: &Region| -> i64 {
+                (0..3).map(|a| ((b.lo[a] + b.hi[a]) - (patch.lo[a] + patch.hi[a])).pow(2)).sum()
+            };
+            return (0..rows.len()).min_by_key(|i| distance(&boxes[*i])).map(|i| rows[i]);
+        }
+        let mut left = generator.random_range(0..total);
+        for (row, overlap) in rows.iter().zip(overlaps) {
+            if left < overlap {
+                return Some(*row);
+            }
+            left -= overlap;
+        }
+        None
+    }
+}
+
+fn region(row: &EmbeddingRow) -> Region {
+    Region { lo: [row.z0, row.y0, row.x0].map(|v| v as i64), hi: [row.z1, row.y1, row.x1].map(|v| v as i64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use patches::sampler;
+
+    fn row(row: usize, z: [usize; 2], group: usize) -> EmbeddingRow {
+        EmbeddingRow {
+            row,
+            id: format!("r{row}"),
+            dataset: "d".into(),
+            case: "c".into(),
+            z0: z[0],
+            y0: 0,
+            x0: 0,
+            z1: z[1],
+            y1: 10,
+            x1: 10,
+            group,
+            sha256: String::new(),
+        }
+    }
+
+    fn text(rows: Vec<EmbeddingRow>) -> Text {
+        let by_case = HashMap::from([("c".to_owned(), (0..rows.len()).collect())]);
+        let embeddings = vec![0.0; rows.len()];
+        Text { directory: "t".into(), dataset: "d".into(), embeddings, features: 1, rows, by_case }
+    }
+
+    #[test]
+    fn reports_are_chosen_by_overlap() {
+        let text = text(vec![row(0, [0, 1], 0), row(1, [4, 7], 1), row(2, [30, 31], 2)]);
+        let mut counts = [0; 3];
+        for step in 0..400 {
+            let mut generator = sampler::generator(1, step, 0);
+            let patch = Region::at([0, 0, 0], [8, 8, 8]);
+            counts[text.choose(&mut generator, "c", &patch).unwrap()] += 1;
+        }
+        assert_eq!(counts[2], 0);
+        assert!((60..140).contains(&counts[0]), "one section against three: {counts:?}");
+    }
+
+    #[test]
+    fn without_overlap_the_nearest_is_taken() {
+        let text = text(vec![row(0, [0, 1], 0), row(1, [20, 21], 1)]);
+        let mut generator = sampler::generator(1, 0, 0);
+        let patch = Region::at([14, 0, 0], [4, 8, 8]);
+        assert_eq!(text.choose(&mut generator, "c", &patch), Some(1));
+        assert_eq!(text.choose(&mut generator, "other", &patch), None);
+    }
+}

@@ -1,0 +1,169 @@
+//! Watches a run for the two ways in which pretraining fails without an error: features that collapse (W303), and an
+//! image-text loss that learns no alignment (W304). Each is said once a run.
+
+use stage::{Context, Message};
+use training::record::Values;
+use training::run::{Observer, Reporter};
+
+/// Features count as collapsing below this share of the spread 1/√d of d independent ones.
+const HEALTHY_SHARE: f64 = 0.1;
+/// Steps of low spread before the warning.
+const COLLAPSE_STEPS: u64 = 100;
+/// The image-text loss counts as no better than chance above this share of it.
+const CHANCE_SHARE: f64 = 0.98;
+/// Steps of that before the warning.
+const CHANCE_STEPS: u64 = 500;
+
+/// Names in the record.
+pub(crate) const SPREAD: &str = "feature_spread";
+/// What the image-text loss of one view is when image and text tell nothing of each other.
+pub(crate) const CHANCE: &str = "vlp_chance";
+/// The image-text loss of the second view, which every choice of views has.
+const LOSS: &str = "vlp_2";
+
+/// Since when something has held.
+#[derive(Debug, Default)]
+struct Streak {
+    since: Option<u64>,
+    said: bool,
+}
+
+impl Streak {
+    /// Takes the steps `from..to`; gives the streak's length when it reaches `limit` for the first time.
+    fn reaches(&mut self, limit: u64, holds: bool, from: u64, to: u64) -> Option<u64> {
+        if !holds {
+            self.since = None;
+            return None;
+        }
+        let length = to - *self.since.get_or_insert(from);
+        if self.said || length < limit {
+            return None;
+        }
+        self.said = true;
+        Some(length)
+    }
+}
+
+/// Two streaks over the record's lines.
+#[derive(Debug)]
+struct Health {
+    /// Spread below which features count as collapsing.
+    healthy: f64,
+    step: u64,
+    collapse: Streak,
+    chance: Streak,
+}
+
+impl Health {
+    fn new(features: i64, first: u64) -> Self {
+        let healthy = HEALTHY_SHARE / (features as f64).sqrt();
+        Self { healthy, step: first, collapse: Streak::default(), chance: Streak::default() }
+    }
+
+    fn look(&mut self, step: u64, metrics: &Values) -> Vec<Message> {
+        let from = std::mem::replace(&mut self.step, step);
+        let mut messages = Vec::new();
+        let healthy = self.healthy;
+        if let Some(spread) = metrics.get(SPREAD)
+            && let Some(steps) = self.collapse.reaches(COLLAPSE_STEPS, *spread < healthy, from, step)
+        {
+            let text = format!(
+                "feature spread {spread:.1e} (healthy: above {healthy:.1e}) for {steps} steps: the encoder's features \
+                 are collapsing"
+            );
+            messages
+                .push(Message::warning("W303", text).fix("Try a lower --lr, a larger --batch, or more text"));
+        }
+        if let (Some(loss), Some(chance)) = (metrics.get(LOSS), metrics.get(CHANCE))
+            && let Some(steps) = self.chance.reaches(CHANCE_STEPS, *loss > CHANCE_SHARE * chance, from, step)
+        {
+            let text = format!(
+                "image-text loss {loss:.3} for {steps} steps, chance is {chance:.3}: no alignment learnt"
+            );
+            messages.push(Message::warning("W304", text).fix(
+                "Check that the reports differ from each other (text-synth says how many are equal), --temperature and --lr",
+            ));
+        }
+        messages
+    }
+}
+
+/// A reporter that also watches.
+pub(crate) struct Watch<'a> {
+    reporter: Reporter<'a>,
+    health: Health,
+}
+
+impl<'a> Watch<'a> {
+    /// For a run from `first` to `steps` of an encoder with so many features.
+    pub(crate) fn new(context: &'a Context, first: u64, steps: u64, features: i64) -> Self {
+        Self { reporter: Reporter::new(context, first, steps), health: Health::new(features, first) }
+    }
+
+    /// Ends the progress display.
+    pub(crate) fn finish(&self) {
+        self.reporter.finish();
+    }
+}
+
+impl Observer for Watch<'_> {
+    fn step(&mut self, step: u64, steps: u64) {
+        self.reporter.step(step, steps);
+    }
+
+    fn logged(&mut self, step: u64, metrics: &Values, timing: &Values) {
+        self.reporter.logged(step, metrics, timing);
+        for message in self.health.look(step, metrics) {
+            self.reporter.message(message);
+        }
+    }
+
+    fn validated(&mut self, step: u64, values: &Values, is_best: bool) {
+        self.reporter.validated(step, values, is_best);
+    }
+
+    fn message(&mut self, message: Message) {
+        self.reporter.message(message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(spread: f64, loss: f64) -> Values {
+        [(SPREAD, spread), (LOSS, loss), (CHANCE, 5.0)].map(|(n, v)| (n.to_owned(), v)).into()
+    }
+
+    fn codes(health: &mut Health, step: u64, values: &Values) -> Vec<&'static str> {
+        health.look(step, values).iter().map(|m| m.code).collect()
+    }
+
+    #[test]
+    fn a_lasting_collapse_is_said_once() {
+        let mut health = Health::new(100, 0);
+        for step in (10..100).step_by(10) {
+            assert!(codes(&mut health, step, &values(0.009, 1.0)).is_empty());
+        }
+        assert_eq!(codes(&mut health, 100, &values(0.009, 1.0)), ["W303"]);
+        assert!(codes(&mut health, 110, &values(0.009, 1.0)).is_empty());
+        // spreads recover and fall again
+        let mut health = Health::new(100, 0);
+        for step in (10..1000).step_by(10) {
+            let spread = if step % 100 == 50 { 0.02 } else { 0.001 };
+            assert!(codes(&mut health, step, &values(spread, 1.0)).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_loss_that_stays_at_chance_is_said_once() {
+        let mut health = Health::new(100, 200);
+        let said: Vec<u64> = (210..2000)
+            .step_by(10)
+            .filter(|step| codes(&mut health, *step, &values(0.1, 4.95)) == ["W304"])
+            .collect();
+        assert_eq!(said, [700]);
+        let mut health = Health::new(100, 0);
+        assert!((10..2000).step_by(10).all(|step| codes(&mut health, step, &values(0.1, 4.8)).is_empty()));
+    }
+}
