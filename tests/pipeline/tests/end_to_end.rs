@@ -1,5 +1,5 @@
 //! Phantoms through every stage: what each hands over, interruptions, and refusals.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use data_manifests::{Manifest, verify};
 use networks::weights;
