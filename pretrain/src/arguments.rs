@@ -65,7 +65,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1.0)]
     pub(crate) clip: f64,
     /// Temperature of the image-text loss
-    #[arg(long, default_value_t = 0.07)]
+    #[arg(long, default_value_t = 0.07, value_parser = parse_positive)]
     pub(crate) temperature: f64,
     /// Views in the image-text loss: both (as released) or second (as in the paper's figure)
     #[arg(long, default_value = "both", value_parser = parse_views)]
@@ -74,7 +74,7 @@ pub struct Arguments {
     #[arg(long, default_value = "projected", value_parser = parse_space)]
     pub(crate) vr_space: VrSpace,
     /// Weight of the visual loss
-    #[arg(long, default_value_t = 0.01)]
+    #[arg(long, default_value_t = 0.01, value_parser = parse_weight)]
     pub(crate) vr_weight: f64,
     /// The published arithmetic of the visual loss: raw vectors, neither centred nor scaled
     #[arg(long, conflicts_with = "vr_space")]
@@ -137,6 +137,16 @@ fn parse_triple(text: &str) -> Result<Triple, String> {
     Ok(triple)
 }
 
+fn parse_positive(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
+    value.ok_or_else(|| "expected a number above 0".to_owned())
+}
+
+fn parse_weight(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
+    value.ok_or_else(|| "expected 0 or a larger number".to_owned())
+}
+
 fn parse_minutes(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().map(|minutes| minutes * 60.0);
     let limit = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -179,7 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn limits_of_time_are_not_negative() {
+    fn numbers_outside_their_range_are_refused() {
+        assert_eq!((parse_positive("0.07"), parse_weight("0")), (Ok(0.07), Ok(0.0)));
+        assert!(["0", "-1", "inf", "warm"].iter().all(|bad| parse_positive(bad).is_err()));
+        assert!(["-0.1", "NaN", "much"].iter().all(|bad| parse_weight(bad).is_err()));
         assert_eq!(parse_minutes("0.5"), Ok(Duration::from_secs(30)));
         for bad in ["-1", "inf", "NaN", "soon"] {
             assert!(parse_minutes(bad).is_err(), "{bad}");

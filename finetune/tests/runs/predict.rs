@@ -1,0 +1,255 @@
+//! `finetune predict`.
+
+use crate::support::{Study, command, text};
+use data_manifests::phantom::Kind;
+use rustix::process::{Pid, Signal, kill_process};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use volume::nifti::{self, ImageType};
+use volume::{Grid, Orientation};
+
+fn images(study: &Study, folder: &str) -> Vec<PathBuf> {
+    let entries = fs_err::read_dir(study.raw().join(folder)).unwrap();
+    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+/// The grid of a prediction is its image's own, bit for bit.
+fn assert_same_grid(prediction: &Path, image: &Path) {
+    let [(found, grid, _), (_, expected, _)] = [prediction, image].map(|p| nifti::read_header(p).unwrap());
+    assert_eq!((grid.shape_zyx, grid.affine), (expected.shape_zyx, expected.affine));
+    assert_eq!((found.channels(), found.voxel_bytes()), (1, grid.shape_zyx.iter().product::<usize>() as u64));
+}
+
+#[test]
+fn a_raw_folder_is_predicted_on_its_own_grids() {
+    let study = Study::new(Kind::Mri);
+    study.model();
+    let raw = study.raw();
+    study.predict("predictions", &[&raw], &[]).expect(0);
+    let files = study.verified("predictions");
+    assert!(files.contains(&".work".to_owned()), "{files:?}");
+    let table = study.table("predictions");
+    let split = study.json("model/split.json");
+    let val = split["val"][0].as_str().unwrap();
+    assert_eq!(table.len(), 2);
+    assert_eq!(table[val][0], "val");
+    assert_eq!(table[val][3], format!("$RAW/labelsTr/{val}.nii.gz"));
+    for [part, file, image, label] in table.values() {
+        let prediction = study.path("predictions").join(file);
+        assert_same_grid(&prediction, &raw.join(image.strip_prefix("$RAW/").unwrap()));
+        assert_eq!(part == "test", label.is_empty());
+        let labels = nifti::read_labels(&prediction).unwrap().data;
+        assert!(labels.iter().all(|value| *value < 4));
+    }
+    let before = study.bytes("predictions/manifest.json");
+    assert!(study.predict("predictions", &[&raw], &[]).expect(0).contains("Nothing to do"));
+    assert_eq!(study.bytes("predictions/manifest.json"), before);
+
+    // other parts, mirrored: other work, so the old label maps go
+    study.predict("predictions", &[&raw], &["--cases", "train", "--mirror"]).expect(0);
+    assert!(study.table("predictions").values().all(|row| row[0] == "train"));
+    assert_eq!(study.verified("predictions").iter().filter(|file| file.ends_with(".nii.gz")).count(), 3);
+}
+
+/// The same anatomy stored in other orders and directions of axes gives the same labels in those orders.
+#[test]
+fn orientation_does_not_matter_and_is_kept() {
+    let study = Study::new(Kind::Ct);
+    study.model();
+    let source = nifti::read_image(&images(&study, "imagesTs")[0]).unwrap();
+    let upright = Orientation::to_canonical(&source.grid);
+    let (data, shape) = upright.apply(&source.data, source.grid.shape_zyx).unwrap();
+    let spacing = upright.apply_to_grid(&source.grid).spacing_zyx_mm();
+    let ras = Grid::from_spacing(shape, spacing, [-31.0, 12.5, 90.25]).unwrap();
+    // columns x, y, z; an axis order, and which directions are turned
+    let turned = |order: [usize; 3], signs: [f64; 3]| {
+        let mut affine =
+            [[0.0, 0.0, 0.0, -31.0], [0.0, 0.0, 0.0, 12.5], [0.0, 0.0, 0.0, 90.25], [0.0, 0.0, 0.0, 1.0]];
+        for axis in 0..3 {
+            let world = order[axis];
+            affine[world][axis] = signs[axis] * spacing[2 - world];
+        }
+        let shape_xyz = order.map(|world| shape[2 - world]);
+        Grid::new([shape_xyz[2], shape_xyz[1], shape_xyz[0]], affine).unwrap()
+    };
+    let (sine, cosine) = 0.2f64.sin_cos();
+    // turned about x
+    let [x, y, z, last] = ras.affine;
+    let mix = |a: f64, b: f64| std::array::from_fn(|column| a * y[column] + b * z[column]);
+    let tilted = [x, mix(cosine, -sine), mix(sine, cosine), last];
+    let grids = [
+        ("ras", ras),
+        ("lps", turned([0, 1, 2], [-1.0, -1.0, 1.0])),
+        ("slp", turned([2, 0, 1], [1.0, -1.0, -1.0])),
+        ("oblique", Grid::new(shape, tilted).unwrap()),
+    ];
+    let paths: Vec<PathBuf> = grids
+        .iter()
+        .map(|(name, grid)| {
+            let back = Orientation::to_canonical(grid).invert();
+            let (stored, stored_shape) = back.apply(&data, shape).unwrap();
+            assert_eq!(stored_shape, grid.shape_zyx, "{name}");
+            let path = study.path(&format!("{name}.nii.gz"));
+            nifti::write_image(&path, &stored, 1, grid, ImageType::F32).unwrap();
+            path
+        })
+        .collect();
+    study.predict("given", &paths.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &[]).expect(0);
+    study.verified("given");
+    let table = study.table("given");
+    let canonical: Vec<Vec<u32>> = grids
+        .iter()
+        .zip(&paths)
+        .map(|((name, grid), path)| {
+            let [part, file, image, label] = &table[*name];
+            assert_eq!((part.as_str(), image, label.as_str()), ("given", &format!("$RAW/{name}.nii.gz"), ""));
+            let file = study.path("given").join(file);
+            assert_same_grid(&file, path);
+            let labels = nifti::read_labels(file).unwrap().data;
+            Orientation::to_canonical(grid).apply(&labels, grid.shape_zyx).unwrap().0
+        })
+        .collect();
+    assert!(canonical[0].iter().any(|v| *v != canonical[0][0]), "one class everywhere says nothing");
+    for (labels, (name, _)) in canonical.iter().zip(&grids) {
+        assert!(*labels == canonical[0], "{name} differs");
+    }
+}
+
+#[test]
+fn a_bad_image_costs_itself_alone() {
+    let study = Study::new(Kind::Ct);
+    study.model();
+    let raw = study.raw();
+    let test = images(&study, "imagesTs").remove(0);
+    let whole = fs_err::read(&test).unwrap();
+    fs_err::write(&test, &whole[..whole.len() / 2]).unwrap();
+    let parts = ["--cases", "train,val,test"];
+    let said = study.predict("predictions", &[&raw], &parts).expect(3);
+    assert!(said.contains("E10") && said.contains("Fetch the file again"), "{said}");
+    assert!(said.contains("4 label maps, 1 failed"), "{said}");
+    assert_eq!(study.table("predictions").len(), 4);
+    assert_eq!(study.json("predictions/manifest.json")["counts"]["failed"], 1);
+    study.verified("predictions");
+
+    // the same command again tries it again and keeps the others
+    let modified = |id: &str| {
+        fs_err::metadata(study.path("predictions").join(format!("{id}.nii.gz"))).unwrap().modified().unwrap()
+    };
+    let ids: Vec<String> = study.table("predictions").into_keys().collect();
+    let before: Vec<_> = ids.iter().map(|id| modified(id)).collect();
+    study.predict("predictions", &[&raw], &parts).expect(3);
+    assert_eq!(ids.iter().map(|id| modified(id)).collect::<Vec<_>>(), before);
+    fs_err::write(&test, whole).unwrap();
+    study.predict("predictions", &[&raw], &parts).expect(0);
+    assert_eq!(study.table("predictions").len(), 5);
+
+    // an image that is not there at all
+    fs_err::remove_file(&test).unwrap();
+    let said = study.predict("predictions", &[&raw], &parts).expect(3);
+    assert!(said.contains("E194"), "{said}");
+    // NaN, a constant, and another number of channels
+    let image = nifti::read_image(&images(&study, "imagesTr")[0]).unwrap();
+    let mut voxels = image.data.clone();
+    voxels[77] = f32::NAN;
+    let write = |name: &str, data: &[f32], channels: usize| {
+        let path = study.path(name);
+        nifti::write_image(&path, data, channels, &image.grid, ImageType::F32).unwrap();
+        path
+    };
+    let bad = [
+        write("nan.nii.gz", &voxels, 1),
+        write("flat.nii.gz", &vec![3.0; image.data.len()], 1),
+        write("two.nii.gz", &image.data.repeat(2), 2),
+    ];
+    let said = study.predict("bad", &bad.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &[]).expect(1);
+    for code in ["E130 case nan", "E132 case flat", "E141 case two", "E413"] {
+        assert!(said.contains(code), "{code}: {said}");
+    }
+    assert!(!said.contains("--nan"), "{said}");
+}
+
+#[test]
+fn an_interrupted_prediction_continues_to_the_same_bytes() {
+    let study = Study::new(Kind::Ct);
+    study.model();
+    let raw = study.raw();
+    let settings = ["--cases", "train,val,test", "--window-batch", "1", "--mirror"];
+    study.predict("whole", &[&raw], &settings).expect(0);
+    let words = study.predict_words("parts", &[&raw], &settings);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut child = command(&words).stderr(Stdio::piped()).spawn().unwrap();
+    let start = Instant::now();
+    let maps = || {
+        let Ok(entries) = fs_err::read_dir(study.path("parts")) else { return 0 };
+        entries.filter(|e| !e.as_ref().unwrap().file_name().to_string_lossy().starts_with('.')).count()
+    };
+    while maps() == 0 {
+        assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("I306 interrupted") && said.contains("of 5 label maps are done"), "{said}");
+    assert!(!study.path("parts/manifest.json").exists());
+    study.predict("parts", &[&raw], &settings).expect(0);
+    let names = study.verified("whole");
+    assert_eq!(names, study.verified("parts"));
+    for name in names.iter().filter(|name| *name != "report.json") {
+        let [whole, parts] = ["whole", "parts"].map(|out| study.bytes(&format!("{out}/{name}")));
+        assert!(whole == parts, "{name} differs");
+    }
+}
+
+#[test]
+fn stacks_in_hdf5_become_nifti() {
+    let study = Study::new(Kind::Em);
+    study.model();
+    let raw = study.raw();
+    study.predict("predictions", &[&raw], &[]).expect(0);
+    study.verified("predictions");
+    let table = study.table("predictions");
+    assert_eq!(table.len(), 1);
+    let [part, file, image, label] = table.values().next().unwrap();
+    assert_eq!(part, "val");
+    assert_eq!(*label, format!("{image}#mitochondria"));
+    let (header, grid, _) = nifti::read_header(study.path("predictions").join(file)).unwrap();
+    let stack = raw.join(image.strip_prefix("$RAW/").unwrap());
+    let expected = volume::hdf5::CremiFile::open(&stack).unwrap().raw().grid().unwrap();
+    assert_eq!((grid.shape_zyx, header.channels()), (expected.shape_zyx, 1));
+    assert!(volume::same_geometry(&grid, &expected) < 1e-6);
+    study.predict("given", &[&stack], &[]).expect(0);
+    let [a, b] = ["predictions", "given"].map(|out| study.bytes(&format!("{out}/{file}")));
+    assert!(a == b);
+}
+
+#[test]
+fn images_in_the_output_directory_are_safe() {
+    let study = Study::new(Kind::Ct);
+    study.model();
+    let image = study.path("scans/scan.nii.gz");
+    fs_err::create_dir(study.path("scans")).unwrap();
+    fs_err::copy(&images(&study, "imagesTs")[0], &image).unwrap();
+    let before = fs_err::read(&image).unwrap();
+    let said = study.predict("scans", &[&image], &[]).expect(1);
+    assert!(said.contains("E165") && said.contains("scan.nii.gz"), "{said}");
+    assert_eq!(fs_err::read(&image).unwrap(), before);
+    let said = study.predict("out", &[&study.path("absent.nii.gz")], &[]).expect(1);
+    assert!(said.contains("E414") && said.contains("absent.nii.gz"), "{said}");
+    let said = study.predict("out", &[&image, &image], &[]).expect(1);
+    assert!(said.contains("E190"), "{said}");
+    let said = crate::support::run(&[
+        "predict",
+        "--model",
+        text(&study.shards()),
+        "--input",
+        text(&image),
+        "--out",
+        text(&study.path("out")),
+    ]);
+    assert!(said.expect(1).contains("E010"));
+}

@@ -1,0 +1,189 @@
+//! `finetune train`.
+
+use crate::support::{Study, plan_of, recorded, replace_label, run, text};
+use data_manifests::phantom::Kind;
+use networks::{EncoderConfig, weights};
+use std::collections::BTreeMap;
+use tch::Tensor;
+
+#[test]
+fn a_run_from_scratch_writes_a_whole_stage_once() {
+    let study = Study::new(Kind::Ct);
+    let settings = ["--from-scratch", "--validate-every", "2", "--log-every", "1"];
+    let said = study.train("model", 4, &settings).expect(0);
+    assert!(said.contains("3 training cases (1 of the labels), 1 validation cases"), "{said}");
+    let files = study.verified("model");
+    for name in
+        ["model.safetensors", "plan.json", "split.json", "metrics.jsonl", "checkpoint_final.safetensors"]
+    {
+        assert!(files.iter().any(|file| file == name), "{name} is not among {files:?}");
+    }
+    assert!(!files.iter().any(|file| file == "load_report.json"));
+    let metrics = study.path("model/metrics.jsonl");
+    assert_eq!(recorded(&metrics, "step", "loss").len(), 4);
+    assert_eq!(recorded(&metrics, "validation", "score").len(), 2);
+    assert_eq!(study.json("model/report.json")["status"], "done");
+
+    let before = study.bytes("model/manifest.json");
+    assert!(study.train("model", 4, &settings).expect(0).contains("Nothing to do"));
+    // a command that is refused leaves the finished stage as it is
+    let other = ["--from-scratch", "--validate-every", "2", "--log-every", "1", "--lr", "0.5"];
+    let said = study.train("model", 4, &other).expect(1);
+    assert!(said.contains("E307") && said.contains("lr") && said.contains("--overwrite"), "{said}");
+    assert_eq!(study.bytes("model/manifest.json"), before);
+    let said = study.train("model", 4, &[&other[..], &["--overwrite"]].concat()).expect(0);
+    assert!(!said.contains("resuming"), "{said}");
+    study.verified("model");
+    assert_ne!(study.bytes("model/manifest.json"), before);
+}
+
+#[test]
+fn an_encoder_of_one_channel_is_adapted_to_four() {
+    let study = Study::new(Kind::Mri);
+    let encoder = study.encoder();
+    let settings = ["--encoder-weights", text(&encoder), "--encoder-lr-factor", "0.1"];
+    let said = study.train("model", 2, &settings).expect(0);
+    assert!(said.contains("1 adapted, 0 skipped, 0 missing (100 %"), "{said}");
+    let files = study.verified("model");
+    assert!(files.iter().any(|file| file == "load_report.json"));
+    let report = study.json("model/load_report.json");
+    assert_eq!(report["adapted"][0]["how"], "1 image channel(s) spread over 4");
+    assert_eq!(report["path"], "encoder.safetensors");
+    let plan = study.json("model/plan.json");
+    assert_eq!(plan["model"]["network"]["in_channels"], 4);
+    assert_eq!(plan["optimizer"]["lr_factors"]["encoder"], 0.1);
+    assert!(study.json("model/manifest.json")["inputs"][1]["role"] == "encoder");
+}
+
+#[test]
+fn training_lowers_the_loss() {
+    let study = Study::new(Kind::Ct);
+    let settings = ["--from-scratch", "--log-every", "5", "--validate-every", "0", "--lr", "3e-3"];
+    study.train("model", 40, &settings).expect(0);
+    let losses = recorded(&study.path("model/metrics.jsonl"), "step", "loss");
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..2]), mean(&losses[6..]));
+    assert!(last < first - 0.1, "{losses:?}");
+}
+
+#[test]
+fn fractions_hold_at_least_one_case_and_nest() {
+    let study = Study::new(Kind::Ct);
+    let cases = |fraction: &str| -> Vec<String> {
+        let out = format!("model-{fraction}");
+        study.train(&out, 1, &["--from-scratch", "--validate-every", "0", "--fraction", fraction]).expect(0);
+        serde_json::from_value(study.json(&format!("{out}/plan.json"))["train"].clone()).unwrap()
+    };
+    let (least, some, all) = (cases("0.01"), cases("0.7"), cases("1"));
+    assert_eq!([least.len(), some.len(), all.len()], [1, 2, 3]);
+    assert!(some.starts_with(&least) && all.starts_with(&some));
+    let said = study.train("none", 1, &["--from-scratch", "--fraction", "0"]).expect(1);
+    assert!(said.contains("E402") && said.contains("found 0"), "{said}");
+}
+
+#[test]
+fn a_class_that_is_absent_is_named() {
+    // one of four cases keeps class 2: it trains or validates, never both
+    let study = Study::edited(Kind::Ct, |_, raw| replace_label(raw, 1, 2, 1));
+    let said = study.train("model", 1, &["--from-scratch", "--validate-every", "0"]).expect(0);
+    assert_eq!(said.matches("W403").count(), 1, "{said}");
+    assert!(said.contains("cases have no 'lesion'"), "{said}");
+    assert!(!said.contains("'organ'"), "{said}");
+    // without any voxel of it, more labels are no remedy
+    let study = Study::edited(Kind::Ct, |_, raw| replace_label(raw, 0, 2, 1));
+    let said =
+        study.train("model", 1, &["--from-scratch", "--validate-every", "0", "--fraction", "0.4"]).expect(0);
+    assert!(
+        said.contains("W403 the 1 training cases have no 'lesion'. The model cannot learn it."),
+        "{said}"
+    );
+    assert!(said.contains("W403 the 1 validation cases have no 'lesion'. It gets no score."), "{said}");
+    assert!(!said.contains("larger --fraction"), "{said}");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_code() {
+    let study = Study::new(Kind::Ct);
+    let encoder = study.encoder();
+    let (shards, out) = (study.shards(), study.path("refused"));
+    let train = |more: &[&str]| {
+        let words = ["train", "--shards", text(&shards), "--out", text(&out), "--steps", "1"];
+        run(&[&words[..], more].concat()).expect(1)
+    };
+    let said = train(&["--network", "resunet50", "--encoder-weights", text(&encoder)]);
+    assert!(
+        said.contains("E401 the encoder is a resenc, and --network resunet50 takes a resnet50"),
+        "{said}"
+    );
+    assert!(said.contains("Use --network resenc"), "{said}");
+    let resnet = study.path("resnet.safetensors");
+    let plan = plan_of(&EncoderConfig::Resnet50 { in_channels: 1 });
+    let tensors = BTreeMap::from([("conv1.weight".to_owned(), Tensor::from_slice(&[1f32]))]);
+    weights::save_tensors(&tensors, &resnet, &plan).unwrap();
+    let said = train(&["--network", "resenc", "--encoder-weights", text(&resnet)]);
+    assert!(said.contains("E401") && said.contains("Use --network resunet50"), "{said}");
+    // weights of other origin: what fits decides
+    weights::save_tensors(&tensors, &resnet, &BTreeMap::new()).unwrap();
+    let said = train(&["--network", "resenc", "--encoder-weights", text(&resnet)]);
+    assert!(said.contains("E401") && said.contains("0 of "), "{said}");
+    let said = train(&["--network", "resenc", "--encoder-weights", text(&study.path("absent"))]);
+    assert!(said.contains("absent"), "{said}");
+
+    let split = study.path("split.json");
+    fs_err::write(&split, r#"{"schema":"gtgm/split/1","seed":0,"train":["nobody"],"val":["no one"]}"#)
+        .unwrap();
+    let said = train(&["--network", "resenc", "--from-scratch", "--split", text(&split)]);
+    assert!(said.contains("E412") && said.contains("2 ids are no labelled case"), "{said}");
+    fs_err::write(&split, "nonsense").unwrap();
+    let said = train(&["--network", "resenc", "--from-scratch", "--split", text(&split)]);
+    assert!(said.contains("E412") && said.contains("split.json is no split"), "{said}");
+    assert_eq!(study.json("refused/report.json")["status"], "failed");
+
+    let foreign = study.path("foreign");
+    fs_err::create_dir(&foreign).unwrap();
+    fs_err::write(foreign.join("thesis.tex"), "").unwrap();
+    let said = study.train("foreign", 1, &["--from-scratch"]).expect(1);
+    assert!(said.contains("E165") && said.contains("thesis.tex"), "{said}");
+
+    let words = ["train", "--shards", "a", "--out", "b", "--steps", "1"];
+    run(&words).expect(2);
+    run(&[&words[..], &["--from-scratch", "--foreground-share", "1.5"]].concat()).expect(2);
+    run(&[&words[..], &["--from-scratch", "--wall-minutes", "-1"]].concat()).expect(2);
+}
+
+#[test]
+fn instance_labels_are_refused() {
+    let study = Study::neurons();
+    let said = study.train("model", 1, &["--from-scratch"]).expect(1);
+    assert!(said.contains("E411 data set 'phantom-em' has instance labels"), "{said}");
+}
+
+#[test]
+fn a_damaged_shard_is_named_before_training() {
+    let study = Study::new(Kind::Ct);
+    let cases = fs_err::read_dir(study.shards().join("cases")).unwrap();
+    for case in cases {
+        let part = case.unwrap().path().join("foreground/c/0/0");
+        if part.is_file() {
+            fs_err::remove_file(part).unwrap();
+        }
+    }
+    let said = study.train("model", 2, &["--from-scratch"]).expect(1);
+    assert!(said.contains("E301 case ") && said.contains("Run preprocess again"), "{said}");
+}
+
+#[test]
+fn values_come_from_a_file_and_flags_win() {
+    let study = Study::new(Kind::Ct);
+    let config = study.path("run.toml");
+    let toml =
+        "[train]\nnetwork = \"resenc\"\nsteps = 3\nfrom-scratch = true\nvalidate_every = 0\nbatch = 1\n";
+    fs_err::write(&config, toml).unwrap();
+    let (shards, out) = (study.shards(), study.path("model"));
+    let words = ["train", "--config", text(&config), "--shards", text(&shards), "--out", text(&out)];
+    run(&[&words[..], &["--steps", "1"]].concat()).expect(0);
+    let plan = study.json("model/plan.json");
+    assert_eq!((plan["steps"].as_u64(), plan["batch"].as_u64()), (Some(1), Some(1)));
+    fs_err::write(&config, "[train]\nstep = 3\n").unwrap();
+    assert!(run(&words).expect(2).contains("unknown key 'step'"));
+}

@@ -1,0 +1,109 @@
+//! What a run refuses before it trains.
+
+use crate::support::Study;
+use data_manifests::phantom::Kind;
+use data_manifests::records::{EMBEDDINGS, ROWS};
+
+const CT: [Kind; 1] = [Kind::Ct];
+const SETTINGS: [&str; 4] = ["--steps", "1", "--batch", "4"];
+
+#[test]
+fn text_and_shards_must_belong_together() {
+    let study = Study::with(&[Kind::Ct, Kind::Em]);
+    let [reports, twice] = [1, 2].map(|seed| study.text(Kind::Ct, 5, seed));
+    let refused = |kinds: &[Kind], texts: &[&std::path::Path]| {
+        study.pretrain(kinds, texts, "encoder", &SETTINGS).expect(1)
+    };
+    let said = refused(&[Kind::Em], &[&reports]);
+    assert!(said.contains("E322 a text belongs to no shards") && said.contains("'phantom-ct'"), "{said}");
+    let said = refused(&CT, &[&reports, &twice]);
+    assert!(said.contains("E322 data set 'phantom-ct' has two texts"), "{said}");
+    let said = refused(&[Kind::Ct, Kind::Ct], &[]);
+    assert!(said.contains("E328 two shard directories hold data set 'phantom-ct'"), "{said}");
+    let said = refused(&CT, &[&study.path("em")]);
+    assert!(said.contains("E010") && said.contains("found 'preprocess', expected 'embed'"), "{said}");
+
+    // a table that has lost a row
+    let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
+    let lines: Vec<&str> = table.lines().collect();
+    fs_err::write(reports.join(ROWS), lines[..lines.len() - 1].join("\n")).unwrap();
+    let said = refused(&CT, &[&reports]);
+    assert!(
+        said.contains("E323 embeddings and table disagree") && said.contains("table of 9 rows"),
+        "{said}"
+    );
+    // and boxes of a larger volume
+    let far = table.replacen(",0,0,0,", ",0,0,900,", 1).replacen(",36,", ",990,", 1);
+    assert_ne!(far, table);
+    fs_err::write(reports.join(ROWS), far).unwrap();
+    let said = refused(&CT, &[&reports]);
+    assert!(said.contains("E323 case ") && said.contains("made from other shards"), "{said}");
+    fs_err::write(reports.join(EMBEDDINGS), "nonsense").unwrap();
+    assert!(refused(&CT, &[&reports]).contains("not a safetensors file"));
+}
+
+#[test]
+fn text_of_shards_that_were_made_again_is_stale() {
+    let study = Study::with(&CT);
+    let reports = study.text(Kind::Ct, 5, 1);
+    study.preprocess(Kind::Ct, |descriptor| descriptor.grid.spacing_zyx = [9.0; 3]);
+    let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(1);
+    assert!(said.contains("E214 the output of 'embed' was made from other shards"), "{said}");
+}
+
+#[test]
+fn few_reports_and_reports_of_other_cases_are_said() {
+    let study = Study::with(&CT);
+    let reports = study.text(Kind::Ct, 2, 1);
+    // another case's report, whose volume nobody knows
+    let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
+    let (first, rest) = table.split_once('\n').unwrap();
+    fs_err::write(reports.join(ROWS), format!("{first}\n{}", rest.replacen(",ct_001,", ",ct_999,", 2)))
+        .unwrap();
+    let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(0);
+    assert!(said.contains("W311 reports of 1 cases that are not in the shards"), "{said}");
+    assert!(said.contains("W311 4 of 5 cases have no report"), "{said}");
+    assert!(
+        said.contains("W327 a batch of 4 holds about 0.8 reports, and the image-text loss needs 4"),
+        "{said}"
+    );
+}
+
+#[test]
+fn damaged_cases_are_all_named_before_the_first_step() {
+    let study = Study::with(&CT);
+    for id in ["ct_002", "ct_004"] {
+        fs_err::remove_file(study.path("ct/cases").join(id).join("image/c/0/0/0/0")).unwrap();
+    }
+    let said = study.pretrain(&CT, &[], "encoder", &SETTINGS).expect(1);
+    for wanted in
+        ["E301 case ct_002", "E301 case ct_004", "E301 2 cases cannot be read", "Run preprocess again"]
+    {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
+    assert_eq!(study.json("encoder/report.json")["status"], "failed");
+    assert!(!study.path("encoder/metrics.jsonl").exists());
+}
+
+#[test]
+fn values_that_make_no_run_are_refused() {
+    let study = Study::with(&CT);
+    let said = study.pretrain(&CT, &[], "encoder", &["--steps", "1", "--batch", "2"]).expect(1);
+    assert!(said.contains("E325") && said.contains("--head-norm layer"), "{said}");
+    let said =
+        study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--patch-zyx", "4,4,4"]].concat()).expect(1);
+    assert!(said.contains("E324") && said.contains("--patch-zyx"), "{said}");
+    for bad in [
+        ["--wall-minutes", "-1"],
+        ["--size", "huge"],
+        ["--patch-zyx", "8,8"],
+        ["--steps", "0"],
+        ["--temperature", "0"],
+    ] {
+        study.pretrain(&CT, &[], "encoder", &bad).expect(2);
+    }
+    fs_err::create_dir(study.path("foreign")).unwrap();
+    fs_err::write(study.path("foreign/thesis.tex"), "").unwrap();
+    let said = study.pretrain(&CT, &[], "foreign", &SETTINGS).expect(1);
+    assert!(said.contains("E165") && said.contains("thesis.tex"), "{said}");
+}

@@ -1,0 +1,48 @@
+//! Runs that are stopped, go on, or meet another one.
+
+use crate::support::{Study, text};
+use data_manifests::phantom::Kind;
+
+const KIND: [Kind; 1] = [Kind::Ct];
+const SETTINGS: [&str; 10] =
+    ["--steps", "5", "--batch", "4", "--patch-zyx", "8,16,16", "--log-every", "2", "--checkpoint-every", "3"];
+
+#[test]
+fn an_interrupted_run_gives_the_same_bytes() {
+    let study = Study::with(&KIND);
+    let reports = study.text(Kind::Ct, 5, 1);
+    let pretrain =
+        |out: &str, more: &[&str]| study.pretrain(&KIND, &[&reports], out, &[&SETTINGS, more].concat());
+    pretrain("whole", &[]).expect(0);
+    let said = pretrain("parts", &["--wall-minutes", "0"]).expect(75);
+    assert!(said.contains("I306") && said.contains("saved step 1"), "{said}");
+    assert_eq!(study.json("parts/report.json")["status"], "interrupted");
+    assert!(!study.path("parts/manifest.json").exists() && !study.path("parts/encoder.safetensors").exists());
+    let stop = study.path("stop");
+    fs_err::write(&stop, "").unwrap();
+    let said = pretrain("parts", &["--resume", "--stop-file", text(&stop)]).expect(75);
+    assert!(said.contains("resuming after step 1") && said.contains("saved step 2"), "{said}");
+    pretrain("parts", &["--workers", "1"]).expect(0);
+    study.verified("parts");
+    for name in ["encoder.safetensors", "metrics.jsonl", "plan.json", "checkpoint_final.safetensors"] {
+        let [whole, parts] = ["whole", "parts"].map(|out| study.bytes(&format!("{out}/{name}")));
+        assert!(whole == parts, "{name} differs");
+    }
+}
+
+#[test]
+fn another_plan_is_refused_or_starts_anew() {
+    let study = Study::with(&KIND);
+    study.pretrain(&KIND, &[], "encoder", &SETTINGS).expect(0);
+    let before = study.bytes("encoder/manifest.json");
+    let other = [&SETTINGS[..], &["--seed", "1"]].concat();
+    let said = study.pretrain(&KIND, &[], "encoder", &other).expect(1);
+    assert!(said.contains("E307") && said.contains("seed") && said.contains("--overwrite"), "{said}");
+    assert_eq!(study.bytes("encoder/manifest.json"), before, "a refused command changed a finished stage");
+    let said = study.pretrain(&KIND, &[], "encoder", &[&other[..], &["--overwrite"]].concat()).expect(0);
+    assert!(!said.contains("resuming"), "{said}");
+    study.verified("encoder");
+    assert_eq!(study.json("encoder/plan.json")["seed"], 1);
+    let said = study.pretrain(&KIND, &[], "other", &[&other[..], &["--resume"]].concat()).expect(1);
+    assert!(said.contains("E308 nothing to resume") && said.contains("Omit --resume"), "{said}");
+}

@@ -1,0 +1,108 @@
+//! What a run writes, and that its encoder is one.
+
+use crate::support::{Study, run, text};
+use data_manifests::phantom::Kind;
+use networks::weights::{self, LoadOptions};
+use networks::{EncoderConfig, NetworkConfig, SegmentationNetwork};
+use tch::{Device, nn};
+
+const KINDS: [Kind; 2] = [Kind::Ct, Kind::Mri];
+
+#[test]
+fn image_and_text_make_an_encoder_that_segmentation_takes() {
+    let study = Study::with(&KINDS);
+    let texts = [study.text(Kind::Ct, 5, 1), study.text(Kind::Mri, 4, 2)];
+    let texts = [texts[0].as_path(), &texts[1]];
+    let settings = ["--steps", "4", "--batch", "6", "--log-every", "1"];
+    let said = study.pretrain(&KINDS, &texts, "encoder", &settings).expect(0);
+    assert!(said.contains("W311 1 of 10 cases have no report"), "{said}");
+    let files = study.verified("encoder");
+    for name in
+        ["encoder.safetensors", "plan.json", "metrics.jsonl", "timing.jsonl", "checkpoint_final.safetensors"]
+    {
+        assert!(files.iter().any(|file| file == name), "{name} is not among {files:?}");
+    }
+    let manifest = study.json("encoder/manifest.json");
+    assert_eq!(manifest["stage"], "pretrain");
+    assert_eq!(manifest["datasets"], serde_json::json!(["phantom-ct", "phantom-mri"]));
+    assert_eq!(manifest["licence"], "CC0-1.0");
+    let roles: Vec<_> = manifest["inputs"].as_array().unwrap().iter().map(|i| i["role"].clone()).collect();
+    assert_eq!(roles, ["shards", "shards", "text", "text"]);
+    for name in ["loss", "vlp_1", "vlp_2", "vlp_chance", "vr", "feature_spread", "texts"] {
+        let values = study.recorded("encoder", name);
+        assert!(!values.is_empty() && values.iter().all(|value| value.is_finite()), "{name}: {values:?}");
+    }
+
+    // without any text in the loop and no plan but the file's, a segmentation network takes all of it
+    let file = study.path("encoder/encoder.safetensors");
+    let metadata = weights::read_metadata(&file).unwrap();
+    let plan: serde_json::Value = serde_json::from_str(&metadata["plan"]).unwrap();
+    assert_eq!(plan, study.json("encoder/plan.json"));
+    let config: EncoderConfig = serde_json::from_value(plan["encoder"].clone()).unwrap();
+    let EncoderConfig::Resenc { in_channels: 1, topology } = config else { unreachable!("{config:?}") };
+    let store = nn::VarStore::new(Device::Cpu);
+    let network = NetworkConfig::Resenc { in_channels: 1, classes: 3, topology };
+    let _network = SegmentationNetwork::new(&store.root(), &network, 0).unwrap();
+    let report = weights::load(&store, &file, &LoadOptions::encoder(1.0)).unwrap();
+    assert_eq!((report.matched.len(), report.skipped.len(), report.missing.len()), (report.considered, 0, 0));
+    assert!(report.considered > 10);
+
+    assert!(study.pretrain(&KINDS, &texts, "encoder", &settings).expect(0).contains("Nothing to do"));
+}
+
+#[test]
+fn images_alone_serve_the_visual_loss() {
+    let study = Study::with(&[Kind::Em]);
+    let said =
+        study.pretrain(&[Kind::Em], &[], "encoder", &["--steps", "2", "--batch", "4", "--log-every", "1"]);
+    assert!(said.expect(0).contains("W311 3 of 3 cases have no report: used for the visual loss only"));
+    study.verified("encoder");
+    assert!(study.recorded("encoder", "vlp_1").is_empty());
+    assert_eq!(study.recorded("encoder", "vr").len(), 2);
+    assert_eq!(study.recorded("encoder", "texts"), [0.0, 0.0]);
+}
+
+#[test]
+fn new_text_starts_from_the_old_encoder() {
+    let study = Study::with(&[Kind::Ct]);
+    let [old, new] = [1, 2].map(|seed| study.text(Kind::Ct, 5, seed));
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "16,16,16"];
+    study.pretrain(&[Kind::Ct], &[&old], "first", &settings).expect(0);
+    let encoder = study.path("first/encoder.safetensors");
+    let init = [&settings[..], &["--init", text(&encoder)]].concat();
+    let said = study.pretrain(&[Kind::Ct], &[&new], "second", &init).expect(0);
+    assert!(said.contains("0 adapted, 0 skipped, 0 missing (100 %"), "{said}");
+    let inputs = study.json("second/manifest.json")["inputs"].clone();
+    assert_eq!(inputs[2]["role"], "init");
+    assert_eq!(inputs[2]["path"], "../first/encoder.safetensors");
+    // weights of another network are refused
+    let other = [&settings[..4], &["--init", text(&encoder), "--encoder", "resnet50"]].concat();
+    let (shards, out) = (study.path("ct"), study.path("third"));
+    let words = [&["--shards", text(&shards), "--out", text(&out)], &other[..]].concat();
+    let said = run(&words).expect(1);
+    assert!(said.contains("E326") && said.contains("Give --init an encoder of the same kind"), "{said}");
+}
+
+#[test]
+fn the_image_text_loss_falls() {
+    let study = Study::with(&[Kind::Ct]);
+    let text = study.text(Kind::Ct, 5, 1);
+    let settings = ["--steps", "60", "--batch", "8", "--patch-zyx", "8,16,16", "--log-every", "10"];
+    study.pretrain(&[Kind::Ct], &[&text], "encoder", &settings).expect(0);
+    let losses = study.recorded("encoder", "loss");
+    assert!(losses[5] < losses[0] - 0.3, "{losses:?}");
+}
+
+#[test]
+fn values_come_from_a_file_and_flags_win() {
+    let study = Study::with(&[Kind::Em]);
+    let config = study.path("run.toml");
+    let toml = "steps = 9\nbatch = 2\nhead-norm = \"layer\"\npatch_zyx = \"8,16,16\"\nvr-space = \"raw\"\n";
+    fs_err::write(&config, toml).unwrap();
+    let more = ["--config", text(&config), "--steps", "1"];
+    study.pretrain(&[Kind::Em], &[], "encoder", &more).expect(0);
+    let plan = study.json("encoder/plan.json");
+    assert_eq!((plan["steps"].as_u64(), plan["batch"].as_u64()), (Some(1), Some(2)));
+    assert_eq!(plan["patch_zyx"], serde_json::json!([8, 16, 16]));
+    assert_eq!((plan["head_norm"].as_str(), plan["loss"]["vr_space"].as_str()), (Some("layer"), Some("raw")));
+}
