@@ -96,6 +96,8 @@ impl Drop for OutputLock {
     fn drop(&mut self) {
         // an empty file says "nobody"; should it fail, the kernel's lock, which is what counts, is released all the same
         let _still_released = self.file.set_len(0);
+        // unlocked by name: a child that is being started holds a copy of the descriptor until it runs its own program
+        let _closing_releases_it_too = self.file.unlock();
     }
 }
 
