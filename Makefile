@@ -20,8 +20,12 @@ help: ## this list
 	@echo '                 [DEVICE=cpu|cuda] [PRECISION=fp32|bf16] [ENCODER=resenc|resnet50] [OUT=runs/reproduce] [SEED=0]'
 
 # LibTorch comes with PyTorch's wheel; .venv/torch is what .cargo/config.toml points at, whatever Python's version is.
-$(VENV)/.ready: requirements.txt
+$(VENV)/.python: requirements.txt
 	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^cmake' requirements.txt)"
+	touch $@
+
+$(VENV)/.ready: requirements.txt $(VENV)/.python
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	ln -sfn "$$($(VENV)/bin/python -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')" $(VENV)/torch
 	touch $@
@@ -38,9 +42,15 @@ $(VENV)/.test-ready: requirements-test.txt $(VENV)/.ready
 setup: $(VENV)/.ready build ## Python environment with LibTorch and the text encoder, and the executables
 	@echo "Set up. Executables are in $(BIN)."
 
+# The wheel takes minutes to fetch: what does not need it is compiled meanwhile. That first build ends where LibTorch is
+# missing; the second one completes it and is the one that counts.
+RELEASE := $(CARGO) build --quiet --release --workspace --bins
 .PHONY: build
-build: $(VENV)/.ready
-	@$(CARGO) build --quiet --release --workspace --bins
+build: $(VENV)/.python
+	@$(MAKE) --no-print-directory --question $(VENV)/.ready 2>/dev/null || { \
+	    $(RELEASE) --keep-going >/dev/null 2>&1 & early=$$!; trap 'kill $$early 2>/dev/null || true' EXIT; \
+	    $(MAKE) --no-print-directory $(VENV)/.ready; wait $$early || true; }
+	@$(RELEASE)
 
 # --- checks -----------------------------------------------------------------------------------------------------------
 .PHONY: test
