@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use data_manifests::Manifest;
 use serde_json::{Value, json};
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::{Path, PathBuf};
 
@@ -50,7 +49,7 @@ pub(crate) struct Run {
 /// # Errors
 /// A run that is no finished score, or a training record that cannot be read.
 pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<ExitStatus> {
-    let _lock = OutputLock::acquire(&arguments.out, context.program())?;
+    let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;
     let runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;

@@ -9,7 +9,6 @@ use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Definition, Policy, Protocol};
 use serde::Serialize;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -107,7 +106,7 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
     let (protocol, tolerance_mm) = protocol(arguments, &descriptor)?;
     let mut pairing = pairing::pair(arguments, &descriptor, context)?;
     let counts = resolve_missing(arguments, &mut pairing, context)?;
-    let _lock = OutputLock::acquire(&arguments.out, context.program())?;
+    let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;
 

@@ -11,7 +11,6 @@ use image::Predictor;
 use jobs::{Job, Jobs};
 use output::{TABLE, WORK, file_name};
 use serde::Serialize;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use torch_runtime::{Precision, parse_device};
 use training::predict::SlidingWindow;
@@ -58,7 +57,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
     output::refuse_foreign(out)?;
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
 
     let trained = Manifest::load(&arguments.model, "train")?;
     let model = Model::open(&arguments.model, device)?;

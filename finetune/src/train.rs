@@ -14,7 +14,6 @@ use networks::{SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
 use serde::Serialize;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,7 +41,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
     Manifest::refuse_foreign(out, is_output)?;
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     atomic::sweep(out)?;
 
     let store = ShardStore::open(&arguments.shards)?;

@@ -11,7 +11,6 @@ use data_manifests::cases;
 use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest};
 use rayon::prelude::*;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, interrupt};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
@@ -42,7 +41,7 @@ pub fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitSt
     let out = arguments.out.as_path();
     output::refuse_foreign(out)?;
     // the lock comes first: a run that is refused must not write its report over the other's
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     context.report_to(out);
     let descriptor = inputs::descriptor(&arguments)?;
     let Selected { cases, failed: failed_before, known } = selected(&descriptor, &arguments, context)?;

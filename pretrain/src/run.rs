@@ -9,7 +9,6 @@ use crate::watch::Watch;
 use data_manifests::{Artefact, Manifest, digest};
 use networks::{HeadNorm, weights};
 use patches::ShardStore;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +49,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
     Manifest::refuse_foreign(out, is_output)?;
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     atomic::sweep(out)?;
 
     let stores = arguments.shards.iter().map(|d| ShardStore::open(d)).collect::<anyhow::Result<Vec<_>>>()?;

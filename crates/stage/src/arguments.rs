@@ -17,6 +17,9 @@ pub struct Common {
     /// Also write a log to this file (level by GTGM_LOG, default info)
     #[arg(long, global = true, value_name = "FILE", help_heading = "Common")]
     pub log: Option<PathBuf>,
+    /// Take over the output directory of a run that is gone but whose lock the file system kept
+    #[arg(long, global = true, help_heading = "Common")]
+    pub steal_lock: bool,
     /// Print a completion script for a shell and stop
     #[arg(long, global = true, value_name = "SHELL", help_heading = "Common")]
     pub completions: Option<clap_complete::Shell>,
@@ -116,9 +119,16 @@ fn with_config(
     }
     for (key, value) in pairs {
         let long = key.replace('_', "-");
-        let known =
-            target.get_arguments().chain(command.get_arguments()).find(|a| a.get_long() == Some(&long));
+        let named = |a: &&clap::Arg| a.get_long() == Some(&long);
+        let known = target
+            .get_arguments()
+            .find(named)
+            .or_else(|| command.get_arguments().filter(|a| a.is_global_set()).find(named));
         let Some(argument) = known else {
+            // of a command that also works without a subcommand
+            if command.get_arguments().any(|a| named(&a)) {
+                continue;
+            }
             return Err(wrong(
                 format!("unknown key '{key}'"),
                 "See --help for the flags; a key is a flag's name",

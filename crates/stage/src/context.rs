@@ -1,5 +1,6 @@
 //! What a run talks through: messages, results, progress and the place of its report.
 
+use crate::lock::OutputLock;
 use crate::{Message, Progress, Severity};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -25,6 +26,7 @@ struct State {
 pub struct Context {
     program: String,
     quiet: bool,
+    steal_lock: bool,
     state: Mutex<State>,
 }
 
@@ -32,7 +34,26 @@ impl Context {
     /// A context; executables get theirs from [`crate::main`], tests make their own.
     #[must_use]
     pub fn new(program: &str, quiet: bool) -> Self {
-        Self { program: program.to_owned(), quiet, state: Mutex::new(State::default()) }
+        Self { program: program.to_owned(), quiet, steal_lock: false, state: Mutex::new(State::default()) }
+    }
+
+    /// As `--steal-lock` says: [`Self::lock`] takes over locks of runs that are gone.
+    #[must_use]
+    pub fn stealing_locks(mut self, steal_lock: bool) -> Self {
+        self.steal_lock = steal_lock;
+        self
+    }
+
+    /// Creates an output directory if needed and locks it for this run.
+    ///
+    /// # Errors
+    /// As [`OutputLock::acquire`].
+    pub fn lock(&self, directory: &Path) -> anyhow::Result<OutputLock> {
+        if self.steal_lock {
+            OutputLock::acquire_or_steal(directory, &self.program)
+        } else {
+            OutputLock::acquire(directory, &self.program)
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -24,6 +24,11 @@ pub fn install() -> io::Result<()> {
     Ok(())
 }
 
+/// Asks the run to stop, as a signal does.
+pub(crate) fn raise() {
+    flag().store(true, Ordering::Relaxed);
+}
+
 /// Whether the run was asked to stop.
 #[must_use]
 pub fn requested() -> bool {

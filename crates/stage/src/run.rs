@@ -39,7 +39,8 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
             return ExitCode::SUCCESS;
         }
     };
-    let context = Context::new(program, arguments.common().quiet);
+    let common = arguments.common();
+    let context = Context::new(program, common.quiet).stealing_locks(common.steal_lock);
     if let Err(error) = prepare(arguments.common()) {
         context::line(&format!("E001 {error:#}"));
         return ExitCode::from(ExitStatus::Usage.code());

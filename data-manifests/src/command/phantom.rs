@@ -3,7 +3,7 @@
 use crate::manifest::{self, Manifest};
 use crate::phantom::{DESCRIPTOR, Kind, Size};
 use stage::atomic::{self, PendingDirectory};
-use stage::lock::{self, OutputLock};
+use stage::lock;
 use stage::{Context, ExitStatus, Message};
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     kinds.sort_unstable();
     kinds.dedup();
     refuse_foreign_files(out)?;
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     atomic::sweep(out)?;
     context.report_to(out);
     let parameters = serde_json::json!({ "seed": arguments.seed, "size": arguments.size, "only": kinds });

@@ -9,7 +9,6 @@ use data_manifests::{Descriptor, Manifest};
 use patches::{Case, Region, ShardStore};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::path::PathBuf;
 
@@ -97,7 +96,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         text: descriptor.text.clone(),
     };
 
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     let inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     let mut manifest =
         Manifest::new("caption", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;

@@ -7,7 +7,6 @@ use data_manifests::records::{self, Report};
 use data_manifests::{Artefact, Manifest, cases};
 use networks::{Pooling, TextEncoder, default_text_encoder};
 use serde::Serialize;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::PathBuf;
 
@@ -56,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     let encoder = TextEncoder::open(&folder, device)?;
 
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     let mut inputs = vec![Manifest::as_input("reports", &arguments.reports, out)?];
     for file in encoder.files() {
         inputs.push(Artefact::of_rooted("text-encoder", file, "TEXT_ENCODER", &folder)?);

@@ -12,7 +12,6 @@ use crate::writer::{REJECTED, Stopped, Writer, Written};
 use data_manifests::Manifest;
 use data_manifests::records::{self, Caption, Report};
 use serde::Serialize;
-use stage::lock::OutputLock;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -112,7 +111,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Kind::Api => api(arguments, &input)?,
     };
 
-    let _lock = OutputLock::acquire(out, context.program())?;
+    let _lock = context.lock(out)?;
     let inputs = vec![Manifest::as_input("captions", &arguments.captions, out)?];
     let manifest =
         Manifest::new("report", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
