@@ -34,6 +34,10 @@ $(VENV)/.test-ready: requirements-test.txt $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 
+$(VENV)/.bench-ready: requirements-bench.txt $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	touch $@
+
 .local/bin/cargo-deny-$(DENY_VERSION):
 	$(CARGO) install --quiet --locked --debug --no-default-features --root .local cargo-deny@$(DENY_VERSION)
 	mv .local/bin/cargo-deny $@
@@ -57,6 +61,10 @@ build: $(VENV)/.python
 test: $(VENV)/.test-ready ## all tests
 	$(CARGO) test --workspace --quiet
 
+.PHONY: test-long
+test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume larger than the memory allowed, in release
+	$(CARGO) test --release --quiet -p preprocess --test endurance -- --include-ignored --nocapture --test-threads 1
+
 .PHONY: lint
 lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy with warnings denied, cargo-deny's walls
 	$(CARGO) fmt --all --check
@@ -66,6 +74,18 @@ lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy wi
 .PHONY: docs
 docs: $(VENV)/.ready ## the documentation of every crate, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+# What each benchmark runs of ours; the whole workspace takes minutes and most of it is not needed.
+BENCH ?= preprocess
+BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py,$(wildcard bench/*.py)))
+BUILT_preprocess := -p preprocess -p data-manifests
+
+.PHONY: bench
+bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards
+	@test -n "$(filter $(BENCH),$(BENCHES))" || { echo 'unknown BENCH "$(BENCH)". Known: $(BENCHES)'; exit 2; }
+	$(CARGO) build --quiet --release $(or $(BUILT_$(BENCH)),--workspace --bins)
+	$(VENV)/bin/python bench/$(BENCH).py
 
 # --- what a run is ----------------------------------------------------------------------------------------------------
 DEVICE    ?= cpu

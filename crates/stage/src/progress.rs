@@ -5,6 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// A first line soon, so that somebody who waits learns how long.
+const FIRST_LINE: Duration = Duration::from_secs(2);
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// Counts finished items; may be shared between threads.
@@ -19,7 +21,7 @@ pub struct Progress {
 #[derive(Debug)]
 enum Kind {
     Bar(ProgressBar),
-    Lines { started: Instant, last: Mutex<Instant> },
+    Lines { started: Instant, resumed_at: AtomicU64, next: Mutex<Instant> },
     Hidden,
 }
 
@@ -37,7 +39,7 @@ impl Progress {
             Kind::Bar(bar)
         } else {
             let now = Instant::now();
-            Kind::Lines { started: now, last: Mutex::new(now) }
+            Kind::Lines { started: now, resumed_at: AtomicU64::new(0), next: Mutex::new(now + FIRST_LINE) }
         };
         Self { label: label.to_owned(), total, done: AtomicU64::new(0), kind }
     }
@@ -45,8 +47,10 @@ impl Progress {
     /// Starts from `done` items, for a resumed run.
     pub fn start_at(&self, done: u64) {
         self.done.store(done, Ordering::Relaxed);
-        if let Kind::Bar(bar) = &self.kind {
-            bar.set_position(done);
+        match &self.kind {
+            Kind::Bar(bar) => bar.set_position(done),
+            Kind::Lines { resumed_at, .. } => resumed_at.store(done, Ordering::Relaxed),
+            Kind::Hidden => {}
         }
     }
 
@@ -58,13 +62,14 @@ impl Progress {
                 bar.set_position(done);
                 bar.set_message(note.to_owned());
             }
-            Kind::Lines { started, last } => {
+            Kind::Lines { started, resumed_at, next } => {
                 // a poisoned clock only costs a line of progress
-                let Ok(mut last) = last.lock() else { return };
-                if done == self.total || last.elapsed() >= LINE_EVERY {
-                    *last = Instant::now();
-                    let seconds = started.elapsed().as_secs();
-                    crate::context::line(&format!("{} {done}/{} {seconds} s {note}", self.label, self.total));
+                let Ok(mut next) = next.lock() else { return };
+                let now = Instant::now();
+                if done == self.total || now >= *next {
+                    *next = now + LINE_EVERY;
+                    let counted = (resumed_at.load(Ordering::Relaxed), done, self.total);
+                    crate::context::line(&text_line(&self.label, counted, started.elapsed(), note));
                 }
             }
             Kind::Hidden => {}
@@ -84,5 +89,35 @@ impl Progress {
             Kind::Bar(bar) => bar.suspend(print),
             _ => print(),
         }
+    }
+}
+
+/// `cases 500/2000 12 s, about 36 s left c0499`; `counted` is where this run began, what is done and what there is.
+fn text_line(label: &str, counted: (u64, u64, u64), elapsed: Duration, note: &str) -> String {
+    let (resumed_at, done, total) = counted;
+    let seconds = elapsed.as_secs();
+    let left = match done.saturating_sub(resumed_at) {
+        made if made > 0 && done < total => {
+            let left = elapsed.as_secs_f64() * (total - done) as f64 / made as f64;
+            format!(", about {left:.0} s left")
+        }
+        _ => String::new(),
+    };
+    format!("{label} {done}/{total} {seconds} s{left} {note}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_estimate_from_what_this_run_did() {
+        let line = |counted| text_line("cases", counted, Duration::from_secs(12), "c");
+        assert_eq!(line((0, 500, 2000)), "cases 500/2000 12 s, about 36 s left c");
+        assert_eq!(line((400, 500, 2000)), "cases 500/2000 12 s, about 180 s left c");
+        assert_eq!(line((0, 2000, 2000)), "cases 2000/2000 12 s c");
+        // nothing made yet, or more than was announced
+        assert_eq!(line((7, 7, 9)), "cases 7/9 12 s c");
+        assert_eq!(line((0, 3, 2)), "cases 3/2 12 s c");
     }
 }

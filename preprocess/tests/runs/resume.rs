@@ -1,4 +1,4 @@
-//! Runs that are repeated, killed, interrupted or meet another one.
+//! Runs that are repeated, interrupted or meet another one; killed ones are in the endurance tests.
 
 use crate::support::Task;
 use rustix::process::{Pid, Signal, kill_process};
@@ -38,27 +38,6 @@ fn the_same_command_twice_gives_the_same_bytes() {
     fs_err::remove_dir_all(task.out()).unwrap();
     task.run_cleanly(&["--workers", "3"]);
     assert_eq!(task.tree(), first, "other workers, other bytes");
-}
-
-#[test]
-fn a_killed_run_is_continued_to_the_same_bytes() {
-    let task = Task::noise(10, SHAPE);
-    task.run_cleanly(&[]);
-    let whole = task.tree();
-    fs_err::remove_dir_all(task.out()).unwrap();
-    // the same output directory is killed again and again
-    for cases in [1, 3, 6] {
-        let mut child = started(&task, cases);
-        child.kill().unwrap();
-        child.wait().unwrap();
-        assert!(!task.out().join("manifest.json").exists());
-        assert!(finished_cases(&task) < 10);
-    }
-    let (code, text) = task.process(&[]);
-    assert_eq!(code, 0, "{text}");
-    let [converted, kept, failed] = task.counts();
-    assert!(kept >= 6 && converted + kept == 10 && failed == 0, "{text}");
-    assert_eq!(task.tree(), whole);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use preprocess::Arguments;
 use serde_json::{Value, json};
 use stage::{Context, ExitStatus, Message};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use volume::Grid;
 use volume::nifti::{self, ImageType};
@@ -68,10 +68,23 @@ impl Task {
 
     /// Lists a pair of files, there or not.
     pub(crate) fn pair(&mut self, id: &str) -> (PathBuf, PathBuf) {
+        let paths = self.unlisted_pair(id);
+        self.list();
+        paths
+    }
+
+    fn unlisted_pair(&mut self, id: &str) -> (PathBuf, PathBuf) {
         let [image, label] = [format!("imagesTr/{id}.nii.gz"), format!("labelsTr/{id}.nii.gz")];
         self.training.push(json!({"image": format!("./{image}"), "label": format!("./{label}")}));
-        self.list();
         (self.raw().join(image), self.raw().join(label))
+    }
+
+    /// Lists a test image, there or not.
+    pub(crate) fn test_file(&mut self, name: &str) -> PathBuf {
+        let path = format!("imagesTs/{name}");
+        self.test.push(json!(format!("./{path}")));
+        self.list();
+        self.raw().join(path)
     }
 
     pub(crate) fn case(&mut self, id: &str, grid: &Grid, channels: usize, image: &[f32], labels: &[u32]) {
@@ -81,20 +94,31 @@ impl Task {
     }
 
     pub(crate) fn test_image(&mut self, id: &str, grid: &Grid, channels: usize, image: &[f32]) {
-        let path = format!("imagesTs/{id}.nii.gz");
-        nifti::write_image(self.raw().join(&path), image, channels, grid, ImageType::F32).unwrap();
-        self.test.push(json!(format!("./{path}")));
-        self.list();
+        let path = self.test_file(&format!("{id}.nii.gz"));
+        nifti::write_image(path, image, channels, grid, ImageType::F32).unwrap();
     }
 
     /// Cases of noise with both classes, named `c00`, `c01`, …
     pub(crate) fn noise(count: usize, shape_zyx: [usize; 3]) -> Self {
+        Self::made(count, shape_zyx, noise)
+    }
+
+    /// Cases that `make` fills from a seed and the shape, named `c00`, `c01`, …
+    pub(crate) fn made(
+        count: usize,
+        shape_zyx: [usize; 3],
+        make: impl Fn(u64, [usize; 3]) -> (Vec<f32>, Vec<u32>),
+    ) -> Self {
         let mut task = Self::new();
         let grid = Grid::from_spacing(shape_zyx, [1.0; 3], [0.0; 3]).unwrap();
         for i in 0..count {
-            let (image, labels) = noise(i as u64, shape_zyx);
-            task.case(&format!("c{i:02}"), &grid, 1, &image, &labels);
+            let (image, labels) = make(i as u64, shape_zyx);
+            let (image_path, label_path) = task.unlisted_pair(&format!("c{i:02}"));
+            nifti::write_image(image_path, &image, 1, &grid, ImageType::F32).unwrap();
+            nifti::write_labels(label_path, &labels, &grid).unwrap();
         }
+        // once: thousands of cases would write this list thousands of times
+        task.list();
         task
     }
 
@@ -151,16 +175,7 @@ impl Task {
 
     /// Every file below the output but the run's report, which holds times.
     pub(crate) fn tree(&self) -> BTreeMap<String, Vec<u8>> {
-        let out = self.out();
-        let files = data_manifests::digest::files_below(&out).unwrap();
-        files
-            .into_iter()
-            .filter(|file| file != "report.json")
-            .map(|file| {
-                let bytes = fs_err::read(out.join(&file)).unwrap();
-                (file, bytes)
-            })
-            .collect()
+        tree(&self.out())
     }
 
     pub(crate) fn open(&self, id: &str) -> patches::Case {
@@ -183,6 +198,19 @@ pub(crate) fn noise(seed: u64, shape_zyx: [usize; 3]) -> (Vec<f32>, Vec<u32>) {
         }
     }
     voxels.into_iter().unzip()
+}
+
+/// Every file below an output directory but the run's report, which holds times.
+pub(crate) fn tree(out: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = data_manifests::digest::files_below(out).unwrap();
+    files
+        .into_iter()
+        .filter(|file| file != "report.json")
+        .map(|file| {
+            let bytes = fs_err::read(out.join(&file)).unwrap();
+            (file, bytes)
+        })
+        .collect()
 }
 
 /// Messages, one a line.
