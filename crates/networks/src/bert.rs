@@ -5,18 +5,17 @@
 
 mod find;
 mod model;
-mod tokens;
 
 pub use find::default_text_encoder;
 
 use crate::error::Error;
-use model::Bert;
+use crate::tokens::Tokens;
+use model::{Bert, WHAT};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tch::{Device, Kind, Tensor};
-use tokens::Tokens;
 
 /// Tokens of a text that are used, `[CLS]` and `[SEP]` included, as published.
 pub const MAX_TOKENS: usize = 128;
@@ -77,7 +76,8 @@ impl TextEncoder {
         let configuration = directory.join("config.json");
         let weights = directory.join("model.safetensors");
         if !configuration.is_file() {
-            return Err(Error::TextEncoder {
+            return Err(Error::Pretrained {
+                what: WHAT,
                 path: directory.to_owned(),
                 reason:
                     "there is no config.json in it: name the directory of a BERT in Hugging Face layout with \
@@ -86,9 +86,10 @@ impl TextEncoder {
             });
         }
         let (model, limit) = Bert::open(&configuration, &weights, device)?;
-        let (tokens, tokenizer) = Tokens::open(directory, limit.min(MAX_TOKENS))?;
+        let (tokens, tokenizer) = Tokens::open(WHAT, directory, limit.min(MAX_TOKENS))?;
         if tokens.vocabulary() > model.vocabulary() {
-            return Err(Error::TextEncoder {
+            return Err(Error::Pretrained {
+                what: WHAT,
                 path: directory.to_owned(),
                 reason: format!(
                     "the tokenizer knows {} tokens but the model has embeddings for {}: the files belong to different \

@@ -97,9 +97,11 @@ pub enum Error {
         /// The first tensor that was not loaded, and why.
         first: String,
     },
-    /// A text encoder that cannot be used.
-    #[error("text encoder {path}: {reason}")]
-    TextEncoder {
+    /// A pretrained text encoder or captioner that cannot be used.
+    #[error("{what} {path}: {reason}")]
+    Pretrained {
+        /// What it should be.
+        what: &'static str,
         /// Its directory or file.
         path: PathBuf,
         /// What is wrong and what to do.

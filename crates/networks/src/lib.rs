@@ -1,20 +1,23 @@
-//! Encoders, decoders and the text encoder, with weights in and out; no training.
+//! Encoders, decoders, the text encoder and the captioner, with weights in and out; no training.
 //!
 //! Networks are built from a serialisable configuration, a path in a `VarStore` and a seed, carry PyTorch's state-dict
 //! names, and take `[batch, channels, z, y, x]`. Forward passes return errors where tch would panic (a GPU out of
 //! memory among them), each with one line for people.
 
 pub mod bert;
+pub mod blip;
 pub mod blocks;
 mod config;
 mod encoder;
 mod error;
 pub mod heads;
 mod init;
+mod pretrained;
 mod resenc;
 mod resnet;
 mod resunet;
 mod segmentation;
+mod tokens;
 mod topology;
 pub mod weights;
 

@@ -1,5 +1,6 @@
 //! Where the default text encoder lies.
 
+use super::model::WHAT;
 use crate::error::Error;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,8 @@ pub fn default_text_encoder() -> Result<PathBuf, Error> {
         return if named.join("config.json").is_file() {
             Ok(named)
         } else {
-            Err(Error::TextEncoder {
+            Err(Error::Pretrained {
+                what: WHAT,
                 path: named,
                 reason: format!("{VARIABLE} names it, but there is no config.json in it"),
             })

@@ -1,11 +1,13 @@
 //! BERT itself (Devlin et al. 2019), for inference.
 
 use crate::error::Error;
-use crate::weights::read_tensors;
+use crate::pretrained::{Activation, Linear, Norm, Source, attend, split_heads};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::path::Path;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
+
+/// In messages.
+pub(super) const WHAT: &str = "text encoder";
 
 /// The parts of `config.json` that matter.
 #[derive(Debug, Deserialize)]
@@ -41,46 +43,6 @@ fn epsilon() -> f64 {
     1e-12
 }
 
-/// The activation between the two layers of the feed-forward part.
-#[derive(Debug, Clone, Copy)]
-enum Activation {
-    /// Exact, or by tanh.
-    Gelu(&'static str),
-    Relu,
-}
-
-#[derive(Debug)]
-struct Linear {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl Linear {
-    fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        Ok(input.f_linear(&self.weight, Some(&self.bias))?)
-    }
-}
-
-#[derive(Debug)]
-struct Norm {
-    weight: Tensor,
-    bias: Tensor,
-    epsilon: f64,
-}
-
-impl Norm {
-    fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        let features = self.weight.size();
-        Ok(input.f_layer_norm(
-            features.as_slice(),
-            Some(&self.weight),
-            Some(&self.bias),
-            self.epsilon,
-            true,
-        )?)
-    }
-}
-
 #[derive(Debug)]
 struct Layer {
     query: Linear,
@@ -108,7 +70,8 @@ pub(super) struct Bert {
 impl Bert {
     /// Reads configuration and weights; returns how many positions there are, too.
     pub(super) fn open(config: &Path, weights: &Path, device: Device) -> Result<(Self, usize), Error> {
-        let refuse = |path: &Path, reason: String| Error::TextEncoder { path: path.to_owned(), reason };
+        let refuse =
+            |path: &Path, reason: String| Error::Pretrained { what: WHAT, path: path.to_owned(), reason };
         let settings: Config = serde_json::from_str(&fs_err::read_to_string(config)?)
             .map_err(|error| refuse(config, format!("not as expected: {error}")))?;
         if settings.model_type != "bert" || settings.position_embedding_type != "absolute" {
@@ -121,14 +84,7 @@ impl Bert {
                 ),
             ));
         }
-        let activation = match settings.hidden_act.as_str() {
-            "gelu" => Activation::Gelu("none"),
-            "gelu_new" | "gelu_pytorch_tanh" => Activation::Gelu("tanh"),
-            "relu" => Activation::Relu,
-            other => {
-                return Err(refuse(config, format!("hidden_act {other:?}, expected gelu, gelu_new or relu")));
-            }
-        };
+        let activation = Activation::named(&settings.hidden_act).map_err(|reason| refuse(config, reason))?;
         if settings.num_attention_heads < 1 || settings.hidden_size % settings.num_attention_heads != 0 {
             return Err(refuse(
                 config,
@@ -138,29 +94,21 @@ impl Bert {
                 ),
             ));
         }
-        if !weights.is_file() {
-            return Err(refuse(
-                weights,
-                "it does not exist; where the model comes as pytorch_model.bin, convert it once: python -c \"import \
-                 torch, safetensors.torch as s; s.save_file({k: v.contiguous() for k, v in \
-                 torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors')\""
-                    .to_owned(),
-            ));
-        }
-        let mut source =
-            Source { path: weights, tensors: read_tensors(weights)?, device, hidden: settings.hidden_size };
-        source.drop_prefix();
-        let words = source.take("embeddings.word_embeddings.weight", None)?;
+        let mut source = Source::open(WHAT, weights, device)?;
+        source.rename(plain_name);
+        let hidden = settings.hidden_size;
+        let epsilon = settings.layer_norm_eps;
+        let words = source.take_rows("embeddings.word_embeddings.weight", hidden)?;
         let positions = source.take(
             "embeddings.position_embeddings.weight",
-            Some(&[settings.max_position_embeddings as i64, settings.hidden_size]),
+            &[settings.max_position_embeddings as i64, hidden],
         )?;
-        let types = source.take("embeddings.token_type_embeddings.weight", None)?;
-        let norm = source.norm("embeddings.LayerNorm", settings.layer_norm_eps)?;
+        let types = source.take_rows("embeddings.token_type_embeddings.weight", hidden)?;
+        let norm = source.norm("embeddings.LayerNorm", hidden, epsilon)?;
         let layers = (0..settings.num_hidden_layers)
             .map(|index| {
                 let name = format!("encoder.layer.{index}");
-                source.layer(&name, settings.intermediate_size, settings.layer_norm_eps)
+                layer(&mut source, &name, [hidden, settings.intermediate_size], epsilon)
             })
             .collect::<Result<_, _>>()?;
         let places = positions.f_add(&types.f_get(0)?)?;
@@ -194,99 +142,36 @@ impl Bert {
     }
 
     fn layer(&self, layer: &Layer, states: &Tensor, mask: &Tensor) -> Result<Tensor, Error> {
-        let (batch, tokens, hidden) = states.size3()?;
-        let split = |linear: &Linear| {
-            let shape = [batch, tokens, self.heads, hidden / self.heads];
-            Ok::<_, Error>(linear.forward(states)?.f_view(shape)?.f_transpose(1, 2)?)
-        };
-        let attended = Tensor::f_scaled_dot_product_attention(
-            &split(&layer.query)?,
-            &split(&layer.key)?,
-            &split(&layer.value)?,
-            Some(mask),
-            0.0,
-            false,
-            None,
-            false,
-        )?;
-        let joined = attended.f_transpose(1, 2)?.f_reshape([batch, tokens, hidden])?;
+        let split = |linear: &Linear| split_heads(&linear.forward(states)?, self.heads);
+        let joined = attend(&split(&layer.query)?, &split(&layer.key)?, &split(&layer.value)?, Some(mask))?;
         let states = layer.attention_norm.forward(&layer.attended.forward(&joined)?.f_add(states)?)?;
         let inner = layer.inner.forward(&states)?;
-        let inner = match self.activation {
-            Activation::Gelu(approximate) => inner.f_gelu(approximate)?,
-            Activation::Relu => inner.f_relu()?,
-        };
+        let inner = self.activation.forward(&inner)?;
         layer.norm.forward(&layer.outer.forward(&inner)?.f_add(&states)?)
     }
 }
 
-/// Tensors of the file, taken by name.
-struct Source<'a> {
-    path: &'a Path,
-    tensors: BTreeMap<String, Tensor>,
-    device: Device,
-    hidden: i64,
+/// Models with a head put `bert.` before every name; files converted from TensorFlow call a norm's parameters gamma and
+/// beta.
+fn plain_name(name: &str) -> String {
+    let name = name.strip_prefix("bert.").unwrap_or(name);
+    name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 }
 
-impl Source<'_> {
-    /// Models with a head put `bert.` before every name; files converted from TensorFlow call a norm's parameters gamma
-    /// and beta.
-    fn drop_prefix(&mut self) {
-        self.tensors = std::mem::take(&mut self.tensors)
-            .into_iter()
-            .map(|(name, tensor)| {
-                let name = name.strip_prefix("bert.").unwrap_or(&name);
-                let name = name.replace("LayerNorm.gamma", "LayerNorm.weight");
-                (name.replace("LayerNorm.beta", "LayerNorm.bias"), tensor)
-            })
-            .collect();
-    }
-
-    fn take(&mut self, name: &str, expected: Option<&[i64]>) -> Result<Tensor, Error> {
-        let refuse = |reason| Error::TextEncoder { path: self.path.to_owned(), reason };
-        let tensor = self.tensors.remove(name).ok_or_else(|| {
-            refuse(format!("there is no tensor {name}: this is not the BERT that config.json describes"))
-        })?;
-        let found = tensor.size();
-        // Without a whole shape at least the last axis is known.
-        let fits = expected.map_or(found.last() == Some(&self.hidden), |expected| found == expected);
-        if !fits {
-            let expected =
-                expected.map_or(format!("[…, {}]", self.hidden), |expected| format!("{expected:?}"));
-            return Err(refuse(format!("tensor {name} has shape {found:?}, config.json says {expected}")));
-        }
-        if tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 0 {
-            return Err(Error::NotFinite { path: self.path.to_owned(), name: name.to_owned() });
-        }
-        Ok(tensor.f_to_device(self.device)?.f_to_kind(Kind::Float)?)
-    }
-
-    fn linear(&mut self, name: &str, input: i64, output: i64) -> Result<Linear, Error> {
-        Ok(Linear {
-            weight: self.take(&format!("{name}.weight"), Some(&[output, input]))?,
-            bias: self.take(&format!("{name}.bias"), Some(&[output]))?,
-        })
-    }
-
-    fn norm(&mut self, name: &str, epsilon: f64) -> Result<Norm, Error> {
-        Ok(Norm {
-            weight: self.take(&format!("{name}.weight"), Some(&[self.hidden]))?,
-            bias: self.take(&format!("{name}.bias"), Some(&[self.hidden]))?,
-            epsilon,
-        })
-    }
-
-    fn layer(&mut self, name: &str, intermediate: i64, epsilon: f64) -> Result<Layer, Error> {
-        let hidden = self.hidden;
-        Ok(Layer {
-            query: self.linear(&format!("{name}.attention.self.query"), hidden, hidden)?,
-            key: self.linear(&format!("{name}.attention.self.key"), hidden, hidden)?,
-            value: self.linear(&format!("{name}.attention.self.value"), hidden, hidden)?,
-            attended: self.linear(&format!("{name}.attention.output.dense"), hidden, hidden)?,
-            attention_norm: self.norm(&format!("{name}.attention.output.LayerNorm"), epsilon)?,
-            inner: self.linear(&format!("{name}.intermediate.dense"), hidden, intermediate)?,
-            outer: self.linear(&format!("{name}.output.dense"), intermediate, hidden)?,
-            norm: self.norm(&format!("{name}.output.LayerNorm"), epsilon)?,
-        })
-    }
+fn layer(
+    source: &mut Source,
+    name: &str,
+    [hidden, intermediate]: [i64; 2],
+    epsilon: f64,
+) -> Result<Layer, Error> {
+    Ok(Layer {
+        query: source.linear(&format!("{name}.attention.self.query"), hidden, hidden)?,
+        key: source.linear(&format!("{name}.attention.self.key"), hidden, hidden)?,
+        value: source.linear(&format!("{name}.attention.self.value"), hidden, hidden)?,
+        attended: source.linear(&format!("{name}.attention.output.dense"), hidden, hidden)?,
+        attention_norm: source.norm(&format!("{name}.attention.output.LayerNorm"), hidden, epsilon)?,
+        inner: source.linear(&format!("{name}.intermediate.dense"), hidden, intermediate)?,
+        outer: source.linear(&format!("{name}.output.dense"), intermediate, hidden)?,
+        norm: source.norm(&format!("{name}.output.LayerNorm"), hidden, epsilon)?,
+    })
 }

@@ -3,6 +3,7 @@
 use crate::error::Error;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
+use tokenizers::decoders::wordpiece::WordPiece as WordPieceDecoder;
 use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
@@ -11,7 +12,9 @@ use tokenizers::{Tokenizer, TruncationParams};
 
 /// A tokenizer set to cut and not to pad.
 #[derive(Debug)]
-pub(super) struct Tokens {
+pub(crate) struct Tokens {
+    /// What the model is, for messages.
+    what: &'static str,
     directory: PathBuf,
     tokenizer: Tokenizer,
 }
@@ -26,16 +29,22 @@ struct Settings {
 
 impl Tokens {
     /// Opens `tokenizer.json`, or builds WordPiece from `vocab.txt`; returns the files read, too.
-    pub(super) fn open(directory: &Path, limit: usize) -> Result<(Self, Vec<PathBuf>), Error> {
+    pub(crate) fn open(
+        what: &'static str,
+        directory: &Path,
+        limit: usize,
+    ) -> Result<(Self, Vec<PathBuf>), Error> {
+        let failed = |path: &Path, error: &tokenizers::Error| failed(what, path, error);
         let whole = directory.join("tokenizer.json");
         let vocabulary = directory.join("vocab.txt");
         let (mut tokenizer, files) = if whole.is_file() {
             let tokenizer = Tokenizer::from_file(&whole).map_err(|error| failed(&whole, &error))?;
             (tokenizer, vec![whole])
         } else if vocabulary.is_file() {
-            word_piece(directory, vocabulary)?
+            word_piece(what, directory, vocabulary)?
         } else {
-            return Err(Error::TextEncoder {
+            return Err(Error::Pretrained {
+                what,
                 path: directory.to_owned(),
                 reason: "neither tokenizer.json nor vocab.txt is in it: copy one from the model's page"
                     .to_owned(),
@@ -45,32 +54,43 @@ impl Tokens {
             .with_truncation(Some(TruncationParams { max_length: limit, ..TruncationParams::default() }))
             .map_err(|error| failed(directory, &error))?;
         tokenizer.with_padding(None);
-        Ok((Self { directory: directory.to_owned(), tokenizer }, files))
+        Ok((Self { what, directory: directory.to_owned(), tokenizer }, files))
     }
 
     /// How many tokens there are.
-    pub(super) fn vocabulary(&self) -> usize {
+    pub(crate) fn vocabulary(&self) -> usize {
         self.tokenizer.get_vocab_size(true)
     }
 
-    pub(super) fn encode(&self, texts: &[String]) -> Result<Vec<Vec<i64>>, Error> {
+    pub(crate) fn encode(&self, texts: &[String]) -> Result<Vec<Vec<i64>>, Error> {
         let encodings = self
             .tokenizer
             .encode_batch(texts.iter().map(String::as_str).collect::<Vec<_>>(), true)
-            .map_err(|error| failed(&self.directory, &error))?;
+            .map_err(|error| failed(self.what, &self.directory, &error))?;
         Ok(encodings
             .iter()
             .map(|encoding| encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
             .collect())
     }
+
+    /// The text of token ids without special ones.
+    pub(crate) fn decode(&self, ids: &[i64]) -> Result<String, Error> {
+        let ids: Vec<u32> = ids.iter().filter_map(|id| u32::try_from(*id).ok()).collect();
+        self.tokenizer.decode(&ids, true).map_err(|error| failed(self.what, &self.directory, &error))
+    }
 }
 
-fn failed(path: &Path, error: &tokenizers::Error) -> Error {
-    Error::TextEncoder { path: path.to_owned(), reason: format!("tokenizer: {error}") }
+fn failed(what: &'static str, path: &Path, error: &tokenizers::Error) -> Error {
+    Error::Pretrained { what, path: path.to_owned(), reason: format!("tokenizer: {error}") }
 }
 
 /// BERT's own tokenizer over a vocabulary file.
-fn word_piece(directory: &Path, vocabulary: PathBuf) -> Result<(Tokenizer, Vec<PathBuf>), Error> {
+fn word_piece(
+    what: &'static str,
+    directory: &Path,
+    vocabulary: PathBuf,
+) -> Result<(Tokenizer, Vec<PathBuf>), Error> {
+    let failed = |path: &Path, error: &tokenizers::Error| failed(what, path, error);
     let text = fs_err::read_to_string(&vocabulary)?;
     let model = WordPiece::from_file(&vocabulary.to_string_lossy())
         .unk_token("[UNK]".to_owned())
@@ -80,7 +100,11 @@ fn word_piece(directory: &Path, vocabulary: PathBuf) -> Result<(Tokenizer, Vec<P
     let mut files = vec![vocabulary.clone()];
     let settings: Settings = if settings_file.is_file() {
         let settings = serde_json::from_str(&fs_err::read_to_string(&settings_file)?).map_err(|error| {
-            Error::TextEncoder { path: settings_file.clone(), reason: format!("not as expected: {error}") }
+            Error::Pretrained {
+                what,
+                path: settings_file.clone(),
+                reason: format!("not as expected: {error}"),
+            }
         })?;
         files.push(settings_file);
         settings
@@ -91,7 +115,8 @@ fn word_piece(directory: &Path, vocabulary: PathBuf) -> Result<(Tokenizer, Vec<P
     let capitals = text.lines().any(|token| !token.starts_with('[') && token.chars().any(char::is_uppercase));
     let mut tokenizer = Tokenizer::new(model);
     let special = |token: &str| {
-        tokenizer.token_to_id(token).map(|id| (token.to_owned(), id)).ok_or_else(|| Error::TextEncoder {
+        tokenizer.token_to_id(token).map(|id| (token.to_owned(), id)).ok_or_else(|| Error::Pretrained {
+            what,
             path: vocabulary.clone(),
             reason: format!("there is no {token} in it: this is no BERT vocabulary"),
         })
@@ -106,7 +131,10 @@ fn word_piece(directory: &Path, vocabulary: PathBuf) -> Result<(Tokenizer, Vec<P
             settings.do_lower_case.unwrap_or(!capitals),
         )))
         .map_err(|error| failed(directory, &error))?;
-    tokenizer.with_pre_tokenizer(Some(BertPreTokenizer)).with_post_processor(Some(ends));
+    tokenizer
+        .with_pre_tokenizer(Some(BertPreTokenizer))
+        .with_post_processor(Some(ends))
+        .with_decoder(Some(WordPieceDecoder::default()));
     Ok((tokenizer, files))
 }
 
@@ -132,7 +160,12 @@ mod tests {
     fn case_follows_the_settings_and_else_the_vocabulary() {
         let encode = |files: &[(&str, &str)], text: &str| {
             let directory = directory(files);
-            Tokens::open(directory.path(), 6).unwrap().0.encode(&[text.to_owned()]).unwrap().remove(0)
+            Tokens::open("text encoder", directory.path(), 6)
+                .unwrap()
+                .0
+                .encode(&[text.to_owned()])
+                .unwrap()
+                .remove(0)
         };
         assert_eq!(encode(&[("vocab.txt", CASED)], "Liver livers"), [2, 4, 5, 6, 3]);
         let lower = r#"{"do_lower_case": true}"#;
@@ -145,8 +178,9 @@ mod tests {
 
     #[test]
     fn what_is_no_tokenizer_is_named() {
-        let error =
-            |files: &[(&str, &str)]| Tokens::open(directory(files).path(), 8).unwrap_err().to_string();
+        let error = |files: &[(&str, &str)]| {
+            Tokens::open("text encoder", directory(files).path(), 8).unwrap_err().to_string()
+        };
         assert!(error(&[]).contains("vocab.txt"));
         assert!(error(&[("vocab.txt", "a\nb\n")]).contains("[SEP]"));
         assert!(error(&[("tokenizer.json", "{")]).contains("tokenizer.json"));
