@@ -12,7 +12,8 @@ use stage::atomic::PendingDirectory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use volume::intensity::{self, NonFinite};
-use volume::prepare::{self, Prepared, Steps};
+use volume::prepare::{self, Method, Prepared, Steps};
+use volume::resample::Resampling;
 use volume::{Grid, Warning, labels};
 
 /// Digests of a case's raw files.
@@ -108,21 +109,23 @@ pub(crate) fn convert(
         None => (None, Vec::new()),
     };
 
-    let rule = descriptor.intensity.rule();
-    let prepared =
-        prepare::image(&data, channels, &grid, descriptor.spacing_zyx_mm(), &rule).map_err(in_image)?;
+    let method = Method {
+        spacing_zyx_mm: descriptor.spacing_zyx_mm(),
+        rule: descriptor.intensity.rule(),
+        resampling: Resampling::default(),
+    };
+    let prepared = prepare::image(&data, channels, &grid, &method).map_err(in_image)?;
     drop(data);
-    let Prepared { data, grid: cropped, transforms, steps } = prepared;
+    let Prepared { data, grid: cropped, transforms, ranges, steps } = prepared;
     warnings.extend(intensity::constant_warnings(&transforms));
     let label = label.map(|v| v.take(&steps)).transpose()?;
 
-    let voxels = cropped.shape_zyx.iter().product::<usize>();
     let channels = descriptor
         .channels
         .iter()
         .zip(&transforms)
-        .zip(data.chunks_exact(voxels))
-        .map(|((name, transform), values)| ChannelRecord {
+        .zip(&ranges)
+        .map(|((name, transform), [minimum, maximum])| ChannelRecord {
             name: name.clone(),
             normalisation: Normalisation {
                 clip: transform.clip.map(|c| c.map(|v| v as f32)),
@@ -130,8 +133,8 @@ pub(crate) fn convert(
                 divide: transform.divide as f32,
                 keep_zeros: transform.keep_zeros,
             },
-            minimum: values.iter().copied().fold(f32::INFINITY, f32::min),
-            maximum: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            minimum: *minimum,
+            maximum: *maximum,
         })
         .collect();
     let record = CaseRecord {

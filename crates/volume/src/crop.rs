@@ -14,16 +14,6 @@ pub struct BoundingBox {
     pub end_zyx: [usize; 3],
 }
 
-/// What counts as foreground.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Foreground {
-    /// Voxels that are not 0 in some channel (MRI with the head stripped, labels).
-    NonZero,
-    /// Voxels above the smallest value of their channel, in some channel (CT whose background is -1024).
-    AboveMinimum,
-}
-
 impl BoundingBox {
     /// The whole of a volume.
     pub fn whole(shape_zyx: [usize; 3]) -> Self {
@@ -44,7 +34,30 @@ impl BoundingBox {
         }
     }
 
-    fn check(&self, shape_zyx: [usize; 3]) -> Result<()> {
+    /// Number of voxels.
+    pub fn voxels(&self) -> usize {
+        crate::voxels(self.shape())
+    }
+
+    /// The same box seen from a volume in which this one's origin lies at `by_zyx`.
+    #[must_use]
+    pub fn shifted(&self, by_zyx: [usize; 3]) -> Self {
+        Self {
+            start_zyx: std::array::from_fn(|axis| self.start_zyx[axis] + by_zyx[axis]),
+            end_zyx: std::array::from_fn(|axis| self.end_zyx[axis] + by_zyx[axis]),
+        }
+    }
+
+    /// The smallest box around this one and another.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        Self {
+            start_zyx: std::array::from_fn(|axis| self.start_zyx[axis].min(other.start_zyx[axis])),
+            end_zyx: std::array::from_fn(|axis| self.end_zyx[axis].max(other.end_zyx[axis])),
+        }
+    }
+
+    pub(crate) fn check(&self, shape_zyx: [usize; 3]) -> Result<()> {
         let inside = (0..3)
             .all(|axis| self.start_zyx[axis] < self.end_zyx[axis] && self.end_zyx[axis] <= shape_zyx[axis]);
         if inside {
@@ -53,48 +66,6 @@ impl BoundingBox {
             Err(VolumeError::OutsideVolume { start_zyx: self.start_zyx, end_zyx: self.end_zyx, shape_zyx })
         }
     }
-}
-
-/// The smallest box around the foreground of an image (c, z, y, x).
-///
-/// # Errors
-/// [`VolumeError::EmptyForeground`] if there is none, [`VolumeError::Length`] if the data has another shape.
-pub fn foreground_box(
-    data: &[f32],
-    channels: usize,
-    shape_zyx: [usize; 3],
-    foreground: Foreground,
-) -> Result<BoundingBox> {
-    expect_length("image to crop", data.len(), channels, shape_zyx)?;
-    let [depth, height, width] = shape_zyx;
-    let mut found: Option<BoundingBox> = None;
-    for channel in data.chunks_exact(depth * height * width) {
-        let background = match foreground {
-            Foreground::NonZero => 0.0,
-            Foreground::AboveMinimum => channel.iter().copied().fold(f32::INFINITY, f32::min),
-        };
-        for (line, row) in channel.chunks_exact(width).enumerate() {
-            let Some(first) = row.iter().position(|v| *v != background) else { continue };
-            let last = row.iter().rposition(|v| *v != background).unwrap_or(first);
-            let at = [line / height, line % height];
-            let bounds = found.get_or_insert(BoundingBox {
-                start_zyx: [at[0], at[1], first],
-                end_zyx: [at[0] + 1, at[1] + 1, last + 1],
-            });
-            for (axis, (low, high)) in [(at[0], at[0]), (at[1], at[1]), (first, last)].into_iter().enumerate()
-            {
-                bounds.start_zyx[axis] = bounds.start_zyx[axis].min(low);
-                bounds.end_zyx[axis] = bounds.end_zyx[axis].max(high + 1);
-            }
-        }
-    }
-    found.ok_or(VolumeError::EmptyForeground {
-        shape_zyx,
-        criterion: match foreground {
-            Foreground::NonZero => "other than 0",
-            Foreground::AboveMinimum => "above the minimum",
-        },
-    })
 }
 
 /// Cuts a box out of an array (c, z, y, x); labels have one channel.
@@ -114,6 +85,28 @@ pub fn crop<T: Copy>(
         out.extend_from_slice(&data[start..start + length]);
     }
     Ok(out)
+}
+
+/// Cuts a box out of an array (c, z, y, x) in place; its memory is not returned.
+///
+/// # Errors
+/// As [`crop`].
+pub(crate) fn crop_in_place<T: Copy>(
+    data: &mut Vec<T>,
+    channels: usize,
+    shape_zyx: [usize; 3],
+    bounds: &BoundingBox,
+) -> Result<()> {
+    expect_length("array to crop", data.len(), channels, shape_zyx)?;
+    bounds.check(shape_zyx)?;
+    let mut end = 0;
+    for (start, length) in rows(channels, shape_zyx, bounds) {
+        // a row never moves backwards over one that is still to come
+        data.copy_within(start..start + length, end);
+        end += length;
+    }
+    data.truncate(end);
+    Ok(())
 }
 
 /// Puts a cropped array back into a volume of `shape_zyx`, with `fill` around it.
@@ -160,27 +153,18 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_box_is_tight_over_all_channels() {
-        let mut data = vec![0.0_f32; 2 * 4 * 5 * 6];
-        let at = |c: usize, z: usize, y: usize, x: usize| ((c * 4 + z) * 5 + y) * 6 + x;
-        data[at(0, 1, 2, 3)] = 1.0;
-        data[at(1, 2, 1, 4)] = -1.0;
-        let found = foreground_box(&data, 2, [4, 5, 6], Foreground::NonZero).unwrap();
-        assert_eq!(found, BoundingBox { start_zyx: [1, 1, 3], end_zyx: [3, 3, 5] });
+    fn boxes_grow_move_and_join() {
+        let found = BoundingBox { start_zyx: [1, 1, 3], end_zyx: [3, 3, 5] };
         assert_eq!(
             found.with_margin([1, 1, 2], [4, 5, 6]),
             BoundingBox { start_zyx: [0, 0, 1], end_zyx: [4, 4, 6] }
         );
-    }
-
-    #[test]
-    fn air_is_background_and_nothing_is_an_error() {
-        let mut data = vec![-1024.0_f32; 27];
-        let empty = foreground_box(&data, 1, [3; 3], Foreground::AboveMinimum).unwrap_err();
-        assert_eq!(empty.code(), "E133");
-        data[13] = 40.0;
-        let found = foreground_box(&data, 1, [3; 3], Foreground::AboveMinimum).unwrap();
-        assert_eq!(found, BoundingBox { start_zyx: [1; 3], end_zyx: [2; 3] });
+        assert_eq!(found.voxels(), 8);
+        assert_eq!(found.shifted([1, 0, 2]), BoundingBox { start_zyx: [2, 1, 5], end_zyx: [4, 3, 7] });
+        assert_eq!(
+            found.joined(&BoundingBox { start_zyx: [2, 0, 4], end_zyx: [3, 1, 9] }),
+            BoundingBox { start_zyx: [1, 0, 3], end_zyx: [3, 3, 9] }
+        );
     }
 
     #[test]
@@ -212,6 +196,9 @@ mod tests {
                 .map(|i| if inside(i) { i as u32 + 1 } else { 0 })
                 .collect();
             let cropped = crop(&data, channels, shape, &bounds).unwrap();
+            let mut in_place = data.clone();
+            crop_in_place(&mut in_place, channels, shape, &bounds).unwrap();
+            prop_assert_eq!(&in_place, &cropped);
             prop_assert!(cropped.iter().all(|v| *v > 0));
             prop_assert_eq!(uncrop(&cropped, channels, shape, &bounds, 0).unwrap(), data);
         }

@@ -315,6 +315,24 @@ pub enum VolumeError {
         shape_zyx: [usize; 3],
     },
 
+    /// A channel that the volume does not have.
+    #[error("channel {channel} does not exist; the volume has {channels}, counted from 0")]
+    NoChannel {
+        /// Channel asked for.
+        channel: usize,
+        /// Channels of the volume.
+        channels: usize,
+    },
+
+    /// A temporary volume that did not get all of its planes.
+    #[error("a temporary volume got {found} of {expected} planes")]
+    Planes {
+        /// Planes written.
+        found: usize,
+        /// Planes of all channels.
+        expected: usize,
+    },
+
     /// Several channels where one is expected, or another number of them.
     #[error("{} has {found} channels; expected {expected}", path.display())]
     Channels {

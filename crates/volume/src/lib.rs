@@ -13,7 +13,7 @@
 //! | foreground crop and back | [`crop`] |
 //! | label values against the declared ones | [`labels`] |
 //! | all of it, to network input and back | [`prepare`] |
-//! | all of it, to network input and back | [`prepare`] |
+//! | volumes larger than memory, box by box | [`Voxels`], [`spool`], [`prepare::survey`] |
 //!
 //! Flaws in the input are either a [`VolumeError`] (the volume cannot be used) or a [`Warning`] (it can, but somebody
 //! should know); both have a stable code, and errors have a hint at the remedy.
@@ -30,11 +30,14 @@ mod orientation;
 pub mod prepare;
 mod remedy;
 pub mod resample;
+pub mod spool;
+mod voxels;
 mod warning;
 
 pub use error::{Result, ValueTable, VolumeError};
 pub use geometry::{Grid, SAME_GEOMETRY_MM, check_same_grid, same_geometry};
 pub use orientation::Orientation;
+pub use voxels::{Filled, InMemory, Part, Voxels};
 pub use warning::Warning;
 
 /// Number of voxels of a shape.

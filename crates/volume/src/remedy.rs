@@ -33,7 +33,10 @@ impl VolumeError {
             Self::Hdf5Type { .. } => "E181",
             Self::Hdf5Dataset { .. } => "E182",
             Self::Raster { .. } => "E183",
-            Self::Length { .. } | Self::OutsideVolume { .. } => "E199",
+            Self::Length { .. }
+            | Self::OutsideVolume { .. }
+            | Self::NoChannel { .. }
+            | Self::Planes { .. } => "E199",
             Self::InFile { source, .. } => source.code(),
         }
     }

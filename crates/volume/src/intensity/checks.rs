@@ -2,6 +2,7 @@
 
 use crate::error::{Result, VolumeError};
 use crate::warning::Warning;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What to do with NaN and infinite voxels.
@@ -14,24 +15,144 @@ pub enum NonFinite {
     FillMin,
 }
 
+/// What the voxels of one channel are like, seen piece by piece (planes of a file, say) in any order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Contents {
+    voxels: u64,
+    nan: u64,
+    infinite: u64,
+    /// Of the finite voxels.
+    smallest: f32,
+    largest: f32,
+    implausible: u64,
+}
+
+impl Default for Contents {
+    fn default() -> Self {
+        let (smallest, largest) = (f32::INFINITY, f32::NEG_INFINITY);
+        Self { voxels: 0, nan: 0, infinite: 0, smallest, largest, implausible: 0 }
+    }
+}
+
+impl Contents {
+    /// Takes more voxels of the channel.
+    pub fn add(&mut self, values: &[f32]) {
+        // Counters of 32 bits do for a piece and are as wide as the voxels.
+        for piece in values.chunks(1 << 16) {
+            let [mut nan, mut infinite, mut implausible] = [0_u32; 3];
+            let (mut smallest, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
+            for &value in piece {
+                nan += u32::from(value.is_nan());
+                infinite += u32::from(value.is_infinite());
+                implausible += u32::from(value.is_finite() && value < LOWEST_HOUNSFIELD);
+                smallest = if value.is_finite() && value < smallest { value } else { smallest };
+                largest = if value.is_finite() && value > largest { value } else { largest };
+            }
+            *self = self.joined(&Self {
+                voxels: piece.len() as u64,
+                nan: nan.into(),
+                infinite: infinite.into(),
+                smallest,
+                largest,
+                implausible: implausible.into(),
+            });
+        }
+    }
+
+    /// Both pieces together.
+    #[must_use]
+    pub fn joined(&self, other: &Self) -> Self {
+        Self {
+            voxels: self.voxels + other.voxels,
+            nan: self.nan + other.nan,
+            infinite: self.infinite + other.infinite,
+            smallest: self.smallest.min(other.smallest),
+            largest: self.largest.max(other.largest),
+            implausible: self.implausible + other.implausible,
+        }
+    }
+
+    fn of(values: &[f32]) -> Self {
+        let pieces = values.par_chunks(1 << 18).map(|piece| {
+            let mut contents = Self::default();
+            contents.add(piece);
+            contents
+        });
+        pieces.reduce(Self::default, |a, b| a.joined(&b))
+    }
+
+    /// What takes the place of NaN and infinite voxels of this channel: a warning with the value, or `None` if there
+    /// are none.
+    ///
+    /// # Errors
+    /// [`VolumeError::NonFinite`] under [`NonFinite::Error`], and always if the channel has no finite voxel.
+    pub fn check_finite(&self, channel: usize, policy: NonFinite) -> Result<Option<Warning>> {
+        let (nan, infinite, value) = (self.nan, self.infinite, self.smallest);
+        match policy {
+            _ if nan + infinite == 0 => Ok(None),
+            NonFinite::FillMin if value.is_finite() => {
+                Ok(Some(Warning::NonFiniteFilled { channel, count: nan + infinite, value }))
+            }
+            _ => Err(VolumeError::NonFinite { channel, nan, infinite }),
+        }
+    }
+
+    /// The smallest finite voxel; infinity if there is none.
+    pub fn smallest(&self) -> f32 {
+        self.smallest
+    }
+
+    /// The largest finite voxel; negative infinity if there is none.
+    pub fn largest(&self) -> f32 {
+        self.largest
+    }
+
+    /// Refuses a channel whose finite voxels all have one value.
+    ///
+    /// # Errors
+    /// [`VolumeError::Constant`].
+    pub fn check_varies(&self, channel: usize) -> Result<()> {
+        if self.voxels > 0 && self.smallest >= self.largest {
+            return Err(VolumeError::Constant { channel, value: self.smallest });
+        }
+        Ok(())
+    }
+
+    /// A warning if the intensities of a CT, given by its channels, are not plausible Hounsfield units: more than 0.5 %
+    /// below -1100 (air is -1000), or any above 30000. Voxels that are not finite count as filled.
+    pub fn hounsfield_warning(channels: &[Self]) -> Option<Warning> {
+        let mut whole = Self::default();
+        for channel in channels {
+            let mut filled = *channel;
+            if channel.smallest < LOWEST_HOUNSFIELD {
+                filled.implausible += channel.nan + channel.infinite;
+            }
+            whole = whole.joined(&filled);
+        }
+        let (min, max) = (whole.smallest, whole.largest);
+        let below_share = whole.implausible as f64 / whole.voxels.max(1) as f64;
+        (below_share > 0.005 || max > 30000.0).then_some(Warning::ImplausibleHounsfield {
+            min,
+            max,
+            below_share,
+        })
+    }
+}
+
+/// No tissue and no air is below; scanners fill with less than 0.5 % of such values at most.
+const LOWEST_HOUNSFIELD: f32 = -1100.0;
+
 /// Refuses or repairs NaN and infinite voxels of an image (c, z, y, x).
 ///
 /// # Errors
-/// [`VolumeError::NonFinite`] under [`NonFinite::Error`], and always if a channel has no finite voxel.
+/// As [`Contents::check_finite`].
 pub fn check_finite(data: &mut [f32], channels: usize, policy: NonFinite) -> Result<Vec<Warning>> {
     let mut warnings = Vec::new();
     for (number, channel) in each_channel(data, channels)?.enumerate() {
-        let (nan, infinite) = count_non_finite(channel);
-        if nan + infinite == 0 {
-            continue;
-        }
-        let smallest = channel.iter().copied().filter(|v| v.is_finite()).reduce(f32::min);
-        match (policy, smallest) {
-            (NonFinite::FillMin, Some(value)) => {
-                channel.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = value);
-                warnings.push(Warning::NonFiniteFilled { channel: number, count: nan + infinite, value });
-            }
-            _ => return Err(VolumeError::NonFinite { channel: number, nan, infinite }),
+        let contents = Contents::of(channel);
+        if let Some(warning) = contents.check_finite(number, policy)? {
+            channel.iter_mut().filter(|v| !v.is_finite()).for_each(|v| *v = contents.smallest);
+            warnings.push(warning);
         }
     }
     Ok(warnings)
@@ -45,25 +166,13 @@ pub fn check_varies(data: &[f32], channels: usize) -> Result<()> {
     if channels == 0 || !data.len().is_multiple_of(channels) {
         return Err(uneven(data.len(), channels));
     }
-    for (channel, values) in data.chunks_exact((data.len() / channels).max(1)).enumerate() {
-        if values.iter().all(|v| *v == values[0]) {
-            return Err(VolumeError::Constant { channel, value: values[0] });
-        }
-    }
-    Ok(())
+    let mut each = data.chunks_exact((data.len() / channels).max(1)).enumerate();
+    each.try_for_each(|(channel, values)| Contents::of(values).check_varies(channel))
 }
 
-/// A warning if the intensities of a CT are not plausible Hounsfield units: more than 0.5 % below -1100 (air is
-/// -1000), or any above 30000.
+/// A warning if the intensities of a CT are not plausible Hounsfield units: see [`Contents::hounsfield_warning`].
 pub fn hounsfield_warning(data: &[f32]) -> Option<Warning> {
-    let (mut min, mut max, mut below) = (f32::INFINITY, f32::NEG_INFINITY, 0_u64);
-    for &value in data {
-        min = min.min(value);
-        max = max.max(value);
-        below += u64::from(value < -1100.0);
-    }
-    let below_share = below as f64 / data.len().max(1) as f64;
-    (below_share > 0.005 || max > 30000.0).then_some(Warning::ImplausibleHounsfield { min, max, below_share })
+    Contents::hounsfield_warning(&[Contents::of(data)])
 }
 
 pub(super) fn each_channel(data: &mut [f32], channels: usize) -> Result<std::slice::ChunksExactMut<'_, f32>> {
@@ -79,10 +188,9 @@ fn uneven(found: usize, channels: usize) -> VolumeError {
 }
 
 /// NaN voxels and infinite ones.
-pub(super) fn count_non_finite(values: &[f32]) -> (u64, u64) {
-    values.iter().fold((0, 0), |(nan, infinite), v| {
-        (nan + u64::from(v.is_nan()), infinite + u64::from(v.is_infinite()))
-    })
+pub(crate) fn count_non_finite(values: &[f32]) -> (u64, u64) {
+    let contents = Contents::of(values);
+    (contents.nan, contents.infinite)
 }
 
 #[cfg(test)]
@@ -110,5 +218,24 @@ mod tests {
     fn rescale_applied_twice_is_noticed() {
         assert_eq!(hounsfield_warning(&[-1000.0, 40.0, 1500.0]), None);
         assert_eq!(hounsfield_warning(&[-2024.0, 40.0, 1500.0]).unwrap().code(), "W131");
+    }
+
+    #[test]
+    fn planes_give_what_the_whole_gives() {
+        let mut data: Vec<f32> = (0..1000).map(|v| v as f32 - 1500.0).collect();
+        (data[3], data[700]) = (f32::NAN, f32::NEG_INFINITY);
+        let mut contents = Contents::default();
+        data.chunks(77).rev().for_each(|plane| contents.add(plane));
+        assert_eq!(contents, Contents::of(&data));
+        let warning = contents.check_finite(4, NonFinite::FillMin).unwrap();
+        let expected = Warning::NonFiniteFilled { channel: 4, count: 2, value: -1500.0 };
+        assert_eq!(warning, Some(expected));
+        assert_eq!((contents.smallest(), contents.largest()), (-1500.0, -501.0));
+        assert!(contents.check_finite(0, NonFinite::Error).is_err());
+        contents.check_varies(0).unwrap();
+        let found = Contents::hounsfield_warning(&[contents]).unwrap();
+        check_finite(&mut data, 1, NonFinite::FillMin).unwrap();
+        assert_eq!(hounsfield_warning(&data).unwrap(), found);
+        assert_eq!(Contents::default().check_finite(0, NonFinite::Error).unwrap(), None);
     }
 }

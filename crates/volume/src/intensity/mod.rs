@@ -5,12 +5,15 @@
 //! says so.
 
 mod checks;
+mod moments;
 
-pub use checks::{NonFinite, check_finite, check_varies, hounsfield_warning};
+pub(crate) use checks::count_non_finite;
+pub use checks::{Contents, NonFinite, check_finite, check_varies, hounsfield_warning};
+pub(crate) use moments::Moments;
 
 use crate::error::{Result, VolumeError};
 use crate::warning::Warning;
-use checks::{count_non_finite, each_channel};
+use checks::each_channel;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -94,19 +97,33 @@ impl IntensityRule {
         }
     }
 
+    /// Whether zeros are left out of the statistics and stay zeros.
+    pub fn keeps_zeros(&self) -> bool {
+        matches!(self, Self::MriZScore { nonzero: true })
+    }
+
     /// The numbers of the rule for one channel.
     ///
     /// # Errors
-    /// Impossible numbers in the rule; intensities outside 0 to 255 for [`IntensityRule::EmScale`]; NaN or infinite voxels.
+    /// As [`IntensityRule::fit_statistics`]; NaN or infinite voxels.
     pub fn fit(&self, channel: &[f32]) -> Result<ChannelTransform> {
-        let rule = self.name();
-        let fail = |reason: String| Err(VolumeError::Rule { rule, reason });
-        let nonzero = matches!(self, Self::MriZScore { nonzero: true });
-        let statistics = measure(channel, nonzero);
+        let statistics = measure(channel, self.keeps_zeros());
         if !(statistics.mean.is_finite() && statistics.std.is_finite()) {
             let (nan, infinite) = count_non_finite(channel);
             return Err(VolumeError::NonFinite { channel: 0, nan, infinite });
         }
+        self.fit_statistics(&statistics)
+    }
+
+    /// The numbers of the rule for a channel with these statistics, which must be finite and leave out zeros where the
+    /// rule does.
+    ///
+    /// # Errors
+    /// Impossible numbers in the rule; intensities outside 0 to 255 for [`IntensityRule::EmScale`].
+    pub fn fit_statistics(&self, statistics: &ChannelStatistics) -> Result<ChannelTransform> {
+        let rule = self.name();
+        let statistics = *statistics;
+        let fail = |reason: String| Err(VolumeError::Rule { rule, reason });
         let (clip, subtract, divide) = match *self {
             Self::CtWindow { low, high } | Self::CtPercentile { low, high, .. }
                 if !(low < high && low.is_finite() && high.is_finite()) =>
@@ -131,7 +148,8 @@ impl IntensityRule {
         let flat = statistics.std <= 1e-6 * f64::from(statistics.min.abs().max(statistics.max.abs()));
         let constant = statistics.min == statistics.max || (matches!(self, Self::MriZScore { .. }) && flat);
         let divide = if constant { 1.0 } else { divide };
-        Ok(ChannelTransform { clip, subtract, divide, keep_zeros: nonzero, constant, statistics })
+        let keep_zeros = self.keeps_zeros();
+        Ok(ChannelTransform { clip, subtract, divide, keep_zeros, constant, statistics })
     }
 }
 
@@ -142,12 +160,21 @@ impl ChannelTransform {
             channel.fill(0.0);
             return;
         }
+        channel.par_iter_mut().with_min_len(1 << 14).for_each(|value| *value = self.of_varying(*value));
+    }
+
+    /// What one value becomes.
+    pub fn value(&self, value: f32) -> f32 {
+        if self.constant { 0.0 } else { self.of_varying(value) }
+    }
+
+    fn of_varying(&self, value: f32) -> f32 {
         let [low, high] = self.clip.unwrap_or([f64::NEG_INFINITY, f64::INFINITY]);
-        channel.par_iter_mut().with_min_len(1 << 14).for_each(|value| {
-            if !(self.keep_zeros && *value == 0.0) {
-                *value = ((f64::from(*value).clamp(low, high) - self.subtract) / self.divide) as f32;
-            }
-        });
+        if self.keep_zeros && value == 0.0 {
+            value
+        } else {
+            ((f64::from(value).clamp(low, high) - self.subtract) / self.divide) as f32
+        }
     }
 }
 
@@ -213,39 +240,17 @@ pub fn fit_ct_percentile(samples: &mut [f32]) -> Result<IntensityRule> {
     })
 }
 
-/// Two passes in f64 over fixed pieces, summed in order: the result does not depend on the number of threads.
+/// The statistics of one channel; the result does not depend on the number of threads.
 fn measure(values: &[f32], nonzero: bool) -> ChannelStatistics {
-    const PIECE: usize = 1 << 16;
-    let used = |v: &&f32| !(nonzero && **v == 0.0);
-    let first: Vec<(f32, f32, f64, u64)> = values
-        .par_chunks(PIECE)
-        .map(|piece| {
-            let (mut min, mut max, mut sum, mut count) = (f32::INFINITY, f32::NEG_INFINITY, 0.0, 0);
-            for value in piece {
-                min = min.min(*value);
-                max = max.max(*value);
-                if used(&value) {
-                    sum += f64::from(*value);
-                    count += 1;
-                }
-            }
-            (min, max, sum, count)
-        })
-        .collect();
-    let count: u64 = first.iter().map(|piece| piece.3).sum();
-    let mean = first.iter().map(|piece| piece.2).sum::<f64>() / count.max(1) as f64;
-    let second: Vec<f64> = values
-        .par_chunks(PIECE)
-        .map(|piece| piece.iter().filter(used).map(|v| (f64::from(*v) - mean).powi(2)).sum())
-        .collect();
-    ChannelStatistics {
-        min: first.iter().map(|piece| piece.0).fold(f32::INFINITY, f32::min),
-        max: first.iter().map(|piece| piece.1).fold(f32::NEG_INFINITY, f32::max),
-        mean,
-        std: (second.iter().sum::<f64>() / count.max(1) as f64).sqrt(),
-        used: count,
-        voxels: values.len() as u64,
-    }
+    let moments = Moments::of_all(values);
+    let (mean, std) = if nonzero { moments.without_zeros() } else { moments.with_zeros() };
+    let nothing = [f32::INFINITY, f32::NEG_INFINITY];
+    let [min, max] = values
+        .par_chunks(1 << 16)
+        .map(|piece| piece.iter().fold(nothing, |[low, high], v| [low.min(*v), high.max(*v)]))
+        .reduce(|| nothing, |a, b| [a[0].min(b[0]), a[1].max(b[1])]);
+    let used = if nonzero { moments.used } else { values.len() as u64 };
+    ChannelStatistics { min, max, mean, std, used, voxels: values.len() as u64 }
 }
 
 #[cfg(test)]

@@ -1,0 +1,97 @@
+//! The box that a crop keeps, from the slices that one pass has seen.
+
+use super::statistics::{Channel, Clamp};
+use crate::crop::BoundingBox;
+use crate::error::{Result, VolumeError};
+use crate::intensity::{ChannelTransform, IntensityRule};
+use crate::resample::Resampling;
+
+/// What counts as foreground.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Foreground {
+    /// Voxels that are not 0 in some channel.
+    NonZero,
+    /// Voxels above the smallest value of their channel (after the rule's clipping), in some channel: CT whose
+    /// background is -1024.
+    AboveMinimum,
+}
+
+impl Foreground {
+    /// MRI whose zeros were kept as background has other values below zero; nnU-Net crops zeros in any case.
+    pub(super) fn of(rule: &IntensityRule, resampling: Resampling) -> Self {
+        if resampling == Resampling::Nnunet || rule.keeps_zeros() {
+            Self::NonZero
+        } else {
+            Self::AboveMinimum
+        }
+    }
+
+    fn criterion(self) -> &'static str {
+        match self {
+            Self::NonZero => "other than 0",
+            Self::AboveMinimum => "above the minimum",
+        }
+    }
+
+    /// The foreground of one channel.
+    fn of_channel(self, channel: &Channel, clip: Clamp) -> Option<BoundingBox> {
+        let mut bounds = BoundingBox { start_zyx: [0; 3], end_zyx: [0; 3] };
+        for axis in 0..3 {
+            let inside: Vec<bool> = match self {
+                Self::NonZero => channel.slices[axis].iter().map(|slice| slice.used > 0).collect(),
+                Self::AboveMinimum => {
+                    channel.largest(axis).map(|value| clip.of(value) > channel.lowest()).collect()
+                }
+            };
+            bounds.start_zyx[axis] = inside.iter().position(|inside| *inside)?;
+            bounds.end_zyx[axis] = inside.iter().rposition(|inside| *inside)? + 1;
+        }
+        Some(bounds)
+    }
+
+    /// The smallest box around the foreground of all channels.
+    pub(super) fn bounds<'a>(
+        self,
+        channels: impl Iterator<Item = &'a Channel>,
+        clip: Clamp,
+        shape_zyx: [usize; 3],
+    ) -> Result<BoundingBox> {
+        channels
+            .filter_map(|channel| self.of_channel(channel, clip))
+            .reduce(|all, one| all.joined(&one))
+            .ok_or(VolumeError::EmptyForeground { shape_zyx, criterion: self.criterion() })
+    }
+
+    /// Smallest and largest normalised value of a channel within the box.
+    pub(super) fn range(
+        self,
+        channel: &Channel,
+        bounds: &BoundingBox,
+        clip: Clamp,
+        transform: &ChannelTransform,
+    ) -> [f32; 2] {
+        if transform.constant {
+            return [0.0; 2];
+        }
+        match self {
+            Self::AboveMinimum => channel.clipped_range(bounds, clip).map(|value| transform.value(value)),
+            Self::NonZero => {
+                let (values, zeros) = channel.values(bounds);
+                normalised(values.used > 0, [values.smallest, values.largest], zeros, transform)
+            }
+        }
+    }
+}
+
+/// Smallest and largest normalised value, given the range of values other than 0 (if any) and whether there are zeros.
+pub(super) fn normalised(any: bool, range: [f32; 2], zeros: bool, transform: &ChannelTransform) -> [f32; 2] {
+    let zero = transform.value(0.0);
+    match (any, zeros) {
+        (false, _) => [zero; 2],
+        (true, false) => range.map(|value| transform.value(value)),
+        (true, true) => {
+            let [low, high] = range.map(|value| transform.value(value));
+            [low.min(zero), high.max(zero)]
+        }
+    }
+}

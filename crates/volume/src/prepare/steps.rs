@@ -1,0 +1,120 @@
+//! The steps of one image, for its labels and for the way back.
+
+use crate::crop::{self, BoundingBox};
+use crate::error::Result;
+use crate::geometry::Grid;
+use crate::orientation::Orientation;
+use crate::resample::{self, Label, Nearest, Resampling, Vote, axis_lines, half_pixel_lines, separate_axis};
+use crate::voxels::{InMemory, Part, Voxels};
+
+/// The steps that were taken with one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Steps {
+    /// The stored grid.
+    pub source: Grid,
+    /// Axis order and flips to canonical RAS+.
+    pub orientation: Orientation,
+    /// The canonical grid.
+    pub canonical: Grid,
+    /// The convention of resampling.
+    pub resampling: Resampling,
+    /// The spacing asked for, mm.
+    pub spacing_zyx_mm: [f64; 3],
+    /// What was resampled of the canonical grid: all of it, or by the nnunet convention the box of voxels that are not 0.
+    pub part: BoundingBox,
+    /// The grid after resampling.
+    pub resampled: Grid,
+    /// What was kept of it: the foreground, or by the nnunet convention all of it.
+    pub bounds: BoundingBox,
+}
+
+impl Steps {
+    /// The grid of network input.
+    pub fn grid(&self) -> Grid {
+        self.resampled.cropped(self.bounds.start_zyx, self.bounds.shape())
+    }
+
+    /// The grid of the part that was resampled.
+    pub(super) fn part_grid(&self) -> Grid {
+        self.canonical.cropped(self.part.start_zyx, self.part.shape())
+    }
+
+    /// Takes labels on the stored grid the same way: nearest voxel, or by the nnunet convention a linear vote.
+    ///
+    /// # Errors
+    /// A length that does not fit the stored grid.
+    pub fn labels<T: Label>(&self, labels: &[T]) -> Result<Vec<T>> {
+        let canonical = InMemory::oriented(labels, 1, self.source.shape_zyx, self.orientation)?;
+        self.label_region(&canonical, &BoundingBox::whole(self.bounds.shape()))
+    }
+
+    /// A box of [`Steps::labels`], from labels that are read in canonical orientation.
+    ///
+    /// # Errors
+    /// A box that does not lie in [`Steps::grid`]; labels of another shape; reading.
+    pub fn label_region<T: Label>(&self, labels: &dyn Voxels<T>, bounds: &BoundingBox) -> Result<Vec<T>> {
+        bounds.check(self.bounds.shape())?;
+        let wanted = bounds.shifted(self.bounds.start_zyx);
+        let part = Part::new(labels, self.part)?;
+        let (from, to) = (self.part.shape(), self.resampled.shape_zyx);
+        match self.resampling {
+            Resampling::Linear => {
+                let lines = axis_lines(&self.part_grid(), &self.resampled)?;
+                resample::region(&Nearest::new(&lines, from, to), &part, 0, &wanted)
+            }
+            Resampling::Nnunet => {
+                let apart = separate_axis(self.canonical.spacing_zyx_mm(), self.spacing_zyx_mm);
+                let kernel = Vote::new(&half_pixel_lines(from, to), from, to, apart);
+                resample::region(&kernel, &part, 0, &wanted)
+            }
+        }
+    }
+
+    /// The class with the highest score at each voxel of the stored grid; outside of what was kept 0.
+    ///
+    /// Scores are interpolated linearly; by the nnunet convention along an axis apart the nearest slice counts, where
+    /// the spacing of the network decides first, as in nnU-Net's export.
+    ///
+    /// # Shapes
+    /// `scores`: class, z, y, x on [`Steps::grid`]; result z, y, x on the stored grid.
+    ///
+    /// # Errors
+    /// A length that does not fit; more than 65536 classes.
+    pub fn classes_on_source(&self, scores: &[f32], classes: usize) -> Result<Vec<u16>> {
+        let (covered, labels) = match self.resampling {
+            Resampling::Linear => {
+                let covered = self.covered();
+                let part = self.canonical.cropped(covered.start_zyx, covered.shape());
+                (covered, resample::argmax_to_grid(scores, classes, &self.grid(), &part)?)
+            }
+            Resampling::Nnunet => {
+                let (from, to) = (self.resampled.shape_zyx, self.part.shape());
+                let apart = separate_axis(self.spacing_zyx_mm, self.canonical.spacing_zyx_mm());
+                let lines = half_pixel_lines(from, to);
+                (self.part, resample::argmax(scores, classes, &lines, from, to, apart)?)
+            }
+        };
+        let whole = crop::uncrop(&labels, 1, self.canonical.shape_zyx, &covered, 0)?;
+        Ok(self.orientation.invert().apply(&whole, self.canonical.shape_zyx)?.0)
+    }
+
+    /// The canonical voxels whose centres lie in the foreground box, half a resampled voxel around its outer voxels
+    /// included; at least one voxel.
+    fn covered(&self) -> BoundingBox {
+        let (old, new) = (self.canonical.spacing_zyx_mm(), self.resampled.spacing_zyx_mm());
+        let mut covered = BoundingBox::whole(self.canonical.shape_zyx);
+        for axis in 0..3 {
+            let n = self.canonical.shape_zyx[axis];
+            // resampling keeps the first voxel's centre in place
+            let ratio = new[axis] / old[axis];
+            let low = (self.bounds.start_zyx[axis] as f64 - 0.5) * ratio;
+            let high = (self.bounds.end_zyx[axis] as f64 - 0.5) * ratio;
+            let start = if self.bounds.start_zyx[axis] == 0 { 0 } else { low.ceil().max(0.0) as usize };
+            let whole = self.bounds.end_zyx[axis] == self.resampled.shape_zyx[axis];
+            let end = if whole { n } else { high.floor() as usize + 1 };
+            covered.start_zyx[axis] = start.min(n - 1);
+            covered.end_zyx[axis] = end.clamp(covered.start_zyx[axis] + 1, n);
+        }
+        covered
+    }
+}

@@ -1,0 +1,282 @@
+//! One pass that finds what the steps need, then any box of the result.
+
+use super::foreground::{Foreground, normalised};
+use super::statistics::{Channel, Clamp, non_finite};
+use super::{Method, Steps};
+use crate::crop::BoundingBox;
+use crate::error::{Result, VolumeError};
+use crate::geometry::Grid;
+use crate::intensity::{ChannelTransform, IntensityRule};
+use crate::orientation::Orientation;
+use crate::resample::{self, Clip, Label, Resampling, Spline, axis_lines, separate_axis};
+use crate::voxels::{Part, Voxels};
+
+/// All that is known of an image before its voxels are made.
+#[derive(Debug, Clone)]
+pub struct Survey {
+    /// The steps, with the final grid.
+    pub steps: Steps,
+    /// The fitted rule of each channel.
+    pub transforms: Vec<ChannelTransform>,
+    /// Smallest and largest normalised intensity of each channel within the crop; by the nnunet convention before
+    /// resampling, which goes no further.
+    pub ranges: Vec<[f32; 2]>,
+    way: Way,
+}
+
+/// How voxels are made.
+#[derive(Debug, Clone)]
+enum Way {
+    Linear(resample::Linear),
+    Nnunet { spline: Spline, clips: Vec<Clip> },
+}
+
+/// Finds statistics, foreground and final grid of an image, in one pass over it.
+///
+/// `source` is read in canonical orientation (a [`crate::spool::Spool`] or [`crate::InMemory::oriented`] does that);
+/// `stored` is the grid as stored. Memory: a tile of 64³ voxels per thread with what resampling needs around it, and
+/// statistics per slice along each axis.
+///
+/// # Errors
+/// As [`super::image`]; reading; a source of another shape than the canonical grid.
+pub fn survey(source: &dyn Voxels<f32>, stored: &Grid, method: &Method) -> Result<Survey> {
+    match method.resampling {
+        Resampling::Linear => {
+            let plan = Linear::new(stored, method)?;
+            let resampled = plan.view(source)?;
+            plan.survey(&resampled, source, stored, method)
+        }
+        Resampling::Nnunet => nnunet(source, stored, method),
+    }
+}
+
+impl Survey {
+    /// A box of a channel of the result, z, y, x on [`Steps::grid`], from the image in canonical orientation.
+    ///
+    /// # Errors
+    /// A box that does not lie in the grid; reading.
+    pub fn image_region(
+        &self,
+        source: &dyn Voxels<f32>,
+        channel: usize,
+        bounds: &BoundingBox,
+    ) -> Result<Vec<f32>> {
+        bounds.check(self.steps.bounds.shape())?;
+        let Some(transform) = self.transforms.get(channel) else {
+            return Err(VolumeError::NoChannel { channel, channels: self.transforms.len() });
+        };
+        match &self.way {
+            Way::Linear(kernel) => {
+                let wanted = bounds.shifted(self.steps.bounds.start_zyx);
+                let mut data = resample::region(kernel, source, channel, &wanted)?;
+                transform.apply(&mut data);
+                Ok(data)
+            }
+            Way::Nnunet { spline, clips } => {
+                let part = Part::new(source, self.steps.part)?;
+                let normalised = Normalised { source: &part, transforms: &self.transforms };
+                resample::region(&spline.clipped(&clips[channel]), &normalised, channel, bounds)
+            }
+        }
+    }
+
+    /// A box of the labels: [`Steps::label_region`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn label_region<T: Label>(&self, labels: &dyn Voxels<T>, bounds: &BoundingBox) -> Result<Vec<T>> {
+        self.steps.label_region(labels, bounds)
+    }
+}
+
+/// An image after its intensity rule.
+struct Normalised<'a> {
+    source: &'a dyn Voxels<f32>,
+    transforms: &'a [ChannelTransform],
+}
+
+impl Voxels<f32> for Normalised<'_> {
+    fn channels(&self) -> usize {
+        self.source.channels()
+    }
+
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.source.shape_zyx()
+    }
+
+    fn read(&self, channel: usize, bounds: &BoundingBox) -> Result<Vec<f32>> {
+        let mut data = self.source.read(channel, bounds)?;
+        self.transforms[channel].apply(&mut data);
+        Ok(data)
+    }
+}
+
+/// Fits the rule to each channel within a box outside of which all voxels are 0.
+fn fit(
+    source: &dyn Voxels<f32>,
+    channels: &[Channel],
+    bounds: &BoundingBox,
+    rule: &IntensityRule,
+) -> Result<Vec<ChannelTransform>> {
+    let fit = |(number, channel): (usize, &Channel)| {
+        let statistics = channel.statistics(bounds, rule);
+        if !(statistics.mean.is_finite() && statistics.std.is_finite()) {
+            return Err(non_finite(source, number));
+        }
+        rule.fit_statistics(&statistics)
+    };
+    channels.iter().enumerate().map(fit).collect()
+}
+
+fn check_shape(source: &dyn Voxels<f32>, canonical: &Grid) -> Result<()> {
+    let [found, expected] = [source.shape_zyx(), canonical.shape_zyx];
+    if found == expected {
+        return Ok(());
+    }
+    let [found, expected] = [found, expected].map(crate::voxels);
+    Err(VolumeError::Length { what: "image to survey, in canonical orientation,", found, expected })
+}
+
+/// The linear convention up to resampling.
+pub(super) struct Linear {
+    canonical: Grid,
+    pub(super) target: Grid,
+    kernel: resample::Linear,
+}
+
+impl Linear {
+    pub(super) fn new(stored: &Grid, method: &Method) -> Result<Self> {
+        let canonical = Orientation::to_canonical(stored).apply_to_grid(stored);
+        let target = method.resampling.target_grid(&canonical, method.spacing_zyx_mm)?;
+        let lines = axis_lines(&canonical, &target)?;
+        let kernel = resample::Linear::new(&lines, canonical.shape_zyx, target.shape_zyx);
+        Ok(Self { canonical, target, kernel })
+    }
+
+    /// All channels, resampled.
+    pub(super) fn resampled(&self, source: &dyn Voxels<f32>) -> Result<Vec<f32>> {
+        let whole = BoundingBox::whole(self.target.shape_zyx);
+        if source.channels() == 1 {
+            return resample::region(&self.kernel, source, 0, &whole);
+        }
+        let mut data = Vec::with_capacity(source.channels() * whole.voxels());
+        for channel in 0..source.channels() {
+            data.extend_from_slice(&resample::region(&self.kernel, source, channel, &whole)?);
+        }
+        Ok(data)
+    }
+
+    /// The resampled image as something to be read.
+    fn view<'a>(&'a self, source: &'a dyn Voxels<f32>) -> Result<Resampled<'a>> {
+        check_shape(source, &self.canonical)?;
+        Ok(Resampled { source, kernel: &self.kernel, shape_zyx: self.target.shape_zyx })
+    }
+
+    /// The survey, given the resampled image.
+    pub(super) fn survey(
+        &self,
+        resampled: &dyn Voxels<f32>,
+        source: &dyn Voxels<f32>,
+        stored: &Grid,
+        method: &Method,
+    ) -> Result<Survey> {
+        let rule = &method.rule;
+        let channels: Vec<Channel> = (0..source.channels())
+            .map(|channel| Channel::of(resampled, channel, rule))
+            .collect::<Result<_>>()?;
+        let shape_zyx = self.target.shape_zyx;
+        let transforms = fit(source, &channels, &BoundingBox::whole(shape_zyx), rule)?;
+        let foreground = Foreground::of(rule, method.resampling);
+        let clip = Clamp::of_rule(rule);
+        // A channel that becomes zeros has no foreground.
+        let varying = channels.iter().zip(&transforms).filter(|(_, transform)| !transform.constant);
+        let bounds = foreground.bounds(varying.map(|(channel, _)| channel), clip, shape_zyx)?;
+        let ranges = channels
+            .iter()
+            .zip(&transforms)
+            .map(|(channel, transform)| foreground.range(channel, &bounds, clip, transform))
+            .collect();
+        let steps = Steps {
+            source: *stored,
+            orientation: Orientation::to_canonical(stored),
+            canonical: self.canonical,
+            resampling: method.resampling,
+            spacing_zyx_mm: method.spacing_zyx_mm,
+            part: BoundingBox::whole(self.canonical.shape_zyx),
+            resampled: self.target,
+            bounds,
+        };
+        Ok(Survey { steps, transforms, ranges, way: Way::Linear(self.kernel.clone()) })
+    }
+}
+
+/// An image that is resampled while it is read.
+struct Resampled<'a> {
+    source: &'a dyn Voxels<f32>,
+    kernel: &'a resample::Linear,
+    shape_zyx: [usize; 3],
+}
+
+impl Voxels<f32> for Resampled<'_> {
+    fn channels(&self) -> usize {
+        self.source.channels()
+    }
+
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.shape_zyx
+    }
+
+    fn read(&self, channel: usize, bounds: &BoundingBox) -> Result<Vec<f32>> {
+        resample::region(self.kernel, self.source, channel, bounds)
+    }
+}
+
+fn nnunet(source: &dyn Voxels<f32>, stored: &Grid, method: &Method) -> Result<Survey> {
+    let orientation = Orientation::to_canonical(stored);
+    let canonical = orientation.apply_to_grid(stored);
+    check_shape(source, &canonical)?;
+    let rule = &method.rule;
+    let channels: Vec<Channel> =
+        (0..source.channels()).map(|channel| Channel::of(source, channel, rule)).collect::<Result<_>>()?;
+    let foreground = Foreground::of(rule, method.resampling);
+    let clip = Clamp::of_rule(rule);
+    let part = foreground.bounds(channels.iter(), clip, canonical.shape_zyx)?;
+    let transforms = fit(source, &channels, &part, rule)?;
+    let each = || channels.iter().zip(&transforms);
+    let ranges: Vec<[f32; 2]> =
+        each().map(|(channel, transform)| foreground.range(channel, &part, clip, transform)).collect();
+
+    let cropped = canonical.cropped(part.start_zyx, part.shape());
+    let resampled = method.resampling.target_grid(&cropped, method.spacing_zyx_mm)?;
+    let apart = separate_axis(canonical.spacing_zyx_mm(), method.spacing_zyx_mm);
+    let clips = match apart {
+        None => ranges.iter().copied().map(Clip::Whole).collect(),
+        Some(axis) => {
+            let voxels = (part.voxels() / part.shape()[axis]) as u64;
+            let slices = |(channel, transform): (&Channel, &ChannelTransform)| Clip::Slices {
+                axis,
+                ranges: channel.slices[axis][part.start_zyx[axis]..part.end_zyx[axis]]
+                    .iter()
+                    .map(|slice| {
+                        let range = [slice.smallest, slice.largest];
+                        normalised(slice.used > 0, range, slice.used < voxels, transform)
+                    })
+                    .collect(),
+            };
+            each().map(slices).collect()
+        }
+    };
+    let spline = Spline::new(part.shape(), resampled.shape_zyx, apart);
+    let bounds = BoundingBox::whole(resampled.shape_zyx);
+    let steps = Steps {
+        source: *stored,
+        orientation,
+        canonical,
+        resampling: method.resampling,
+        spacing_zyx_mm: method.spacing_zyx_mm,
+        part,
+        resampled,
+        bounds,
+    };
+    Ok(Survey { steps, transforms, ranges, way: Way::Nnunet { spline, clips } })
+}
