@@ -1,23 +1,11 @@
-//! The command line.
+//! The command line of a run; [`crate::cli`] has the whole of it.
 
 use std::path::PathBuf;
 
-const EXAMPLES: &str = "\
-Examples:
-  preprocess --dataset msd04-hippocampus --raw data/Task04_Hippocampus --out runs/hippocampus/shards
-  preprocess --dataset my-data.toml --raw data/mine --out shards --only case_01,case_07
-  preprocess --dataset cremi-a --raw data/CREMI --out shards --dry-run";
-
-/// Raw volumes to shards
-///
-/// Reads a data set in place, brings every volume to canonical orientation, target spacing and normalised intensities,
-/// crops it to its foreground and writes Zarr v3 shards with a manifest. Run it again after an interruption: finished
-/// cases are kept.
-#[derive(Debug, Clone, clap::Parser)]
-#[command(name = "preprocess", version, after_help = EXAMPLES)]
-pub struct Arguments {
-    #[command(flatten)]
-    pub(crate) common: stage::Common,
+/// Arguments of a run.
+#[derive(Debug, Clone, clap::Args)]
+#[group(id = "run")]
+pub(crate) struct Arguments {
     /// Built-in data set, or a descriptor in TOML (see 'data-manifests list')
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) dataset: String,
@@ -45,6 +33,9 @@ pub struct Arguments {
     /// What NaN and infinite voxels are: an error, or replaced by their channel's smallest value
     #[arg(long, value_name = "RULE", value_enum, default_value_t = Nan::Error)]
     pub(crate) nan: Nan,
+    /// Accept volumes that resampling makes more than 50 times as large, or longer than 4096 voxels
+    #[arg(long)]
+    pub(crate) allow_large: bool,
     /// Say what would be written, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
@@ -72,10 +63,4 @@ fn replacement(text: &str) -> Result<(u64, u32), String> {
         .split_once('=')
         .and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));
     parsed.ok_or_else(|| "expected FROM=TO, two whole numbers such as 255=1".to_owned())
-}
-
-impl stage::run::HasCommon for Arguments {
-    fn common(&self) -> &stage::Common {
-        &self.common
-    }
 }

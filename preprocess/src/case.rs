@@ -118,6 +118,8 @@ pub(crate) fn convert(
     drop(data);
     let Prepared { data, grid: cropped, transforms, ranges, steps } = prepared;
     warnings.extend(intensity::constant_warnings(&transforms));
+    let mut messages = messages_of(case, &case.image, &warnings, rules);
+    messages.extend(label_warnings);
     let label = label.map(|v| v.take(&steps)).transpose()?;
 
     let channels = descriptor
@@ -150,6 +152,7 @@ pub(crate) fn convert(
         work: rules.work(case, digests)?,
         source: source_record(rules, case, digests, &steps),
         label: label.as_ref().zip(descriptor.labels.as_ref()).map(|(v, declared)| label_record(v, declared)),
+        warnings: messages::recorded(&messages),
     };
     let (voxels, foreground) = match &label {
         Some(Voxels::Narrow(v)) => (Some(LabelVoxels::Narrow(v)), foreground::sample(v, cropped.shape_zyx)),
@@ -159,8 +162,6 @@ pub(crate) fn convert(
     let pending = PendingDirectory::new(destination)?;
     patches::write_case(pending.path(), &record, &data, voxels, &foreground)?;
     pending.publish()?;
-    let mut messages = messages_of(case, &case.image, &warnings, rules);
-    messages.extend(label_warnings);
     Ok((record, messages))
 }
 

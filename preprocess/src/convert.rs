@@ -1,6 +1,7 @@
 //! The cases, several at once.
 
 use crate::case::{self, Digests, ReadDigests, Rules};
+use crate::estimate::Estimate;
 use crate::{messages, output};
 use data_manifests::raw::RawCase;
 use patches::{Case, CaseRecord, ShardStore};
@@ -42,15 +43,25 @@ pub(crate) struct Conversion<'a> {
 
 impl Conversion<'_> {
     /// Works on `workers` cases at once; the outcomes come in the order of the cases.
-    pub(crate) fn all(&self, cases: &[RawCase], digests: &[ReadDigests], workers: usize) -> Vec<Outcome> {
+    pub(crate) fn all(
+        &self,
+        cases: &[RawCase],
+        digests: &[ReadDigests],
+        estimates: &[anyhow::Result<Estimate>],
+        workers: usize,
+    ) -> Vec<Outcome> {
         let progress = self.context.progress("cases", cases.len() as u64);
         let next = AtomicUsize::new(0);
         let work = || {
             let mut done = Vec::new();
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
-                let (Some(case), Some(digests)) = (cases.get(i), digests.get(i)) else { return done };
-                let outcome = self.one(case, digests.as_ref());
+                let (Some(case), Some(digests), Some(estimate)) =
+                    (cases.get(i), digests.get(i), estimates.get(i))
+                else {
+                    return done;
+                };
+                let outcome = self.one(case, digests.as_ref(), estimate.as_ref());
                 if !matches!(outcome, Outcome::NotStarted) {
                     progress.step(&case.id);
                 }
@@ -83,7 +94,12 @@ impl Conversion<'_> {
     }
 
     /// Converts a case, or keeps it when it is whole and was made from the same bytes by the same rules.
-    fn one(&self, case: &RawCase, digests: Result<&Digests, &String>) -> Outcome {
+    fn one(
+        &self,
+        case: &RawCase,
+        digests: Result<&Digests, &String>,
+        estimate: Result<&Estimate, &anyhow::Error>,
+    ) -> Outcome {
         if interrupt::requested() || self.disk_full.load(Ordering::Relaxed) {
             return Outcome::NotStarted;
         }
@@ -96,6 +112,12 @@ impl Conversion<'_> {
                 return self.failed(case, &error, &destination);
             }
         };
+        // what a header refuses without a message of its own is worded where the voxels are read
+        if let Err(error) = estimate
+            && error.is::<Message>()
+        {
+            return self.failed(case, error, &destination);
+        }
         if let Some(record) = self.kept(case, digests, &destination) {
             return Outcome::Kept(Box::new(record));
         }

@@ -1,16 +1,26 @@
 //! What a case will need before it is read.
 
 use data_manifests::Descriptor;
+use data_manifests::cases;
 use data_manifests::descriptor::LabelKind;
 use data_manifests::raw::{RawCase, open};
+use stage::Message;
 use volume::Orientation;
 
 /// Largest shard in voxels; writing holds one, and its encoded form.
 const SHARD_VOXELS: u64 = 256 * 256 * 256;
 
+/// Growth in voxels beyond which a spacing is taken for an error, and likewise a resampled axis.
+const MOST_GROWTH: f64 = 50.0;
+const LONGEST_AXIS: usize = 4096;
+
 /// Predicted sizes of a case.
 #[derive(Debug, Clone)]
 pub(crate) struct Estimate {
+    /// Voxel size of the file, z, y, x, canonical.
+    pub(crate) spacing_zyx_mm: [f64; 3],
+    /// Voxel size after resampling, z, y, x.
+    pub(crate) resampled_zyx_mm: [f64; 3],
     /// Channels.
     pub(crate) channels: usize,
     /// Voxels of the file, z, y, x, canonical.
@@ -41,10 +51,50 @@ pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result
     let steps = larger.saturating_mul((4 * image + label).max(image + 4 * label));
     let shards = larger.min(SHARD_VOXELS).saturating_mul(2 * image);
     Ok(Estimate {
+        spacing_zyx_mm: canonical.spacing_zyx_mm(),
+        resampled_zyx_mm: target.spacing_zyx_mm(),
         channels,
         shape_zyx: canonical.shape_zyx,
         resampled_zyx: target.shape_zyx,
         memory: steps.saturating_add(shards),
         disk: voxels(target.shape_zyx).saturating_mul(image + if label == 8 { 8 } else { label.min(1) }),
     })
+}
+
+impl Estimate {
+    /// Refuses a grid that only a wrong voxel size explains.
+    pub(crate) fn refuse_explosion(&self) -> Result<(), Message> {
+        let voxels = |shape: &[usize; 3]| shape.iter().map(|n| *n as f64).product::<f64>();
+        let growth = voxels(&self.resampled_zyx) / voxels(&self.shape_zyx);
+        let longest = (0..3)
+            .find(|a| self.resampled_zyx[*a] > LONGEST_AXIS && self.resampled_zyx[*a] > self.shape_zyx[*a]);
+        if growth <= MOST_GROWTH && longest.is_none() {
+            return Ok(());
+        }
+        let spacing = |mm: &[f64; 3]| cases::triple(&mm.map(readable));
+        let text = format!(
+            "resampling {} voxels of {} mm to {} mm gives {} voxels (z,y,x)",
+            cases::triple(&self.shape_zyx),
+            spacing(&self.spacing_zyx_mm),
+            spacing(&self.resampled_zyx_mm),
+            cases::triple(&self.resampled_zyx)
+        );
+        let limit = match longest {
+            Some(axis) => format!(
+                "{} along {}, allowed {LONGEST_AXIS}",
+                self.resampled_zyx[axis],
+                ["z", "y", "x"][axis]
+            ),
+            None => format!("{growth:.0} times as many, allowed {MOST_GROWTH}"),
+        };
+        Err(Message::error("E150", text)
+            .detail(limit)
+            .cause("The file's voxel size or the target spacing is probably wrong, often by its unit")
+            .fix("Correct it, or pass --allow-large if it is meant"))
+    }
+}
+
+/// Four significant digits.
+fn readable(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
 }

@@ -1,11 +1,12 @@
 //! The end of a run: case table, descriptor, manifest.
 
 use crate::convert::Outcome;
+use crate::messages::{self, counted, some_names};
 use anyhow::Context as _;
 use data_manifests::cases::{self, CaseRow, CaseStatus};
 use data_manifests::raw::RawCase;
 use data_manifests::{Descriptor, Manifest, digest};
-use patches::ShardStore;
+use patches::{Case, CaseRecord, ShardStore};
 use rayon::prelude::*;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::Path;
@@ -60,9 +61,9 @@ pub(crate) fn finish(
         .map(|(case, outcome)| row(case, outcome, raw, out))
         .collect::<anyhow::Result<_>>()?;
     absent_classes(outcomes, descriptor, context);
+    smaller_than_patch(outcomes, descriptor, context);
     atomic::write(&out.join(cases::FILE_NAME), &cases::to_csv(&rows)?)?;
-    let text = toml::to_string_pretty(descriptor).context("cannot write the descriptor")?;
-    atomic::write(&out.join(DESCRIPTOR), text.as_bytes())?;
+    atomic::write(&out.join(DESCRIPTOR), &descriptor_bytes(descriptor)?)?;
     manifest.datasets = vec![descriptor.name.clone()];
     manifest.licence = descriptor.licence.clone();
     for (name, value) in [("cases", counts.done()), ("failed", counts.failed)] {
@@ -78,7 +79,13 @@ pub(crate) fn finish(
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
-fn row(case: &RawCase, outcome: &Outcome, raw: &Path, out: &Path) -> anyhow::Result<CaseRow> {
+/// The descriptor's file.
+pub(crate) fn descriptor_bytes(descriptor: &Descriptor) -> anyhow::Result<Vec<u8>> {
+    Ok(toml::to_string_pretty(descriptor).context("cannot write the descriptor")?.into_bytes())
+}
+
+/// A case's row of the table.
+pub(crate) fn row(case: &RawCase, outcome: &Outcome, raw: &Path, out: &Path) -> anyhow::Result<CaseRow> {
     let record = match outcome {
         Outcome::Converted(record) | Outcome::Kept(record) => Some(record),
         Outcome::Failed(_) | Outcome::NotStarted => None,
@@ -134,6 +141,42 @@ fn absent_classes(outcomes: &[Outcome], descriptor: &Descriptor, context: &Conte
     };
     let fix = format!("{whose} scores will be reported as n/a, not as 0");
     context.tell(Message::warning("W111", text).fix(fix));
+}
+
+/// Cases that do not fill a training patch are worth knowing of: what they lack is padding.
+fn smaller_than_patch(outcomes: &[Outcome], descriptor: &Descriptor, context: &Context) {
+    let patch = descriptor.grid.patch_zyx;
+    let small: Vec<String> = outcomes
+        .iter()
+        .filter_map(|outcome| match outcome {
+            Outcome::Converted(record) | Outcome::Kept(record) => Some(record),
+            _ => None,
+        })
+        .filter(|record| record.shape_zyx.iter().zip(&patch).any(|(n, wanted)| n < wanted))
+        .map(|record| format!("{} ({})", record.id, cases::triple(&record.shape_zyx)))
+        .collect();
+    let verb = match small.len() {
+        0 => return,
+        1 => "is",
+        _ => "are",
+    };
+    let few = counted(small.len(), "case");
+    let text = format!("{few} {verb} smaller than the patch of {}", cases::triple(&patch));
+    context.tell(
+        Message::info("I191", text)
+            .detail(some_names(&small))
+            .fix("Training pads each channel with its smallest value, half on either side"),
+    );
+}
+
+/// Says again what was said of the cases of a finished directory.
+pub(crate) fn repeat_warnings(out: &Path, cases: &[RawCase], context: &Context) -> anyhow::Result<()> {
+    let records: Vec<CaseRecord> = cases
+        .par_iter()
+        .map(|case| Ok(Case::open(&ShardStore::case_directory(out, &case.id))?.record().clone()))
+        .collect::<patches::Result<_>>()?;
+    messages::of_kept(records.iter()).into_iter().for_each(|message| context.tell(message));
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,9 +5,13 @@
 //!
 //! Memory: a worker holds one case, some 16 bytes per voxel of the larger of its two grids and channel, and its labels;
 //! `--max-ram` decides how many workers that allows.
+//!
+//! `verify` checks what a run wrote and makes single cases anew.
 
 mod arguments;
+mod before;
 mod case;
+mod cli;
 mod convert;
 mod estimate;
 mod finish;
@@ -15,8 +19,9 @@ mod foreground;
 mod inputs;
 mod messages;
 mod output;
+mod preflight;
 mod resources;
 mod run;
+mod verify;
 
-pub use arguments::Arguments;
-pub use run::run;
+pub use cli::{Arguments, run};

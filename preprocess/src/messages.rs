@@ -1,17 +1,23 @@
 //! Flaws of a volume as messages.
 
+use patches::{CaseRecord, WarningRecord};
 use stage::Message;
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use volume::{VolumeError, Warning};
 
 /// The message of an error in a case; paths are shown as below `raw`, where the user knows them.
 pub(crate) fn of_error(case: &str, error: &anyhow::Error, raw: &Path) -> Message {
+    // without a folder paths stay as they are
+    let below = format!("{}/", raw.display());
+    let shorten = |text: String| if below == "/" { text } else { text.replace(&below, "") };
     if let Some(message) = error.downcast_ref::<Message>() {
-        return message.clone().case(case);
+        let mut message = message.clone().case(case);
+        message.detail = message.detail.map(shorten);
+        return message;
     }
-    let shorten = |text: String| text.replace(&format!("{}/", raw.display()), "");
     match error.downcast_ref::<VolumeError>() {
         Some(volume) => {
             let message = Message::error(volume.code(), shorten(volume.to_string())).case(case);
@@ -65,6 +71,11 @@ pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
     })
 }
 
+/// `1 case`, `2 cases`.
+pub(crate) fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A few names of many.
 pub(crate) fn some_names(names: &[String]) -> String {
     const SHOWN: usize = 5;
@@ -79,6 +90,35 @@ pub(crate) fn some_names(names: &[String]) -> String {
 pub(crate) fn of_warning(case: &str, file: &Path, warning: &Warning, raw: &Path) -> Message {
     let file = file.strip_prefix(raw).unwrap_or(file);
     Message::warning(warning.code(), format!("{}: {warning}", file.display())).case(case)
+}
+
+/// Warnings as a case's record keeps them.
+pub(crate) fn recorded(warnings: &[Message]) -> Vec<WarningRecord> {
+    warnings.iter().map(|m| WarningRecord { code: m.code.to_owned(), text: m.what.clone() }).collect()
+}
+
+/// What was said of kept cases when they were made, counted by code.
+pub(crate) fn of_kept<'a>(records: impl Iterator<Item = &'a CaseRecord>) -> Option<Message> {
+    let mut by_code: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    let mut cases = 0;
+    for record in records {
+        cases += usize::from(!record.warnings.is_empty());
+        for warning in &record.warnings {
+            let ids = by_code.entry(&warning.code).or_default();
+            if ids.last() != Some(&record.id) {
+                ids.push(record.id.clone());
+            }
+        }
+    }
+    let verb = if cases == 1 { "has" } else { "have" };
+    let list: Vec<_> = by_code.iter().map(|(code, ids)| format!("{code} ({})", some_names(ids))).collect();
+    (cases > 0).then(|| {
+        Message::warning(
+            "W170",
+            format!("{} {verb} warnings: {}", counted(cases, "kept case"), list.join(", ")),
+        )
+        .fix("Their text is in each case's zarr.json, and in the report of the run that made them")
+    })
 }
 
 /// Bytes for people.

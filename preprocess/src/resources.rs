@@ -14,7 +14,7 @@ const GIB: f64 = (1_u64 << 30) as f64;
 pub(crate) fn check_disk(
     out: &Path,
     cases: &[RawCase],
-    estimates: &[volume::Result<Estimate>],
+    estimates: &[anyhow::Result<Estimate>],
 ) -> anyhow::Result<()> {
     // refused is only what hardly fits: intensities compress to about half, what is cropped away is not known before
     let needed = cases
@@ -37,7 +37,7 @@ pub(crate) fn check_disk(
 /// As many cases at once as cores and memory allow.
 pub(crate) fn workers(
     arguments: &Arguments,
-    estimates: &[volume::Result<Estimate>],
+    estimates: &[anyhow::Result<Estimate>],
     context: &Context,
 ) -> usize {
     let wanted = arguments.workers.map_or_else(limits::cores, usize::from).min(estimates.len());

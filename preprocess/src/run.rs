@@ -1,12 +1,13 @@
 //! The run: list, estimate, convert in parallel, table, manifest.
 
 use crate::arguments::{Arguments, Nan};
+use crate::before::Before;
 use crate::case::Rules;
 use crate::convert::{Conversion, Outcome, Stop};
 use crate::estimate::{self, Estimate};
 use crate::finish::{self, Counts};
 use crate::inputs::{self, Selected};
-use crate::{messages, output, resources};
+use crate::{messages, output, preflight, resources};
 use data_manifests::cases;
 use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest};
@@ -27,10 +28,7 @@ struct Parameters<'a> {
 }
 
 /// Runs the stage.
-///
-/// # Errors
-/// Fails when nothing can be done at all; single bad cases give [`ExitStatus::Partial`].
-pub fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     // `a/` and `a` are one folder, in messages too
     arguments.raw = arguments.raw.components().collect();
     arguments.only.sort();
@@ -68,12 +66,14 @@ pub fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitSt
     let manifest =
         Manifest::new("preprocess", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     // a directory with failed cases is worked on again: the file may have been mended in the meantime by other means
+    let before = Before::of(out, &cases);
     if let Some(found) = manifest.reusable(out)?
         && failed_before == 0
         && found.counts.get("failed") == Some(&0)
     {
         if output::is_unchanged(&found, out)? {
             Counts { converted: 0, kept: cases.len(), failed: 0 }.report(context);
+            finish::repeat_warnings(out, &cases, context)?;
             context.say(&format!(
                 "Nothing to do: {} holds these {} cases already.",
                 out.display(),
@@ -86,17 +86,24 @@ pub fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitSt
     }
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     output::tidy(out, &descriptor, &wanted, &known, context)?;
-    let estimates = estimates(&cases, &descriptor);
+    let estimates = estimates(&cases, &descriptor, arguments.allow_large);
     resources::check_disk(out, &cases, &estimates)?;
     let workers = resources::workers(&arguments, &estimates, context);
 
     let conversion = Conversion { rules, out, context, disk_full: AtomicBool::new(false) };
-    let outcomes = conversion.all(&cases, &digests, workers);
+    let outcomes = conversion.all(&cases, &digests, &estimates, workers);
+    let tally = preflight::channel_tally(&cases, &estimates);
     for outcome in &outcomes {
         if let Outcome::Failed(message) = outcome {
-            context.tell(message.as_ref().clone());
+            context.tell(preflight::explained(message.as_ref().clone(), tally.as_deref()));
         }
     }
+    let kept = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Kept(record) => Some(record.as_ref()),
+        _ => None,
+    });
+    messages::of_kept(kept).into_iter().for_each(|message| context.tell(message));
+    before.tell(&outcomes, &cases, &manifest, context);
     let counts = Counts::of(&outcomes, failed_before);
     counts.report(context);
     match conversion.stopped(&outcomes) {
@@ -146,8 +153,16 @@ fn listing_digest(cases: &[RawCase], arguments: &Arguments) -> anyhow::Result<St
     Ok(digest::digest_of(&rows)?)
 }
 
-fn estimates(cases: &[RawCase], descriptor: &Descriptor) -> Vec<volume::Result<Estimate>> {
-    cases.par_iter().map(|case| estimate::of_case(case, descriptor)).collect()
+/// Predictions from the headers; a grid that only a wrong voxel size explains is an error.
+fn estimates(cases: &[RawCase], descriptor: &Descriptor, allow_large: bool) -> Vec<anyhow::Result<Estimate>> {
+    let of_case = |case| {
+        let estimate = estimate::of_case(case, descriptor)?;
+        if !allow_large {
+            estimate.refuse_explosion()?;
+        }
+        Ok(estimate)
+    };
+    cases.par_iter().map(of_case).collect()
 }
 
 /// Says what would be written.
@@ -155,7 +170,7 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
     let descriptor = inputs::descriptor(arguments)?;
     let Selected { cases, failed: mut bad, .. } = selected(&descriptor, arguments, context)?;
     let mut total = 0_u64;
-    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor)) {
+    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments.allow_large)) {
         match estimate {
             Ok(e) => {
                 total = total.saturating_add(e.disk);
@@ -165,7 +180,7 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
             }
             Err(error) => {
                 bad += 1;
-                context.tell(messages::of_error(&case.id, &error.into(), &arguments.raw));
+                context.tell(messages::of_error(&case.id, &error, &arguments.raw));
             }
         }
     }

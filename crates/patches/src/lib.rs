@@ -15,7 +15,9 @@ mod writer;
 
 pub use error::{Error, Result};
 pub use reader::Case;
-pub use record::{CaseRecord, ChannelRecord, LabelCount, LabelRecord, Normalisation, SourceRecord};
+pub use record::{
+    CaseRecord, ChannelRecord, LabelCount, LabelRecord, Normalisation, SourceRecord, WarningRecord,
+};
 pub use region::Region;
 pub use store::ShardStore;
 pub use writer::{LabelVoxels, write_case};

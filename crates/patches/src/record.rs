@@ -34,6 +34,18 @@ pub struct CaseRecord {
     pub source: SourceRecord,
     /// Labels, for labelled cases.
     pub label: Option<LabelRecord>,
+    /// What somebody should know about the source files; a run that keeps the case says so again.
+    pub warnings: Vec<WarningRecord>,
+}
+
+/// A warning that was given when a case was made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WarningRecord {
+    /// Stable code, such as `W121`.
+    pub code: String,
+    /// The message.
+    pub text: String,
 }
 
 impl CaseRecord {

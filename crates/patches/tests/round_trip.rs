@@ -44,6 +44,7 @@ fn record(channels: usize, shape_zyx: [usize; 3]) -> CaseRecord {
             crop_lo_zyx: [0; 3],
         },
         label: Some(LabelRecord { kind: LabelKind::Semantic, distinct: 2, voxels: Vec::new() }),
+        warnings: Vec::new(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Whole runs on small data sets in real layouts, in this process and as processes.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
+mod commands;
 mod flawed;
+mod repair;
 mod resume;
 mod selection;
 mod stacks;

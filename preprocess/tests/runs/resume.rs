@@ -83,6 +83,7 @@ fn leftovers_and_torn_cases_are_made_good() {
     fs_err::create_dir(cases.join("c03")).unwrap();
     let (code, text) = task.process(&[]);
     assert_eq!((code, task.counts()), (0, [4, 1, 0]), "{text}");
+    assert!(text.contains("I170 1 case reused, 4 recomputed (damaged, or made by other rules)."), "{text}");
     assert_eq!(task.tree(), whole);
 
     // below a manifest: a byte that leaves the size, a file cut short, and a file that nobody listed
@@ -110,8 +111,10 @@ fn a_changed_file_or_rule_redoes_what_depends_on_it() {
     let before = task.tree();
     let [a, b] = ["c01", "c03"].map(|id| task.raw().join(format!("imagesTr/{id}.nii.gz")));
     fs_err::copy(&b, &a).unwrap();
-    assert_eq!(task.process(&[]).0, 0);
-    assert_eq!(task.counts(), [1, 3, 0]);
+    let (code, text) = task.process(&[]);
+    assert_eq!((code, task.counts()), (0, [1, 3, 0]));
+    let said = "I170 3 cases reused, 1 recomputed (raw files changed: imagesTr/c01.nii.gz).";
+    assert!(text.contains(said), "{text}");
     let after = task.tree();
     let changed: Vec<_> = after.keys().filter(|file| before[*file] != after[*file]).cloned().collect();
     assert!(
@@ -135,8 +138,9 @@ fn a_changed_file_or_rule_redoes_what_depends_on_it() {
         d.grid.spacing_zyx = [2.0; 3];
         d.intensity = data_manifests::descriptor::Intensity::CtWindow { low: -1000.0, high: 3000.0 };
     });
-    assert_eq!(task.process(&[]).0, 0);
-    assert_eq!(task.counts(), [4, 0, 0]);
+    let (code, text) = task.process(&[]);
+    assert_eq!((code, task.counts()), (0, [4, 0, 0]));
+    assert!(text.contains("I170 0 cases reused, 4 recomputed (plan changed: target_spacing)."), "{text}");
     // what does not touch voxels redoes none
     task.describe(|d| {
         d.grid.spacing_zyx = [2.0; 3];

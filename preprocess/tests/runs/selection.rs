@@ -1,6 +1,6 @@
 //! Which cases are worked on, what is said of the others, and what may be in the way.
 
-use crate::support::{Task, classes, said};
+use crate::support::{Task, classes, flaws, said};
 use stage::ExitStatus;
 use volume::Grid;
 
@@ -34,11 +34,11 @@ fn only_hears_of_its_own_cases() {
     let mut task = Task::noise(2, SHAPE);
     task.pair("gone");
     let (status, messages) = task.run(&["--only", "c00"]);
-    assert_eq!((status.unwrap(), said(&messages)), (ExitStatus::Done, String::new()));
+    assert_eq!((status.unwrap(), said(&flaws(messages))), (ExitStatus::Done, String::new()));
     fs_err::remove_dir_all(task.out()).unwrap();
     let (status, messages) = task.run(&["--only", "c00,gone"]);
     assert_eq!(status.unwrap(), ExitStatus::Partial);
-    insta::assert_snapshot!(said(&messages), @"E194 case gone: image and label are missing. imagesTr/gone.nii.gz and labelsTr/gone.nii.gz do not exist. Fetch the missing file, or take the case off the data set's list.");
+    insta::assert_snapshot!(said(&flaws(messages)), @"E194 case gone: image and label are missing. imagesTr/gone.nii.gz and labelsTr/gone.nii.gz do not exist. Fetch the missing file, or take the case off the data set's list.");
     let (status, _) = task.run(&["--only", "gone"]);
     assert!(status.unwrap_err().to_string().starts_with("E195"));
 }
@@ -78,20 +78,20 @@ fn many_of_a_kind_are_one_message() {
     fs_err::write(task.raw().join("imagesTr/._c00.nii.gz"), "").unwrap();
     let (status, messages) = task.run(&[]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    insta::assert_snapshot!(said(&messages), @r#"
+    insta::assert_snapshot!(said(&flaws(messages)), @r#"
 W102 ignored 1 macOS resource files (._*).
 W103 400 volumes are not listed in dataset.json and left out. imagesTr/more_000.nii.gz, imagesTr/more_001.nii.gz, imagesTr/more_002.nii.gz, imagesTr/more_003.nii.gz, imagesTr/more_004.nii.gz and 395 more. List them under 'training' (with their labels) or 'test' to use them.
 W111 2 classes occur in 0 of 2 cases: 3 'c', 4 'd'. Their scores will be reported as n/a, not as 0.
 "#);
     task.describe(|d| classes(&mut d.labels, &["background", "a", "b", "c"]));
-    assert!(said(&task.run(&[]).1).contains("W111 class 3 'c' occurs in 0 of 2 cases."));
+    assert!(said(&flaws(task.run(&[]).1)).contains("W111 class 3 'c' occurs in 0 of 2 cases."));
     // half a pair is a case that somebody misses
     fs_err::write(task.raw().join("imagesTr/half.nii.gz"), &volume).unwrap();
     fs_err::write(task.raw().join("labelsTr/other.nii.gz"), &volume).unwrap();
     let (status, messages) = task.run(&[]);
     assert_eq!(status.unwrap(), ExitStatus::Partial);
     let messages: Vec<_> = messages.into_iter().filter(|m| m.case.is_some()).collect();
-    insta::assert_snapshot!(said(&messages), @r#"
+    insta::assert_snapshot!(said(&flaws(messages)), @r#"
 E192 case half: the image has no label. imagesTr/half.nii.gz is there, labelsTr holds no label of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
 E193 case other: the label has no image. labelsTr/other.nii.gz is there, imagesTr holds no image of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
 "#);
@@ -145,5 +145,53 @@ fn memory_decides_how_many_cases_are_worked_on() {
     let task = Task::noise(3, [64, 64, 64]);
     let (status, messages) = task.run(&["--workers", "3", "--max-ram", "0.001"]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    insta::assert_snapshot!(said(&messages), @"W160 the largest case needs about 7.0 MiB, --max-ram allows 1.0 MiB. Trying it alone; it may run out of memory.");
+    insta::assert_snapshot!(said(&flaws(messages)), @"W160 the largest case needs about 7.0 MiB, --max-ram allows 1.0 MiB. Trying it alone; it may run out of memory.");
+}
+
+#[test]
+fn a_wrong_voxel_size_is_found_before_it_fills_the_disk() {
+    let task = Task::noise(2, SHAPE);
+    // micrometres taken for millimetres
+    task.describe(|d| d.grid.spacing_zyx = [0.001, 1.0, 1.0]);
+    let (status, messages) = task.run(&[]);
+    assert!(status.unwrap_err().to_string().starts_with("E197"));
+    insta::assert_snapshot!(said(&flaws(messages)), @r#"
+E150 case c00: resampling 12x14x16 voxels of 1x1x1 mm to 0.001x1x1 mm gives 11001x14x16 voxels (z,y,x). 11001 along z, allowed 4096. The file's voxel size or the target spacing is probably wrong, often by its unit. Correct it, or pass --allow-large if it is meant.
+E150 case c01: resampling 12x14x16 voxels of 1x1x1 mm to 0.001x1x1 mm gives 11001x14x16 voxels (z,y,x). 11001 along z, allowed 4096. The file's voxel size or the target spacing is probably wrong, often by its unit. Correct it, or pass --allow-large if it is meant.
+"#);
+    let (code, text) = task.process(&["--dry-run"]);
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("E150 case c00") && text.contains("E150 case c01"), "{text}");
+    task.describe(|d| d.grid.spacing_zyx = [0.2; 3]);
+    let (_, messages) = task.run(&[]);
+    assert!(messages[0].to_string().contains("104 times as many, allowed 50"), "{}", messages[0]);
+    task.run_cleanly(&["--allow-large"]);
+    assert!(task.open("c00").record().shape_zyx[0] > 40);
+    // who means it is asked for the space
+    fs_err::remove_dir_all(task.out()).unwrap();
+    task.describe(|d| d.grid.spacing_zyx = [1e-5; 3]);
+    let error = task.run(&["--allow-large"]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E161 ") && error.contains(" free, this data set needs about "), "{error}");
+}
+
+#[test]
+fn small_volumes_are_padded_and_kept_ones_repeat_their_warnings() {
+    let mut task = Task::noise(1, [40, 64, 44]);
+    let grid = Grid::from_spacing([1, 14, 16], [1.0; 3], [0.0; 3]).unwrap();
+    let image: Vec<f32> = (0..14 * 16).map(|i| (i % 13) as f32).collect();
+    let labels: Vec<u32> = (0..14 * 16).map(|i| i % 3).collect();
+    task.case("slice", &grid, 1, &image, &labels);
+    task.describe(|d| d.grid.patch_zyx = [32, 56, 40]);
+    let (_, messages) = task.run(&[]);
+    insta::assert_snapshot!(said(&messages), @r#"
+W105 case slice: imagesTr/slice.nii.gz: volume of 1×14×16 (z×y×x) is a single slice, which 3-D training pads to its patch. Leave it out if it is a localiser.
+I191 1 case is smaller than the patch of 32x56x40. slice (1x14x16). Training pads each channel with its smallest value, half on either side.
+"#);
+    // kept while another case is made, and when nothing is to be done
+    fs_err::remove_dir_all(task.out().join("cases/c00")).unwrap();
+    for _ in 0..2 {
+        let (code, text) = task.process(&[]);
+        assert_eq!(code, 0, "{text}");
+        assert!(text.contains("W170 1 kept case has warnings: W105 (slice). Their text"), "{text}");
+    }
 }

@@ -73,6 +73,7 @@ pub(crate) fn shards(directory: &Path, volumes: &[Volume]) {
                 crop_lo_zyx: [0; 3],
             },
             label: None,
+            warnings: Vec::new(),
         };
         let case = ShardStore::case_directory(directory, volume.id);
         fs_err::create_dir_all(&case).unwrap();

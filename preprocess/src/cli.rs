@@ -1,0 +1,66 @@
+//! The command line: a run, or one of the commands around it.
+
+use crate::{arguments, verify};
+use stage::{Context, ExitStatus, Message};
+
+const EXAMPLES: &str = "\
+Examples:
+  preprocess --dataset msd04-hippocampus --raw data/Task04_Hippocampus --out runs/hippocampus/shards
+  preprocess --dataset my-data.toml --raw data/mine --out shards --only case_01,case_07
+  preprocess --dataset cremi-a --raw data/CREMI --out shards --dry-run
+  preprocess verify shards
+  preprocess verify shards --repair case_07 --raw data/mine
+
+'preprocess COMMAND --help' has more. Flags of a run and commands exclude each other; give --quiet, --log and --config
+after the command's name.
+
+Exit codes: 0 done, 1 a data or run error, 2 wrong usage, 3 finished with some cases failed, 75 interrupted: rerun.";
+
+/// Raw volumes to shards
+///
+/// Reads a data set in place, brings every volume to canonical orientation, target spacing and normalised intensities,
+/// crops it to its foreground and writes Zarr v3 shards with a manifest. Run it again after an interruption: finished
+/// cases are kept.
+#[derive(Debug, Clone, clap::Parser)]
+#[command(
+    name = "preprocess",
+    version,
+    after_help = EXAMPLES,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    common: stage::Common,
+    #[command(flatten)]
+    run: Option<arguments::Arguments>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Clone, clap::Subcommand)]
+enum Command {
+    /// Check every byte of a shard directory, and make damaged cases anew
+    Verify(verify::Arguments),
+}
+
+impl stage::run::HasCommon for Arguments {
+    fn common(&self) -> &stage::Common {
+        &self.common
+    }
+}
+
+/// Runs what the command line says.
+///
+/// # Errors
+/// Fails when nothing can be done at all; single bad cases of a run give [`ExitStatus::Partial`].
+pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    match (arguments.command, arguments.run) {
+        (Some(Command::Verify(arguments)), _) => verify::run(&arguments, context),
+        (None, Some(arguments)) => crate::run::run(arguments, context),
+        (None, None) => {
+            context.tell(Message::error("E002", "nothing to do").fix("See 'preprocess --help'"));
+            Ok(ExitStatus::Usage)
+        }
+    }
+}
