@@ -37,6 +37,10 @@ fn progress(decoded: u64, expected: u64) -> String {
     }
 }
 
+fn note(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}
+
 /// Everything that can be wrong with one volume.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -414,5 +418,84 @@ pub enum VolumeError {
         raw_nm: f64,
         /// Offset in raw voxels.
         shift_voxels: f64,
+    },
+
+    /// A stack whose voxel size nobody states.
+    #[error("stack {} has no voxel size{}", crate::stack::short_name(path), note(found))]
+    StackSpacing {
+        /// File or directory.
+        path: PathBuf,
+        /// What the tags give in its place; may be empty.
+        found: String,
+    },
+
+    /// A slice of another size or number type than the first.
+    #[error("stack {}: {slice} is {found}; expected {expected} as in {first}", path.display())]
+    StackSlice {
+        /// File or directory.
+        path: PathBuf,
+        /// The slice that differs.
+        slice: String,
+        /// Its size and type.
+        found: String,
+        /// Size and type of the first.
+        expected: String,
+        /// The first slice.
+        first: String,
+    },
+
+    /// Something that is no stack of grey values or ids.
+    #[error("stack {}: {found}; expected {expected}", path.display())]
+    StackContent {
+        /// File or directory.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: &'static str,
+        /// The command or edit that helps.
+        fix: &'static str,
+    },
+
+    /// Channels, time points or series beyond z, y, x, or another number of slices than the file says.
+    #[error("stack {}: {found}; expected one series of z, y, x", path.display())]
+    StackAxes {
+        /// File.
+        path: PathBuf,
+        /// What the description says.
+        found: String,
+    },
+
+    /// A file beside a stack that should give its voxel size.
+    #[error("{}: {reason}", path.display())]
+    Sidecar {
+        /// File.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// A slice that ends too early.
+    #[error("image file is truncated. {} ends within {slice}{}", path.display(), note(detail))]
+    SliceTruncated {
+        /// File.
+        path: PathBuf,
+        /// Page or header.
+        slice: String,
+        /// Bytes found and needed, where known.
+        detail: String,
+    },
+
+    /// A slice beyond the declared limit.
+    #[error("{}: {slice} announces {} bytes; slices may have up to {}", path.display(), grouped(*bytes), grouped(*limit))]
+    SliceTooLarge {
+        /// File.
+        path: PathBuf,
+        /// Page.
+        slice: String,
+        /// Bytes announced.
+        bytes: u64,
+        /// Most bytes allowed.
+        limit: u64,
     },
 }

@@ -7,6 +7,7 @@
 //! | --- | --- |
 //! | NIfTI in and out | [`nifti::read_image`], [`nifti::read_labels`], [`nifti::write_labels_like`] |
 //! | CREMI's HDF5 in and out | [`hdf5::CremiFile`], [`hdf5::read_cremi`], [`hdf5::write_cremi`] |
+//! | TIFF and PNG stacks in | [`stack::Stack`] |
 //! | canonical orientation and back | [`Orientation`] |
 //! | target spacing and back | [`resample`] |
 //! | intensity rule by modality | [`intensity::IntensityRule`] |
@@ -31,6 +32,7 @@ pub mod prepare;
 mod remedy;
 pub mod resample;
 pub mod spool;
+pub mod stack;
 mod voxels;
 mod warning;
 

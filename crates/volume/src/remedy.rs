@@ -8,12 +8,12 @@ impl VolumeError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Io(_) | Self::Write { .. } => "E100",
-            Self::Truncated { .. } | Self::TruncatedHeader { .. } => "E101",
+            Self::Truncated { .. } | Self::TruncatedHeader { .. } | Self::SliceTruncated { .. } => "E101",
             Self::Corrupt { .. } => "E102",
             Self::NotNifti { .. } | Self::HeaderPair { .. } => "E103",
             Self::UnsupportedType { .. } => "E104",
             Self::Dimensions { .. } | Self::EmptyShape { .. } => "E105",
-            Self::ImpossibleSize { .. } => "E106",
+            Self::ImpossibleSize { .. } | Self::SliceTooLarge { .. } => "E106",
             Self::UndeclaredLabels { .. } => "E110",
             Self::LabelNotInteger { .. } => "E111",
             Self::LabelRange { .. } => "E112",
@@ -26,8 +26,12 @@ impl VolumeError {
             Self::Constant { .. } => "E132",
             Self::EmptyForeground { .. } => "E133",
             Self::Rule { .. } => "E134",
-            Self::Spacing { .. } => "E140",
+            Self::Spacing { .. } | Self::StackSpacing { .. } => "E140",
             Self::Channels { .. } => "E141",
+            Self::StackSlice { .. } => "E142",
+            Self::StackContent { .. } => "E143",
+            Self::StackAxes { .. } => "E144",
+            Self::Sidecar { .. } => "E145",
             Self::Memory { .. } => "E160",
             Self::Hdf5 { .. } => "E180",
             Self::Hdf5Type { .. } => "E181",
@@ -44,7 +48,7 @@ impl VolumeError {
     /// Likely cause and the command or edit that fixes it, where there is one to give.
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Truncated { .. } | Self::TruncatedHeader { .. } => {
+            Self::Truncated { .. } | Self::TruncatedHeader { .. } | Self::SliceTruncated { .. } => {
                 "Usually an interrupted download or copy. Fetch the file again, then rerun the same command"
             }
             Self::Corrupt { .. } => {
@@ -108,6 +112,26 @@ impl VolumeError {
                 "Expected CREMI's layout: /volumes/raw and /volumes/labels/neuron_ids"
             }
             Self::Raster { .. } => "Resample the labels to the raw stack's resolution first",
+            Self::StackSpacing { path, .. } => {
+                return Some(format!(
+                    "Give {} {{\"spacing_zyx_um\":[0.08,0.0076,0.0076]}} or --spacing-zyx. Order is z,y,x",
+                    crate::stack::sidecar_name(path)
+                ));
+            }
+            Self::StackSlice { .. } => {
+                "Remove the slice if it is a thumbnail or belongs elsewhere, or export the stack again"
+            }
+            Self::StackContent { fix, .. } => fix,
+            Self::StackAxes { .. } => {
+                "Split channels and time points into one stack each. If the axis is really z: python -c \"import tifffile as t; \
+                 t.imwrite('z.tif', t.imread('x.tif'), imagej=True, metadata={'axes': 'ZYX'})\", with the voxel size in z.json"
+            }
+            Self::Sidecar { .. } => {
+                "The whole file should be {\"spacing_zyx_um\":[0.08,0.0076,0.0076]} (or _nm or _mm), order z,y,x"
+            }
+            Self::SliceTooLarge { .. } => {
+                "Fetch the file again if it is damaged, or cut the sections into tiles"
+            }
             Self::InFile { source, .. } => return source.hint(),
             _ => return None,
         };

@@ -84,6 +84,31 @@ pub enum Warning {
         /// The value.
         value: f32,
     },
+    /// Two sources of a stack's voxel size disagree.
+    SpacingSourcesDiffer {
+        /// The source that counts.
+        used: String,
+        /// Its voxel size, mm.
+        used_zyx_mm: [f64; 3],
+        /// The other source.
+        ignored: String,
+        /// Its voxel size, mm.
+        ignored_zyx_mm: [f64; 3],
+    },
+    /// Files among a stack's slices that are no images.
+    IgnoredFiles {
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: String,
+    },
+    /// A jump in the numbers of a stack's slices.
+    SliceGap {
+        /// Slice before the jump.
+        before: String,
+        /// Slice after it.
+        after: String,
+    },
 }
 
 impl Warning {
@@ -102,6 +127,9 @@ impl Warning {
             Self::ImplausibleHounsfield { .. } => "W131",
             Self::ConstantChannel { .. } => "W132",
             Self::ScalingIgnored { .. } => "W133",
+            Self::SpacingSourcesDiffer { .. } => "W140",
+            Self::IgnoredFiles { .. } => "W142",
+            Self::SliceGap { .. } => "W143",
         }
     }
 }
@@ -159,6 +187,20 @@ impl fmt::Display for Warning {
             Self::ConstantChannel { channel, value } => {
                 write!(f, "channel {channel} is constant ({value}) and was normalised to zeros")
             }
+            Self::SpacingSourcesDiffer { used, used_zyx_mm, ignored, ignored_zyx_mm } => write!(
+                f,
+                "voxel size {used_zyx_mm:?} mm by {used}, but {ignored_zyx_mm:?} mm by {ignored} (z,y,x). Using {used}"
+            ),
+            Self::IgnoredFiles { count, example } => {
+                write!(
+                    f,
+                    "{count} files among the slices are no TIFF or PNG and were ignored, e.g. {example}"
+                )
+            }
+            Self::SliceGap { before, after } => write!(
+                f,
+                "slice numbers jump from {before} to {after}. If a section is missing, z is wrong from there on"
+            ),
         }
     }
 }
