@@ -1,126 +1,16 @@
 //! TIFF and PNG stacks: what is read, where the voxel size comes from, what is refused.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use std::io::Cursor;
-use std::path::{Path, PathBuf};
+mod damaged;
+mod made;
+
+use made::*;
+use std::path::Path;
 use tempfile::TempDir;
-use tiff::encoder::colortype::{ColorType, Gray8, Gray16, Gray32, Gray32Float, Gray64, RGB8};
-use tiff::encoder::{Compression, DeflateLevel, Rational, TiffEncoder, TiffValue};
-use tiff::tags::{ResolutionUnit, Tag};
+use tiff::encoder::colortype::{Gray8, Gray16, Gray32, Gray32Float, Gray64, RGB8};
+use tiff::encoder::{Compression, DeflateLevel};
+use volume::Warning;
 use volume::stack::{SpacingSource, Stack};
-use volume::{VolumeError, Warning};
-
-const SPACING: Option<[f64; 3]> = Some([5e-5, 4e-6, 4e-6]);
-const IMAGEJ: &str = "ImageJ=1.54f\nimages=3\nslices=3\nunit=micron\nspacing=0.05\nloop=false\n";
-
-/// A TIFF of one page per slice, `width` pixels wide; description and pixels per unit on the first page.
-fn tiff<C: ColorType>(slices: &[Vec<C::Inner>], width: u32, compression: Compression, text: &str) -> Vec<u8>
-where
-    [C::Inner]: TiffValue,
-{
-    let mut bytes = Cursor::new(Vec::new());
-    let mut encoder = TiffEncoder::new(&mut bytes).unwrap().with_compression(compression);
-    for (i, slice) in slices.iter().enumerate() {
-        let samples = C::BITS_PER_SAMPLE.len();
-        let height = (slice.len() / samples) as u32 / width;
-        let mut image = encoder.new_image::<C>(width, height).unwrap();
-        if i == 0 && !text.is_empty() {
-            image.encoder().write_tag(Tag::ImageDescription, text).unwrap();
-            image.resolution(ResolutionUnit::None, Rational { n: 250, d: 1 });
-        }
-        image.write_data(slice).unwrap();
-    }
-    bytes.into_inner()
-}
-
-fn slices<T>(convert: impl Fn(u64) -> T) -> Vec<Vec<T>> {
-    (0..3).map(|z| (0..20).map(|i| convert(z * 20 + i)).collect()).collect()
-}
-
-fn grey8(text: &str) -> Vec<u8> {
-    tiff::<Gray8>(&slices(|i| i as u8), 5, Compression::Uncompressed, text)
-}
-
-fn saved(folder: &TempDir, name: &str, bytes: &[u8]) -> PathBuf {
-    let path = folder.path().join(name);
-    fs_err::write(&path, bytes).unwrap();
-    path
-}
-
-fn opened(bytes: Vec<u8>) -> Result<Stack, VolumeError> {
-    Stack::from_tiff_bytes(Path::new("made.tif"), bytes, SPACING)
-}
-
-fn refused(bytes: Vec<u8>) -> VolumeError {
-    match opened(bytes).and_then(|stack| stack.read_slab(0..stack.shape_zyx()[0])) {
-        Ok(_) => unreachable!("was read"),
-        Err(error) => error,
-    }
-}
-
-/// A PNG of a 4×5 slice.
-fn png(color: png::ColorType, depth: png::BitDepth, bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut encoder = png::Encoder::new(&mut out, 5, 4);
-    encoder.set_color(color);
-    encoder.set_depth(depth);
-    if color == png::ColorType::Indexed {
-        encoder.set_palette((0..60_u8).collect::<Vec<u8>>());
-    }
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(bytes).unwrap();
-    writer.finish().unwrap();
-    out
-}
-
-fn grey_png(base: u8) -> Vec<u8> {
-    png(png::ColorType::Grayscale, png::BitDepth::Eight, &(base..base + 20).collect::<Vec<u8>>())
-}
-
-/// A directory of three PNG slices whose names sort as numbers only.
-fn png_directory() -> TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    for (name, base) in [("s2.png", 20), ("s1.png", 0), ("s3.PNG", 40)] {
-        saved(&folder, name, &grey_png(base));
-    }
-    saved(&folder, "._s1.png", b"resource");
-    folder
-}
-
-/// A classic TIFF of one uncompressed 1×2 page, byte by byte, in either order of bytes.
-fn by_hand(big: bool, bits: u16, format: u16, photometric: u16, pixels: &[u8]) -> Vec<u8> {
-    let short = |v: u16| if big { v.to_be_bytes() } else { v.to_le_bytes() };
-    let long = |v: u32| if big { v.to_be_bytes() } else { v.to_le_bytes() };
-    let mut out = if big { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
-    out.extend(long(8 + pixels.len() as u32));
-    out.extend(pixels);
-    let tags = [
-        (256, 4, 2),
-        (257, 4, 1),
-        (258, 3, u32::from(bits)),
-        (259, 3, 1),
-        (262, 3, u32::from(photometric)),
-        (273, 4, 8),
-        (277, 3, 1),
-        (278, 4, 1),
-        (279, 4, pixels.len() as u32),
-        (339, 3, u32::from(format)),
-    ];
-    out.extend(short(tags.len() as u16));
-    for (tag, kind, value) in tags {
-        out.extend(short(tag));
-        out.extend(short(kind));
-        out.extend(long(1));
-        if kind == 3 {
-            out.extend(short(value as u16));
-            out.extend([0, 0]);
-        } else {
-            out.extend(long(value));
-        }
-    }
-    out.extend(long(0));
-    out
-}
 
 #[test]
 fn every_number_type_and_compression_is_read() {
@@ -208,56 +98,6 @@ fn other_pixels_are_refused_with_a_reason() {
     assert!(refused(by_hand(false, 1, 1, 1, &[0xC0])).to_string().contains("1 bits per pixel"));
     assert!(refused(by_hand(false, 8, 1, 3, &[1, 2])).to_string().contains("colour table"));
     assert!(refused(by_hand(false, 32, 3, 0, &[0; 8])).to_string().contains("white-is-zero"));
-}
-
-#[test]
-fn damaged_tiffs_are_errors_wherever_they_are_cut() {
-    let whole = tiff::<Gray16>(&slices(|i| i as u16 * 1000), 5, Compression::Deflate(DeflateLevel::Fast), "");
-    for end in 0..whole.len() {
-        let error = refused(whole[..end].to_vec());
-        assert!(["E101", "E102", "E143"].contains(&error.code()), "{end}: {error}");
-        assert!(error.to_string().contains("made.tif") && error.hint().is_some(), "{end}: {error}");
-    }
-    for at in 0..whole.len() {
-        for bit in [1, 128] {
-            let mut bad = whole.clone();
-            bad[at] ^= bit;
-            // Either an error or values; never a panic, never a huge allocation.
-            let _ = opened(bad).and_then(|stack| stack.read_slab(0..stack.shape_zyx()[0]));
-        }
-    }
-    assert!(refused(b"II*\0\0\0\0\0".to_vec()).to_string().contains("no pages"));
-    assert!(refused(b"<html>".to_vec()).to_string().contains("begins with \"<html>\""));
-    assert!(refused(grey_png(0)).to_string().contains("a PNG signature"));
-    assert_eq!(refused(Vec::new()).code(), "E143");
-}
-
-#[test]
-fn absurd_sizes_are_refused_before_memory_is_asked_for() {
-    let mut huge = by_hand(false, 8, 1, 1, &[1, 2]);
-    // Entries 0, 1 and 7 (width, height, rows per strip), after the header, two pixels and the number of tags.
-    for value in [u32::MAX, 60_000] {
-        for entry in [0, 1, 7] {
-            let at = 8 + 2 + 2 + 12 * entry + 8;
-            huge[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        }
-        let error = refused(huge.clone());
-        assert_eq!(error.code(), "E106", "{error}");
-    }
-    let folder = png_directory();
-    let mut bytes = grey_png(0);
-    bytes[16..20].copy_from_slice(&0x7fff_0000_u32.to_be_bytes());
-    bytes[20..24].copy_from_slice(&0x7fff_0000_u32.to_be_bytes());
-    let crc = {
-        let mut crc = flate2::Crc::new();
-        crc.update(&bytes[12..29]);
-        crc.sum()
-    };
-    bytes[29..33].copy_from_slice(&crc.to_be_bytes());
-    saved(&folder, "s1.png", &bytes);
-    let error = Stack::open(folder.path(), SPACING).unwrap_err();
-    assert_eq!(error.code(), "E106");
-    assert!(error.to_string().contains("s1.png"), "{error}");
 }
 
 #[test]
@@ -420,22 +260,4 @@ fn kinds_of_png() {
         "{error}"
     );
     assert!(only(&png(png::ColorType::GrayscaleAlpha, png::BitDepth::Eight, &[0; 40])).is_err());
-}
-
-#[test]
-fn damaged_pngs_are_errors_wherever_they_are_cut() {
-    let folder = tempfile::tempdir().unwrap();
-    let read = |bytes: &[u8]| {
-        saved(&folder, "s1.png", bytes);
-        Stack::open(folder.path(), SPACING).and_then(|stack| stack.read_slab(0..1))
-    };
-    let whole = grey_png(7);
-    for end in 0..whole.len() {
-        let error = read(&whole[..end]).unwrap_err();
-        assert!(["E101", "E102", "E143"].contains(&error.code()), "{end}: {error}");
-        assert!(error.to_string().contains("s1.png") && error.hint().is_some(), "{end}: {error}");
-    }
-    let mut bad = whole.clone();
-    bad[45] ^= 4;
-    assert_eq!(read(&bad).unwrap_err().code(), "E102");
 }
