@@ -124,7 +124,7 @@ impl VolumeError {
             Self::StackContent { fix, .. } => fix,
             Self::StackAxes { .. } => {
                 "Split channels and time points into one stack each. If the axis is really z: python -c \"import tifffile as t; \
-                 t.imwrite('z.tif', t.imread('x.tif'), imagej=True, metadata={'axes': 'ZYX'})\", with the voxel size in z.json"
+                 t.imwrite('z.tif', t.imread('x.tif'), photometric='minisblack')\", with the voxel size in z.json"
             }
             Self::Sidecar { .. } => {
                 "The whole file should be {\"spacing_zyx_um\":[0.08,0.0076,0.0076]} (or _nm or _mm), order z,y,x"

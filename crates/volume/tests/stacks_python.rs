@@ -23,7 +23,17 @@ t.imwrite(at('deflate.tif'), a, compression='zlib', photometric='minisblack')
 t.imwrite(at('deflate_strips.tif'), a.astype(np.uint64), compression='zlib', rowsperstrip=5, photometric='minisblack')
 t.imwrite(at('inverted.tif'), a, photometric='miniswhite')
 t.imwrite(at('channels.tif'), a, imagej=True, resolution=res, metadata={'axes': 'CYX', 'spacing': 0.08, 'unit': 'um'})
-t.imwrite(at('time.ome.tif'), a, metadata={'axes': 'TYX'})
+t.imwrite(at('time.ome.tif'), a.astype(np.uint32), metadata={'axes': 'TYX'})
+t.imwrite(at('shaped.tif'), a.reshape(5, 2, 24, 40), photometric='minisblack')
+# as ImageJ writes above 4 GB: all slices behind one another, one page
+import struct
+b = bytearray(open(at('imagej.tif'), 'rb').read()); e = '<' if b[:2] == b'II' else '>'
+first = struct.unpack(e + 'I', b[4:8])[0]; n = struct.unpack(e + 'H', b[first:first + 2])[0]
+b[first + 2 + 12 * n:first + 6 + 12 * n] = bytes(4)
+open(at('one_page.tif'), 'wb').write(b)
+# the remedy that the message gives
+for name in ('channels.tif', 'time.ome.tif', 'one_page.tif'):
+    t.imwrite(at('fixed_' + name.split('.')[0] + '.tif'), t.imread(at(name)), photometric='minisblack')
 os.mkdir(at('slices'))
 for z, s in enumerate(a): t.imwrite(at('slices/s%d.tif' % (z + 8)), s)
 ";
@@ -60,6 +70,9 @@ fn tifffile_and_this_crate_agree() {
         "deflate_strips.tif",
         "inverted.tif",
         "slices",
+        "fixed_channels.tif",
+        "fixed_time.tif",
+        "fixed_one_page.tif",
     ];
     for name in names {
         let stack = Stack::open(&folder.path().join(name), None).unwrap();
@@ -82,7 +95,7 @@ fn tifffile_and_this_crate_agree() {
             assert_eq!(stack.grid().unwrap_err().code(), "E140", "{name}");
         }
     }
-    for name in ["channels.tif", "time.ome.tif"] {
+    for name in ["channels.tif", "time.ome.tif", "one_page.tif", "shaped.tif"] {
         let error = Stack::open(&folder.path().join(name), None).unwrap_err();
         assert_eq!(error.code(), "E144", "{name}: {error}");
     }

@@ -1,7 +1,8 @@
-//! What ImageJ and OME write into a TIFF's description: voxel size and axes.
+//! What ImageJ, OME and tifffile write into a TIFF's description: voxel size and axes.
 //!
 //! ImageJ: lines `key=value`; `spacing` is z, the resolution tags give pixels per `unit` (ij.io.TiffDecoder,
 //! ij.io.FileOpener). OME: attributes of the element `Pixels` (ome-xsd 2016-06), units in micrometres by default.
+//! tifffile without either: a JSON object with the array's `shape`, no voxel size.
 
 /// Edge of a pixel in the unit that the description names: the inverse of the resolution tags.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -36,11 +37,33 @@ pub(super) fn read(text: &str, resolution: Resolution, pages: Option<usize>) -> 
     } else if let Some(pixels) = ome_pixels(text)? {
         ome(&pixels, pages)
     } else {
+        shaped(text, pages)?;
         let missing = match (resolution.pixel_y, resolution.pixel_x) {
             (Some(_), Some(_)) => "its resolution tags give y and x at most, z is missing",
             _ => "no tags that give z, y and x",
         };
         Ok(Tags { spacing: None, missing: missing.into() })
+    }
+}
+
+/// Refuses what tifffile's `{"shape": [..]}` shows to be more than z, y, x. Arrays that were written page by page have
+/// the shape of one page there, so fewer slices than pages are nothing to object to.
+fn shaped(text: &str, pages: Option<usize>) -> Result<(), String> {
+    let Ok(value) = serde_json::from_str::<serde_json::Value>(text) else { return Ok(()) };
+    let Some(list) = value.get("shape").and_then(serde_json::Value::as_array) else { return Ok(()) };
+    let shape: Vec<u64> = list.iter().filter_map(serde_json::Value::as_u64).collect();
+    let plane = if shape.len() > 2 && shape.last() == Some(&1) { 3 } else { 2 };
+    let leading: Vec<u64> =
+        shape[..shape.len().saturating_sub(plane)].iter().copied().filter(|n| *n > 1).collect();
+    let slices = leading.iter().fold(1_u64, |product, n| product.saturating_mul(*n));
+    if leading.len() > 1 {
+        return Err(format!("tifffile's description says shape {shape:?}"));
+    }
+    match pages {
+        Some(pages) if slices > pages as u64 => {
+            Err(format!("tifffile's description says shape {shape:?}, but the file has {pages} pages"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -268,6 +291,11 @@ mod tests {
         assert!(fails(&ome(2, 1), 6).contains("SizeC=2"));
         assert!(fails(&ome(1, 2), 6).contains("order XYCZT"));
         assert!(fails(&ome(1, 1), 4).contains("4 pages"));
+        assert!(fails("{\"shape\": [2, 3, 8, 8]}", 6).contains("shape [2, 3, 8, 8]"));
+        assert!(fails("{\"shape\": [3, 8, 8], \"truncated\": true}", 1).contains("1 pages"));
+        for shape in ["[3, 8, 8]", "[1, 3, 8, 8]", "[3, 8, 8, 1]", "[8, 8]", "[]", "7"] {
+            assert!(read(&format!("{{\"shape\": {shape}}}"), FINE, Some(3)).unwrap().spacing.is_none());
+        }
         assert!(fails("<OME><Pixels SizeZ='1'/><Pixels SizeZ='1'/></OME>", 1).contains("several"));
     }
 
