@@ -50,6 +50,10 @@ pub struct CaseRow {
     pub status: CaseStatus,
     /// Digest of the case's files; empty when failed.
     pub digest: String,
+    /// Voxels of the shards by label value, every declared class included, written `0:38112;1:1200;2:0` (see
+    /// [`label_voxels`]); empty when failed, without label, and for instance labels.
+    #[serde(default)]
+    pub label_voxels: String,
 }
 
 impl CaseRow {
@@ -64,6 +68,28 @@ impl CaseRow {
 #[must_use]
 pub fn triple<T: std::fmt::Display>(zyx: &[T; 3]) -> String {
     format!("{}x{}x{}", zyx[0], zyx[1], zyx[2])
+}
+
+/// Writes voxels by label value as `0:38112;1:1200`.
+///
+/// In pandas: `table.label_voxels.map(lambda t: dict(p.split(":") for p in t.split(";")) if t else {}).apply(pd.Series)` with
+/// `dtype=str, keep_default_na=False` when reading.
+pub fn label_voxels(counts: impl IntoIterator<Item = (u64, u64)>) -> String {
+    counts.into_iter().map(|(value, voxels)| format!("{value}:{voxels}")).collect::<Vec<_>>().join(";")
+}
+
+/// Reads what [`label_voxels`] wrote; `None` for anything else.
+#[must_use]
+pub fn parse_label_voxels(text: &str) -> Option<std::collections::BTreeMap<u64, u64>> {
+    if text.is_empty() {
+        return Some(std::collections::BTreeMap::new());
+    }
+    text.split(';')
+        .map(|pair| {
+            let (value, voxels) = pair.split_once(':')?;
+            Some((value.parse().ok()?, voxels.parse().ok()?))
+        })
+        .collect()
 }
 
 /// The bytes of a case table.
@@ -103,10 +129,33 @@ mod tests {
             spacing: triple(&[1.5, 1.0, 0.25]),
             status: CaseStatus::Done,
             digest: "00".into(),
+            label_voxels: label_voxels([(0, 38_112), (2, 0)]),
         };
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(FILE_NAME);
         stage::atomic::write(&path, &to_csv(std::slice::from_ref(&row)).unwrap()).unwrap();
         assert_eq!(from_csv::<CaseRow>(&path).unwrap(), vec![row]);
+    }
+
+    #[test]
+    fn tables_from_before_the_counts_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        let text =
+            "id,subject,image,label,split,shape,spacing,status,digest\na,a,$RAW/a.nii,,train,,,failed,\n";
+        stage::atomic::write(&path, text.as_bytes()).unwrap();
+        assert_eq!(from_csv::<CaseRow>(&path).unwrap()[0].label_voxels, "");
+    }
+
+    #[test]
+    fn counts_survive_their_column() {
+        let counts = [(0, 38_112), (1, 0), (u64::MAX, 7)];
+        let text = label_voxels(counts);
+        assert_eq!(text, "0:38112;1:0;18446744073709551615:7");
+        assert_eq!(parse_label_voxels(&text).unwrap(), counts.into());
+        assert!(parse_label_voxels("").unwrap().is_empty());
+        for wrong in ["1", "1:", "a:1", "1:2;"] {
+            assert_eq!(parse_label_voxels(wrong), None, "{wrong}");
+        }
     }
 }

@@ -6,10 +6,12 @@
 
 pub mod cases;
 pub mod command;
+mod derive;
 pub mod descriptor;
 pub mod digest;
 pub mod manifest;
 pub mod phantom;
+pub mod plan;
 pub mod raw;
 pub mod records;
 pub mod rules;
@@ -21,3 +23,4 @@ pub use cases::{CaseRow, CaseSplit, CaseStatus};
 pub use command::run;
 pub use descriptor::Descriptor;
 pub use manifest::{Artefact, Manifest};
+pub use plan::Plan;

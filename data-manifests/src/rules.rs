@@ -159,6 +159,13 @@ fn check_cases(rows: &[CaseRow]) -> anyhow::Result<()> {
                 );
             }
         }
+        if cases::parse_label_voxels(&row.label_voxels).is_none() {
+            anyhow::bail!(
+                "case '{}': label_voxels is '{}', expected 0:38112;1:1200",
+                row.id,
+                row.label_voxels
+            );
+        }
     }
     Ok(())
 }

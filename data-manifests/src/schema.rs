@@ -3,6 +3,7 @@
 use crate::cases::CaseRow;
 use crate::descriptor::Descriptor;
 use crate::manifest::Manifest;
+use crate::plan::Plan;
 use crate::records::{Caption, EmbeddingRow, Report};
 use crate::splits::Split;
 use schemars::schema_for;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
     vec![
         ("manifest.json", sealed_schema(schema_for!(Manifest).to_value())),
         ("descriptor.json", schema_for!(Descriptor).to_value()),
+        ("plan.json", schema_for!(Plan).to_value()),
         ("case.json", schema_for!(CaseRow).to_value()),
         ("split.json", schema_for!(Split).to_value()),
         ("caption.json", schema_for!(Caption).to_value()),

@@ -132,6 +132,7 @@ fn a_split_is_written_from_shards() {
         spacing: if i == 8 { String::new() } else { "1x1x1".into() },
         status: if i == 8 { CaseStatus::Failed } else { CaseStatus::Done },
         digest: if i == 8 { String::new() } else { "00".into() },
+        label_voxels: String::new(),
     };
     let rows: Vec<_> = (0..10).map(row).collect();
     let shards = at.join("shards");

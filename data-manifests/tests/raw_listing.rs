@@ -113,7 +113,7 @@ fn what_is_no_task_folder_is_refused_with_a_remedy() {
         json["channel_names"] = json["modality"].take();
         json.as_object_mut().unwrap().remove("modality");
     });
-    insta::assert_snapshot!(said(&inner), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/Task09_Spleen/dataset.json has 'channel_names' and no 'modality'. This is nnU-Net's raw layout; give the original Decathlon folder.");
+    insta::assert_snapshot!(said(&inner), @r#"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/Task09_Spleen/dataset.json has 'channel_names' and no 'modality'. This is nnU-Net's raw layout. Give the folder itself as --dataset, or write layout = "nnunet" below [raw] in the descriptor."#);
     fs_err::write(inner.join("dataset.json"), "{\"training\": [,]}").unwrap();
     insta::assert_snapshot!(said(&inner), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/Task09_Spleen/dataset.json: expected value at line 1 column 15. Correct the line.");
 }
@@ -126,8 +126,11 @@ fn tables_and_stacks_are_listed_too() {
     let case =
         |id: &str, image: &str| TableCase { id: id.into(), subject: None, image: image.into(), label: None };
     let mut table = descriptor();
-    table.raw =
-        Raw::Table { folder: "x".into(), cases: vec![case("a", "i.nii.gz"), case("b", "none.nii.gz")] };
+    table.raw = Raw::Table {
+        folder: "x".into(),
+        file: None,
+        cases: vec![case("a", "i.nii.gz"), case("b", "none.nii.gz")],
+    };
     let listing = raw::list(&table, root).unwrap();
     assert_eq!(listing.cases.len(), 1);
     assert_eq!(listing.problems.len(), 1);

@@ -83,6 +83,7 @@ fn records_are_valid() {
         spacing: "1x1x1".into(),
         status: CaseStatus::Done,
         digest: "00".into(),
+        label_voxels: "0:120;1:0".into(),
     };
     expect_valid("case.json", &serde_json::to_value(row).unwrap());
     let record = json!({

@@ -110,7 +110,8 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
         if !arguments.takes(&row.split) {
             continue;
         }
-        let mut reference = source(&row.label, &arguments.references).filter(|s| s.path().is_file());
+        let mut reference =
+            Source::from_portable(&row.label, &arguments.references).filter(|s| s.path().is_file());
         if reference.is_none() {
             reference =
                 known(&mut references, arguments, descriptor, context)?.get(&row.id).map(|r| r.0.clone());
@@ -133,7 +134,7 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
             reference,
             expected: outputs.get(row.file.as_str()).map(|o| (*o).clone()),
             prediction: file.is_file().then_some(file),
-            image: source(&row.image, &arguments.references).filter(|s| s.path().is_file()),
+            image: Source::from_portable(&row.image, &arguments.references).filter(|s| s.path().is_file()),
             id: row.id,
         });
     }
@@ -258,16 +259,4 @@ fn label_files(directory: &Path, context: &Context) -> Result<BTreeMap<String, P
         );
     }
     Ok(files)
-}
-
-/// The source that a portable path below `$RAW` names; `None` for an empty or unrooted one.
-fn source(portable: &str, root: &Path) -> Option<Source> {
-    let inside = portable.strip_prefix("$RAW/")?;
-    Some(match inside.split_once('#') {
-        Some((file, name)) => Source::CremiLabels(root.join(file), name.to_owned()),
-        None if [".h5", ".hdf", ".hdf5"].iter().any(|end| inside.ends_with(end)) => {
-            Source::CremiRaw(root.join(inside))
-        }
-        None => Source::Nifti(root.join(inside)),
-    })
 }

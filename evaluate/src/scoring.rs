@@ -5,7 +5,7 @@ use data_manifests::raw::open::{self, RawVoxels};
 use data_manifests::{Descriptor, digest};
 use metrics::{ClassScore, Protocol, diagonal_mm, score_case};
 use stage::Message;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use volume::{Grid, SAME_GEOMETRY_MM, VolumeError, nifti, same_geometry};
 
@@ -57,7 +57,7 @@ fn flaw(case: &str, error: &VolumeError) -> Message {
 /// Reads the reference: declared values only, after the descriptor's map.
 pub(crate) fn reference(pair: &Pair, descriptor: &Descriptor) -> Result<Labels, Message> {
     let labels = open::labels(&pair.reference, descriptor).map_err(|e| flaw(&pair.id, &e))?;
-    let mut voxels = match labels.voxels {
+    let voxels = match labels.voxels {
         RawVoxels::Narrow(voxels) => voxels,
         RawVoxels::Wide(_) => {
             return Err(Message::error("E508", "the reference holds object ids, not classes")
@@ -66,12 +66,9 @@ pub(crate) fn reference(pair: &Pair, descriptor: &Descriptor) -> Result<Labels, 
                 .fix("Give a data set with semantic labels"));
         }
     };
-    let declared = descriptor.labels.as_ref();
-    let map: BTreeMap<u32, u32> = declared
-        .map(|l| l.map.iter().filter_map(|(from, to)| Some((from.parse().ok()?, *to))).collect())
-        .unwrap_or_default();
-    volume::labels::remap(&mut voxels, &map);
-    check_values(&voxels, descriptor).map_err(|e| flaw(&pair.id, &e.in_file(pair.reference.path())))?;
+    let declared = descriptor.labels.as_ref().map(|labels| labels.allowed()).unwrap_or_default();
+    volume::labels::check(volume::labels::counts(&voxels), &declared)
+        .map_err(|e| flaw(&pair.id, &e.in_file(pair.reference.path())))?;
     Ok(Labels { voxels, grid: labels.grid })
 }
 
@@ -139,16 +136,25 @@ fn check_grid(pair: &Pair, reference: &Grid, prediction: &Grid) -> Result<Option
     }
 }
 
+/// Voxels that nobody annotated become background in both maps, so that no class gains or loses by them.
+fn leave_out(ignore: u32, reference: &mut [u32], prediction: &mut [u32]) {
+    for (truth, guess) in reference.iter_mut().zip(prediction) {
+        if *truth == ignore {
+            (*truth, *guess) = (0, 0);
+        }
+    }
+}
+
 /// Scores one pair; without a prediction, an empty one stands in. Gives the result and a warning.
 pub(crate) fn score(
     pair: &Pair,
     descriptor: &Descriptor,
     protocol: &Protocol,
 ) -> Result<(CaseResult, Option<Message>), Message> {
-    let reference = reference(pair, descriptor)?;
+    let mut reference = reference(pair, descriptor)?;
     let grid = reference.grid;
     let mut warning = None;
-    let guess = match &pair.prediction {
+    let mut guess = match &pair.prediction {
         Some(path) => {
             let labels = prediction(pair, path, descriptor)?;
             warning = check_grid(pair, &grid, &labels.grid)?.map(|corner_mm| {
@@ -163,6 +169,9 @@ pub(crate) fn score(
         }
         None => vec![0; reference.voxels.len()],
     };
+    if let Some(ignore) = descriptor.labels.as_ref().and_then(|labels| labels.ignore) {
+        leave_out(ignore, &mut reference.voxels, &mut guess);
+    }
     let spacing = grid.spacing_zyx_mm();
     let scores = score_case(&reference.voxels, &guess, grid.shape_zyx, spacing, protocol)
         .map_err(|e| Message::error("E509", e.to_string()).case(&pair.id))?;

@@ -6,7 +6,7 @@ mod output;
 
 use crate::arguments::Predict;
 use crate::model::Model;
-use data_manifests::{Artefact, Manifest, cases};
+use data_manifests::{Manifest, cases};
 use image::Predictor;
 use jobs::{Job, Jobs};
 use output::{TABLE, WORK, file_name};
@@ -73,8 +73,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     let mut inputs = vec![Manifest::as_input("model", &arguments.model, out)?];
     for job in &jobs {
         // a file that cannot be read is its case's error below
-        if let Ok(image) = Artefact::of_rooted("images", job.case.image.path(), "RAW", &job.root) {
-            inputs.push(image);
+        if let Ok(images) = job.case.image.artefacts("images", &job.root) {
+            inputs.extend(images);
         }
     }
     let parameters = Parameters {

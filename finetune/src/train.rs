@@ -146,6 +146,13 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 
 fn class_names(descriptor: &Descriptor) -> anyhow::Result<Vec<String>> {
     match &descriptor.labels {
+        Some(labels) if labels.ignore.is_some() => Err(Message::error(
+            "E411",
+            format!("data set '{}' has an ignore label", descriptor.name),
+        )
+        .detail("The losses would take voxels that nobody annotated for a class")
+        .fix("Map it to a class with 'map' below [labels], such as \"255\" = 0, and run preprocess again")
+        .into()),
         Some(labels) if labels.kind == LabelKind::Semantic => Ok(labels.classes.clone()),
         Some(_) => Err(Message::error("E411", format!("data set '{}' has instance labels", descriptor.name))
             .detail("This command trains on semantic classes")

@@ -9,7 +9,6 @@ use data_manifests::raw::{RawCase, Source};
 use patches::{CaseRecord, ChannelRecord, LabelCount, LabelRecord, LabelVoxels, Normalisation, SourceRecord};
 use stage::Message;
 use stage::atomic::PendingDirectory;
-use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use volume::intensity::{self, NonFinite};
 use volume::prepare::{self, Method, Prepared, Steps};
@@ -40,8 +39,8 @@ impl Rules<'_> {
     /// Digest of all that decides a case's bytes.
     pub(crate) fn work(&self, case: &RawCase, digests: &Digests) -> anyhow::Result<String> {
         let d = self.descriptor;
-        let rules =
-            (&d.name, d.modality, &d.channels, &d.labels, &d.grid.unit, &d.grid.spacing_zyx, &d.intensity);
+        let grid = (&d.grid.unit, &d.grid.spacing_zyx, d.grid.resampling);
+        let rules = (&d.name, d.modality, &d.channels, &d.labels, grid, &d.intensity);
         let digest = data_manifests::digest::digest_of(&(
             rules,
             (self.non_finite, self.trust_voxel_grid),
@@ -188,29 +187,14 @@ fn read_labels(
         .labels
         .as_ref()
         .with_context(|| format!("data set '{}' declares no labels", rules.descriptor.name))?;
-    let map: BTreeMap<u64, u32> = declared
-        .map
-        .iter()
-        .map(|(from, to)| from.parse().map(|from| (from, *to)))
-        .collect::<Result<_, _>>()
-        .context("labels.map")?;
     match found.voxels {
-        RawVoxels::Narrow(mut values) => {
-            // values beyond 32 bits do not occur in 32-bit labels
-            let map =
-                map.into_iter().filter_map(|(from, to)| Some((u32::try_from(from).ok()?, to))).collect();
-            labels::remap(&mut values, &map);
+        RawVoxels::Narrow(values) => {
             if declared.kind == LabelKind::Semantic {
-                let allowed: BTreeSet<u64> = (0..declared.classes.len() as u64).collect();
-                labels::check(labels::counts(&values), &allowed).map_err(in_label)?;
+                labels::check(labels::counts(&values), &declared.allowed()).map_err(in_label)?;
             }
             Ok((Voxels::Narrow(values), warnings))
         }
-        RawVoxels::Wide(mut values) => {
-            let map = map.into_iter().map(|(from, to)| (from, u64::from(to))).collect();
-            labels::remap(&mut values, &map);
-            Ok((Voxels::Wide(values), warnings))
-        }
+        RawVoxels::Wide(values) => Ok((Voxels::Wide(values), warnings)),
     }
 }
 
@@ -222,11 +206,10 @@ fn label_record(voxels: &Voxels, declared: &Labels) -> LabelRecord {
     let distinct = counts.keys().filter(|value| **value != 0).count();
     let voxels = match declared.kind {
         LabelKind::Instances => Vec::new(),
-        LabelKind::Semantic => (0..declared.classes.len())
-            .map(|value| LabelCount {
-                value: value as u32,
-                voxels: counts.get(&(value as u64)).copied().unwrap_or(0),
-            })
+        LabelKind::Semantic => declared
+            .allowed()
+            .into_iter()
+            .map(|value| LabelCount { value: value as u32, voxels: counts.get(&value).copied().unwrap_or(0) })
             .collect(),
     };
     LabelRecord { kind: declared.kind, distinct, voxels }

@@ -103,6 +103,12 @@ pub(crate) fn row(case: &RawCase, outcome: &Outcome, raw: &Path, out: &Path) -> 
             Some(_) => digest::tree(&ShardStore::case_directory(out, &case.id))?,
             None => String::new(),
         },
+        label_voxels: cases::label_voxels(
+            record
+                .and_then(|r| r.label.as_ref())
+                .into_iter()
+                .flat_map(|l| l.voxels.iter().map(|count| (u64::from(count.value), count.voxels))),
+        ),
     })
 }
 

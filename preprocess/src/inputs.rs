@@ -73,13 +73,13 @@ pub(crate) fn digests(
     cases: &[RawCase],
     arguments: &Arguments,
 ) -> anyhow::Result<(Vec<Artefact>, Vec<ReadDigests>)> {
-    let read = |source: &Source| -> Result<Artefact, String> {
+    let read = |source: &Source| -> Result<Vec<Artefact>, String> {
         if interrupt::requested() {
             return Err("interrupted".to_owned());
         }
-        Artefact::of_rooted("raw", source.path(), "RAW", &arguments.raw).map_err(|e| e.to_string())
+        source.artefacts("raw", &arguments.raw).map_err(|e| e.to_string())
     };
-    let found: Vec<Result<(Artefact, Option<Artefact>), String>> = cases
+    let found: Vec<Result<(Vec<Artefact>, Option<Vec<Artefact>>), String>> = cases
         .par_iter()
         .map(|case| {
             let image = read(&case.image)?;
@@ -95,21 +95,37 @@ pub(crate) fn digests(
     let mut inputs = Vec::new();
     let built_in = Descriptor::built_in()?.iter().any(|descriptor| descriptor.name == arguments.dataset);
     if !built_in {
-        inputs.push(Artefact::of_file("descriptor", Path::new(&arguments.dataset), &arguments.out)?);
+        let given = Path::new(&arguments.dataset);
+        // a folder was described by its dataset.json
+        let file = if given.is_dir() { given.join("dataset.json") } else { given.to_owned() };
+        inputs.push(Artefact::of_file("descriptor", &file, &arguments.out)?);
     }
     let mut digests = Vec::with_capacity(found.len());
     for pair in found {
         digests.push(match pair {
             Ok((image, label)) => {
-                let digests =
-                    Digests { image: image.sha256.clone(), label: label.as_ref().map(|l| l.sha256.clone()) };
-                let same_file = label.as_ref().is_some_and(|l| l.path == image.path);
-                inputs.push(image);
-                inputs.extend(label.filter(|_| !same_file));
+                let digests = Digests {
+                    image: digest_of(&image)?,
+                    label: label.as_deref().map(digest_of).transpose()?,
+                };
+                let same_file = label.as_ref().is_some_and(|l| *l == image);
+                inputs.extend(image);
+                inputs.extend(label.filter(|_| !same_file).unwrap_or_default());
                 Ok(digests)
             }
             Err(error) => Err(error),
         });
     }
     Ok((inputs, digests))
+}
+
+/// A file's SHA-256; of several files the digest of theirs in order.
+fn digest_of(files: &[Artefact]) -> anyhow::Result<String> {
+    match files {
+        [one] => Ok(one.sha256.clone()),
+        files => {
+            let each: Vec<&str> = files.iter().map(|file| file.sha256.as_str()).collect();
+            Ok(data_manifests::digest::digest_of(&each)?)
+        }
+    }
 }

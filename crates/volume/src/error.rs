@@ -246,6 +246,17 @@ pub enum VolumeError {
         allowed_mm: f64,
     },
 
+    /// The files of an image's channels do not lie on one grid.
+    #[error("channels differ in {differ}. {} against {}", other.display(), first.display())]
+    ChannelGrid {
+        /// File of the first channel.
+        first: PathBuf,
+        /// File of the other channel.
+        other: PathBuf,
+        /// What differs, found against expected.
+        differ: String,
+    },
+
     /// Two grids whose axes do not run in parallel.
     #[error(
         "grids are not parallel: axes deviate by {deviation_voxels:.3} voxels over the volume; expected the same orientation"

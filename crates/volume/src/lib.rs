@@ -20,6 +20,7 @@
 //! should know); both have a stable code, and errors have a hint at the remedy.
 
 mod atomic;
+mod channels;
 pub mod crop;
 mod error;
 mod geometry;
@@ -36,6 +37,7 @@ pub mod stack;
 mod voxels;
 mod warning;
 
+pub use channels::check_same_channels;
 pub use error::{Result, ValueTable, VolumeError};
 pub use geometry::{Grid, SAME_GEOMETRY_MM, check_same_grid, same_geometry};
 pub use orientation::Orientation;

@@ -32,6 +32,7 @@ impl VolumeError {
             Self::StackContent { .. } => "E143",
             Self::StackAxes { .. } => "E144",
             Self::Sidecar { .. } => "E145",
+            Self::ChannelGrid { .. } => "E146",
             Self::Memory { .. } => "E160",
             Self::Hdf5 { .. } => "E180",
             Self::Hdf5Type { .. } => "E181",
@@ -102,6 +103,9 @@ impl VolumeError {
             Self::EmptyForeground { .. } => "Probably an empty image or mask. Check the source image",
             Self::IntensityRange { .. } => "Check the modality, or rescale the stack to 8 bits before",
             Self::Channels { .. } => "Check the channels that the data set declares",
+            Self::ChannelGrid { .. } => {
+                "Resample all channels of the case onto one grid first; a channel of another case may be among them"
+            }
             Self::Hdf5 { action: "open", .. } => {
                 "Inputs are opened read-only and without locks. Check that the file is HDF5, whole and readable"
             }

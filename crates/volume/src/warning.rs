@@ -30,6 +30,11 @@ pub enum Warning {
         /// Largest corner displacement.
         corner_mm: f64,
     },
+    /// The files of an image's channels differ in place, by less than a tenth of a voxel.
+    ChannelsNearlyAgree {
+        /// Largest corner displacement.
+        corner_mm: f64,
+    },
     /// The header gives its unit as something else than millimetres.
     Unit {
         /// `metre` or `micrometre`.
@@ -123,6 +128,7 @@ impl Warning {
             Self::NoOrientation => "W123",
             Self::Unit { .. } => "W124",
             Self::PixdimDiffers { .. } => "W125",
+            Self::ChannelsNearlyAgree { .. } => "W126",
             Self::NonFiniteFilled { .. } => "W130",
             Self::ImplausibleHounsfield { .. } => "W131",
             Self::ConstantChannel { .. } => "W132",
@@ -154,6 +160,10 @@ impl fmt::Display for Warning {
             Self::NearlySameGeometry { corner_mm } => write!(
                 f,
                 "image and label differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the image's grid"
+            ),
+            Self::ChannelsNearlyAgree { corner_mm } => write!(
+                f,
+                "channels differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the first one's grid"
             ),
             Self::Unit { unit } => {
                 write!(f, "the header's unit of length is the {unit}; converted to millimetres")

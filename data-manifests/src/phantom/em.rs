@@ -5,9 +5,8 @@ use super::noise::{Noise, Warp, gaussian, mix, mix_point, smooth, unit};
 use super::shapes::{Draws, Ellipsoid, Point, cover, dot, norm, paint, rotation, sub};
 use super::{Sizes, TEXT_STRIDE, phantom_credits};
 use crate::descriptor::{
-    Descriptor, Grid, Intensity, LabelKind, Labels, Modality, Raw, Text, Tolerance, Unit,
+    Descriptor, Grid, Intensity, Labels, Modality, Raw, Resampling, Text, Tolerance, Unit,
 };
-use std::collections::BTreeMap;
 use std::path::Path;
 use volume::hdf5::{LabelStack, NEURON_IDS, StackInfo, write_cremi};
 
@@ -267,16 +266,13 @@ pub(super) fn descriptor(sizes: &Sizes) -> Descriptor {
             files: (0..sizes.train).map(file).collect(),
             labels: Some(MITOCHONDRIA.to_owned()),
         },
-        labels: Some(Labels {
-            kind: LabelKind::Semantic,
-            classes: ["background", "mitochondrion"].map(str::to_owned).to_vec(),
-            map: BTreeMap::new(),
-        }),
+        labels: Some(Labels::semantic(["background", "mitochondrion"].map(str::to_owned).to_vec())),
         grid: Grid {
             unit: Unit::Nm,
             spacing_zyx: sizes.spacing_zyx,
             patch_zyx: sizes.patch_zyx,
             source: "chosen with the phantom".to_owned(),
+            resampling: Resampling::Linear,
         },
         intensity: Intensity::EmScale,
         text: Text {

@@ -12,12 +12,11 @@ mod placement;
 mod shapes;
 
 use crate::descriptor::{
-    Descriptor, Grid, Intensity, LabelKind, Labels, Modality, Raw, Text, Tolerance, Unit,
+    Descriptor, Grid, Intensity, Labels, Modality, Raw, Resampling, Text, Tolerance, Unit,
 };
 use clap::ValueEnum;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::path::Path;
 
 /// File name of a phantom's descriptor, beside its data.
@@ -149,12 +148,13 @@ fn descriptor_base(
         train_cases: Some(sizes.train),
         test_cases: Some(sizes.test),
         raw: Raw::Msd { folder: task.folder.to_owned() },
-        labels: Some(Labels { kind: LabelKind::Semantic, classes: owned(task.labels), map: BTreeMap::new() }),
+        labels: Some(Labels::semantic(owned(task.labels))),
         grid: Grid {
             unit: Unit::Mm,
             spacing_zyx: sizes.spacing_zyx,
             patch_zyx: sizes.patch_zyx,
             source: "chosen with the phantom".to_owned(),
+            resampling: Resampling::Linear,
         },
         intensity: Intensity::MriZscore { nonzero: true },
         text: Text {

@@ -2,8 +2,9 @@
 
 use super::Source;
 use crate::descriptor::{Descriptor, LabelKind};
+use std::collections::BTreeMap;
 use volume::hdf5::CremiFile;
-use volume::{Grid, Result, VolumeError, Warning, nifti};
+use volume::{Grid, Result, VolumeError, Warning, check_same_channels, nifti};
 
 /// An image as stored: neither reoriented nor resampled.
 #[derive(Debug, Clone)]
@@ -44,10 +45,33 @@ pub struct RawLabels {
 /// As [`image`], except for flaws of the voxels.
 pub fn header(source: &Source) -> Result<(usize, Grid)> {
     match source {
+        Source::Channels(channels) => channel_headers(channels).map(|(grid, _)| (channels.len(), grid)),
         Source::Nifti(path) => nifti::read_header(path).map(|(header, grid, _)| (header.channels(), grid)),
         Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
             Ok((1, CremiFile::open(path)?.raw().grid()?))
         }
+    }
+}
+
+/// The grid of several one-channel files, compared by their headers; the first one's counts.
+fn channel_headers(channels: &[Source]) -> Result<(Grid, Vec<Warning>)> {
+    let mut first: Option<(&Source, Grid)> = None;
+    let mut warnings = Vec::new();
+    for channel in channels {
+        let (found, grid) = header(channel)?;
+        if found != 1 {
+            return Err(VolumeError::Channels { path: channel.path().to_owned(), found, expected: 1 });
+        }
+        match &first {
+            None => first = Some((channel, grid)),
+            Some((other, expected)) => {
+                warnings.extend(check_same_channels(other.path(), expected, channel.path(), &grid)?);
+            }
+        }
+    }
+    match first {
+        Some((_, grid)) => Ok((grid, warnings)),
+        None => Err(VolumeError::EmptyShape { shape_zyx: [0; 3] }),
     }
 }
 
@@ -57,6 +81,21 @@ pub fn header(source: &Source) -> Result<(usize, Grid)> {
 /// Whatever is wrong with the file; see [`volume::VolumeError`].
 pub fn image(source: &Source) -> Result<RawImage> {
     match source {
+        Source::Channels(channels) => {
+            let (grid, mut warnings) = channel_headers(channels)?;
+            let mut data = Vec::new();
+            for channel in channels {
+                let read = image(channel)?;
+                data.extend_from_slice(&read.data);
+                // what all files share is said once
+                for warning in read.warnings {
+                    if !warnings.contains(&warning) {
+                        warnings.push(warning);
+                    }
+                }
+            }
+            Ok(RawImage { channels: channels.len(), grid, data, warnings })
+        }
         Source::Nifti(path) => {
             let image = nifti::read_image(path)?;
             let nifti::Image { channels, grid, data, warnings, .. } = image;
@@ -72,22 +111,25 @@ pub fn image(source: &Source) -> Result<RawImage> {
     }
 }
 
-/// Reads labels. CREMI labels that cover a part of the raw stack come back on its whole grid, 0 around them.
+/// Reads labels, with the descriptor's `labels.map` applied. CREMI labels that cover a part of the raw stack come back on its
+/// whole grid, 0 around them.
 ///
 /// # Errors
-/// Whatever is wrong with the file; semantic labels beyond 32 bits.
+/// Whatever is wrong with the file; semantic labels beyond 32 bits after the map.
 pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
+    let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
     match source {
         Source::Nifti(path) | Source::CremiRaw(path) => {
-            let labels = nifti::read_labels(path)?;
-            let nifti::LabelImage { grid, data, warnings, .. } = labels;
+            let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels(path)?;
+            remap_narrow(&mut data, &map);
             Ok(RawLabels { grid, voxels: RawVoxels::Narrow(data), warnings })
         }
         Source::CremiLabels(path, name) => {
             let file = CremiFile::open(path)?;
             let grid = file.raw().grid()?;
             let stack = file.read_labels(name)?;
-            let ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;
+            let mut ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;
+            volume::labels::remap(&mut ids, &map);
             let semantic = descriptor.labels.as_ref().is_some_and(|l| l.kind == LabelKind::Semantic);
             let voxels = if semantic {
                 RawVoxels::Narrow(narrow(ids, descriptor, source)?)
@@ -96,7 +138,18 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             };
             Ok(RawLabels { grid, voxels, warnings: Vec::new() })
         }
+        Source::Channels(channels) => {
+            let path = source.path().to_owned();
+            Err(VolumeError::Channels { path, found: channels.len(), expected: 1 })
+        }
     }
+}
+
+/// Applies `labels.map` to 32-bit labels; its values beyond 32 bits do not occur in them.
+fn remap_narrow(values: &mut [u32], map: &BTreeMap<u64, u64>) {
+    let map =
+        map.iter().filter_map(|(from, to)| Some((u32::try_from(*from).ok()?, u32::try_from(*to).ok()?)));
+    volume::labels::remap(values, &map.collect());
 }
 
 /// Class labels of an id type; values that no class has are reported with their counts.
@@ -104,8 +157,7 @@ fn narrow(ids: Vec<u64>, descriptor: &Descriptor, source: &Source) -> Result<Vec
     match ids.iter().map(|id| u32::try_from(*id)).collect::<std::result::Result<Vec<u32>, _>>() {
         Ok(values) => Ok(values),
         Err(_) => {
-            let classes = descriptor.labels.as_ref().map_or(0, |l| l.classes.len());
-            let declared = (0..classes as u64).collect();
+            let declared = descriptor.labels.as_ref().map(|l| l.allowed()).unwrap_or_default();
             match volume::labels::check(volume::labels::counts(&ids), &declared) {
                 Err(error) => Err(error.in_file(source.path())),
                 // a value beyond 32 bits is never declared, so the check above has named it

@@ -3,7 +3,6 @@
 use super::jobs::Job;
 use crate::model::Model;
 use crate::task::scores;
-use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawImage};
 use stage::Message;
 use std::path::Path;
@@ -51,9 +50,9 @@ impl Predictor<'_> {
         let classes = scores.size()[0] as usize;
         let scores = Vec::<f32>::try_from(&scores.contiguous().view(-1))?;
         let labels = prepared.steps.classes_on_source(&scores, classes)?;
-        match &job.case.image {
-            Source::Nifti(reference) => nifti::write_labels_like(path, &labels, reference)?,
-            Source::CremiRaw(_) | Source::CremiLabels(..) => nifti::write_labels(path, &labels, &grid)?,
+        match job.case.image.nifti() {
+            Some(reference) => nifti::write_labels_like(path, &labels, reference)?,
+            None => nifti::write_labels(path, &labels, &grid)?,
         }
         Ok(warnings)
     }

@@ -88,6 +88,7 @@ pub(crate) fn shards(directory: &Path, volumes: &[Volume]) {
             spacing: cases::triple(&volume.spacing_zyx_mm),
             status: CaseStatus::Done,
             digest: String::new(),
+            label_voxels: String::new(),
         });
     }
     let toml = Path::new(env!("CARGO_MANIFEST_DIR"))

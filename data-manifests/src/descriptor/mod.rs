@@ -1,28 +1,11 @@
 //! Dataset descriptors: everything that a stage must know of a data set, in one TOML file.
 
-use anyhow::bail;
+mod check;
+mod load;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use stage::Message;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-
-/// The descriptors that come with the program.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("msd01-braintumour", include_str!("../datasets/msd01-braintumour.toml")),
-    ("msd02-heart", include_str!("../datasets/msd02-heart.toml")),
-    ("msd03-liver", include_str!("../datasets/msd03-liver.toml")),
-    ("msd04-hippocampus", include_str!("../datasets/msd04-hippocampus.toml")),
-    ("msd05-prostate", include_str!("../datasets/msd05-prostate.toml")),
-    ("msd06-lung", include_str!("../datasets/msd06-lung.toml")),
-    ("msd07-pancreas", include_str!("../datasets/msd07-pancreas.toml")),
-    ("msd08-hepaticvessel", include_str!("../datasets/msd08-hepaticvessel.toml")),
-    ("msd09-spleen", include_str!("../datasets/msd09-spleen.toml")),
-    ("msd10-colon", include_str!("../datasets/msd10-colon.toml")),
-    ("cremi-a", include_str!("../datasets/cremi-a.toml")),
-    ("cremi-b", include_str!("../datasets/cremi-b.toml")),
-    ("cremi-c", include_str!("../datasets/cremi-c.toml")),
-];
 
 /// How the images were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -54,11 +37,20 @@ pub enum Raw {
         /// Name below `/volumes/labels` of the label set; none: no labels.
         labels: Option<String>,
     },
-    /// Single NIfTI files named here.
+    /// nnU-Net v2 raw folder with `dataset.json`, `imagesTr/ID_0000.nii.gz`, `labelsTr/ID.nii.gz`, `imagesTs`.
+    Nnunet {
+        /// Folder below the data root.
+        folder: String,
+    },
+    /// Single files named here, or in a CSV table.
     Table {
         /// Folder below the data root.
         folder: String,
-        /// The cases.
+        /// CSV table below the folder; its columns are `id`, `image` (or `image_0`, `image_1`, … for one file per
+        /// channel), `label`, `subject` and `split`.
+        file: Option<String>,
+        /// The cases, where there is no table.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         cases: Vec<TableCase>,
     },
 }
@@ -68,7 +60,10 @@ impl Raw {
     #[must_use]
     pub fn folder(&self) -> &str {
         match self {
-            Self::Msd { folder } | Self::Cremi { folder, .. } | Self::Table { folder, .. } => folder,
+            Self::Msd { folder }
+            | Self::Nnunet { folder }
+            | Self::Cremi { folder, .. }
+            | Self::Table { folder, .. } => folder,
         }
     }
 }
@@ -96,9 +91,27 @@ pub struct Labels {
     /// Class names of semantic labels; the position is the value, 0 is the background.
     #[serde(default)]
     pub classes: Vec<String>,
+    /// Value of voxels that nobody annotated: neither a class nor background. Semantic labels only.
+    pub ignore: Option<u32>,
     /// Values in the files that become other values, such as `{"255" = 1}`; applied before anything else.
     #[serde(default)]
     pub map: BTreeMap<String, u32>,
+    /// Regions that classes make up together, in the order in which they are painted into one label map (a later region
+    /// covers an earlier one); empty where classes are what is looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<Region>,
+}
+
+/// A union of classes, such as the whole tumour.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Region {
+    /// Name.
+    pub name: String,
+    /// The label values that belong to it.
+    pub values: Vec<u32>,
+    /// The one of them that the region becomes in a label map.
+    pub paint: u32,
 }
 
 /// Kind of labels.
@@ -133,6 +146,21 @@ pub struct Grid {
     pub patch_zyx: [usize; 3],
     /// Where spacing and patch come from.
     pub source: String,
+    /// How volumes get there.
+    #[serde(default)]
+    pub resampling: Resampling,
+}
+
+/// Convention of resampling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resampling {
+    /// Images trilinear, labels nearest; the first voxel's centre stays in place (MONAI's `Spacing`).
+    #[default]
+    Linear,
+    /// nnU-Net's: cubic spline, nearest across the worst axis of anisotropic volumes, labels by linear vote, half-pixel
+    /// grid.
+    Nnunet,
 }
 
 /// Intensity rule of a modality; one for all channels.
@@ -145,6 +173,18 @@ pub enum Intensity {
         low: f32,
         /// Upper end, HU.
         high: f32,
+    },
+    /// Clip to percentiles of the data set's foreground, subtract its mean, divide by its standard deviation: nnU-Net's
+    /// `CTNormalization`.
+    CtPercentile {
+        /// Lower end, HU: the 0.5th percentile.
+        low: f64,
+        /// Upper end, HU: the 99.5th percentile.
+        high: f64,
+        /// Mean, HU.
+        mean: f64,
+        /// Standard deviation, HU.
+        std: f64,
     },
     /// Subtract the mean and divide by the standard deviation of each channel of each volume.
     MriZscore {
@@ -245,6 +285,9 @@ impl Intensity {
         use volume::intensity::IntensityRule;
         match *self {
             Self::CtWindow { low, high } => IntensityRule::CtWindow { low: low.into(), high: high.into() },
+            Self::CtPercentile { low, high, mean, std } => {
+                IntensityRule::CtPercentile { low, high, mean, std }
+            }
             Self::MriZscore { nonzero } => IntensityRule::MriZScore { nonzero },
             Self::EmScale => IntensityRule::EmScale,
         }
@@ -252,114 +295,6 @@ impl Intensity {
 }
 
 impl Descriptor {
-    /// The descriptors that come with the program, in the order of the benchmark.
-    ///
-    /// # Errors
-    /// A built-in file that is not valid; a test rules it out.
-    pub fn built_in() -> anyhow::Result<Vec<Self>> {
-        BUILT_IN.iter().map(|(name, text)| Self::parse(text, name)).collect()
-    }
-
-    /// A built-in descriptor by name, or one from a TOML file by path.
-    ///
-    /// # Errors
-    /// `E020` for an unknown name, with the nearest ones; `E021` for a file that is not a descriptor.
-    pub fn find(name_or_file: &str) -> anyhow::Result<Self> {
-        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_file) {
-            return Self::parse(text, name);
-        }
-        let path = Path::new(name_or_file);
-        if path.is_file() {
-            return Self::parse(&fs_err::read_to_string(path)?, name_or_file);
-        }
-        let near: Vec<_> = BUILT_IN
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| {
-                name.split('-').any(|part| part.len() > 2 && name_or_file.to_lowercase().contains(part))
-            })
-            .collect();
-        let near = if near.is_empty() { BUILT_IN.iter().map(|(name, _)| *name).collect() } else { near };
-        Err(Message::error("E020", format!("no dataset '{name_or_file}'"))
-            .detail("It is neither a built-in name nor a file")
-            .fix(format!("Use one of {}, or the path of a descriptor in TOML", near.join(", ")))
-            .into())
-    }
-
-    /// The TOML text of a built-in descriptor, with its comments.
-    #[must_use]
-    pub fn built_in_text(name: &str) -> Option<&'static str> {
-        BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| *text)
-    }
-
-    /// Parses and checks a descriptor; `origin` names it in messages.
-    ///
-    /// # Errors
-    /// `E021` says what is wrong with it.
-    pub fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
-        let wrong = |detail: String| {
-            Message::error("E021", "the dataset descriptor is not valid")
-                .detail(format!("{origin}: {detail}"))
-                .fix("Compare it with the output of 'data-manifests show msd04-hippocampus'")
-        };
-        let descriptor: Self = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        descriptor.check().map_err(|e| wrong(format!("{e:#}")))?;
-        Ok(descriptor)
-    }
-
-    /// Rules that types cannot say.
-    fn check(&self) -> anyhow::Result<()> {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-        if self.name.is_empty() || !self.name.chars().all(plain) {
-            bail!("name '{}' may hold lower-case letters, digits and hyphens only", self.name);
-        }
-        if self.channels.is_empty() {
-            bail!("channels is empty");
-        }
-        if !self.grid.spacing_zyx.iter().all(|s| s.is_finite() && *s > 0.0) {
-            bail!("grid.spacing_zyx must be positive, found {:?}", self.grid.spacing_zyx);
-        }
-        if self.grid.patch_zyx.contains(&0) {
-            bail!("grid.patch_zyx must be positive, found {:?}", self.grid.patch_zyx);
-        }
-        if let Intensity::CtWindow { low, high } = self.intensity
-            && low.partial_cmp(&high) != Some(std::cmp::Ordering::Less)
-        {
-            bail!("intensity.low must lie below intensity.high, found {low} and {high}");
-        }
-        if self.text.stride == 0 || self.text.tile_yx.contains(&0) {
-            bail!("text.stride and text.tile_yx must be positive");
-        }
-        let axes: BTreeSet<&str> = self.mirror_axes.iter().map(String::as_str).collect();
-        if axes.len() != self.mirror_axes.len() || !axes.is_subset(&BTreeSet::from(["z", "y", "x"])) {
-            bail!("mirror_axes may hold z, y and x once each, found {:?}", self.mirror_axes);
-        }
-        if let Some(labels) = &self.labels {
-            if labels.kind == LabelKind::Semantic {
-                if labels.classes.len() < 2 {
-                    bail!("labels.classes needs the background and at least one class");
-                }
-                if self.tolerance.as_ref().is_none_or(|t| !(t.nsd_mm.is_finite() && t.nsd_mm > 0.0)) {
-                    bail!("semantic labels need a positive tolerance.nsd_mm");
-                }
-            }
-            for (value, to) in &labels.map {
-                if value.parse::<u64>().is_err() {
-                    bail!("labels.map: '{value}' is not a label value");
-                }
-                if labels.kind == LabelKind::Semantic && *to as usize >= labels.classes.len() {
-                    bail!("labels.map: {value} becomes {to}, but there are {} classes", labels.classes.len());
-                }
-            }
-        }
-        for result in &self.published {
-            if !(result.fraction > 0.0 && result.fraction <= 1.0) {
-                bail!("published: fraction {} does not lie in (0, 1]", result.fraction);
-            }
-        }
-        Ok(())
-    }
-
     /// Target spacing in mm, z, y, x.
     #[must_use]
     pub fn spacing_zyx_mm(&self) -> [f64; 3] {
@@ -377,5 +312,25 @@ impl Descriptor {
             Some(labels) if labels.kind == LabelKind::Semantic => &labels.classes[1..],
             _ => &[],
         }
+    }
+}
+
+impl Labels {
+    /// Semantic labels of these classes, without map, ignore value and regions.
+    #[must_use]
+    pub fn semantic(classes: Vec<String>) -> Self {
+        Self { kind: LabelKind::Semantic, classes, ignore: None, map: BTreeMap::new(), regions: Vec::new() }
+    }
+
+    /// Values that semantic labels may hold after [`Labels::map`]: the classes, and the ignore value.
+    #[must_use]
+    pub fn allowed(&self) -> BTreeSet<u64> {
+        (0..self.classes.len() as u64).chain(self.ignore.map(u64::from)).collect()
+    }
+
+    /// [`Labels::map`] as numbers; a checked descriptor has nothing else in it.
+    #[must_use]
+    pub fn mapping(&self) -> BTreeMap<u64, u64> {
+        self.map.iter().filter_map(|(from, to)| Some((from.parse().ok()?, u64::from(*to)))).collect()
     }
 }

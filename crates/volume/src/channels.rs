@@ -1,0 +1,64 @@
+//! Several files that are the channels of one image.
+
+use crate::error::{Result, VolumeError};
+use crate::geometry::{Grid, SAME_GEOMETRY_MM, same_geometry};
+use crate::warning::Warning;
+use std::path::Path;
+
+/// Checks that a channel lies on the first one's grid, by the rule for labels ([`crate::check_same_grid`]): shapes equal,
+/// corners within [`SAME_GEOMETRY_MM`], and up to a tenth of the smallest voxel edge with a warning.
+///
+/// # Errors
+/// [`VolumeError::ChannelGrid`].
+pub fn check_same_channels(
+    first_path: &Path,
+    first: &Grid,
+    other_path: &Path,
+    other: &Grid,
+) -> Result<Option<Warning>> {
+    let fail = |differ: String| {
+        Err(VolumeError::ChannelGrid { first: first_path.into(), other: other_path.into(), differ })
+    };
+    if first.shape_zyx != other.shape_zyx {
+        let [found, expected] = [other, first].map(|grid| grid.shape_zyx.map(|n| n.to_string()).join("×"));
+        return fail(format!("shape: {found} voxels, expected {expected} (z×y×x)"));
+    }
+    let corner_mm = same_geometry(first, other);
+    let allowed_mm = 0.1 * first.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min);
+    if corner_mm < SAME_GEOMETRY_MM.min(allowed_mm) {
+        Ok(None)
+    } else if corner_mm <= allowed_mm {
+        Ok(Some(Warning::ChannelsNearlyAgree { corner_mm }))
+    } else {
+        fail(format!("place by {corner_mm:.3} mm at the far corner, allowed {allowed_mm:.3} mm"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn channels_share_a_grid_or_are_refused() {
+        let grid = |shape, origin| Grid::from_spacing(shape, [2.0, 1.0, 1.0], origin).unwrap();
+        let check = |other: Grid| {
+            let first = grid([4, 5, 6], [0.0; 3]);
+            check_same_channels(Path::new("a_0000.nii"), &first, Path::new("a_0001.nii"), &other)
+                .map_err(|e| e.to_string())
+        };
+        assert_eq!(check(grid([4, 5, 6], [0.0005, 0.0, 0.0])), Ok(None));
+        assert!(matches!(
+            check(grid([4, 5, 6], [0.05, 0.0, 0.0])),
+            Ok(Some(Warning::ChannelsNearlyAgree { .. }))
+        ));
+        let files = "a_0001.nii against a_0000.nii";
+        assert_eq!(
+            check(grid([4, 5, 6], [0.5, 0.0, 0.0])).unwrap_err(),
+            format!("channels differ in place by 0.500 mm at the far corner, allowed 0.100 mm. {files}")
+        );
+        assert_eq!(
+            check(grid([4, 5, 7], [0.0; 3])).unwrap_err(),
+            format!("channels differ in shape: 4×5×7 voxels, expected 4×5×6 (z×y×x). {files}")
+        );
+    }
+}

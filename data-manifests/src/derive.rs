@@ -1,0 +1,186 @@
+//! A descriptor of a raw folder that nobody has described: what `dataset.json` and the headers say, and plain defaults for the
+//! rest, each of them marked as one.
+
+use crate::descriptor::{Descriptor, Grid, Intensity, Modality, Raw, Resampling, Text, Tolerance, Unit};
+use crate::plan::rules;
+use crate::raw::index::{FILE_NAME, Index, Kind};
+use crate::raw::{self, open};
+use rayon::prelude::*;
+use stage::Message;
+use std::path::Path;
+use volume::Orientation;
+
+/// Window of CT intensities where no plan says better: from lung to dense bone.
+const CT_WINDOW: [f32; 2] = [-1000.0, 1000.0];
+/// GPU memory that the patch is made for, as nnU-Net's default.
+const GPU_GB: f64 = 8.0;
+const COMPLETE: &str = "derived, to be completed";
+
+impl Descriptor {
+    /// Describes a Decathlon or nnU-Net v2 folder by its `dataset.json` and the headers of its training images.
+    ///
+    /// Taken from there: name (of the folder), channels, labels with regions and ignore value, licence, reference, modality (CT
+    /// where all channels are called CT, EM where they are called EM, else MRI), spacing and patch by nnU-Net's rules from the
+    /// headers. Defaults that a plan or a person should complete: a wide window for CT and plain z-scores for MRI (`preprocess plan`
+    /// measures the intensities), no mirror axes, no anatomy beyond `body`, the class names as vocabulary, and one voxel as
+    /// tolerance of surface distances, which is no published number.
+    ///
+    /// # Errors
+    /// `E191` where there is no such folder, `E198` with all that is wrong in `dataset.json`, `E022` where modality or geometry
+    /// cannot be told.
+    pub fn from_folder(folder: &Path) -> anyhow::Result<Self> {
+        if !folder.join(FILE_NAME).is_file() {
+            return Err(Message::error("E191", "the folder has no dataset.json")
+                .detail(folder.display().to_string())
+                .fix("Give a Decathlon or nnU-Net folder, a descriptor in TOML, or a built-in name")
+                .into());
+        }
+        let index = Index::read(folder).map_err(|e| {
+            Message::error("E191", "dataset.json cannot be read")
+                .detail(format!("{e:#}"))
+                .fix("Correct the line")
+        })?;
+        if !index.declarations.is_empty() {
+            return Err(index.refusal().into());
+        }
+        // 'dir/.' and 'dir/..' have no name of their own
+        let own = fs_err::canonicalize(folder)?;
+        let own = own.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let channels =
+            if index.channels.is_empty() { vec!["image".to_owned()] } else { index.channels.clone() };
+        let modality = modality(&channels, &index)?;
+        let labels = index.labels.as_ref().map(|declared| declared.labels());
+        let classes = labels.as_ref().map(|l| l.classes.clone()).unwrap_or_default();
+        let known = |text: Option<String>| text.unwrap_or_else(|| "not stated in dataset.json".to_owned());
+        let mut descriptor = Self {
+            name: slug(&own),
+            title: index.text(&["name"]).unwrap_or_else(|| own.clone()),
+            source: format!("raw folder {own}"),
+            citation: known(index.text(&["reference", "citation"])),
+            licence: known(index.text(&["licence", "license", "Licence", "License", "LICENSE"])),
+            modality,
+            channels: channels.clone(),
+            train_cases: None,
+            test_cases: None,
+            raw: match index.kind {
+                Kind::Msd => Raw::Msd { folder: own },
+                Kind::Nnunet => Raw::Nnunet { folder: own },
+            },
+            tolerance: None,
+            labels,
+            grid: Grid {
+                unit: Unit::Mm,
+                spacing_zyx: [1.0; 3],
+                patch_zyx: [1; 3],
+                source: String::new(),
+                resampling: Resampling::Linear,
+            },
+            intensity: match modality {
+                Modality::Ct => Intensity::CtWindow { low: CT_WINDOW[0], high: CT_WINDOW[1] },
+                Modality::Mri => Intensity::MriZscore { nonzero: false },
+                Modality::Em => Intensity::EmScale,
+            },
+            text: Text {
+                anatomy: "body".to_owned(),
+                imaging: imaging(modality, &channels),
+                vocabulary: classes.iter().skip(1).cloned().collect(),
+                stride: 10,
+                tile_yx: [224, 224],
+            },
+            mirror_axes: Vec::new(),
+            published: Vec::new(),
+        };
+        let grids = headers(&descriptor, folder)?;
+        let spacings: Vec<[f64; 3]> = grids.iter().map(|g| g.0).collect();
+        let shapes: Vec<[f64; 3]> = grids.iter().map(|g| g.1).collect();
+        let spacing = rules::target_spacing(&spacings, &shapes);
+        let resampled: Vec<[f64; 3]> =
+            grids.iter().map(|(from, shape)| rules::resampled_shape(*shape, *from, spacing)).collect();
+        let outputs = classes.len().max(2);
+        descriptor.grid.spacing_zyx = spacing;
+        descriptor.grid.patch_zyx = rules::patch_size(spacing, rules::median(&resampled), outputs, GPU_GB);
+        descriptor.grid.source = format!("nnU-Net's rules on {} headers ({COMPLETE})", grids.len());
+        if descriptor.labels.is_some() {
+            let nsd_mm = spacing.into_iter().fold(0.0, f64::max);
+            descriptor.tolerance =
+                Some(Tolerance { nsd_mm, source: format!("one voxel of the grid ({COMPLETE})") });
+        }
+        Self::parse(&toml::to_string(&descriptor)?, &folder.display().to_string())
+    }
+}
+
+/// Spacing (mm) and shape of every readable training image, canonical, z, y, x.
+fn headers(descriptor: &Descriptor, folder: &Path) -> anyhow::Result<Vec<([f64; 3], [f64; 3])>> {
+    let listing = raw::list(descriptor, folder)?;
+    let read: Vec<_> = listing.cases.par_iter().map(|case| open::header(&case.image)).collect();
+    // a case whose header cannot be read is reported when it is worked on
+    let grids: Vec<_> = read
+        .iter()
+        .flatten()
+        .map(|(_, grid)| {
+            let canonical = Orientation::to_canonical(grid).apply_to_grid(grid);
+            (canonical.spacing_zyx_mm(), canonical.shape_zyx.map(|n| n as f64))
+        })
+        .collect();
+    if grids.is_empty() {
+        let detail = read.into_iter().find_map(Result::err).map(|e| e.to_string());
+        let why = detail.unwrap_or_else(|| format!("{}: no case has all its files", folder.display()));
+        return Err(Message::error("E022", "no header can be read, so spacing and patch are unknown")
+            .detail(why)
+            .fix("See 'data-manifests validate' on the folder for all that is wrong with it")
+            .into());
+    }
+    Ok(grids)
+}
+
+/// By the channels' names, as nnU-Net tells CT from the rest.
+fn modality(channels: &[String], index: &Index) -> anyhow::Result<Modality> {
+    let of = |name: &String| match name.trim().to_lowercase().as_str() {
+        "ct" => Modality::Ct,
+        "em" | "electron microscopy" => Modality::Em,
+        _ => Modality::Mri,
+    };
+    let found: Vec<Modality> = channels.iter().map(of).collect();
+    match found.as_slice() {
+        [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(*first),
+        _ => {
+            let names = if index.kind == Kind::Nnunet { "channel_names" } else { "modality" };
+            Err(Message::error("E022", "the channels are of different modalities")
+                .detail(format!("{}: {}", index.place(&[names]), channels.join(", ")))
+                .cause("One intensity rule goes for all channels of a data set")
+                .fix("Write a descriptor that says which: see 'data-manifests show msd01-braintumour'")
+                .into())
+        }
+    }
+}
+
+fn imaging(modality: Modality, channels: &[String]) -> String {
+    match modality {
+        Modality::Ct => "computed tomography".to_owned(),
+        Modality::Em => "electron microscopy".to_owned(),
+        Modality::Mri => match channels {
+            [one] if one.to_lowercase().starts_with("mr") => "magnetic resonance imaging".to_owned(),
+            _ => format!("magnetic resonance imaging ({})", channels.join(", ")),
+        },
+    }
+}
+
+/// `Dataset027_ACDC` → `dataset027-acdc`.
+fn slug(name: &str) -> String {
+    let plain: String =
+        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let parts: Vec<&str> = plain.split('-').filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() { "dataset".to_owned() } else { parts.join("-") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folder_names_become_names() {
+        assert_eq!(slug("Dataset027_ACDC"), "dataset027-acdc");
+        assert_eq!(slug("My  Data (ä)"), "my-data");
+        assert_eq!(slug("ä"), "dataset");
+    }
+}

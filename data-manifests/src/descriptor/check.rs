@@ -1,0 +1,119 @@
+//! Rules of a descriptor that types cannot say.
+
+use super::{Descriptor, Intensity, LabelKind, Labels, Raw};
+use anyhow::bail;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+
+impl Descriptor {
+    /// Rules that types cannot say.
+    pub(super) fn check(&self) -> anyhow::Result<()> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if self.name.is_empty() || !self.name.chars().all(plain) {
+            bail!("name '{}' may hold lower-case letters, digits and hyphens only", self.name);
+        }
+        if self.channels.is_empty() {
+            bail!("channels is empty");
+        }
+        if !self.grid.spacing_zyx.iter().all(|s| s.is_finite() && *s > 0.0) {
+            bail!("grid.spacing_zyx must be positive, found {:?}", self.grid.spacing_zyx);
+        }
+        if self.grid.patch_zyx.contains(&0) {
+            bail!("grid.patch_zyx must be positive, found {:?}", self.grid.patch_zyx);
+        }
+        check_raw(&self.raw)?;
+        self.intensity.check()?;
+        if self.text.stride == 0 || self.text.tile_yx.contains(&0) {
+            bail!("text.stride and text.tile_yx must be positive");
+        }
+        let axes: BTreeSet<&str> = self.mirror_axes.iter().map(String::as_str).collect();
+        if axes.len() != self.mirror_axes.len() || !axes.is_subset(&BTreeSet::from(["z", "y", "x"])) {
+            bail!("mirror_axes may hold z, y and x once each, found {:?}", self.mirror_axes);
+        }
+        if let Some(labels) = &self.labels {
+            check_labels(labels)?;
+            if labels.kind == LabelKind::Semantic
+                && self.tolerance.as_ref().is_none_or(|t| !(t.nsd_mm.is_finite() && t.nsd_mm > 0.0))
+            {
+                bail!("semantic labels need a positive tolerance.nsd_mm");
+            }
+        }
+        for result in &self.published {
+            if !(result.fraction > 0.0 && result.fraction <= 1.0) {
+                bail!("published: fraction {} does not lie in (0, 1]", result.fraction);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_raw(raw: &Raw) -> anyhow::Result<()> {
+    match raw {
+        Raw::Table { file: Some(file), cases, .. } if !cases.is_empty() => {
+            bail!("raw: the cases are either in the table '{file}' or in 'cases', not in both")
+        }
+        Raw::Table { file: None, cases, .. } if cases.is_empty() => {
+            bail!("raw: the layout 'table' needs 'file' (a CSV table) or 'cases'")
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Intensity {
+    /// Rules that types cannot say.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let (low, high) = match *self {
+            Self::CtWindow { low, high } => (f64::from(low), f64::from(high)),
+            Self::CtPercentile { low, high, mean, std } => {
+                if !(mean.is_finite() && std.is_finite() && std > 0.0) {
+                    bail!("intensity needs a finite mean and a positive std, found {mean} and {std}");
+                }
+                (low, high)
+            }
+            Self::MriZscore { .. } | Self::EmScale => return Ok(()),
+        };
+        if low.partial_cmp(&high) != Some(Ordering::Less) || !(low.is_finite() && high.is_finite()) {
+            bail!("intensity.low must lie below intensity.high, found {low} and {high}");
+        }
+        Ok(())
+    }
+}
+
+fn check_labels(labels: &Labels) -> anyhow::Result<()> {
+    let semantic = labels.kind == LabelKind::Semantic;
+    let classes = labels.classes.len();
+    if semantic && classes < 2 {
+        bail!("labels.classes needs the background and at least one class");
+    }
+    if !semantic && (labels.ignore.is_some() || !labels.regions.is_empty()) {
+        bail!("labels.ignore and labels.regions are for semantic labels");
+    }
+    if let Some(ignore) = labels.ignore
+        && (ignore as usize) < classes
+    {
+        bail!("labels.ignore is {ignore}, which is the class '{}'", labels.classes[ignore as usize]);
+    }
+    let allowed = labels.allowed();
+    for (value, to) in &labels.map {
+        if value.parse::<u64>().is_err() {
+            bail!("labels.map: '{value}' is not a label value");
+        }
+        if semantic && !allowed.contains(&u64::from(*to)) {
+            bail!("labels.map: {value} becomes {to}, but there are {classes} classes");
+        }
+    }
+    let mut names = BTreeSet::new();
+    for region in &labels.regions {
+        let name = &region.name;
+        if !names.insert(name) {
+            bail!("labels.regions: '{name}' occurs twice");
+        }
+        if let Some(value) = region.values.iter().find(|v| **v == 0 || **v as usize >= classes) {
+            bail!("labels.regions: '{name}' holds {value}, expected classes from 1 to {}", classes - 1);
+        }
+        if !region.values.contains(&region.paint) {
+            bail!("labels.regions: '{name}' is painted {}, expected one of its values", region.paint);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,83 @@
+//! Finding descriptors: built in, in a file, or derived from a folder.
+
+use super::Descriptor;
+use stage::Message;
+use std::path::Path;
+
+/// The descriptors that come with the program.
+const BUILT_IN: &[(&str, &str)] = &[
+    ("msd01-braintumour", include_str!("../../datasets/msd01-braintumour.toml")),
+    ("msd02-heart", include_str!("../../datasets/msd02-heart.toml")),
+    ("msd03-liver", include_str!("../../datasets/msd03-liver.toml")),
+    ("msd04-hippocampus", include_str!("../../datasets/msd04-hippocampus.toml")),
+    ("msd05-prostate", include_str!("../../datasets/msd05-prostate.toml")),
+    ("msd06-lung", include_str!("../../datasets/msd06-lung.toml")),
+    ("msd07-pancreas", include_str!("../../datasets/msd07-pancreas.toml")),
+    ("msd08-hepaticvessel", include_str!("../../datasets/msd08-hepaticvessel.toml")),
+    ("msd09-spleen", include_str!("../../datasets/msd09-spleen.toml")),
+    ("msd10-colon", include_str!("../../datasets/msd10-colon.toml")),
+    ("cremi-a", include_str!("../../datasets/cremi-a.toml")),
+    ("cremi-b", include_str!("../../datasets/cremi-b.toml")),
+    ("cremi-c", include_str!("../../datasets/cremi-c.toml")),
+];
+
+impl Descriptor {
+    /// The descriptors that come with the program, in the order of the benchmark.
+    ///
+    /// # Errors
+    /// A built-in file that is not valid; a test rules it out.
+    pub fn built_in() -> anyhow::Result<Vec<Self>> {
+        BUILT_IN.iter().map(|(name, text)| Self::parse(text, name)).collect()
+    }
+
+    /// A built-in descriptor by name, one from a TOML file by path, or one derived from a raw folder with `dataset.json`
+    /// (see [`Descriptor::from_folder`]).
+    ///
+    /// # Errors
+    /// `E020` for an unknown name, with the nearest ones; `E021` for a file that is not a descriptor.
+    pub fn find(name_or_file: &str) -> anyhow::Result<Self> {
+        if let Some((name, text)) = BUILT_IN.iter().find(|(name, _)| *name == name_or_file) {
+            return Self::parse(text, name);
+        }
+        let path = Path::new(name_or_file);
+        if path.is_file() {
+            return Self::parse(&fs_err::read_to_string(path)?, name_or_file);
+        }
+        if path.join("dataset.json").is_file() {
+            return Self::from_folder(path);
+        }
+        let near: Vec<_> = BUILT_IN
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| {
+                name.split('-').any(|part| part.len() > 2 && name_or_file.to_lowercase().contains(part))
+            })
+            .collect();
+        let near = if near.is_empty() { BUILT_IN.iter().map(|(name, _)| *name).collect() } else { near };
+        Err(Message::error("E020", format!("no dataset '{name_or_file}'"))
+            .detail("It is neither a built-in name nor a file")
+            .fix(format!("Use one of {}, or the path of a descriptor in TOML", near.join(", ")))
+            .into())
+    }
+
+    /// The TOML text of a built-in descriptor, with its comments.
+    #[must_use]
+    pub fn built_in_text(name: &str) -> Option<&'static str> {
+        BUILT_IN.iter().find(|(built_in, _)| *built_in == name).map(|(_, text)| *text)
+    }
+
+    /// Parses and checks a descriptor; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// `E021` says what is wrong with it.
+    pub fn parse(text: &str, origin: &str) -> anyhow::Result<Self> {
+        let wrong = |detail: String| {
+            Message::error("E021", "the dataset descriptor is not valid")
+                .detail(format!("{origin}: {detail}"))
+                .fix("Compare it with the output of 'data-manifests show msd04-hippocampus'")
+        };
+        let descriptor: Self = toml::from_str(text).map_err(|e| wrong(e.to_string()))?;
+        descriptor.check().map_err(|e| wrong(format!("{e:#}")))?;
+        Ok(descriptor)
+    }
+}
