@@ -20,11 +20,16 @@ pub struct LabelReport {
 /// Counts the voxels of each value; 64-bit neuron ids are kept exactly.
 pub fn counts<T: Copy + PartialEq + Into<u64>>(labels: &[T]) -> Counts {
     let mut counts = Counts::new();
+    count_into(&mut counts, labels);
+    counts
+}
+
+/// Adds the voxels of each value to what was counted before, for labels that come piece by piece.
+pub fn count_into<T: Copy + PartialEq + Into<u64>>(counts: &mut Counts, labels: &[T]) {
     // Neighbours mostly agree: count runs.
     for run in labels.chunk_by(|a, b| a == b) {
         *counts.entry(run[0].into()).or_insert(0) += run.len() as u64;
     }
-    counts
 }
 
 /// Compares the values of a label map with the declared ones.
@@ -99,6 +104,9 @@ mod tests {
         let counted = counts(&ids);
         assert_eq!(counted.len(), 3);
         assert_eq!(counted[&u64::MAX], 2);
+        let mut by_pieces = Counts::new();
+        ids.chunks(3).for_each(|piece| count_into(&mut by_pieces, piece));
+        assert_eq!(by_pieces, counted);
     }
 
     #[test]

@@ -160,7 +160,13 @@ impl ChannelTransform {
             channel.fill(0.0);
             return;
         }
-        channel.par_iter_mut().with_min_len(1 << 14).for_each(|value| *value = self.of_varying(*value));
+        let (keep_zeros, whole) = (self.keep_zeros, Self { keep_zeros: false, ..*self });
+        channel.par_chunks_mut(1 << 16).for_each(|piece| {
+            for value in piece {
+                let kept = keep_zeros && *value == 0.0;
+                *value = if kept { *value } else { whole.of_varying(*value) };
+            }
+        });
     }
 
     /// What one value becomes.

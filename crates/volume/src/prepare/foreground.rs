@@ -26,6 +26,11 @@ impl Foreground {
         }
     }
 
+    /// The clipping, if the lowest values after it decide.
+    pub(super) fn needs(self, clip: Clamp) -> Option<Clamp> {
+        (self == Self::AboveMinimum).then_some(clip)
+    }
+
     fn criterion(self) -> &'static str {
         match self {
             Self::NonZero => "other than 0",

@@ -121,9 +121,8 @@ impl Channel {
         Self { shape_zyx, moments: Moments::default(), lowest: Lowest::NONE, slices }
     }
 
-    /// Reads a channel once.
-    pub(super) fn of(source: &dyn Voxels<f32>, channel: usize, rule: &IntensityRule) -> Result<Self> {
-        let clip = Clamp::of_rule(rule);
+    /// Reads a channel once; with `clip` its lowest values after clipping are found too.
+    pub(super) fn of(source: &dyn Voxels<f32>, channel: usize, clip: Option<Clamp>) -> Result<Self> {
         let mut whole = Self::empty(source.shape_zyx());
         for batch in tiles(source.shape_zyx()).chunks(BATCH) {
             let found: Vec<Self> = batch
@@ -137,7 +136,7 @@ impl Channel {
         Ok(whole)
     }
 
-    fn of_tile(values: &[f32], shape_zyx: [usize; 3], clip: Clamp) -> Self {
+    fn of_tile(values: &[f32], shape_zyx: [usize; 3], clip: Option<Clamp>) -> Self {
         let [_, height, width] = shape_zyx;
         let mut this = Self::empty(shape_zyx);
         let mut columns = Columns::new(width);
@@ -149,8 +148,10 @@ impl Channel {
         }
         this.slices[2] = columns.slices();
         this.moments = Moments::of(values);
-        let smallest = clip.of(this.total().range(this.moments.zeros)[0]);
-        this.lowest = Lowest::of(values, clip, smallest);
+        if let Some(clip) = clip {
+            let smallest = clip.of(this.total().range(this.moments.zeros)[0]);
+            this.lowest = Lowest::of(values, clip, smallest);
+        }
         this
     }
 
@@ -324,7 +325,7 @@ mod tests {
             .collect();
         let rule = IntensityRule::CtWindow { low: 10.5, high: 700.0 };
         let source = InMemory::new(&data, 1, shape).unwrap();
-        let found = Channel::of(&source, 0, &rule).unwrap();
+        let found = Channel::of(&source, 0, Some(Clamp::of_rule(&rule))).unwrap();
         let count = |test: &dyn Fn(f32) -> bool| data.iter().filter(|v| test(**v)).count() as u64;
         assert_eq!((found.moments.used, found.moments.zeros), (count(&|v| v != 0.0), count(&|v| v == 0.0)));
         let lowest = Lowest { value: 10.5, count: count(&|v| v <= 10.5), next: 11.0 };

@@ -181,13 +181,13 @@ impl Linear {
         method: &Method,
     ) -> Result<Survey> {
         let rule = &method.rule;
+        let foreground = Foreground::of(rule, method.resampling);
+        let clip = Clamp::of_rule(rule);
         let channels: Vec<Channel> = (0..source.channels())
-            .map(|channel| Channel::of(resampled, channel, rule))
+            .map(|channel| Channel::of(resampled, channel, foreground.needs(clip)))
             .collect::<Result<_>>()?;
         let shape_zyx = self.target.shape_zyx;
         let transforms = fit(source, &channels, &BoundingBox::whole(shape_zyx), rule)?;
-        let foreground = Foreground::of(rule, method.resampling);
-        let clip = Clamp::of_rule(rule);
         // A channel that becomes zeros has no foreground.
         let varying = channels.iter().zip(&transforms).filter(|(_, transform)| !transform.constant);
         let bounds = foreground.bounds(varying.map(|(channel, _)| channel), clip, shape_zyx)?;
@@ -236,10 +236,11 @@ fn nnunet(source: &dyn Voxels<f32>, stored: &Grid, method: &Method) -> Result<Su
     let canonical = orientation.apply_to_grid(stored);
     check_shape(source, &canonical)?;
     let rule = &method.rule;
-    let channels: Vec<Channel> =
-        (0..source.channels()).map(|channel| Channel::of(source, channel, rule)).collect::<Result<_>>()?;
     let foreground = Foreground::of(rule, method.resampling);
     let clip = Clamp::of_rule(rule);
+    let channels: Vec<Channel> = (0..source.channels())
+        .map(|channel| Channel::of(source, channel, foreground.needs(clip)))
+        .collect::<Result<_>>()?;
     let part = foreground.bounds(channels.iter(), clip, canonical.shape_zyx)?;
     let transforms = fit(source, &channels, &part, rule)?;
     let each = || channels.iter().zip(&transforms);
