@@ -6,7 +6,8 @@
 //! Memory: a worker holds one case, some 16 bytes per voxel of the larger of its two grids and channel, and its labels;
 //! `--max-ram` decides how many workers that allows.
 //!
-//! `verify` checks what a run wrote and makes single cases anew.
+//! Around a run: `info` looks at raw files, `preview` draws cases before and after, `verify` checks what was written and
+//! makes single cases anew.
 
 mod arguments;
 mod before;
@@ -16,10 +17,12 @@ mod convert;
 mod estimate;
 mod finish;
 mod foreground;
+mod info;
 mod inputs;
 mod messages;
 mod output;
 mod preflight;
+mod preview;
 mod resources;
 mod run;
 mod verify;

@@ -26,14 +26,14 @@ fn commands_and_flags_of_a_run_exclude_each_other() {
 #[test]
 fn help_has_examples_and_completions_know_the_commands() {
     let task = Task::new();
-    for words in [&["--help"][..], &["verify", "--help"]] {
+    for words in [&["--help"][..], &["verify", "--help"], &["info", "--help"], &["preview", "--help"]] {
         let (code, text, _) = task.ask(words);
         assert!(code == 0 && text.contains("Examples:\n  preprocess "), "{text}");
     }
     for shell in ["bash", "fish", "zsh"] {
         let (code, text, _) = task.ask(&["--completions", shell]);
         assert_eq!(code, 0);
-        for word in ["verify", "repair", "allow-large", "steal-lock"] {
+        for word in ["verify", "info", "preview", "repair", "allow-large", "steal-lock"] {
             assert!(text.contains(word), "{shell}: {word}");
         }
     }

@@ -3,6 +3,7 @@
 
 mod commands;
 mod flawed;
+mod look;
 mod repair;
 mod resume;
 mod selection;

@@ -1,0 +1,183 @@
+//! `preprocess info` and `preprocess preview`.
+
+use crate::support::{Task, classes, shared};
+use data_manifests::descriptor::{Intensity, Modality};
+use serde_json::Value;
+use volume::Grid;
+
+const SHAPE: [usize; 3] = [20, 24, 22];
+
+#[test]
+fn info_tells_geometry_values_and_what_a_run_does() {
+    let mut task = Task::new();
+    task.describe(|d| d.grid.spacing_zyx = [2.0, 1.0, 1.0]);
+    // x runs down, y to the left, z to the front
+    let affine = [[0.0, -1.5, 0.0, 3.0], [0.0, 0.0, 1.0, 4.0], [-2.0, 0.0, 0.0, 5.0], [0.0, 0.0, 0.0, 1.0]];
+    let grid = Grid::new([4, 5, 6], affine).unwrap();
+    let image: Vec<f32> = (0..120).map(|v| v as f32).collect();
+    let labels: Vec<u32> = (0..120).map(|v| u32::from(v > 60) + u32::from(v > 100)).collect();
+    task.case("a", &grid, 1, &image, &labels);
+    let files = ["raw/imagesTr/a.nii.gz", "raw/labelsTr/a.nii.gz"];
+    let (code, text, said) = task.ask(&["info", files[0], files[1], "--dataset", "dataset.toml"]);
+    assert_eq!((code, said.as_str()), (0, ""));
+    let text: String =
+        text.lines().filter(|line| !line.contains("  file ")).fold(String::new(), |all, l| all + l + "\n");
+    // what a case needs follows from how it is worked on
+    let words = ["at most ", " of shards, ", " of memory"].map(|part| text.find(part).unwrap());
+    let text = format!("{}at most [DISK] of shards, [MEMORY]{}", &text[..words[0]], &text[words[2]..]);
+    insta::assert_snapshot!(text, @r#"
+raw/imagesTr/a.nii.gz
+  shape     4x5x6 voxels (z,y,x)
+  spacing   1x1.5x2 mm (z,y,x)
+  axes      x,y,z run to ILA, by sform (sform_code 1, qform_code 1)
+  affine               0        -1.5           0           3
+                       0           0           1           4
+                      -2           0           0           5
+  values    0 to 119, mean 59.5, standard deviation 34.64, 0.8 % zeros
+            percentiles 0.5 %: 0.595, 25 %: 29.75, 50 %: 59.5, 75 %: 89.25, 99.5 %: 118.41
+  labels    no: values change from voxel to voxel (0 % of neighbours are equal)
+  run       axes z,y,x become -x,z,-y: RAS of 6x4x5
+            as test: 6x4x7 voxels of 2x1x1 mm, ct-window; at most [DISK] of shards, [MEMORY] of memory
+raw/labelsTr/a.nii.gz
+  shape     4x5x6 voxels (z,y,x)
+  spacing   1x1.5x2 mm (z,y,x)
+  axes      x,y,z run to ILA, by sform (sform_code 1, qform_code 1)
+  affine               0        -1.5           0           3
+                       0           0           1           4
+                      -2           0           0           5
+  values    0 to 2, mean 0.65, standard deviation 0.73768, 50.8 % zeros
+            percentiles 0.5 %: 0, 25 %: 0, 50 %: 0, 75 %: 1, 99.5 %: 2
+  labels    likely: 3 distinct integers in pieces (96 % of neighbours are equal)
+                   0           61 voxels  50.83 %
+                   1           40 voxels  33.33 %
+                   2           19 voxels  15.83 %
+  run       axes z,y,x become -x,z,-y: RAS of 6x4x5
+"#);
+    let (code, text, _) = task.ask(&["info", files[0], files[1], "--dataset", "dataset.toml", "--json"]);
+    let json: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, json["schema"].as_str()), (0, Some("gtgm/info/1")));
+    let [image, label] = [&json["volumes"][0], &json["volumes"][1]];
+    assert_eq!(image["statistics"][0]["max"], 119.0);
+    assert_eq!(image["statistics"][0]["percentiles"][2], serde_json::json!([50.0, 59.5]));
+    assert_eq!(image["preparation"]["canonical_from"], serde_json::json!(["-x", "z", "-y"]));
+    assert_eq!(image["preparation"]["target"]["shape_zyx"], serde_json::json!([6, 4, 7]));
+    assert_eq!(
+        (image["labels"]["likely"].as_bool(), label["labels"]["likely"].as_bool()),
+        (Some(false), Some(true))
+    );
+    assert_eq!(label["labels"]["values"], serde_json::json!([[0.0, 61], [1.0, 40], [2.0, 19]]));
+}
+
+#[test]
+fn info_of_flawed_files_says_what_the_run_says() {
+    let Some(flawed) = shared("flawed") else { return };
+    let task = Task::new();
+    // those whose flaw is in the file itself
+    let flaws = [
+        ("bitflip", "E102"),
+        ("constant", "E132"),
+        ("label_not_integer", "E111"),
+        ("label_value_unknown", "E110"),
+        ("nan_inf", "E130"),
+        ("not_nifti", "E103"),
+        ("truncated", "E101"),
+        ("zero_spacing", "E140"),
+    ];
+    for (flaw, code) in flaws {
+        let path = flawed.join(format!("{flaw}.nii.gz"));
+        let (status, _, text) = task.ask(&["info", path.to_str().unwrap(), "--dataset", "dataset.toml"]);
+        assert!(status == 1 && text.starts_with(&format!("{code} case {flaw}: ")), "{text}");
+        let (_, json, _) = task.ask(&["info", path.to_str().unwrap(), "--dataset", "dataset.toml", "--json"]);
+        let json: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["errors"][0]["code"], code);
+    }
+    let slice = flawed.join("one_slice.nii.gz");
+    let (status, text, _) = task.ask(&["info", slice.to_str().unwrap()]);
+    assert!(status == 0 && text.contains("  W105 volume of 1×51×35"), "{text}");
+    let (status, _, text) = task.ask(&["info", "raw"]);
+    assert!(status == 1 && text.starts_with("E103 case raw: this is a folder"), "{text}");
+    let (status, _, text) = task.ask(&["info", "nowhere.nii"]);
+    assert!(status == 1 && text.contains("E100 case nowhere") && text.contains("nowhere.nii"), "{text}");
+}
+
+#[test]
+fn info_of_a_cremi_file_lists_its_stacks() {
+    let Some(em) = shared("EM_ssTEM/sample_vnc.h5") else { return };
+    let task = Task::new();
+    let (status, text, _) = task.ask(&["info", em.to_str().unwrap()]);
+    assert_eq!(status, 0, "{text}");
+    for words in
+        ["/volumes/raw", "/volumes/labels/neuron_ids", "/volumes/labels/mitochondria", "50x4.6x4.6 nm"]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+}
+
+/// Colours of a picture's pixels.
+fn pixels(path: &std::path::Path) -> (usize, Vec<[u8; 3]>) {
+    let mut reader =
+        png::Decoder::new(std::io::BufReader::new(fs_err::File::open(path).unwrap())).read_info().unwrap();
+    let mut bytes = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut bytes).unwrap();
+    (info.width as usize, bytes.as_chunks::<3>().0.to_vec())
+}
+
+#[test]
+fn a_preview_shows_both_sides_in_one_place() {
+    let mut task = Task::new();
+    task.describe(|d| {
+        d.modality = Modality::Mri;
+        d.intensity = Intensity::MriZscore { nonzero: false };
+        classes(&mut d.labels, &["background", "a"]);
+    });
+    // one object in the body's right, front and upper part of a volume that is stored LPS
+    let affine = [[-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
+    let grid = Grid::new(SHAPE, affine).unwrap();
+    let [depth, height, width] = SHAPE;
+    let mut image = Vec::new();
+    let mut labels = Vec::new();
+    for z in 0..depth {
+        for y in 0..height {
+            for x in 0..width {
+                let inside = (12..18).contains(&z) && (3..9).contains(&y) && (2..8).contains(&x);
+                image.push(if inside { 900.0 } else { 100.0 + ((x * 7 + y * 3 + z) % 11) as f32 });
+                labels.push(u32::from(inside));
+            }
+        }
+    }
+    task.case("a", &grid, 1, &image, &labels);
+    task.case("b", &grid, 1, &image, &labels);
+    task.run_cleanly(&[]);
+    let words = ["preview", "--shards", "shards", "--raw", "raw", "--out", "pictures"];
+    let (code, _, text) = task.ask(&words);
+    assert!(code == 0 && text.ends_with("2 pictures: pictures\n"), "{text}");
+    let (picture_width, picture) = pixels(&task.file("pictures/a.png"));
+    // the outline, in the first colour, lies at the same place of both halves, right of the body: left in its panel
+    let orange: Vec<(usize, usize)> = picture
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| **p == [230, 159, 0])
+        .map(|(i, _)| (i / picture_width, i % picture_width))
+        .collect();
+    let half = (picture_width - 16) / 2;
+    let (left, right): (Vec<_>, Vec<_>) = orange.into_iter().partition(|(_, column)| *column < half);
+    // below the panels the legend has one square of it
+    let last = left.iter().map(|(row, _)| *row).max().unwrap();
+    let left: Vec<_> = left.into_iter().filter(|(row, _)| row + 14 <= last).collect();
+    assert!(left.len() > 500);
+    let moved: Vec<_> = left.iter().map(|(row, column)| (*row, column + half)).collect();
+    assert_eq!(moved, right);
+    let axial: Vec<_> = left.iter().filter(|(row, _)| *row < 500).collect();
+    let mean = |of: fn(&(usize, usize)) -> usize| axial.iter().map(|p| of(p)).sum::<usize>() / axial.len();
+    assert!(mean(|p| p.1) < 16 + 420 / 2 && mean(|p| p.0) < 110 + 420 / 2, "not right and front");
+
+    assert_eq!(task.ask(&[&words[..], &["--only", "b", "--out", "more"]].concat()[..]).0, 2);
+    let (code, _, text) = task.ask(&["preview", "--shards", "shards", "--raw", "raw", "--out", "shards/x"]);
+    assert!(code == 1 && text.contains("E165 --out lies in the shard directory"), "{text}");
+    let (code, _, text) = task.ask(&[&words[..], &["--only", "c"]].concat());
+    assert!(code == 1 && text.contains("E196 no such case: c."), "{text}");
+    // a raw file that is gone costs its picture
+    fs_err::remove_file(task.raw().join("imagesTr/b.nii.gz")).unwrap();
+    let (code, _, text) = task.ask(&words);
+    assert!(code == 3 && text.contains("E194 case b"), "{text}");
+}
