@@ -11,8 +11,7 @@ use stage::Message;
 use stage::atomic::PendingDirectory;
 use std::path::Path;
 use volume::intensity::{self, NonFinite};
-use volume::prepare::{self, Method, Prepared, Steps};
-use volume::resample::Resampling;
+use volume::prepare::{self, Prepared, Steps};
 use volume::{Grid, Warning, labels};
 
 /// Digests of a case's raw files.
@@ -108,12 +107,7 @@ pub(crate) fn convert(
         None => (None, Vec::new()),
     };
 
-    let method = Method {
-        spacing_zyx_mm: descriptor.spacing_zyx_mm(),
-        rule: descriptor.intensity.rule(),
-        resampling: Resampling::default(),
-    };
-    let prepared = prepare::image(&data, channels, &grid, &method).map_err(in_image)?;
+    let prepared = prepare::image(&data, channels, &grid, &descriptor.method()).map_err(in_image)?;
     drop(data);
     let Prepared { data, grid: cropped, transforms, ranges, steps } = prepared;
     warnings.extend(intensity::constant_warnings(&transforms));

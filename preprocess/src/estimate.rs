@@ -37,7 +37,8 @@ pub(crate) struct Estimate {
 pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result<Estimate> {
     let (channels, grid) = open::header(&case.image)?;
     let canonical = Orientation::to_canonical(&grid).apply_to_grid(&grid);
-    let target = volume::resample::target_grid(&canonical, descriptor.spacing_zyx_mm())?;
+    let method = descriptor.method();
+    let target = method.resampling.target_grid(&canonical, method.spacing_zyx_mm)?;
     let voxels = |shape: [usize; 3]| shape.iter().map(|n| *n as u64).product::<u64>();
     let larger = voxels(canonical.shape_zyx).max(voxels(target.shape_zyx));
     let label = match (&case.label, &descriptor.labels) {

@@ -294,7 +294,28 @@ impl Intensity {
     }
 }
 
+impl Resampling {
+    /// The convention as `volume` applies it.
+    #[must_use]
+    pub fn convention(self) -> volume::resample::Resampling {
+        match self {
+            Self::Linear => volume::resample::Resampling::Linear,
+            Self::Nnunet => volume::resample::Resampling::Nnunet,
+        }
+    }
+}
+
 impl Descriptor {
+    /// How images become network input, for every stage that makes some.
+    #[must_use]
+    pub fn method(&self) -> volume::prepare::Method {
+        volume::prepare::Method {
+            spacing_zyx_mm: self.spacing_zyx_mm(),
+            rule: self.intensity.rule(),
+            resampling: self.grid.resampling.convention(),
+        }
+    }
+
     /// Target spacing in mm, z, y, x.
     #[must_use]
     pub fn spacing_zyx_mm(&self) -> [f64; 3] {

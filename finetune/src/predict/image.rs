@@ -10,9 +10,7 @@ use tch::{Device, Tensor};
 use torch_runtime::Precision;
 use training::predict::SlidingWindow;
 use volume::intensity::{self, NonFinite};
-use volume::prepare::{self, Method};
-use volume::resample::Resampling;
-use volume::{VolumeError, Warning, nifti};
+use volume::{VolumeError, Warning, nifti, prepare};
 
 /// How images are predicted.
 pub(super) struct Predictor<'a> {
@@ -36,12 +34,7 @@ impl Predictor<'_> {
         }
         intensity::check_finite(&mut data, channels, NonFinite::Error).map_err(in_image)?;
         intensity::check_varies(&data, channels).map_err(in_image)?;
-        let method = Method {
-            spacing_zyx_mm: descriptor.spacing_zyx_mm(),
-            rule: descriptor.intensity.rule(),
-            resampling: Resampling::default(),
-        };
-        let prepared = prepare::image(&data, channels, &grid, &method).map_err(in_image)?;
+        let prepared = prepare::image(&data, channels, &grid, &descriptor.method()).map_err(in_image)?;
         drop(data);
         let [z, y, x] = prepared.grid.shape_zyx.map(|n| n as i64);
         let volume = Tensor::from_slice(&prepared.data).view([channels as i64, z, y, x]);

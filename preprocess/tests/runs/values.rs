@@ -2,7 +2,7 @@
 
 use crate::support::{Task, classes, flaws, said};
 use data_manifests::cases::{self, CaseRow};
-use data_manifests::descriptor::{Intensity, Modality};
+use data_manifests::descriptor::{Intensity, Modality, Resampling};
 use data_manifests::{CaseSplit, Manifest};
 use patches::{Case, Region, ShardStore};
 use stage::ExitStatus;
@@ -191,6 +191,47 @@ fn resampling_follows_the_world() {
                     "{name} {v:?}: {} {expected}",
                     found[i]
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn nnunets_convention_follows_the_world_too() {
+    let mut task = Task::new();
+    task.describe(|d| d.grid.resampling = Resampling::Nnunet);
+    let (_, oblique) = directions().remove(2);
+    let spacing_xyz = [0.75, 1.5, 2.0];
+    for (name, directions) in [("ras", directions()[0].1), ("oblique", oblique)] {
+        let grid = grid(directions, [15, 20, 31], spacing_xyz);
+        let (image, labels): (Vec<f32>, Vec<u32>) = each_voxel(grid.shape_zyx)
+            .map(|v| (ramp(centre(&grid, v)) as f32, 1 + u32::from(v[2] > 15)))
+            .unzip();
+        task.case(name, &grid, 1, &image, &labels);
+    }
+    task.run_cleanly(&[]);
+    // n · old spacing: 15 · 2, 20 · 1.5, 31 · 0.75 rounded
+    for (name, directions, shape_zyx) in
+        [("ras", directions()[0].1, [30, 30, 23]), ("oblique", oblique, [23, 30, 30])]
+    {
+        let case = task.open(name);
+        assert_eq!(case.record().shape_zyx, shape_zyx, "{name}");
+        let source = grid(directions, [15, 20, 31], spacing_xyz);
+        let here = shard_grid(&case);
+        let found = raw_values(&case);
+        let labels = case.read_label(&Region::whole(shape_zyx)).unwrap();
+        for (i, v) in each_voxel(shape_zyx).enumerate() {
+            let place = centre(&here, v);
+            // splines bend where the border begins to repeat
+            if v.iter().zip(&shape_zyx).all(|(v, n)| (8..n - 8).contains(v)) {
+                let expected = ramp(place);
+                let error = (f64::from(found[i]) - expected).abs();
+                assert!(error < 0.05, "{name} {v:?}: {} {expected}", found[i]);
+            }
+            let x: f64 = (0..3).map(|k| directions[0][k] * (place[k] - source.affine[k][3])).sum();
+            let past = x / spacing_xyz[0] - 15.5;
+            if past.abs() > 0.01 {
+                assert_eq!(labels[i], 1 + u32::from(past > 0.0), "{name} {v:?}");
             }
         }
     }

@@ -21,13 +21,13 @@ mod survey;
 pub use steps::Steps;
 pub use survey::{Survey, survey};
 
-use crate::crop::{self, BoundingBox};
+use crate::crop;
 use crate::error::Result;
 use crate::geometry::Grid;
 use crate::intensity::{ChannelTransform, IntensityRule};
 use crate::orientation::Orientation;
 use crate::resample::Resampling;
-use crate::voxels::{InMemory, Voxels as _};
+use crate::voxels::InMemory;
 
 /// How images become network input.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,11 +84,7 @@ pub fn image(data: &[f32], channels: usize, grid: &Grid, method: &Method) -> Res
         }
         Resampling::Nnunet => {
             let survey = survey(&source, grid, method)?;
-            let whole = BoundingBox::whole(survey.steps.grid().shape_zyx);
-            let mut data = Vec::with_capacity(channels * whole.voxels());
-            for channel in 0..source.channels() {
-                data.extend_from_slice(&survey.image_region(&source, channel, &whole)?);
-            }
+            let data = survey.image(&source)?;
             (survey, data)
         }
     };

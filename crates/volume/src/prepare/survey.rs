@@ -80,6 +80,12 @@ impl Survey {
         }
     }
 
+    /// All channels of the result, whole.
+    pub(super) fn image(&self, source: &dyn Voxels<f32>) -> Result<Vec<f32>> {
+        let whole = BoundingBox::whole(self.steps.bounds.shape());
+        all_channels(self.transforms.len(), |channel| self.image_region(source, channel, &whole))
+    }
+
     /// A box of the labels: [`Steps::label_region`].
     ///
     /// # Errors
@@ -128,6 +134,20 @@ fn fit(
     channels.iter().enumerate().map(fit).collect()
 }
 
+/// One channel after the other; a single one is not copied.
+fn all_channels(channels: usize, make: impl Fn(usize) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
+    let mut data = Vec::new();
+    for channel in 0..channels {
+        let made = make(channel)?;
+        if channels == 1 {
+            return Ok(made);
+        }
+        data.reserve_exact(if channel == 0 { channels * made.len() } else { 0 });
+        data.extend_from_slice(&made);
+    }
+    Ok(data)
+}
+
 fn check_shape(source: &dyn Voxels<f32>, canonical: &Grid) -> Result<()> {
     let [found, expected] = [source.shape_zyx(), canonical.shape_zyx];
     if found == expected {
@@ -156,14 +176,7 @@ impl Linear {
     /// All channels, resampled.
     pub(super) fn resampled(&self, source: &dyn Voxels<f32>) -> Result<Vec<f32>> {
         let whole = BoundingBox::whole(self.target.shape_zyx);
-        if source.channels() == 1 {
-            return resample::region(&self.kernel, source, 0, &whole);
-        }
-        let mut data = Vec::with_capacity(source.channels() * whole.voxels());
-        for channel in 0..source.channels() {
-            data.extend_from_slice(&resample::region(&self.kernel, source, channel, &whole)?);
-        }
-        Ok(data)
+        all_channels(source.channels(), |channel| resample::region(&self.kernel, source, channel, &whole))
     }
 
     /// The resampled image as something to be read.

@@ -1,6 +1,7 @@
 //! There and back, and in memory against box by box.
 
 use super::*;
+use crate::crop::BoundingBox;
 use crate::spool::{Element, Spool, SpoolWriter};
 use crate::voxels::Voxels;
 use proptest::prelude::*;
