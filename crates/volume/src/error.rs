@@ -94,7 +94,7 @@ pub enum VolumeError {
     },
 
     /// Header and voxels are in two files.
-    #[error("{} is the header of a .hdr/.img pair; expected one .nii or .nii.gz file", path.display())]
+    #[error("{} belongs to a .hdr/.img pair; expected one .nii or .nii.gz file", path.display())]
     HeaderPair {
         /// File.
         path: PathBuf,
@@ -144,6 +144,19 @@ pub enum VolumeError {
         bytes: u64,
     },
 
+    /// A volume that needs more memory than one read may take.
+    #[error("{} needs {} bytes of memory for its {} voxels (z×y×x); one read may take {}", path.display(), grouped(*bytes), size(shape_zyx), grouped(*limit))]
+    ReadLimit {
+        /// File.
+        path: PathBuf,
+        /// Shape of one channel, or of one plane.
+        shape_zyx: [usize; 3],
+        /// Bytes that reading takes.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+
     /// Voxel size missing, zero or not a number.
     #[error("{} has no usable voxel size: {found}; expected three positive numbers", path.display())]
     Spacing {
@@ -187,13 +200,28 @@ pub enum VolumeError {
         values: ValueTable,
     },
 
-    /// Labels below zero or beyond 32 bits.
-    #[error("label values out of range. {}: {values}; expected 0 to 4,294,967,295", path.display())]
+    /// Labels below zero or too large.
+    #[error("label values out of range. {}: {values}; expected 0 to {}", path.display(), grouped(*largest))]
     LabelRange {
         /// File.
         path: PathBuf,
         /// Offending values.
         values: ValueTable,
+        /// Largest value possible.
+        largest: u64,
+    },
+
+    /// Ids so large that the floats which hold or scale them no longer tell neighbours apart.
+    #[error("ids above {} cannot go through float. {}: {values}, {through}; expected unscaled integers", grouped(*exact), path.display())]
+    LabelInexact {
+        /// File.
+        path: PathBuf,
+        /// Offending values.
+        values: ValueTable,
+        /// Where the float is: how they are stored or scaled.
+        through: String,
+        /// Largest value that is certainly exact.
+        exact: u64,
     },
 
     /// Labels that the data set does not declare.
@@ -387,6 +415,15 @@ pub enum VolumeError {
         /// File.
         path: PathBuf,
         /// The library's words.
+        reason: String,
+    },
+
+    /// A file lock in the way.
+    #[error("cannot lock {} ({reason})", path.display())]
+    Hdf5Lock {
+        /// File.
+        path: PathBuf,
+        /// `errno 11, Resource temporarily unavailable`.
         reason: String,
     },
 

@@ -6,6 +6,8 @@
 //! | need | where |
 //! | --- | --- |
 //! | NIfTI in and out | [`nifti::read_image`], [`nifti::read_labels`], [`nifti::write_labels_like`] |
+//! | NIfTI a few planes at a time | [`nifti::Planes`], [`nifti::LabelPlanes`] |
+//! | a limit of memory per read | [`ReadLimits`] |
 //! | CREMI's HDF5 in and out | [`hdf5::CremiFile`], [`hdf5::read_cremi`], [`hdf5::write_cremi`] |
 //! | TIFF and PNG stacks in | [`stack::Stack`] |
 //! | canonical orientation and back | [`Orientation`] |
@@ -24,9 +26,11 @@ mod channels;
 pub mod crop;
 mod error;
 mod geometry;
+#[cfg(feature = "hdf5")]
 pub mod hdf5;
 pub mod intensity;
 pub mod labels;
+mod limits;
 pub mod nifti;
 mod orientation;
 pub mod prepare;
@@ -40,6 +44,7 @@ mod warning;
 pub use channels::check_same_channels;
 pub use error::{Result, ValueTable, VolumeError};
 pub use geometry::{Grid, SAME_GEOMETRY_MM, check_same_grid, same_geometry};
+pub use limits::{READ_OVERHEAD, ReadLimits};
 pub use orientation::Orientation;
 pub use voxels::{Filled, InMemory, Part, Voxels};
 pub use warning::Warning;

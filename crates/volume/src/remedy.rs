@@ -33,9 +33,9 @@ impl VolumeError {
             Self::StackAxes { .. } => "E144",
             Self::Sidecar { .. } => "E145",
             Self::ChannelGrid { .. } => "E146",
-            Self::Memory { .. } => "E160",
-            Self::Hdf5 { .. } => "E180",
-            Self::Hdf5Type { .. } => "E181",
+            Self::Memory { .. } | Self::ReadLimit { .. } => "E160",
+            Self::Hdf5 { .. } | Self::Hdf5Lock { .. } => "E180",
+            Self::Hdf5Type { .. } | Self::LabelInexact { .. } => "E181",
             Self::Hdf5Dataset { .. } => "E182",
             Self::Raster { .. } => "E183",
             Self::Length { .. }
@@ -69,6 +69,9 @@ impl VolumeError {
                 "The header is damaged, or the file is cut short. Fetch the file again"
             }
             Self::Memory { .. } => "Lower --workers or --max-ram, or use a machine with more memory",
+            Self::ReadLimit { .. } => {
+                "If that size is right, raise --max-ram; if not, the header is damaged: fetch the file again"
+            }
             Self::Spacing { .. } => {
                 "Set the voxel size with the tool that made the file; for NIfTI: python -c \"import nibabel as n; \
                  i=n.load('x.nii.gz'); i.header.set_zooms((1,1,2)); n.save(i,'x.nii.gz')\" with the true millimetres"
@@ -79,6 +82,9 @@ impl VolumeError {
             }
             Self::LabelRange { .. } => {
                 "Probably an intensity image in place of a label map. Check which file is the label"
+            }
+            Self::LabelInexact { .. } => {
+                "Export the ids again as 64-bit integers with scl_slope 1 and scl_inter 0, and use --label-dtype u64"
             }
             Self::UndeclaredLabels { remap, .. } => {
                 return Some(format!(
@@ -105,6 +111,10 @@ impl VolumeError {
             Self::Channels { .. } => "Check the channels that the data set declares",
             Self::ChannelGrid { .. } => {
                 "Resample all channels of the case onto one grid first; a channel of another case may be among them"
+            }
+            Self::Hdf5Lock { .. } => {
+                "Inputs are opened read-only; set HDF5_USE_FILE_LOCKING=FALSE or copy the file to a local disk. If another \
+                 program is writing it, wait for that"
             }
             Self::Hdf5 { action: "open", .. } => {
                 "Inputs are opened read-only and without locks. Check that the file is HDF5, whole and readable"

@@ -14,6 +14,11 @@ pub enum Warning {
         /// Largest corner displacement between the two.
         corner_mm: f64,
     },
+    /// sform is used; qform is set too, but is no rotation.
+    QformUnusable {
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The affine shears; the nearest rotation was taken.
     NotOrthonormal {
         /// `sform` or `qform`.
@@ -129,6 +134,7 @@ impl Warning {
             Self::Unit { .. } => "W124",
             Self::PixdimDiffers { .. } => "W125",
             Self::ChannelsNearlyAgree { .. } => "W126",
+            Self::QformUnusable { .. } => "W127",
             Self::NonFiniteFilled { .. } => "W130",
             Self::ImplausibleHounsfield { .. } => "W131",
             Self::ConstantChannel { .. } => "W132",
@@ -147,6 +153,7 @@ impl fmt::Display for Warning {
                 f,
                 "sform and qform differ by {corner_mm:.3} mm at a corner. Using sform; if qform is right, set sform_code to 0"
             ),
+            Self::QformUnusable { reason } => write!(f, "qform is unusable ({reason}). Using sform"),
             Self::NotOrthonormal { form, shear_deg, corner_mm } => write!(
                 f,
                 "{form} is not orthonormal (shear {shear_deg:.2} deg). Using {form}, direction snapped by polar \

@@ -112,8 +112,31 @@ impl LabelStack {
 /// The first line of the library's words; the rest is its C call stack.
 fn library(action: &'static str, path: &Path, error: &h5::Error) -> VolumeError {
     let text = error.to_string();
+    if let Some(reason) = lock_in_the_way(&text) {
+        return VolumeError::Hdf5Lock { path: path.into(), reason };
+    }
     let reason = text.lines().next().unwrap_or("unknown reason").to_owned();
     VolumeError::Hdf5 { action, path: path.into(), reason }
+}
+
+/// What the library says of a lock that it could not have, or of a mark that a writer left in the file.
+///
+/// Locks are off by default here, but the environment variable of the library overrides that.
+fn lock_in_the_way(text: &str) -> Option<String> {
+    if let Some((_, rest)) = text.split_once("unable to lock file") {
+        let after = |key: &str, end: char| {
+            rest.split_once(key)
+                .and_then(|(_, value)| value.split(end).next())
+                .map(|value| value.trim().to_owned())
+        };
+        let errno = after("errno = ", ',').filter(|errno| errno.bytes().all(|b| b.is_ascii_digit()));
+        return Some(match (errno, after("error message = \'", '\'')) {
+            (Some(errno), Some(message)) => format!("errno {errno}, {message}"),
+            (Some(errno), None) => format!("errno {errno}"),
+            _ => "the library gives no errno".to_owned(),
+        });
+    }
+    text.contains("file is already open for").then(|| "the file is marked as open for writing".to_owned())
 }
 
 #[cfg(test)]
@@ -193,6 +216,94 @@ mod tests {
         file.close().unwrap();
         let error = CremiFile::open(&float).unwrap_err();
         assert!(error.to_string().contains("32-bit floats"), "{error}");
+    }
+
+    #[test]
+    fn lock_errors_are_told_from_others() {
+        let text = "H5Fopen(): unable to synchronously open file: unable to lock file, errno = 37, error message = \
+                    'No locks available'";
+        assert_eq!(lock_in_the_way(text).unwrap(), "errno 37, No locks available");
+        assert_eq!(lock_in_the_way("H5Fopen(): unable to lock file, errno = 11").unwrap(), "errno 11");
+        assert!(lock_in_the_way("unable to lock the file: file is already open for write").is_some());
+        assert_eq!(lock_in_the_way("H5Fopen(): file signature not found"), None);
+        let path = std::path::PathBuf::from("sample_A.hdf");
+        let error = VolumeError::Hdf5Lock { path, reason: "errno 37, No locks available".to_owned() };
+        assert_eq!(error.code(), "E180");
+        assert_eq!(error.to_string(), "cannot lock sample_A.hdf (errno 37, No locks available)");
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("opened read-only; set HDF5_USE_FILE_LOCKING=FALSE or copy"), "{hint}");
+    }
+
+    #[test]
+    fn a_locked_file_is_named_with_its_remedy() {
+        const FILE: &str = "GTGM_TEST_LOCKED_HDF5";
+        if let Some(path) = std::env::var_os(FILE) {
+            // The second process: the library reads the variable that turns locks on when it starts.
+            let error = CremiFile::open(path).unwrap_err();
+            assert!(matches!(error, VolumeError::Hdf5Lock { .. }), "{error}");
+            assert!(error.to_string().contains("errno 11"), "{error}");
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("locked.h5");
+        let (raw, info, labels) = example();
+        write_cremi(&path, &raw, &info, &labels).unwrap();
+        let before = fs_err::read(&path).unwrap();
+        let held = std::fs::File::open(&path).unwrap();
+        held.lock().unwrap();
+        // Without that variable a lock is no obstacle.
+        CremiFile::open(&path).unwrap();
+        let second = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "hdf5::tests::a_locked_file_is_named_with_its_remedy"])
+            .env("HDF5_USE_FILE_LOCKING", "TRUE")
+            .env(FILE, &path)
+            .output()
+            .unwrap();
+        assert!(second.status.success(), "{}", String::from_utf8_lossy(&second.stdout));
+        assert_eq!(fs_err::read(&path).unwrap(), before, "reading changed the file");
+    }
+
+    #[test]
+    fn slabs_of_labels_are_the_sections_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("slabs.h5");
+        let (raw, info, labels) = example();
+        write_cremi(&path, &raw, &info, &labels).unwrap();
+        let file = CremiFile::open(&path).unwrap();
+        for stack in &labels {
+            let [depth, height, width] = stack.info.shape_zyx;
+            for (start, end) in (0..depth).flat_map(|start| (start + 1..=depth).map(move |end| (start, end)))
+            {
+                let slab = file.read_label_slab(&stack.info.name, start..end).unwrap();
+                assert_eq!(slab, stack.data[start * height * width..end * height * width]);
+            }
+            let name = &stack.info.name;
+            for sections in [1..1, 0..depth + 1] {
+                assert_eq!(file.read_label_slab(name, sections).unwrap_err().code(), "E199");
+            }
+        }
+    }
+
+    #[test]
+    fn claims_beyond_the_limit_are_refused_before_memory_is_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("claim.h5");
+        let file = h5::File::create(&path).unwrap();
+        let volumes = file.create_group("volumes").unwrap();
+        // Chunks that were never written take no room in the file.
+        let raw = volumes
+            .new_dataset::<u8>()
+            .shape((10_000, 10_000, 10_000))
+            .chunk((1, 100, 100))
+            .create("raw")
+            .unwrap();
+        raw.new_attr::<f64>().shape(3).create("resolution").unwrap().write_raw(&[40.0, 4.0, 4.0]).unwrap();
+        drop((raw, volumes));
+        file.close().unwrap();
+        let file = CremiFile::open_within(&path, crate::ReadLimits { max_bytes: 16 << 20 }).unwrap();
+        let error = file.read_raw_slab(0..10_000).unwrap_err();
+        assert!(matches!(error, VolumeError::ReadLimit { .. }), "{error}");
+        assert!(error.to_string().contains("10000×10000×10000 voxels"), "{error}");
     }
 
     #[test]

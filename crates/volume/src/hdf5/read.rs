@@ -2,6 +2,7 @@
 
 use super::{Cremi, LABELS, LabelStack, NEURON_IDS, RAW, StackInfo, library};
 use crate::error::{Result, VolumeError};
+use crate::limits::{ReadLimits, reserve};
 use hdf5_metno as h5;
 use hdf5_metno::types::{IntSize, TypeDescriptor};
 use std::ops::Range;
@@ -14,6 +15,7 @@ pub struct CremiFile {
     file: h5::File,
     raw: StackInfo,
     labels: Vec<StackInfo>,
+    limits: ReadLimits,
 }
 
 impl CremiFile {
@@ -22,6 +24,14 @@ impl CremiFile {
     /// # Errors
     /// No HDF5 file, no `/volumes/raw` of three axes and 8 bits, no `resolution`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        Self::open_within(path, ReadLimits::UNLIMITED)
+    }
+
+    /// [`CremiFile::open`] for reads in limited memory: a slab beyond the limit is refused before it is allocated.
+    ///
+    /// # Errors
+    /// As [`CremiFile::open`].
+    pub fn open_within(path: impl AsRef<Path>, limits: ReadLimits) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         // The library's message for a missing file is a stack of C functions; the system's is one line.
         fs_err::File::open(&path)?;
@@ -68,7 +78,7 @@ impl CremiFile {
             }
         }
         labels.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { path, file, raw, labels })
+        Ok(Self { path, file, raw, labels, limits })
     }
 
     /// Where the raw stack lies.
@@ -84,7 +94,7 @@ impl CremiFile {
     /// Raw intensities (z, y, x) of the sections `sections`.
     ///
     /// # Errors
-    /// Sections outside the stack, damaged data.
+    /// Sections outside the stack, a slab beyond the limit, damaged data.
     pub fn read_raw_slab(&self, sections: Range<usize>) -> Result<Vec<u8>> {
         self.slab(RAW, &self.raw, sections)
     }
@@ -92,7 +102,7 @@ impl CremiFile {
     /// Ids (z, y, x) of the sections `sections` of a label stack, counted from its own first section.
     ///
     /// # Errors
-    /// No such labels, sections outside, negative values or another number type, damaged data.
+    /// No such labels, sections outside, a slab beyond the limit, negative values or another number type, damaged data.
     pub fn read_label_slab(&self, name: &str, sections: Range<usize>) -> Result<Vec<u64>> {
         let dataset_name = format!("{LABELS}/{name}");
         let Some(info) = self.labels.iter().find(|info| info.name == name) else {
@@ -146,6 +156,11 @@ impl CremiFile {
             }
             .in_file(&self.path));
         }
+        let voxels = [sections.len(), height, width];
+        let elements = voxels.iter().fold(1_u64, |product, &n| product.saturating_mul(n as u64));
+        self.limits.check(&self.path, voxels, elements, size_of::<T>())?;
+        // The library's binding aborts where memory is refused: ask first.
+        reserve::<T>(&self.path, &mut Vec::new(), elements)?;
         let read = || -> h5::Result<Vec<T>> {
             let array = self.file.dataset(name)?.read_slice::<T, _, ndarray::Ix3>((sections, .., ..))?;
             Ok(array.into_raw_vec_and_offset().0)

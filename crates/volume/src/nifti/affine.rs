@@ -27,9 +27,14 @@ pub(super) fn grid(path: &Path, header: &Header) -> Result<(Grid, Vec<Warning>)>
     let (name, chosen) = if header.sform_code > 0 {
         let chosen = Grid::new(shape_zyx, scaled(header.srow)).map_err(in_file)?;
         if header.qform_code > 0 {
-            let corner_mm = same_geometry(&chosen, &qform().map_err(in_file)?);
-            if corner_mm > SAME_GEOMETRY_MM {
-                warnings.push(Warning::FormsDisagree { corner_mm });
+            // sform wins in any case: an impossible qform is no reason to refuse the file.
+            match qform().map(|qform| same_geometry(&chosen, &qform)) {
+                Ok(corner_mm) if corner_mm > SAME_GEOMETRY_MM => {
+                    warnings.push(Warning::FormsDisagree { corner_mm });
+                }
+                Ok(_) => {}
+                Err(VolumeError::Affine { reason, .. }) => warnings.push(Warning::QformUnusable { reason }),
+                Err(error) => return Err(in_file(error)),
             }
         }
         ("sform", chosen)

@@ -1,39 +1,38 @@
-//! A byte stream out of a plain or gzip file, with every member's checksum verified.
+//! A byte stream out of plain or gzip input, with every member's checksum verified.
 
 use flate2::bufread::GzDecoder;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
 
 /// Deflate never expands more than this.
-pub(super) const LARGEST_EXPANSION: u64 = 1032;
+const LARGEST_EXPANSION: u64 = 1032;
+
+/// Bytes as stored, from a file or from memory.
+type Stored = BufReader<Box<dyn Read + Send>>;
 
 /// Plain or gzip input, told apart by its first bytes and not by its name.
 pub(super) enum Source {
-    Plain(BufReader<fs_err::File>),
+    Plain(Stored),
     Gzip(Box<Members>),
 }
 
 /// Concatenated gzip members; trailing zeros (tape padding) are skipped.
 pub(super) struct Members {
-    current: Option<GzDecoder<BufReader<fs_err::File>>>,
+    current: Option<GzDecoder<Stored>>,
 }
 
 impl Source {
-    /// Opens a file; returns it with its size on disk.
-    pub(super) fn open(path: &Path) -> io::Result<(Self, u64)> {
-        let file = fs_err::File::open(path)?;
-        let bytes = file.metadata()?.len();
-        let mut reader = BufReader::with_capacity(1 << 16, file);
+    /// Looks at the first bytes.
+    pub(super) fn new(reader: Box<dyn Read + Send>) -> io::Result<Self> {
+        let mut reader = BufReader::with_capacity(1 << 16, reader);
         let gzip = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-        let source = if gzip {
+        Ok(if gzip {
             Self::Gzip(Box::new(Members { current: Some(GzDecoder::new(reader)) }))
         } else {
             Self::Plain(reader)
-        };
-        Ok((source, bytes))
+        })
     }
 
-    /// Most bytes that a file of `bytes` can decode to.
+    /// Most bytes that input of `bytes` can decode to.
     pub(super) fn most(&self, bytes: u64) -> u64 {
         match self {
             Self::Plain(_) => bytes,

@@ -1,8 +1,8 @@
 //! Headers of both versions as one type.
 
+use super::datatype::Datatype;
 use crate::error::{Result, VolumeError};
 use nifti::{Endianness, NiftiHeader};
-use serde::{Deserialize, Serialize};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -10,110 +10,6 @@ use std::path::Path;
 const BYTES_1: usize = 348;
 /// Bytes of a NIfTI-2 header.
 pub(super) const BYTES_2: usize = 540;
-
-/// Number type of the stored voxels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Datatype {
-    /// 8-bit unsigned.
-    U8,
-    /// 8-bit signed.
-    I8,
-    /// 16-bit unsigned.
-    U16,
-    /// 16-bit signed.
-    I16,
-    /// 32-bit unsigned.
-    U32,
-    /// 32-bit signed.
-    I32,
-    /// 64-bit unsigned.
-    U64,
-    /// 64-bit signed.
-    I64,
-    /// 32-bit floating point.
-    F32,
-    /// 64-bit floating point.
-    F64,
-}
-
-impl Datatype {
-    /// By NIfTI's code, or the name of a type that holds no plain number.
-    fn from_code(code: i16) -> Result<Self, &'static str> {
-        Ok(match code {
-            2 => Self::U8,
-            4 => Self::I16,
-            8 => Self::I32,
-            16 => Self::F32,
-            64 => Self::F64,
-            256 => Self::I8,
-            512 => Self::U16,
-            768 => Self::U32,
-            1024 => Self::I64,
-            1280 => Self::U64,
-            1 => return Err("binary (1 bit)"),
-            32 => return Err("complex64"),
-            128 => return Err("RGB24"),
-            1536 => return Err("float128"),
-            1792 => return Err("complex128"),
-            2048 => return Err("complex256"),
-            2304 => return Err("RGBA32"),
-            _ => return Err("unknown"),
-        })
-    }
-
-    /// NIfTI's code.
-    pub fn code(self) -> i16 {
-        match self {
-            Self::U8 => 2,
-            Self::I16 => 4,
-            Self::I32 => 8,
-            Self::F32 => 16,
-            Self::F64 => 64,
-            Self::I8 => 256,
-            Self::U16 => 512,
-            Self::U32 => 768,
-            Self::I64 => 1024,
-            Self::U64 => 1280,
-        }
-    }
-
-    /// Bytes per voxel.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::U8 | Self::I8 => 1,
-            Self::U16 | Self::I16 => 2,
-            Self::U32 | Self::I32 | Self::F32 => 4,
-            Self::U64 | Self::I64 | Self::F64 => 8,
-        }
-    }
-
-    /// Feeds each number of `bytes` (a multiple of the type's size) to `each`.
-    pub(super) fn decode(self, bytes: &[u8], big_endian: bool, mut each: impl FnMut(f64)) {
-        macro_rules! numbers {
-            ($number:ty) => {{
-                let (numbers, _) = bytes.as_chunks::<{ size_of::<$number>() }>();
-                if big_endian {
-                    numbers.iter().for_each(|b| each(<$number>::from_be_bytes(*b) as f64));
-                } else {
-                    numbers.iter().for_each(|b| each(<$number>::from_le_bytes(*b) as f64));
-                }
-            }};
-        }
-        match self {
-            Self::U8 => numbers!(u8),
-            Self::I8 => numbers!(i8),
-            Self::U16 => numbers!(u16),
-            Self::I16 => numbers!(i16),
-            Self::U32 => numbers!(u32),
-            Self::I32 => numbers!(i32),
-            Self::U64 => numbers!(u64),
-            Self::I64 => numbers!(i64),
-            Self::F32 => numbers!(f32),
-            Self::F64 => numbers!(f64),
-        }
-    }
-}
 
 /// What a header said, as stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -191,7 +87,7 @@ impl Header {
         let start: [u8; 4] = match (first, bytes.first_chunk()) {
             (Ok(()), Some(start)) => *start,
             (Err(error), _) if error.kind() != io::ErrorKind::UnexpectedEof => {
-                return Err(corrupt_header(path, &error));
+                return Err(corrupt_header(path, error));
             }
             _ => return Err(not_nifti(path, &bytes)),
         };
@@ -213,7 +109,7 @@ impl Header {
                     expected: length as u64,
                 }
             } else {
-                corrupt_header(path, &error)
+                corrupt_header(path, error)
             });
         }
         let header = if length == BYTES_1 {
@@ -232,11 +128,27 @@ fn fill(stream: &mut impl Read, bytes: &mut Vec<u8>, length: usize) -> io::Resul
     if bytes.len() < length { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
 }
 
-fn corrupt_header(path: &Path, error: &io::Error) -> VolumeError {
-    VolumeError::Corrupt { path: path.into(), reason: error.to_string(), decoded: 0, expected: 0 }
+/// The decompressor's complaint, or the system's where the bytes could not be had at all.
+fn corrupt_header(path: &Path, error: io::Error) -> VolumeError {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            VolumeError::Corrupt { path: path.into(), reason: error.to_string(), decoded: 0, expected: 0 }
+        }
+        _ => VolumeError::Io(error),
+    }
+}
+
+/// Whether a name belongs to one half of an Analyze or NIfTI pair; their voxel half has no header at all.
+fn names_a_pair(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.ends_with(".img") || name.ends_with(".hdr")
 }
 
 fn not_nifti(path: &Path, bytes: &[u8]) -> VolumeError {
+    if names_a_pair(path) {
+        return VolumeError::HeaderPair { path: path.into() };
+    }
     let found = if bytes.is_empty() {
         "nothing (0 bytes)".to_owned()
     } else {

@@ -1,6 +1,7 @@
 //! Writing label maps and images: deterministic bytes, whole files or none.
 
-use super::header::{BYTES_2, Datatype, Raw};
+use super::datatype::Datatype;
+use super::header::{BYTES_2, Raw};
 use super::read::read_header;
 use crate::atomic;
 use crate::error::{Result, VolumeError};

@@ -1,5 +1,4 @@
 //! NIfTI files written by this crate.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use volume::nifti::{ImageType, read_image, read_labels, write_image, write_labels};
 use volume::{Grid, same_geometry};

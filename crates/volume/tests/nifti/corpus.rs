@@ -1,0 +1,21 @@
+//! Seeds and findings of the fuzz targets, replayed. A file's name begins with `ok` or the code of the error that reading
+//! it as an image gives.
+
+use crate::survives;
+
+#[test]
+fn every_case_ever_found_is_survived() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
+    let mut cases: Vec<_> = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    assert!(cases.len() >= 10, "the corpus is missing");
+    for path in cases {
+        let bytes = fs_err::read(&path).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let (expected, _) = name.split_once('_').unwrap();
+        let found = survives::image(&bytes).map_or_else(|error| error.code(), |_| "ok");
+        assert_eq!(found, expected, "{name}");
+        // Whatever these say, they may neither panic nor contradict themselves.
+        let _checked_inside = (survives::labels(&bytes), survives::gzip(&bytes));
+    }
+}

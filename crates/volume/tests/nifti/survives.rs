@@ -1,0 +1,181 @@
+//! What has to hold for readers on any bytes at all; the fuzz targets and the replay of their findings share it.
+//!
+//! No panic, no memory beyond the limit, planes equal to the whole, the same message from both, wide labels equal to
+//! narrow ones, gzip equal to plain.
+#![expect(unsafe_code, reason = "a counting allocator")]
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Cursor, Write};
+use volume::nifti::{Image, LabelImage, LabelPlanes, LabelType, Planes};
+use volume::{ReadLimits, Result, VolumeError};
+
+/// The declared limit of each read.
+pub(crate) const LIMITS: ReadLimits = ReadLimits { max_bytes: 16 << 20 };
+
+thread_local! {
+    static HELD: Cell<i64> = const { Cell::new(0) };
+    static PEAK: Cell<i64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, with the bytes that this thread holds or asked for.
+pub(crate) struct Counting;
+
+fn count(bytes: i64) {
+    // Nothing is left to count where a thread is ending.
+    let _ending = HELD.try_with(|held| {
+        held.set(held.get() + bytes);
+        let _ending = PEAK.try_with(|peak| peak.set(peak.get().max(held.get())));
+    });
+}
+
+// SAFETY: every call goes to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size() as i64);
+        // SAFETY: as promised by the caller.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(-(layout.size() as i64));
+        // SAFETY: as promised by the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size as i64 - layout.size() as i64);
+        // SAFETY: as promised by the caller.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// Runs `read`; returns the most bytes that it held beyond what was held before.
+pub(crate) fn peak_of<R>(read: impl FnOnce() -> R) -> (R, u64) {
+    let before = HELD.get();
+    PEAK.set(before);
+    let result = read();
+    (result, (PEAK.get() - before) as u64)
+}
+
+fn within_limit<R>(read: impl FnOnce() -> R) -> R {
+    let (result, peak) = peak_of(read);
+    assert!(peak <= LIMITS.max_bytes, "{peak} bytes allocated");
+    result
+}
+
+/// Few calls for many planes, several of them for few.
+fn step(remaining: usize, bytes: &[u8]) -> usize {
+    1 + bytes.len() % 3 + remaining / 100
+}
+
+/// Reads an image whole and by planes.
+pub(crate) fn image(bytes: &[u8]) -> Result<Image> {
+    let input = (Cursor::new(bytes.to_vec()), Cursor::new(bytes.to_vec()));
+    let length = bytes.len() as u64;
+    let whole = within_limit(|| Planes::from_reader(input.0, length, "image.nii", LIMITS)?.into_image());
+    let mut compared = 0;
+    let streamed = within_limit(|| -> Result<()> {
+        let mut planes = Planes::from_reader(input.1, length, "image.nii", LIMITS)?;
+        let mut piece = Vec::new();
+        while planes.next_planes(step(planes.remaining(), bytes), &mut piece)? > 0 {
+            if let Ok(whole) = &whole {
+                let expected = &whole.data[compared..compared + piece.len()];
+                assert!(piece.iter().zip(expected).all(|(a, b)| a.to_bits() == b.to_bits()));
+            }
+            compared += piece.len();
+        }
+        if let Ok(whole) = &whole {
+            assert_eq!(planes.warnings(), whole.warnings);
+        }
+        Ok(())
+    });
+    if let Ok(whole) = &whole {
+        assert_eq!(compared, whole.data.len());
+    }
+    agree(&whole, &streamed);
+    whole
+}
+
+/// Reads labels narrow and wide, whole and by planes.
+pub(crate) fn labels(bytes: &[u8]) -> Result<LabelImage> {
+    let narrow = labels_of::<u32>(bytes);
+    match (&narrow, labels_of::<u64>(bytes)) {
+        (Ok(narrow), Ok(wide)) => {
+            assert!(narrow.data.iter().zip(&wide.data).all(|(a, b)| u64::from(*a) == *b));
+        }
+        (Ok(_), Err(VolumeError::LabelInexact { .. } | VolumeError::ReadLimit { .. })) | (Err(_), _) => {}
+        (Ok(_), Err(error)) => panic!("only the wide reader refuses: {error}"),
+    }
+    narrow
+}
+
+fn labels_of<T: LabelType + PartialEq>(bytes: &[u8]) -> Result<LabelImage<T>> {
+    let input = (Cursor::new(bytes.to_vec()), Cursor::new(bytes.to_vec()));
+    let length = bytes.len() as u64;
+    let whole =
+        within_limit(|| LabelPlanes::from_reader(input.0, length, "label.nii", LIMITS)?.into_labels());
+    let mut compared = 0;
+    let streamed = within_limit(|| -> Result<()> {
+        let mut planes = LabelPlanes::<T>::from_reader(input.1, length, "label.nii", LIMITS)?;
+        let mut piece = Vec::new();
+        while planes.next_planes(step(planes.remaining(), bytes), &mut piece)? > 0 {
+            if let Ok(whole) = &whole {
+                assert_eq!(piece, whole.data[compared..compared + piece.len()]);
+            }
+            compared += piece.len();
+        }
+        Ok(())
+    });
+    if let Ok(whole) = &whole {
+        assert_eq!(compared, whole.data.len());
+    }
+    agree(&whole, &streamed);
+    whole
+}
+
+/// Reads bytes as they are, and again as the content of several gzip members: the first byte says how many and how long.
+pub(crate) fn gzip(bytes: &[u8]) -> Result<Image> {
+    let raw = image(bytes);
+    let Some((control, content)) = bytes.split_first() else { return raw };
+    if content.starts_with(&[0x1f, 0x8b]) {
+        return raw;
+    }
+    let members = usize::from(control & 3) + 1;
+    let mut packed = Vec::new();
+    for part in content.chunks((content.len() / members).max(1)) {
+        let mut encoder = GzEncoder::new(packed, Compression::fast());
+        encoder.write_all(part).unwrap();
+        packed = encoder.finish().unwrap();
+    }
+    packed.resize(packed.len() + usize::from(control >> 4), 0);
+    match (image(content), image(&packed)) {
+        (Ok(plain), Ok(packed)) => {
+            assert!(plain.data.iter().zip(&packed.data).all(|(a, b)| a.to_bits() == b.to_bits()));
+            assert_eq!((plain.header, plain.warnings), (packed.header, packed.warnings));
+        }
+        (Err(_), Err(_)) => {}
+        (plain, packed) => {
+            panic!("only one is refused: {:?}, {:?}", plain.map(|i| i.grid), packed.map(|i| i.grid));
+        }
+    }
+    raw
+}
+
+/// Planes fail where the whole does, and with the same words; only the limit of memory is the whole's alone.
+fn agree<T>(whole: &Result<T>, streamed: &Result<()>) {
+    match (whole, streamed) {
+        (Ok(_), Ok(())) | (Err(VolumeError::ReadLimit { .. }), _) => {}
+        (Err(a), Err(b)) => assert_eq!(a.to_string(), b.to_string()),
+        (Ok(_), Err(error)) => panic!("only planes are refused: {error}"),
+        (Err(error), Ok(())) => panic!("only the whole is refused: {error}"),
+    }
+}
