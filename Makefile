@@ -80,6 +80,7 @@ docs: $(VENV)/.ready ## the documentation of every crate, in target/doc
 BENCH ?= preprocess
 BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py,$(wildcard bench/*.py)))
 BUILT_preprocess := -p preprocess -p data-manifests
+BUILT_shards := -p patches --example shards
 
 .PHONY: bench
 bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards

@@ -1,12 +1,15 @@
 //! One case: raw files to a shard group.
 
-use crate::{foreground, messages};
+use crate::messages;
 use anyhow::Context as _;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::{LabelKind, Labels, Modality};
 use data_manifests::raw::open::{self, RawImage, RawVoxels};
 use data_manifests::raw::{RawCase, Source};
-use patches::{CaseRecord, ChannelRecord, LabelCount, LabelRecord, LabelVoxels, Normalisation, SourceRecord};
+use patches::{
+    CaseRecord, ChannelRecord, ForegroundSample, LabelCount, LabelRecord, LabelType, LabelVoxels,
+    Normalisation, SourceRecord,
+};
 use stage::Message;
 use stage::atomic::PendingDirectory;
 use std::path::Path;
@@ -147,13 +150,21 @@ pub(crate) fn convert(
         label: label.as_ref().zip(descriptor.labels.as_ref()).map(|(v, declared)| label_record(v, declared)),
         warnings: messages::recorded(&messages),
     };
-    let (voxels, foreground) = match &label {
-        Some(Voxels::Narrow(v)) => (Some(LabelVoxels::Narrow(v)), foreground::sample(v, cropped.shape_zyx)),
-        Some(Voxels::Wide(v)) => (Some(LabelVoxels::Wide(v)), Vec::new()),
-        None => (None, Vec::new()),
+    let mut sample = ForegroundSample::new(cropped.shape_zyx);
+    let voxels = match &label {
+        Some(Voxels::Narrow(v)) => {
+            sample.add(v, [0; 3], cropped.shape_zyx)?;
+            Some(LabelVoxels::Narrow(v))
+        }
+        Some(Voxels::Wide(v)) => Some(LabelVoxels::Wide(v)),
+        None => None,
     };
+    let voxels = voxels
+        .zip(label.as_ref())
+        .zip(descriptor.labels.as_ref())
+        .map(|((voxels, label), declared)| (LabelType::for_maximum(label_maximum(label, declared)), voxels));
     let pending = PendingDirectory::new(destination)?;
-    patches::write_case(pending.path(), &record, &data, voxels, &foreground)?;
+    patches::write_case(pending.path(), &record, &data, voxels, &sample.finish())?;
     pending.publish()?;
     Ok((record, messages))
 }
@@ -189,6 +200,16 @@ fn read_labels(
             Ok((Voxels::Narrow(values), warnings))
         }
         RawVoxels::Wide(values) => Ok((Voxels::Wide(values), warnings)),
+    }
+}
+
+/// The largest value that decides the stored type: of classes the last declared one, so that all cases of a data set have the same
+/// type, of objects the largest id.
+fn label_maximum(voxels: &Voxels, declared: &Labels) -> u64 {
+    match (declared.kind, voxels) {
+        (LabelKind::Semantic, _) => declared.classes.len().saturating_sub(1) as u64,
+        (LabelKind::Instances, Voxels::Narrow(v)) => v.iter().copied().max().unwrap_or(0).into(),
+        (LabelKind::Instances, Voxels::Wide(v)) => v.iter().copied().max().unwrap_or(0),
     }
 }
 

@@ -16,7 +16,6 @@ mod cli;
 mod convert;
 mod estimate;
 mod finish;
-mod foreground;
 mod info;
 mod inputs;
 mod messages;

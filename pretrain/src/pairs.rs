@@ -187,9 +187,7 @@ impl Pairs {
             let patch = sampler::uniform(&mut generator, case.record().shape_zyx, cut.patch_zyx);
             let window = patch.widened(cut.window_zyx);
             let channel = generator.random_range(0..case.record().channels.len());
-            let all = case.read_image(&window).map_err(|e| e.message(id))?;
-            let voxels = window.voxels();
-            batch.windows.extend_from_slice(&all[channel * voxels..(channel + 1) * voxels]);
+            case.append_image_channels(&[channel], &window, &mut batch.windows).map_err(|e| e.message(id))?;
             if let Some(text) = &source.text
                 && let Some(row) = text.choose(&mut generator, id, &patch)
             {

@@ -1,23 +1,90 @@
-//! Chunk and shard shapes.
+//! Chunk and shard shapes and the compression, chosen by measurement: `docs/shards.md` has the table.
 
-/// Inner chunks hold at most this many voxels along z, y, x: a 96³ patch touches few of them, and a small patch does not
-/// decode much more than itself.
-const INNER_ZYX: [u64; 3] = [32, 64, 64];
-/// Shards hold at most this many voxels along each axis: one or few files per case.
-const SHARD: u64 = 256;
+use crate::error::{Error, Result};
+use std::path::Path;
+use std::sync::Arc;
+use zarrs::array::BytesToBytesCodecTraits;
+use zarrs::array::codec::{BloscCodec, BloscCompressionLevel, BloscCompressor, BloscShuffleMode};
+use zarrs::array::codec::{Crc32cCodec, ZstdCodec};
 
-/// Inner chunk and shard shape of an array whose last three axes are z, y, x; a leading axis (channels) stays whole in a
-/// shard and is split in chunks.
-pub(crate) fn shapes(shape: &[u64]) -> (Vec<u64>, Vec<u64>) {
-    let lead = shape.len() - 3;
-    let mut inner = vec![1; lead];
-    let mut shard = shape[..lead].to_vec();
-    for (axis, &n) in shape[lead..].iter().enumerate() {
-        let chunk = INNER_ZYX[axis].min(n).max(1);
-        inner.push(chunk);
-        shard.push(n.min(SHARD).div_ceil(chunk).max(1) * chunk);
+/// Lossless compression of the inner chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Zstandard over the bytes as they are.
+    Zstd {
+        /// Level, 1 to 22.
+        level: i32,
+    },
+    /// Zstandard over the bytes of equal rank side by side (Blosc's byte shuffle), for elements of several bytes: what is noise in
+    /// the last bytes is copied, and only the others cost time.
+    ShuffledZstd {
+        /// Blosc's level, 1 to 9.
+        level: u8,
+    },
+}
+
+/// How the arrays of a case are cut and compressed. Readers take all of it from the arrays' own metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// About this many voxels along z, y, x are compressed together: the unit of reading.
+    pub inner_zyx: [usize; 3],
+    /// At most this many voxels along z, y, x lie in one file; at least one inner chunk does.
+    pub shard_zyx: [usize; 3],
+    /// Of images.
+    pub image: Compression,
+    /// Of labels.
+    pub label: Compression,
+}
+
+impl Default for Layout {
+    /// The measured compromise; reads of 96³ voxels weigh most.
+    fn default() -> Self {
+        Self {
+            inner_zyx: [32; 3],
+            shard_zyx: [256; 3],
+            image: Compression::ShuffledZstd { level: 1 },
+            label: Compression::Zstd { level: 3 },
+        }
     }
-    (inner, shard)
+}
+
+impl Layout {
+    /// Inner chunk and shard shape of an array whose last three axes are z, y, x; along a leading axis (channels) every
+    /// entry has chunks and shards of its own.
+    ///
+    /// An axis is cut evenly: 300 voxels become five chunks of 60 and not four of 64 and one of 44, so that no chunk is
+    /// mostly padding.
+    pub(crate) fn shapes(&self, shape: &[u64]) -> (Vec<u64>, Vec<u64>) {
+        let lead = shape.len() - 3;
+        let (mut inner, mut shard) = (vec![1; lead], vec![1; lead]);
+        for (axis, &n) in shape[lead..].iter().enumerate() {
+            let wanted = (self.inner_zyx[axis] as u64).max(1);
+            let chunk = n.div_ceil(((n + wanted / 2) / wanted).max(1)).max(1);
+            let chunks = n.div_ceil(chunk).max(1);
+            let most = (self.shard_zyx[axis] as u64 / chunk).max(1);
+            inner.push(chunk);
+            shard.push(chunks.div_ceil(chunks.div_ceil(most)) * chunk);
+        }
+        (inner, shard)
+    }
+}
+
+impl Compression {
+    /// The codecs of inner chunks of elements of `bytes` bytes, a checksum last, so that it covers what lies on disk.
+    pub(crate) fn codecs(self, bytes: usize, array: &Path) -> Result<Vec<Arc<dyn BytesToBytesCodecTraits>>> {
+        let compressor: Arc<dyn BytesToBytesCodecTraits> = match self {
+            Self::Zstd { level } => Arc::new(ZstdCodec::new(level, false)),
+            Self::ShuffledZstd { level } => {
+                let level = BloscCompressionLevel::try_from(level)
+                    .map_err(|level| Error::zarr(array, format!("Blosc has no level {level}")))?;
+                let shuffle = BloscShuffleMode::Shuffle;
+                let codec = BloscCodec::new(BloscCompressor::Zstd, level, None, shuffle, Some(bytes))
+                    .map_err(|e| Error::zarr(array, e))?;
+                Arc::new(codec)
+            }
+        };
+        Ok(vec![compressor, Arc::new(Crc32cCodec::new())])
+    }
 }
 
 #[cfg(test)]
@@ -27,18 +94,29 @@ mod tests {
 
     proptest! {
         #[test]
-        fn shards_are_multiples_of_chunks(c in 1u64..5, z in 1u64..2000, y in 1u64..2000, x in 1u64..2000) {
-            let (inner, shard) = shapes(&[c, z, y, x]);
-            for axis in 0..4 {
-                prop_assert!(inner[axis] >= 1);
-                prop_assert_eq!(shard[axis] % inner[axis], 0);
-                prop_assert!(shard[axis] <= SHARD.max(c));
+        fn shards_are_multiples_of_chunks_of_about_the_wanted_size(
+            c in 1u64..5, size in prop::array::uniform3(1u64..2000),
+            wanted in prop::array::uniform3(16usize..130), most in prop::array::uniform3(16usize..520),
+        ) {
+            let layout = Layout { inner_zyx: wanted, shard_zyx: most, ..Layout::default() };
+            let [z, y, x] = size;
+            let (inner, shard) = layout.shapes(&[c, z, y, x]);
+            prop_assert_eq!((inner[0], shard[0]), (1, 1));
+            for a in 0..3 {
+                let (chunk, part, n) = (inner[a + 1], shard[a + 1], size[a]);
+                prop_assert!(chunk >= 1 && chunk <= n && 2 * chunk <= 3 * wanted[a] as u64 + 1);
+                prop_assert_eq!(part % chunk, 0);
+                prop_assert!(part <= (most[a] as u64).max(chunk));
+                // padding never fills a chunk
+                prop_assert!(n.div_ceil(chunk) * chunk - n < chunk);
             }
         }
     }
 
     #[test]
-    fn a_small_case_is_one_shard() {
-        assert_eq!(shapes(&[1, 40, 56, 40]), (vec![1, 32, 56, 40], vec![1, 64, 56, 40]));
+    fn a_small_case_is_one_chunk() {
+        let layout = Layout { inner_zyx: [64; 3], ..Layout::default() };
+        assert_eq!(layout.shapes(&[2, 40, 56, 90]), (vec![1, 40, 56, 90], vec![1, 40, 56, 90]));
+        assert_eq!(layout.shapes(&[300, 512, 130]), (vec![60, 64, 65], vec![180, 256, 130]));
     }
 }

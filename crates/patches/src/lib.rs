@@ -1,23 +1,32 @@
-//! The shard store: one Zarr v3 group per case with sharded arrays, written once and read by patches.
+//! The shard store: one Zarr v3 group per case (OME-Zarr 0.5) with sharded arrays, written once, box by box, and read by
+//! patches. `docs/shards.md` describes it and has the measurements behind the layout.
 //!
-//! Memory: writing holds one shard (at most 256³ voxels of all channels) beside the case; reading holds the inner chunks
-//! that a patch touches, one at a time.
+//! Memory: writing holds one shard and its encoded form ([`CaseWriter`]); reading holds what it returns and one inner chunk.
 
 mod error;
+mod foreground;
 mod layout;
+mod names;
+mod ome;
 mod reader;
 mod record;
 mod region;
 pub mod sampler;
 mod seal;
+mod shard;
 mod store;
+mod volume;
+mod whole;
 mod writer;
 
-pub use error::{Error, Result};
+pub use error::{Damage, Error, Result};
+pub use foreground::ForegroundSample;
+pub use layout::{Compression, Layout};
 pub use reader::Case;
 pub use record::{
     CaseRecord, ChannelRecord, LabelCount, LabelRecord, Normalisation, SourceRecord, WarningRecord,
 };
 pub use region::Region;
 pub use store::ShardStore;
-pub use writer::{LabelVoxels, write_case};
+pub use whole::{LabelVoxels, write_case};
+pub use writer::{CaseWriter, LabelType};

@@ -4,7 +4,7 @@ use data_manifests::descriptor::Modality;
 use serde::{Deserialize, Serialize};
 
 /// Schema id.
-pub(crate) const SCHEMA: &str = "gtgm/case/1";
+pub(crate) const SCHEMA: &str = "gtgm/case/2";
 
 /// The record of a case.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

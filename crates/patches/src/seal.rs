@@ -1,56 +1,71 @@
-//! One digest over every byte of a case, kept in the case: a resumed run keeps only what is whole.
+//! Digests of every file of a case, kept in the group's metadata: a resumed run keeps only what is whole, and a damaged file
+//! is named.
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
+use crate::names::GROUP;
 use data_manifests::digest;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Attribute of the group that holds the seal.
+/// Attribute of the group that holds the seal: `sha256` of the group's own metadata and `files` with that of each other file.
 pub(crate) const ATTRIBUTE: &str = "gtgm_seal";
 
-/// What stands in the attribute while the digest is taken: the digest cannot cover itself.
-pub(crate) const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+/// What stands for the metadata's own digest while that is taken: it cannot cover itself.
+const BLANK: &str = "----------------------------------------------------------------";
 
-/// The group's metadata.
-const GROUP: &str = "zarr.json";
-
-/// SHA-256 over the lines `SHA-256 path` of the case's files, the seal in the group's metadata blank.
-pub(crate) fn of(directory: &Path) -> Result<String> {
-    let mut lines = String::new();
-    for path in digest::files_below(directory)? {
-        let file = directory.join(&path);
-        let sha256 = if path == GROUP {
-            let text = fs_err::read_to_string(&file)?;
-            let text = match stored(&text) {
-                Some(seal) => text.replace(&seal, BLANK),
-                None => text,
-            };
-            digest::sha256_hex(text.as_bytes())
-        } else {
-            digest::file(&file)?.1
-        };
-        lines.push_str(&format!("{sha256} {path}\n"));
-    }
-    Ok(digest::sha256_hex(lines.as_bytes()))
+/// Digests of all files below `directory` but the group's metadata.
+fn digests(directory: &Path) -> Result<BTreeMap<String, String>> {
+    let files = digest::files_below(directory)?.into_iter().filter(|file| file != GROUP);
+    files
+        .map(|file| Ok((digest::file(&directory.join(&file))?.1, file)))
+        .map(|r| r.map(|(d, f)| (f, d)))
+        .collect()
 }
 
-/// The seal in the text of the group's metadata; only what looks like a digest counts.
-fn stored(text: &str) -> Option<String> {
-    let value: serde_json::Value = serde_json::from_str(text).ok()?;
-    let seal = value.get("attributes")?.get(ATTRIBUTE)?.as_str()?;
-    (seal.len() == BLANK.len()).then(|| seal.to_owned())
+/// The text of the group's metadata with these attributes and the seal of all that lies in `directory`.
+pub(crate) fn group_text(directory: &Path, mut attributes: serde_json::Map<String, Value>) -> Result<String> {
+    attributes.insert(ATTRIBUTE.to_owned(), json!({ "sha256": BLANK, "files": digests(directory)? }));
+    let group = json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes });
+    let text = format!("{group:#}\n");
+    Ok(text.replace(BLANK, &digest::sha256_hex(text.as_bytes())))
 }
 
-/// Compares a case's bytes with its seal.
+/// Compares every file below `directory` with its digest; the first that differs is named.
 pub(crate) fn check(directory: &Path) -> Result<()> {
-    let expected = stored(&fs_err::read_to_string(directory.join(GROUP))?)
-        .ok_or_else(|| Error::Record { path: directory.to_owned(), reason: "it has no seal".to_owned() })?;
-    let found = of(directory)?;
-    if found == expected {
-        return Ok(());
+    let damaged = |file: &str, reason: String| Err(Error::Damaged(Damage::new(directory, file, reason)));
+    let text = match fs_err::read(directory.join(GROUP)).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(_)) => return damaged(GROUP, "is not text".to_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::missing(directory, GROUP)),
+        Err(e) => return Err(e.into()),
+    };
+    let group: Value = match serde_json::from_str(&text) {
+        Ok(group) => group,
+        Err(e) => return damaged(GROUP, format!("is not JSON: {e}")),
+    };
+    let seal = &group["attributes"][ATTRIBUTE];
+    // only what looks like a digest counts: it is looked for in the whole text
+    let own = seal["sha256"].as_str().filter(|own| own.len() == BLANK.len());
+    let files = seal["files"].as_object();
+    let (Some(own), Some(files)) = (own, files) else {
+        return damaged(GROUP, "has no seal".to_owned());
+    };
+    if digest::sha256_hex(text.replace(own, BLANK).as_bytes()) != own {
+        return damaged(GROUP, "has other bytes than were written".to_owned());
     }
-    Err(Error::Mismatch {
-        path: directory.to_owned(),
-        found: format!("bytes with SHA-256 {found}"),
-        expected: format!("{expected}, as written"),
-    })
+    let mut found = digest::files_below(directory)?;
+    for (file, sha256) in files {
+        if found.binary_search(file).is_err() {
+            return Err(Error::missing(directory, file));
+        }
+        if Some(digest::file(&directory.join(file))?.1.as_str()) != sha256.as_str() {
+            return damaged(file, "has other bytes than were written".to_owned());
+        }
+    }
+    found.retain(|file| file != GROUP && !files.contains_key(file));
+    match found.first() {
+        Some(file) => damaged(file, "does not belong to the case".to_owned()),
+        None => Ok(()),
+    }
 }

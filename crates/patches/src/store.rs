@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::reader::Case;
+use crate::shard::OpenShards;
 use data_manifests::cases::{self, CaseRow, CaseStatus};
 use data_manifests::{Descriptor, Manifest};
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Folder of the cases in a shard directory.
 const CASES: &str = "cases";
 
-/// A finished shard directory; cases are opened once and shared.
+/// A finished shard directory; cases are opened once and shared, and of all their files those that were used last stay open.
 #[derive(Debug)]
 pub struct ShardStore {
     directory: PathBuf,
@@ -19,6 +20,7 @@ pub struct ShardStore {
     descriptor: Descriptor,
     rows: Vec<CaseRow>,
     open: Mutex<HashMap<String, Arc<Case>>>,
+    shards: Arc<OpenShards>,
 }
 
 impl ShardStore {
@@ -44,7 +46,14 @@ impl ShardStore {
         let descriptor = Descriptor::find(&descriptor.to_string_lossy())?;
         let mut rows: Vec<CaseRow> = cases::from_csv(&directory.join(cases::FILE_NAME))?;
         rows.retain(|row| row.status == CaseStatus::Done);
-        Ok(Self { directory: directory.to_owned(), manifest, descriptor, rows, open: Mutex::default() })
+        Ok(Self {
+            directory: directory.to_owned(),
+            manifest,
+            descriptor,
+            rows,
+            open: Mutex::default(),
+            shards: Arc::default(),
+        })
     }
 
     /// The directory.
@@ -84,7 +93,8 @@ impl ShardStore {
         if !self.rows.iter().any(|row| row.id == id) {
             return Err(Error::UnknownCase { path: self.directory.clone(), case: id.to_owned() });
         }
-        let case = Arc::new(Case::open(&Self::case_directory(&self.directory, id))?);
+        let directory = Self::case_directory(&self.directory, id);
+        let case = Arc::new(Case::open_with(&directory, &self.shards)?);
         open.insert(id.to_owned(), Arc::clone(&case));
         Ok(case)
     }

@@ -1,118 +1,319 @@
-//! Writes a case.
+//! Writes a case box by box.
 
 use crate::error::{Error, Result};
-use crate::layout;
+use crate::layout::{Compression, Layout};
+use crate::names;
+use crate::ome;
 use crate::record::CaseRecord;
 use crate::seal;
-use std::path::Path;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zarrs::array::codec::ZstdCodec;
 use zarrs::array::{
     Array, ArrayBuilder, ArrayMetadataOptions, CodecOptions, DataType, Element, FillValue, data_type,
 };
 use zarrs::filesystem::FilesystemStore;
-use zarrs::group::{GroupBuilder, GroupMetadataOptions};
 
-const ZSTD_LEVEL: i32 = 3;
-
-/// Label voxels in C order z, y, x.
-#[derive(Debug, Clone, Copy)]
-pub enum LabelVoxels<'a> {
-    /// Classes, or ids that fit.
-    Narrow(&'a [u32]),
+/// Type of stored labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelType {
+    /// Up to 255.
+    U8,
+    /// Up to 65,535.
+    U16,
+    /// Up to 4,294,967,295.
+    U32,
     /// Object ids of any size; never through floating point.
-    Wide(&'a [u64]),
+    U64,
 }
 
-impl LabelVoxels<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Narrow(v) => v.len(),
-            Self::Wide(v) => v.len(),
-        }
-    }
-
-    fn maximum(&self) -> u64 {
-        match self {
-            Self::Narrow(v) => v.iter().copied().max().unwrap_or(0).into(),
-            Self::Wide(v) => v.iter().copied().max().unwrap_or(0),
-        }
-    }
-
-    fn get(&self, i: usize) -> u64 {
-        match self {
-            Self::Narrow(v) => v[i].into(),
-            Self::Wide(v) => v[i],
+impl LabelType {
+    /// The smallest type that holds all values up to `maximum`.
+    #[must_use]
+    pub fn for_maximum(maximum: u64) -> Self {
+        match maximum {
+            0..=0xff => Self::U8,
+            0x100..=0xffff => Self::U16,
+            0x1_0000..=0xffff_ffff => Self::U32,
+            _ => Self::U64,
         }
     }
 }
 
-/// Writes a case as a Zarr v3 group into the existing, empty `directory`.
+/// Writes a case into an empty directory, shard by shard.
 ///
-/// `image` is `[channel, z, y, x]` in C order, `label` `[z, y, x]`; `foreground` rows are class, z, y, x. The bytes depend
-/// on the arguments only.
+/// Memory: the elements of one shard (by default at most 256³ voxels of one channel: 64 MiB of image) and their encoded form, at most about
+/// as large; of labels also the box as the caller delivers it. Threads: one; cases are written in parallel. Files are not
+/// synchronised here but when the directory is published (`stage::atomic::PendingDirectory`).
 ///
-/// # Errors
-/// Fails when lengths disagree with the record, or when writing fails.
-pub fn write_case(
-    directory: &Path,
-    record: &CaseRecord,
-    image: &[f32],
-    label: Option<LabelVoxels<'_>>,
-    foreground: &[[u32; 4]],
-) -> Result<()> {
-    let voxels: usize = record.shape_zyx.iter().product();
-    expect_length(directory, "image voxels", image.len(), voxels * record.channels.len())?;
-    if label.is_some() != record.label.is_some() {
-        let name = |there: bool| if there { "labels" } else { "no labels" }.to_owned();
-        return Err(Error::Mismatch {
-            path: directory.to_owned(),
-            found: name(label.is_some()),
-            expected: format!("{} by the record", name(record.label.is_some())),
-        });
-    }
-    if let Some(label) = &label {
-        expect_length(directory, "label voxels", label.len(), voxels)?;
-    }
-    let store = Arc::new(FilesystemStore::new(directory).map_err(|e| Error::zarr(directory, e))?);
-    let attribute = serde_json::to_value(record)
-        .map_err(|e| Error::Record { path: directory.to_owned(), reason: e.to_string() })?;
-    let mut group =
-        GroupBuilder::new().build(Arc::clone(&store), "/").map_err(|e| Error::zarr(directory, e))?;
-    group.attributes_mut().insert("gtgm".to_owned(), attribute);
-    let mut store_group = |seal: &str| {
-        group.attributes_mut().insert(seal::ATTRIBUTE.to_owned(), seal.into());
-        group.store_metadata_opt(&GroupMetadataOptions::default()).map_err(|e| Error::zarr(directory, e))
-    };
-    store_group(seal::BLANK)?;
-
-    let [z, y, x] = record.shape_zyx.map(|n| n as u64);
-    let shape = [record.channels.len() as u64, z, y, x];
-    let writer = Writer { directory, store: &store };
-    writer.volume("image", &shape, data_type::float32(), 0f32.into(), &["c", "z", "y", "x"], |i| image[i])?;
-    if let Some(label) = label {
-        writer.label(&shape[1..], label)?;
-    }
-    if !foreground.is_empty() {
-        writer.foreground(foreground)?;
-    }
-    store_group(&seal::of(directory)?)
+/// The bytes depend on the values and the record only. What was begun and not finished has no record, and readers refuse it.
+#[derive(Debug)]
+pub struct CaseWriter {
+    directory: PathBuf,
+    store: Arc<FilesystemStore>,
+    layout: Layout,
+    /// Channels and shape of the image written.
+    image: Option<(usize, [usize; 3])>,
+    /// Shape of the labels written.
+    label: Option<[usize; 3]>,
+    foreground: bool,
 }
 
-fn expect_length(directory: &Path, what: &str, found: usize, expected: usize) -> Result<()> {
-    if found == expected {
-        return Ok(());
+impl CaseWriter {
+    /// Starts a case in the existing, empty `directory`.
+    ///
+    /// # Errors
+    /// Fails when the directory is missing or holds anything.
+    pub fn create(directory: &Path) -> Result<Self> {
+        if let Some(entry) = fs_err::read_dir(directory)?.next() {
+            let found = entry?.file_name().to_string_lossy().into_owned();
+            return Err(Error::mismatch(directory, found, "an empty directory"));
+        }
+        let store = FilesystemStore::new(directory).map_err(|e| Error::zarr(directory, e))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            store: Arc::new(store),
+            layout: Layout::default(),
+            image: None,
+            label: None,
+            foreground: false,
+        })
     }
-    Err(Error::Mismatch {
-        path: directory.to_owned(),
-        found: format!("{found} {what}"),
-        expected: expected.to_string(),
-    })
+
+    /// Cuts and compresses the arrays in another way than the measured one.
+    #[must_use]
+    pub fn with_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// Writes the image. `boxes(channel, lo_zyx, shape_zyx)` gives the voxels `[z, y, x]` of a box inside the volume; it is called
+    /// once for each shard, in C order.
+    ///
+    /// # Errors
+    /// What `boxes` returns, unchanged; an image that was written before, an empty one, a box of another size, or failing writes.
+    pub fn image<E: From<Error>>(
+        &mut self,
+        channels: usize,
+        shape_zyx: [usize; 3],
+        mut boxes: impl FnMut(usize, [usize; 3], [usize; 3]) -> Result<Vec<f32>, E>,
+    ) -> Result<(), E> {
+        self.once(names::IMAGE, self.image.is_some())?;
+        let [z, y, x] = shape_zyx.map(|n| n as u64);
+        let (kind, axes) = ((data_type::float32(), 0f32.into()), ["c", "z", "y", "x"]);
+        let shape = [channels as u64, z, y, x];
+        let sharded = self.sharded(names::IMAGE, &shape, kind, &axes, self.layout.image)?;
+        sharded.write(&mut boxes)?;
+        self.image = Some((channels, shape_zyx));
+        Ok(())
+    }
+
+    /// Writes the labels in a type that holds all of them. `boxes(lo_zyx, shape_zyx)` gives the labels `[z, y, x]` of a box inside the volume
+    /// as integers of any width; it is called once for each shard, in C order.
+    ///
+    /// # Errors
+    /// As [`Self::image`], and [`Error::LabelTooLarge`].
+    pub fn label<L: Copy + Into<u64>, E: From<Error>>(
+        &mut self,
+        label_type: LabelType,
+        shape_zyx: [usize; 3],
+        boxes: impl FnMut([usize; 3], [usize; 3]) -> Result<Vec<L>, E>,
+    ) -> Result<(), E> {
+        self.once(names::LABEL_ARRAY, self.label.is_some())?;
+        match label_type {
+            LabelType::U8 => self.label_as::<u8, L, E>(shape_zyx, (data_type::uint8(), 0u8.into()), boxes),
+            LabelType::U16 => {
+                self.label_as::<u16, L, E>(shape_zyx, (data_type::uint16(), 0u16.into()), boxes)
+            }
+            LabelType::U32 => {
+                self.label_as::<u32, L, E>(shape_zyx, (data_type::uint32(), 0u32.into()), boxes)
+            }
+            LabelType::U64 => {
+                self.label_as::<u64, L, E>(shape_zyx, (data_type::uint64(), 0u64.into()), boxes)
+            }
+        }?;
+        self.label = Some(shape_zyx);
+        Ok(())
+    }
+
+    fn label_as<T, L, E>(
+        &self,
+        shape_zyx: [usize; 3],
+        kind: (DataType, FillValue),
+        mut boxes: impl FnMut([usize; 3], [usize; 3]) -> Result<Vec<L>, E>,
+    ) -> Result<(), E>
+    where
+        T: Element + Copy + Default + TryFrom<u64>,
+        L: Copy + Into<u64>,
+        E: From<Error>,
+    {
+        let shape = shape_zyx.map(|n| n as u64);
+        let sharded = self.sharded(names::LABEL_ARRAY, &shape, kind, &["z", "y", "x"], self.layout.label)?;
+        sharded.write(&mut |_, lo, shape| {
+            let found = boxes(lo, shape)?;
+            let stored = found.iter().map(|&value| {
+                let value = value.into();
+                T::try_from(value).map_err(|_| Error::LabelTooLarge {
+                    path: sharded.path.clone(),
+                    value,
+                    declared: std::any::type_name::<T>(),
+                })
+            });
+            Ok(stored.collect::<Result<Vec<T>>>()?)
+        })
+    }
+
+    /// Writes sampled voxels, rows class, z, y, x; no rows, no array.
+    ///
+    /// # Errors
+    /// Fails when writing fails, or rows were written before.
+    pub fn foreground(&mut self, rows: &[[u32; 4]]) -> Result<()> {
+        self.once(names::FOREGROUND, self.foreground)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let path = self.directory.join(names::FOREGROUND);
+        let shape = vec![rows.len() as u64, 4];
+        let array = ArrayBuilder::new(shape.clone(), shape, data_type::uint32(), 0u32)
+            .bytes_to_bytes_codecs(vec![Arc::new(ZstdCodec::new(3, true))])
+            .dimension_names(["row", "class_zyx"].into())
+            .build(Arc::clone(&self.store), &format!("/{}", names::FOREGROUND))
+            .map_err(|e| Error::zarr(&path, e))?;
+        store_metadata(&path, &array)?;
+        array.store_chunk_opt(&[0, 0], rows.as_flattened(), &options()).map_err(|e| Error::zarr(&path, e))?;
+        self.foreground = true;
+        Ok(())
+    }
+
+    /// Writes the record and, last, the seal over every byte.
+    ///
+    /// # Errors
+    /// Fails when the record does not describe what was written, or when writing fails.
+    pub fn finish(self, record: &CaseRecord) -> Result<()> {
+        let image = Some((record.channels.len(), record.shape_zyx));
+        self.agrees("image of (channels, shape)", &self.image, &image)?;
+        self.agrees("labels of shape", &self.label, &record.label.as_ref().map(|_| record.shape_zyx))?;
+        if record.label.as_ref().is_some_and(|label| label.has_classes()) && !self.foreground {
+            return Err(Error::mismatch(
+                &self.directory,
+                "no foreground rows",
+                "rows of the record's classes",
+            ));
+        }
+        let gtgm = serde_json::to_value(record)
+            .map_err(|e| Error::Record { path: self.directory.clone(), reason: e.to_string() })?;
+        if self.label.is_some() {
+            let labels = self.directory.join(names::LABELS);
+            put_group(&labels, ome::labels())?;
+            put_group(&labels.join(names::LABEL), ome::label(record))?;
+        }
+        let text = seal::group_text(&self.directory, ome::case(record, gtgm))?;
+        Ok(fs_err::write(self.directory.join(names::GROUP), text)?)
+    }
+
+    fn agrees<T: PartialEq + std::fmt::Debug>(
+        &self,
+        what: &str,
+        found: &Option<T>,
+        expected: &Option<T>,
+    ) -> Result<()> {
+        if found == expected {
+            return Ok(());
+        }
+        let say =
+            |there: &Option<T>| there.as_ref().map_or(format!("no {what}"), |v| format!("{what} {v:?}"));
+        let expected = format!("{} by the record", say(expected));
+        Err(Error::mismatch(&self.directory, say(found), expected))
+    }
+
+    fn once(&self, name: &str, written: bool) -> Result<()> {
+        if written {
+            return Err(Error::mismatch(self.directory.join(name), "a second writing", "one"));
+        }
+        Ok(())
+    }
+
+    fn sharded(
+        &self,
+        name: &str,
+        shape: &[u64],
+        (data_type, fill): (DataType, FillValue),
+        axes: &[&str],
+        compression: Compression,
+    ) -> Result<Sharded> {
+        let path = self.directory.join(name);
+        if shape.contains(&0) {
+            return Err(Error::mismatch(
+                path,
+                format!("shape {shape:?}"),
+                "at least one voxel along each axis",
+            ));
+        }
+        let (inner, shard) = self.layout.shapes(shape);
+        let bytes = data_type.fixed_size().unwrap_or(1);
+        let array = ArrayBuilder::new(shape.to_vec(), shard.clone(), data_type, fill)
+            .subchunk_shape(inner)
+            .bytes_to_bytes_codecs(compression.codecs(bytes, &path)?)
+            .dimension_names(Some(axes.iter().copied()))
+            .build(Arc::clone(&self.store), &format!("/{name}"))
+            .map_err(|e| Error::zarr(&path, e))?;
+        store_metadata(&path, &array)?;
+        Ok(Sharded { path, array, shape: shape.to_vec(), shard })
+    }
 }
 
-fn codecs() -> Vec<Arc<dyn zarrs::array::BytesToBytesCodecTraits>> {
-    // zstd's own checksum: a checksum codec around it is skipped by partial reads, which is how patches are read
-    vec![Arc::new(ZstdCodec::new(ZSTD_LEVEL, true))]
+/// A sharded array whose last three axes are z, y, x.
+struct Sharded {
+    path: PathBuf,
+    array: Array<FilesystemStore>,
+    shape: Vec<u64>,
+    shard: Vec<u64>,
+}
+
+impl Sharded {
+    /// Writes shard by shard; beyond the array's end shards hold 0, and chunks of 0 alone take no bytes.
+    fn write<T: Element + Copy + Default, E: From<Error>>(
+        &self,
+        boxes: &mut impl FnMut(usize, [usize; 3], [usize; 3]) -> Result<Vec<T>, E>,
+    ) -> Result<(), E> {
+        let (whole, part) = (with_channel(&self.shape), with_channel(&self.shard));
+        let counts: [usize; 4] = std::array::from_fn(|a| whole[a].div_ceil(part[a]));
+        let full = [part[1], part[2], part[3]];
+        for flat in 0..counts.iter().product() {
+            let index = unravel(flat, counts);
+            let lo: [usize; 3] = std::array::from_fn(|a| index[a + 1] * full[a]);
+            let inside: [usize; 3] = std::array::from_fn(|a| full[a].min(whole[a + 1] - lo[a]));
+            let values = boxes(index[0], lo, inside)?;
+            let expected: usize = inside.iter().product();
+            if values.len() != expected {
+                let found = format!("{} voxels for the box {inside:?} at {lo:?}", values.len());
+                return Err(Error::mismatch(&self.path, found, expected.to_string()).into());
+            }
+            let index = index.map(|i| i as u64);
+            self.array
+                .store_chunk_opt(&index[4 - self.shape.len()..], pad(values, inside, full), &options())
+                .map_err(|e| Error::zarr(&self.path, e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Widens a box z, y, x to the shape `full` in place, with 0 behind its ends.
+fn pad<T: Copy + Default>(mut values: Vec<T>, part: [usize; 3], full: [usize; 3]) -> Vec<T> {
+    if part == full {
+        return values;
+    }
+    let zero = T::default();
+    values.resize(full.iter().product(), zero);
+    // from the last row on: no row is moved onto one that still has to move, and what is cleared lies behind both
+    for row in (0..part[0] * part[1]).rev() {
+        let (z, y) = (row / part[1], row % part[1]);
+        let to = (z * full[1] + y) * full[2];
+        values.copy_within(row * part[2]..(row + 1) * part[2], to);
+        let next = if y + 1 == part[1] { (z + 1) * full[1] * full[2] } else { to + full[2] };
+        values[to + part[2]..next].fill(zero);
+    }
+    values
 }
 
 /// Cases are written in parallel: one thread each. Shards of one value are files too, so that a lost one is noticed.
@@ -120,95 +321,16 @@ fn options() -> CodecOptions {
     CodecOptions::default().with_concurrent_target(1).with_store_empty_chunks(true)
 }
 
-struct Writer<'a> {
-    directory: &'a Path,
-    store: &'a Arc<FilesystemStore>,
+fn store_metadata(path: &Path, array: &Array<FilesystemStore>) -> Result<()> {
+    // the library's own version would make the bytes change with every update of it
+    let options = ArrayMetadataOptions::default().with_include_zarrs_metadata(false);
+    array.store_metadata_opt(&options).map_err(|e| Error::zarr(path, e))
 }
 
-impl Writer<'_> {
-    fn metadata(&self, name: &str, array: &Array<FilesystemStore>) -> Result<()> {
-        // the library's own version would make the bytes change with every update of it
-        let options = ArrayMetadataOptions::default().with_include_zarrs_metadata(false);
-        array.store_metadata_opt(&options).map_err(|e| Error::zarr(self.directory.join(name), e))
-    }
-
-    /// Labels in the smallest type that holds every value: each conversion is exact by that choice.
-    fn label(&self, shape: &[u64], label: LabelVoxels<'_>) -> Result<()> {
-        let axes = ["z", "y", "x"];
-        match label.maximum() {
-            0..=0xff => {
-                self.volume("label", shape, data_type::uint8(), 0u8.into(), &axes, |i| label.get(i) as u8)
-            }
-            0x100..=0xffff => {
-                self.volume("label", shape, data_type::uint16(), 0u16.into(), &axes, |i| label.get(i) as u16)
-            }
-            0x1_0000..=0xffff_ffff => {
-                self.volume("label", shape, data_type::uint32(), 0u32.into(), &axes, |i| label.get(i) as u32)
-            }
-            _ => self.volume("label", shape, data_type::uint64(), 0u64.into(), &axes, |i| label.get(i)),
-        }
-    }
-
-    fn foreground(&self, rows: &[[u32; 4]]) -> Result<()> {
-        let name = "foreground";
-        let fail = |e: &dyn std::fmt::Display| Error::zarr(self.directory.join(name), e);
-        let shape = vec![rows.len() as u64, 4];
-        let array = ArrayBuilder::new(shape.clone(), shape, data_type::uint32(), 0u32)
-            .bytes_to_bytes_codecs(codecs())
-            .dimension_names(["row", "class_zyx"].into())
-            .build(Arc::clone(self.store), "/foreground")
-            .map_err(|e| fail(&e))?;
-        self.metadata(name, &array)?;
-        array.store_chunk_opt(&[0, 0], rows.as_flattened(), &options()).map_err(|e| fail(&e))
-    }
-
-    /// Writes a sharded array shard by shard; `value` gives the element at a flat index in C order.
-    fn volume<T: Element + Copy>(
-        &self,
-        name: &str,
-        shape: &[u64],
-        data_type: DataType,
-        fill: FillValue,
-        axes: &[&str],
-        value: impl Fn(usize) -> T,
-    ) -> Result<()> {
-        let path = self.directory.join(name);
-        let (inner, shard) = layout::shapes(shape);
-        let array = ArrayBuilder::new(shape.to_vec(), shard.clone(), data_type, fill)
-            .subchunk_shape(inner)
-            .bytes_to_bytes_codecs(codecs())
-            .dimension_names(Some(axes.iter().copied()))
-            .build(Arc::clone(self.store), &format!("/{name}"))
-            .map_err(|e| Error::zarr(&path, e))?;
-        self.metadata(name, &array)?;
-        let (whole, part) = (with_channel(shape), with_channel(&shard));
-        let counts: [usize; 4] = std::array::from_fn(|a| whole[a].div_ceil(part[a]));
-        for flat in 0..counts.iter().product() {
-            let index = unravel(flat, counts);
-            let elements = gather(whole, part, index, &value);
-            let index = index.map(|i| i as u64);
-            array
-                .store_chunk_opt(&index[4 - shape.len()..], &elements, &options())
-                .map_err(|e| Error::zarr(&path, e))?;
-        }
-        Ok(())
-    }
-}
-
-/// The elements of one shard; beyond the array's end it repeats the last voxel, which costs next to nothing once
-/// compressed.
-fn gather<T>(whole: [usize; 4], part: [usize; 4], index: [usize; 4], value: &impl Fn(usize) -> T) -> Vec<T> {
-    let source = |axis: usize, at: usize| (index[axis] * part[axis] + at).min(whole[axis] - 1);
-    let mut elements = Vec::with_capacity(part.iter().product());
-    for c in 0..part[0] {
-        for z in 0..part[1] {
-            for y in 0..part[2] {
-                let row = (source(0, c) * whole[1] + source(1, z)) * whole[2] + source(2, y);
-                elements.extend((0..part[3]).map(|x| value(row * whole[3] + source(3, x))));
-            }
-        }
-    }
-    elements
+fn put_group(directory: &Path, attributes: Value) -> Result<()> {
+    fs_err::create_dir_all(directory)?;
+    let group = json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes });
+    Ok(fs_err::write(directory.join(names::GROUP), format!("{group:#}\n"))?)
 }
 
 /// A shape z, y, x with one channel in front, or c, z, y, x as it is.

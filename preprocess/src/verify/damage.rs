@@ -80,8 +80,13 @@ pub(super) fn of_unfinished(directory: &Path) -> anyhow::Result<Damage> {
     damage.examined = ids.len();
     damage.other.sort();
     let flaw = |id: String| {
-        let checked = Case::open(&ShardStore::case_directory(directory, &id)).and_then(|case| case.check());
-        checked.err().map(|error| (id, vec![error.to_string()]))
+        let place = ShardStore::case_directory(directory, &id);
+        let error = Case::check_files(&place).and_then(|()| Case::open(&place).map(drop)).err()?;
+        let text = match error {
+            patches::Error::Damaged(damage) => format!("cases/{id}/{}: {}", damage.file, damage.reason),
+            other => other.to_string(),
+        };
+        Some((id, vec![text]))
     };
     damage.cases = ids.into_par_iter().filter_map(flaw).collect();
     Ok(damage)

@@ -73,7 +73,7 @@ fn a_repair_follows_the_rules_of_the_run() {
     volume::nifti::write_labels(&path, &labels.data, &labels.grid).unwrap();
     task.run_cleanly(&["--label-map", "255=2", "--only", "c00"]);
     let whole = task.tree();
-    flip(&task.out().join("cases/c00/label/c/0/0/0"));
+    flip(&task.out().join("cases/c00/labels/label/0/c/0/0/0"));
     fs_err::write(task.out().join("dataset.toml"), "name = 1").unwrap();
     fs_err::remove_file(task.out().join("cases.csv")).unwrap();
     let (code, out, text) = task.ask(&["verify", "shards", "--repair", "all", "--raw", "raw"]);
@@ -118,7 +118,7 @@ fn an_unfinished_directory_is_checked_by_the_seals() {
     let (code, out, text) = task.ask(&["verify", "shards"]);
     assert_eq!((code, out.as_str()), (0, ""));
     assert!(text.contains("every byte of 3 cases is as written (not finished: rerun"), "{text}");
-    flip(&task.out().join("cases/c01/label/c/0/0/0"));
+    flip(&task.out().join("cases/c01/labels/label/0/c/0/0/0"));
     fs_err::write(task.out().join("notes.txt"), "").unwrap();
     let (code, out, text) = task.ask(&["verify", "shards"]);
     assert_eq!(code, 1);

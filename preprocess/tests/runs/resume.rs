@@ -69,7 +69,7 @@ fn leftovers_and_torn_cases_are_made_good() {
     fs_err::remove_file(task.out().join("manifest.json")).unwrap();
     fs_err::create_dir_all(cases.join(".c00.x7Kq.tmp/image")).unwrap();
     fs_err::write(task.out().join(".cases.csv.9aBc.tmp"), "half").unwrap();
-    fs_err::remove_file(cases.join("c00/label/c/0/0/0")).unwrap();
+    fs_err::remove_file(cases.join("c00/labels/label/0/c/0/0/0")).unwrap();
     let shard = cases.join("c01/image/c/0/0/0/0");
     let mut bytes = fs_err::read(&shard).unwrap();
     let middle = bytes.len() / 2;
@@ -87,7 +87,7 @@ fn leftovers_and_torn_cases_are_made_good() {
     assert_eq!(task.tree(), whole);
 
     // below a manifest: a byte that leaves the size, a file cut short, and a file that nobody listed
-    let metadata = cases.join("c04/label/zarr.json");
+    let metadata = cases.join("c04/labels/label/0/zarr.json");
     let text = fs_err::read_to_string(&metadata).unwrap();
     let damages = [(text.replacen('z', "Z", 1), [1, 4, 0], true), (String::new(), [1, 4, 0], false)];
     for (damaged, counts, same_size) in damages {

@@ -52,7 +52,7 @@ fn ids_beyond_doubles_reach_the_shards_unchanged() {
     assert_eq!(case.record().shape_zyx, RAW_ZYX);
     let image = case.read_image(&Region::whole(RAW_ZYX)).unwrap();
     assert!(image.iter().zip(&raw).all(|(found, raw)| (found - f32::from(*raw) / 255.0).abs() < 1e-6));
-    let metadata = fs_err::read_to_string(case.path().join("label/zarr.json")).unwrap();
+    let metadata = fs_err::read_to_string(case.path().join("labels/label/0/zarr.json")).unwrap();
     assert!(metadata.contains("\"uint64\""), "{metadata}");
     let found = case.read_label_wide(&Region::whole(RAW_ZYX)).unwrap();
     let ids = ids();

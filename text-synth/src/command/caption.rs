@@ -19,8 +19,6 @@ Examples:
 
 /// Most voxels of all channels that a worker reads at once (64 MiB).
 const SLAB_VOXELS: usize = 16 << 20;
-/// Most slices of a slab: as many as share inner chunks of the shards.
-const SLAB_SLICES: usize = 32;
 
 /// Slices of one case with their captions.
 type Described = Vec<(Slice, Caption)>;
@@ -200,9 +198,10 @@ fn of_case(
         let axis = slices::axes(plane)[0];
         let section: usize =
             record.shape_zyx.iter().product::<usize>() / record.shape_zyx[axis].max(1) * channels;
-        let depth = (SLAB_VOXELS / section.max(1)).clamp(1, SLAB_SLICES);
-        // slabs end where chunks of the shards may end, so that no chunk is decoded twice without need
-        let end = if depth == SLAB_SLICES { (start / SLAB_SLICES + 1) * SLAB_SLICES } else { start + depth };
+        let chunk = case.chunk_zyx()[axis];
+        let depth = (SLAB_VOXELS / section.max(1)).clamp(1, chunk);
+        // slabs end where chunks of the shards end, so that no chunk is decoded twice without need
+        let end = if depth == chunk { (start / chunk + 1) * chunk } else { start + depth };
         let mut group = Vec::new();
         while let Some(slice) = rest.next_if(|s| s.plane == plane && s.index < end) {
             group.push(slice);
