@@ -248,7 +248,9 @@ def ct_like(count, edge):
 def main():
     raw = harness.shared("data/Task04_Hippocampus")
     WORK.mkdir(parents=True, exist_ok=True)
-    where = harness.machine()
+    packages = ["monai", "nnunetv2", "torch", "numpy", "scipy", "nibabel", "blosc2"]
+    # before the runs: they take minutes, in which a working tree can change
+    where, versions = harness.machine(), harness.versions(*packages)
     images = sorted(raw.glob("images*/hippocampus_*.nii.gz"))
     all_images = f"{len(images)} images of Task04"
     folder, volumes = ct_like(8, 256)
@@ -258,8 +260,7 @@ def main():
         against_monai("monai-ct256-1.5mm", "8 volumes of 256³ at 0.8 mm, i16 gzipped, to 1.5 mm", folder, volumes, 1.5, RUNS),
         against_nnunet(raw, RUNS),
     ]
-    packages = ["monai", "nnunetv2", "torch", "numpy", "scipy", "nibabel", "blosc2"]
-    path = harness.write("preprocess", cases, where, harness.versions(*packages))
+    path = harness.write("preprocess", cases, where, versions)
     harness.table(cases)
     print(f"\n{path.relative_to(ROOT)}: medians of {RUNS} alternating runs; load before: {where['load_before']}")
 
