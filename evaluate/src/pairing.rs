@@ -110,8 +110,15 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
         if !arguments.takes(&row.split) {
             continue;
         }
-        let mut reference =
-            Source::from_portable(&row.label, &arguments.references).filter(|s| s.path().is_file());
+        let there = |text: &str| {
+            let source = Source::from_portable(text, &arguments.references)?;
+            Some(source.spaced(descriptor.raw.spacing_zyx_mm())).filter(|s| s.missing().is_none())
+        };
+        let image = there(&row.image);
+        let mut reference = there(&row.label).map(|label| match &image {
+            Some(image) => label.beside(image),
+            None => label,
+        });
         if reference.is_none() {
             reference =
                 known(&mut references, arguments, descriptor, context)?.get(&row.id).map(|r| r.0.clone());
@@ -134,7 +141,7 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
             reference,
             expected: outputs.get(row.file.as_str()).map(|o| (*o).clone()),
             prediction: file.is_file().then_some(file),
-            image: Source::from_portable(&row.image, &arguments.references).filter(|s| s.path().is_file()),
+            image,
             id: row.id,
         });
     }

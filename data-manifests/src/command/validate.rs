@@ -1,21 +1,40 @@
 //! `data-manifests validate DIR|FILE`.
 
-use crate::{manifest, rules};
+use crate::raw::check;
+use crate::{Descriptor, manifest, rules};
 use stage::{Context, ExitStatus, Message};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Files are known by their names: *.toml (descriptor), manifest.json, split.json, cases.csv, captions.jsonl,
-reports.jsonl, rows.csv. Bytes are not compared with their digests: 'verify' does that.")]
+reports.jsonl, rows.csv. Bytes are not compared with their digests: 'verify' does that.
+
+A raw folder is checked with --dataset, or by its own dataset.json (Decathlon, nnU-Net v2): index, missing files, headers,
+channels, grids of images and labels. Voxels are not read.
+  data-manifests validate data/Dataset027_ACDC
+  data-manifests validate data/mine --dataset mine.toml")]
 pub(super) struct Arguments {
     /// Directory of a finished stage, or one file of it, or a descriptor
-    #[arg(value_name = "DIR|FILE")]
+    #[arg(value_name = "DIR|FILE", value_parser = clap::builder::ValueParser::from(cleaned))]
     path: PathBuf,
+    /// Check DIR as the raw folder of this data set: a built-in name, or a descriptor
+    #[arg(long, value_name = "NAME|FILE")]
+    dataset: Option<String>,
+}
+
+fn cleaned(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(crate::raw::clean(text))
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let path = &arguments.path;
+    if let Some(dataset) = &arguments.dataset {
+        return validate_raw(&Descriptor::find(dataset)?, path, context);
+    }
+    if path.join("dataset.json").is_file() && !path.join(manifest::FILE_NAME).exists() {
+        return validate_raw(&Descriptor::from_folder(path)?, path, context);
+    }
     let is_manifest = path.file_name().is_some_and(|name| name == manifest::FILE_NAME);
     if path.is_file() && !is_manifest {
         return validate_file(path, context);
@@ -52,4 +71,21 @@ fn validate_file(path: &Path, context: &Context) -> anyhow::Result<ExitStatus> {
             .fix("Correct it, or run the stage again that wrote it")
             .into()),
     }
+}
+
+/// Everything that is wrong with a raw folder, errors last.
+fn validate_raw(descriptor: &Descriptor, root: &Path, context: &Context) -> anyhow::Result<ExitStatus> {
+    let found = check::check(descriptor, root);
+    let errors = found.iter().filter(|message| check::is_error(message)).count();
+    for message in found {
+        context.tell(message);
+    }
+    if errors == 0 {
+        context.say(&format!("{} is a valid raw folder of '{}'.", root.display(), descriptor.name));
+        return Ok(ExitStatus::Done);
+    }
+    Err(Message::error("E014", format!("{errors} errors in the raw folder"))
+        .detail(root.display().to_string())
+        .fix("Correct what is listed above")
+        .into())
 }

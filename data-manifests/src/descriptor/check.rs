@@ -55,6 +55,21 @@ fn check_raw(raw: &Raw) -> anyhow::Result<()> {
         Raw::Table { file: None, cases, .. } if cases.is_empty() => {
             bail!("raw: the layout 'table' needs 'file' (a CSV table) or 'cases'")
         }
+        Raw::Stack { spacing_zyx: Some(spacing), unit, .. } => {
+            if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
+                bail!("raw.spacing_zyx must be positive, found {spacing:?}");
+            }
+            if unit.is_none() {
+                bail!("raw.spacing_zyx needs raw.unit, \"mm\" or \"nm\"");
+            }
+            Ok(())
+        }
+        Raw::Stack { images, labels: Some(labels), .. } if images.as_ref() == Some(labels) => {
+            bail!("raw: images and labels are both in '{labels}'")
+        }
+        Raw::Stack { images: None, labels: Some(_), .. } => {
+            bail!("raw: name the folder of the images too where there is one of the labels")
+        }
         _ => Ok(()),
     }
 }

@@ -20,7 +20,7 @@ pub enum Modality {
 }
 
 /// How the raw files lie.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "layout", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Raw {
     /// Medical Segmentation Decathlon task folder with `dataset.json`, `imagesTr`, `labelsTr`, `imagesTs`.
@@ -41,6 +41,19 @@ pub enum Raw {
     Nnunet {
         /// Folder below the data root.
         folder: String,
+    },
+    /// TIFF files of several pages, or folders of TIFF or PNG slices; each is a case named by its stem.
+    Stack {
+        /// Folder below the data root.
+        folder: String,
+        /// Folder in it with the images; the folder itself when not given.
+        images: Option<String>,
+        /// Folder in it with the labels, of the same names; none: no labels.
+        labels: Option<String>,
+        /// Voxel size, z, y, x, of all images; without it, sidecars or tags must state it.
+        spacing_zyx: Option<[f64; 3]>,
+        /// Unit of `spacing_zyx`.
+        unit: Option<Unit>,
     },
     /// Single files named here, or in a CSV table.
     Table {
@@ -63,7 +76,19 @@ impl Raw {
             Self::Msd { folder }
             | Self::Nnunet { folder }
             | Self::Cremi { folder, .. }
+            | Self::Stack { folder, .. }
             | Self::Table { folder, .. } => folder,
+        }
+    }
+
+    /// Voxel size in mm, z, y, x, that is stated for all stacks.
+    #[must_use]
+    pub fn spacing_zyx_mm(&self) -> Option<[f64; 3]> {
+        match self {
+            Self::Stack { spacing_zyx: Some(spacing), unit, .. } => {
+                Some(spacing.map(|s| s * unit.unwrap_or(Unit::Mm).millimetres()))
+            }
+            _ => None,
         }
     }
 }
@@ -132,6 +157,17 @@ pub enum Unit {
     Mm,
     /// Nanometres.
     Nm,
+}
+
+impl Unit {
+    /// Millimetres of one unit.
+    #[must_use]
+    pub fn millimetres(self) -> f64 {
+        match self {
+            Self::Mm => 1.0,
+            Self::Nm => 1e-6,
+        }
+    }
 }
 
 /// The grid that volumes are resampled to.
@@ -319,10 +355,7 @@ impl Descriptor {
     /// Target spacing in mm, z, y, x.
     #[must_use]
     pub fn spacing_zyx_mm(&self) -> [f64; 3] {
-        let factor = match self.grid.unit {
-            Unit::Mm => 1.0,
-            Unit::Nm => 1e-6,
-        };
+        let factor = self.grid.unit.millimetres();
         self.grid.spacing_zyx.map(|s| s * factor)
     }
 

@@ -1,5 +1,6 @@
 //! Finds the cases of a data set in its raw files.
 
+pub(crate) mod check;
 mod declared;
 pub(crate) mod index;
 mod json;
@@ -8,8 +9,10 @@ mod nnunet;
 pub mod open;
 mod paths;
 mod source;
+mod stack;
 mod table;
 
+pub use check::check;
 pub use paths::{RAW_ROOTS, clean, default_raw};
 pub use source::Source;
 
@@ -20,7 +23,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One case in the raw files.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct RawCase {
     /// Case id.
     pub id: String,
@@ -65,6 +68,9 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
         Raw::Msd { .. } => msd::list(root)?,
         Raw::Nnunet { .. } => nnunet::list(root)?,
         Raw::Cremi { files, labels, .. } => list_cremi(root, files, labels.as_deref()),
+        Raw::Stack { images, labels, .. } => {
+            stack::list(root, images.as_deref(), labels.as_deref(), descriptor.raw.spacing_zyx_mm())?
+        }
         Raw::Table { file: Some(file), .. } => table::list(root, file)?,
         Raw::Table { cases, file: None, .. } => {
             let mut listing = Listing::default();
@@ -81,6 +87,9 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
             listing
         }
     };
+    for case in &mut listing.cases {
+        case.label = case.label.take().map(|label| label.beside(&case.image));
+    }
     listing.cases.sort_by(|a, b| a.id.cmp(&b.id));
     refuse_unusable_ids(&listing)?;
     count_against_published(descriptor, &mut listing);
@@ -159,7 +168,10 @@ fn list_cremi(root: &Path, files: &[String], labels: Option<&str>) -> Listing {
 #[must_use]
 pub fn stem(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
-    [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+    [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5", ".tif", ".tiff"]
+        .iter()
+        .find_map(|end| name.strip_suffix(end))
+        .unwrap_or(name)
 }
 
 /// Ids become names of files and folders: each must be one, and a different one.

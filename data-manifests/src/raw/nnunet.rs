@@ -14,7 +14,7 @@ pub(super) const USE_IT: &str =
     "Give the folder itself as --dataset, or write layout = \"nnunet\" below [raw] in the descriptor";
 
 /// Endings of the volumes that can be read.
-const ENDINGS: [&str; 2] = [".nii.gz", ".nii"];
+const ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".tif", ".tiff"];
 
 pub(super) fn list(root: &Path) -> anyhow::Result<Listing> {
     if !root.join(FILE_NAME).is_file() {
@@ -160,11 +160,22 @@ fn files_of(
             .detail(format!("{folder}/{name}: 'channel_names' goes to {last}"))
             .fix("Declare the channel in 'channel_names', or move the file away")
     } else {
-        let channels = files.values().map(|name| Source::image(root.join(folder).join(name))).collect();
+        let spacing = sidecar(&root.join(folder).join(format!("{id}.json")));
+        let channels =
+            files.values().map(|name| Source::image(root.join(folder).join(name)).spaced(spacing)).collect();
         return Source::channels(channels);
     };
     listing.problems.push(problem.case(id));
     None
+}
+
+/// The voxel size that nnU-Net keeps beside TIFF files, `ID.json` with `{"spacing": [z, y, x]}` in mm; where there is none, the
+/// files' own tags must state it.
+fn sidecar(path: &Path) -> Option<[f64; 3]> {
+    let text = fs_err::read_to_string(path).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    let spacing: Vec<f64> = value.get("spacing")?.as_array()?.iter().filter_map(|v| v.as_f64()).collect();
+    spacing.try_into().ok().filter(|spacing: &[f64; 3]| spacing.iter().all(|s| s.is_finite() && *s > 0.0))
 }
 
 /// Names in a folder that are not hidden, sorted; none where there is no such folder.

@@ -3,7 +3,9 @@
 use super::Source;
 use crate::descriptor::{Descriptor, LabelKind};
 use std::collections::BTreeMap;
+use std::path::Path;
 use volume::hdf5::CremiFile;
+use volume::stack::Stack;
 use volume::{Grid, Result, VolumeError, Warning, check_same_channels, nifti};
 
 /// An image as stored: neither reoriented nor resampled.
@@ -47,9 +49,24 @@ pub fn header(source: &Source) -> Result<(usize, Grid)> {
     match source {
         Source::Channels(channels) => channel_headers(channels).map(|(grid, _)| (channels.len(), grid)),
         Source::Nifti(path) => nifti::read_header(path).map(|(header, grid, _)| (header.channels(), grid)),
+        Source::Stack { path, spacing_zyx_mm, like } => {
+            let stack = Stack::open(path, *spacing_zyx_mm)?;
+            Ok((1, stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?))
+        }
         Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
             Ok((1, CremiFile::open(path)?.raw().grid()?))
         }
+    }
+}
+
+/// A stack's grid; one without a voxel size takes that of the image that it lies on.
+fn stack_grid(stack: &Stack, like: Option<&Path>, spacing_zyx_mm: Option<[f64; 3]>) -> Result<Grid> {
+    match (stack.grid(), like) {
+        (Err(VolumeError::StackSpacing { .. }), Some(image)) => {
+            let image = Stack::open(image, spacing_zyx_mm)?.grid()?;
+            Grid::from_spacing(stack.shape_zyx(), image.spacing_zyx_mm(), [0.0; 3])
+        }
+        (grid, _) => grid,
     }
 }
 
@@ -101,6 +118,12 @@ pub fn image(source: &Source) -> Result<RawImage> {
             let nifti::Image { channels, grid, data, warnings, .. } = image;
             Ok(RawImage { channels, grid, data, warnings })
         }
+        Source::Stack { path, spacing_zyx_mm, like } => {
+            let stack = Stack::open(path, *spacing_zyx_mm)?;
+            let grid = stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?;
+            let data = stack.read_slab(0..grid.shape_zyx[0])?;
+            Ok(RawImage { channels: 1, grid, data, warnings: stack.warnings().to_vec() })
+        }
         Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
             let file = CremiFile::open(path)?;
             let grid = file.raw().grid()?;
@@ -111,7 +134,7 @@ pub fn image(source: &Source) -> Result<RawImage> {
     }
 }
 
-/// Reads labels, with the descriptor's `labels.map` applied. CREMI labels that cover a part of the raw stack come back on its
+/// Reads labels, with the descriptor's `labels.map` applied: before values are held against 32 bits. CREMI labels that cover a part of the raw stack come back on its
 /// whole grid, 0 around them.
 ///
 /// # Errors
@@ -130,13 +153,15 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             let stack = file.read_labels(name)?;
             let mut ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;
             volume::labels::remap(&mut ids, &map);
-            let semantic = descriptor.labels.as_ref().is_some_and(|l| l.kind == LabelKind::Semantic);
-            let voxels = if semantic {
-                RawVoxels::Narrow(narrow(ids, descriptor, source)?)
-            } else {
-                RawVoxels::Wide(ids)
-            };
-            Ok(RawLabels { grid, voxels, warnings: Vec::new() })
+            Ok(RawLabels { grid, voxels: by_kind(ids, descriptor, source)?, warnings: Vec::new() })
+        }
+        Source::Stack { path, spacing_zyx_mm, like } => {
+            let stack = Stack::open(path, *spacing_zyx_mm)?;
+            let grid = stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?;
+            let mut ids = stack.read_label_slab(0..grid.shape_zyx[0])?;
+            volume::labels::remap(&mut ids, &map);
+            let voxels = by_kind(ids, descriptor, source)?;
+            Ok(RawLabels { grid, voxels, warnings: stack.warnings().to_vec() })
         }
         Source::Channels(channels) => {
             let path = source.path().to_owned();
@@ -150,6 +175,12 @@ fn remap_narrow(values: &mut [u32], map: &BTreeMap<u64, u64>) {
     let map =
         map.iter().filter_map(|(from, to)| Some((u32::try_from(*from).ok()?, u32::try_from(*to).ok()?)));
     volume::labels::remap(values, &map.collect());
+}
+
+/// Semantic labels in 32 bits, objects in 64.
+fn by_kind(ids: Vec<u64>, descriptor: &Descriptor, source: &Source) -> Result<RawVoxels> {
+    let semantic = descriptor.labels.as_ref().is_some_and(|l| l.kind == LabelKind::Semantic);
+    Ok(if semantic { RawVoxels::Narrow(narrow(ids, descriptor, source)?) } else { RawVoxels::Wide(ids) })
 }
 
 /// Class labels of an id type; values that no class has are reported with their counts.

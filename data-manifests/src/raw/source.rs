@@ -9,12 +9,21 @@ use std::path::{Path, PathBuf};
 const BETWEEN: &str = ";$RAW/";
 
 /// Where voxels are read from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// A NIfTI file.
     Nifti(PathBuf),
     /// One source per channel, all on one grid; two at least.
     Channels(Vec<Source>),
+    /// A TIFF file of several pages, or a folder of TIFF or PNG slices.
+    Stack {
+        /// File or folder.
+        path: PathBuf,
+        /// Voxel size in mm that the data set's description states, z, y, x; it wins over sidecars and tags.
+        spacing_zyx_mm: Option<[f64; 3]>,
+        /// The image that a label without a voxel size lies on.
+        like: Option<PathBuf>,
+    },
     /// `/volumes/raw` of a CREMI HDF5 file.
     CremiRaw(PathBuf),
     /// `/volumes/labels/NAME` of a CREMI HDF5 file.
@@ -22,10 +31,48 @@ pub enum Source {
 }
 
 impl Source {
-    /// The source of an image that a path names: NIfTI unless the ending says HDF5.
+    /// The source of an image that a path names: HDF5 or a TIFF stack by its ending, a stack of slices where it is a folder,
+    /// else NIfTI.
     #[must_use]
     pub fn image(path: PathBuf) -> Self {
-        if is_hdf5(&path.to_string_lossy()) { Self::CremiRaw(path) } else { Self::Nifti(path) }
+        let name = path.to_string_lossy().to_lowercase();
+        if is_hdf5(&name) {
+            Self::CremiRaw(path)
+        } else if [".tif", ".tiff"].iter().any(|end| name.ends_with(end)) || path.is_dir() {
+            Self::Stack { path, spacing_zyx_mm: None, like: None }
+        } else {
+            Self::Nifti(path)
+        }
+    }
+
+    /// The same source, where it is a stack with this voxel size (mm, z, y, x) in place of what sidecars and tags say.
+    #[must_use]
+    pub fn spaced(self, spacing_zyx_mm: Option<[f64; 3]>) -> Self {
+        match self {
+            Self::Stack { path, spacing_zyx_mm: own, like } => {
+                Self::Stack { path, spacing_zyx_mm: spacing_zyx_mm.or(own), like }
+            }
+            Self::Channels(channels) => {
+                Self::Channels(channels.into_iter().map(|c| c.spaced(spacing_zyx_mm)).collect())
+            }
+            other => other,
+        }
+    }
+
+    /// The same source, where it is a stack of labels that takes the voxel size of its image if it has none.
+    #[must_use]
+    pub fn beside(self, image: &Self) -> Self {
+        match (self, image) {
+            (
+                Self::Stack { path, spacing_zyx_mm, .. },
+                Self::Stack { path: like, spacing_zyx_mm: size, .. },
+            ) => Self::Stack { path, spacing_zyx_mm: spacing_zyx_mm.or(*size), like: Some(like.clone()) },
+            (label, Self::Channels(channels)) => match channels.first() {
+                Some(first) => label.beside(first),
+                None => label,
+            },
+            (label, _) => label,
+        }
     }
 
     /// The source of a label that a path names; labels in HDF5 are named behind a `#`: `a.h5#neuron_ids`.
@@ -51,7 +98,10 @@ impl Source {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Nifti(path) | Self::CremiRaw(path) | Self::CremiLabels(path, _) => path,
+            Self::Nifti(path)
+            | Self::Stack { path, .. }
+            | Self::CremiRaw(path)
+            | Self::CremiLabels(path, _) => path,
             Self::Channels(channels) => channels.first().map_or(Path::new(""), Self::path),
         }
     }
@@ -66,6 +116,20 @@ impl Source {
                 let files: Vec<_> = channels.iter().map(Self::files).collect::<io::Result<_>>()?;
                 Ok(files.concat())
             }
+            // a folder is its slices, and the file that states their spacing
+            Self::Stack { path, .. } if path.is_dir() => {
+                let mut files = Vec::new();
+                for entry in fs_err::read_dir(path)? {
+                    let entry = entry?.path();
+                    let hidden =
+                        entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                    if !hidden && entry.is_file() {
+                        files.push(entry);
+                    }
+                }
+                files.sort();
+                Ok(files)
+            }
             _ => Ok(vec![self.path().to_owned()]),
         }
     }
@@ -75,6 +139,7 @@ impl Source {
     pub fn missing(&self) -> Option<&Path> {
         match self {
             Self::Channels(channels) => channels.iter().find_map(Self::missing),
+            Self::Stack { path, .. } => Some(path.as_path()).filter(|path| !path.exists()),
             _ => Some(self.path()).filter(|path| !path.is_file()),
         }
     }
@@ -85,7 +150,7 @@ impl Source {
         match self {
             Self::Nifti(path) => Some(path),
             Self::Channels(channels) => channels.first().and_then(Self::nifti),
-            Self::CremiRaw(_) | Self::CremiLabels(..) => None,
+            Self::Stack { .. } | Self::CremiRaw(_) | Self::CremiLabels(..) => None,
         }
     }
 
@@ -147,6 +212,7 @@ mod tests {
         for (source, text) in [
             (nifti("imagesTr/ä b.nii.gz"), "$RAW/imagesTr/ä b.nii.gz"),
             (Source::CremiRaw(root.join("a.hdf")), "$RAW/a.hdf"),
+            (Source::Stack { path: root.join("a.tif"), spacing_zyx_mm: None, like: None }, "$RAW/a.tif"),
             (Source::CremiLabels(root.join("a.hdf"), "neuron_ids".into()), "$RAW/a.hdf#neuron_ids"),
             (
                 Source::Channels(vec![nifti("a;_0000.nii.gz"), nifti("a;_0001.nii.gz")]),

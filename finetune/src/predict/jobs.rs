@@ -130,11 +130,7 @@ fn folder(
 fn file(input: &Path) -> Job {
     let name = input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let id = raw::stem(&name).to_owned();
-    let image = if name.ends_with(".nii") || name.ends_with(".nii.gz") {
-        Source::Nifti(input.to_owned())
-    } else {
-        Source::CremiRaw(input.to_owned())
-    };
+    let image = Source::image(input.to_owned());
     let root = input.parent().unwrap_or(Path::new("")).to_owned();
     let case = RawCase { subject: id.clone(), id, image, label: None, split: CaseSplit::Test };
     Job { case, split: "given", root }

@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 pub(super) const INSIDE: &str = "spacing.json";
 /// Sources that differ by more than this share of the voxel size are worth a warning.
 const DISAGREEMENT: f64 = 1e-3;
-/// Keys of a sidecar with the millimetres of their unit.
-const KEYS: [(&str, f64); 3] = [("spacing_zyx_nm", 1e-6), ("spacing_zyx_um", 1e-3), ("spacing_zyx_mm", 1.0)];
+/// Keys of a sidecar with the millimetres of their unit; the last is nnU-Net's, whose spacings are in mm.
+const KEYS: [(&str, f64); 4] =
+    [("spacing_zyx_nm", 1e-6), ("spacing_zyx_um", 1e-3), ("spacing_zyx_mm", 1.0), ("spacing", 1.0)];
 
 /// Who stated the voxel size of a stack, strongest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
