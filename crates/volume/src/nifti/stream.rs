@@ -6,10 +6,11 @@ use super::header::Header;
 use crate::error::{Result, VolumeError};
 use crate::geometry::Grid;
 use crate::warning::Warning;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-/// Bytes decoded at a time; a multiple of every voxel size.
+/// Bytes decoded at a time, however many are asked for: a damaged stream gives up the same number of bytes before its
+/// error to every reader.
 const PIECE: usize = 1 << 16;
 
 /// Input whose header has been read.
@@ -18,12 +19,11 @@ pub(super) struct Stream {
     pub(super) header: Header,
     pub(super) grid: Grid,
     pub(super) warnings: Vec<Warning>,
-    source: Source,
+    source: BufReader<Source>,
     /// Decoded bytes between the header and the first voxel that are still to be skipped.
     gap: u64,
     /// Voxel bytes read so far.
     decoded: u64,
-    buffer: Vec<u8>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -55,9 +55,8 @@ impl Stream {
                 header,
                 grid,
                 warnings,
-                source,
+                source: BufReader::with_capacity(PIECE, source),
                 decoded: 0,
-                buffer: Vec::new(),
             }),
             Err(
                 error @ (VolumeError::TruncatedHeader { .. }
@@ -98,33 +97,44 @@ impl Stream {
         let voxel = self.header.datatype.bytes();
         let end = self.decoded + voxels.min(self.voxels_left()) * voxel as u64;
         let expected = self.header.voxel_bytes();
-        self.buffer.resize(PIECE, 0);
+        let limited =
+            |available: &[u8], most: u64| available.len().min(usize::try_from(most).unwrap_or(usize::MAX));
         while self.gap > 0 {
-            let want = PIECE.min(usize::try_from(self.gap).unwrap_or(PIECE));
-            match self.source.read(&mut self.buffer[..want]) {
-                Ok(0) => return Err(self.fail(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => self.gap -= count as u64,
+            match self.source.fill_buf() {
+                Ok([]) => return Err(self.fail(io::ErrorKind::UnexpectedEof.into())),
+                Ok(available) => {
+                    let count = limited(available, self.gap);
+                    self.source.consume(count);
+                    self.gap -= count as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(self.fail(error)),
             }
         }
-        let mut held = 0_usize;
+        // The beginning of a voxel that goes on in the next piece.
+        let (mut split, mut held) = ([0_u8; 8], 0);
         while self.decoded < end {
-            let missing = usize::try_from(end - self.decoded).unwrap_or(PIECE);
-            let want = PIECE.min(held.saturating_add(missing));
-            match self.source.read(&mut self.buffer[held..want]) {
-                Ok(0) => return Err(self.fail(io::ErrorKind::UnexpectedEof.into())),
-                Ok(count) => {
-                    self.decoded += count as u64;
-                    held += count;
-                }
+            let available = match self.source.fill_buf() {
+                Ok([]) => return Err(self.fail(io::ErrorKind::UnexpectedEof.into())),
+                Ok(available) => available,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(self.fail(error)),
+            };
+            let mut count = limited(available, end - self.decoded);
+            if held == 0 && count >= voxel {
+                count -= count % voxel;
+                each(&available[..count]);
+            } else {
+                count = count.min(voxel - held);
+                split[held..held + count].copy_from_slice(&available[..count]);
+                held += count;
+                if held == voxel {
+                    each(&split[..voxel]);
+                    held = 0;
+                }
             }
-            let whole = held - held % voxel;
-            each(&self.buffer[..whole]);
-            self.buffer.copy_within(whole..held, 0);
-            held -= whole;
+            self.source.consume(count);
+            self.decoded += count as u64;
         }
         if self.decoded == expected {
             let trailing = io::copy(&mut self.source, &mut io::sink()).map_err(|error| self.fail(error))?;

@@ -4,11 +4,10 @@
 //! narrow ones, gzip equal to plain.
 #![expect(unsafe_code, reason = "a counting allocator")]
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use flate2::Crc;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::io::{Cursor, Write};
+use std::io::Cursor;
 use volume::nifti::{Image, LabelImage, LabelPlanes, LabelType, Planes};
 use volume::{ReadLimits, Result, VolumeError};
 
@@ -94,7 +93,8 @@ pub(crate) fn image(bytes: &[u8]) -> Result<Image> {
             compared += piece.len();
         }
         if let Ok(whole) = &whole {
-            assert_eq!(planes.warnings(), whole.warnings);
+            // As text, in which NaN is equal to itself.
+            assert_eq!(format!("{:?}", planes.warnings()), format!("{:?}", whole.warnings));
         }
         Ok(())
     });
@@ -151,16 +151,15 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Image> {
     }
     let members = usize::from(control & 3) + 1;
     let mut packed = Vec::new();
-    for part in content.chunks((content.len() / members).max(1)) {
-        let mut encoder = GzEncoder::new(packed, Compression::fast());
-        encoder.write_all(part).unwrap();
-        packed = encoder.finish().unwrap();
+    for part in content.chunks((content.len() / members).clamp(1, 60_000)) {
+        member(part, &mut packed);
     }
     packed.resize(packed.len() + usize::from(control >> 4), 0);
     match (image(content), image(&packed)) {
         (Ok(plain), Ok(packed)) => {
             assert!(plain.data.iter().zip(&packed.data).all(|(a, b)| a.to_bits() == b.to_bits()));
-            assert_eq!((plain.header, plain.warnings), (packed.header, packed.warnings));
+            let said = |image: &Image| format!("{:?} {:?}", image.header, image.warnings);
+            assert_eq!(said(&plain), said(&packed));
         }
         (Err(_), Err(_)) => {}
         (plain, packed) => {
@@ -168,6 +167,19 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Image> {
         }
     }
     raw
+}
+
+/// Appends a gzip member with `part` in a stored block: compressing would take most of a target's time.
+fn member(part: &[u8], packed: &mut Vec<u8>) {
+    let length = part.len() as u16;
+    packed.extend([0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff, 1]);
+    packed.extend(length.to_le_bytes());
+    packed.extend((!length).to_le_bytes());
+    packed.extend(part);
+    let mut sum = Crc::new();
+    sum.update(part);
+    packed.extend(sum.sum().to_le_bytes());
+    packed.extend(sum.amount().to_le_bytes());
 }
 
 /// Planes fail where the whole does, and with the same words; only the limit of memory is the whole's alone.
