@@ -207,7 +207,7 @@ fn read_labels(
 /// type, of objects the largest id.
 fn label_maximum(voxels: &Voxels, declared: &Labels) -> u64 {
     match (declared.kind, voxels) {
-        (LabelKind::Semantic, _) => declared.classes.len().saturating_sub(1) as u64,
+        (LabelKind::Semantic, _) => declared.allowed().last().copied().unwrap_or(0),
         (LabelKind::Instances, Voxels::Narrow(v)) => v.iter().copied().max().unwrap_or(0).into(),
         (LabelKind::Instances, Voxels::Wide(v)) => v.iter().copied().max().unwrap_or(0),
     }

@@ -8,6 +8,7 @@ mod msd;
 mod nnunet;
 pub mod open;
 mod paths;
+pub mod planes;
 mod source;
 mod stack;
 mod table;

@@ -60,7 +60,11 @@ pub fn header(source: &Source) -> Result<(usize, Grid)> {
 }
 
 /// A stack's grid; one without a voxel size takes that of the image that it lies on.
-fn stack_grid(stack: &Stack, like: Option<&Path>, spacing_zyx_mm: Option<[f64; 3]>) -> Result<Grid> {
+pub(super) fn stack_grid(
+    stack: &Stack,
+    like: Option<&Path>,
+    spacing_zyx_mm: Option<[f64; 3]>,
+) -> Result<Grid> {
     match (stack.grid(), like) {
         (Err(VolumeError::StackSpacing { .. }), Some(image)) => {
             let image = Stack::open(image, spacing_zyx_mm)?.grid()?;
@@ -71,7 +75,7 @@ fn stack_grid(stack: &Stack, like: Option<&Path>, spacing_zyx_mm: Option<[f64; 3
 }
 
 /// The grid of several one-channel files, compared by their headers; the first one's counts.
-fn channel_headers(channels: &[Source]) -> Result<(Grid, Vec<Warning>)> {
+pub(super) fn channel_headers(channels: &[Source]) -> Result<(Grid, Vec<Warning>)> {
     let mut first: Option<(&Source, Grid)> = None;
     let mut warnings = Vec::new();
     for channel in channels {
@@ -142,6 +146,11 @@ pub fn image(source: &Source) -> Result<RawImage> {
 pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
     let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
     match source {
+        Source::Nifti(path) | Source::CremiRaw(path) if !is_semantic(descriptor) => {
+            let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels_wide(path)?;
+            volume::labels::remap(&mut data, &map);
+            Ok(RawLabels { grid, voxels: RawVoxels::Wide(data), warnings })
+        }
         Source::Nifti(path) | Source::CremiRaw(path) => {
             let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels(path)?;
             remap_narrow(&mut data, &map);
@@ -177,10 +186,17 @@ fn remap_narrow(values: &mut [u32], map: &BTreeMap<u64, u64>) {
     volume::labels::remap(values, &map.collect());
 }
 
+pub(super) fn is_semantic(descriptor: &Descriptor) -> bool {
+    descriptor.labels.as_ref().is_some_and(|labels| labels.kind == LabelKind::Semantic)
+}
+
 /// Semantic labels in 32 bits, objects in 64.
 fn by_kind(ids: Vec<u64>, descriptor: &Descriptor, source: &Source) -> Result<RawVoxels> {
-    let semantic = descriptor.labels.as_ref().is_some_and(|l| l.kind == LabelKind::Semantic);
-    Ok(if semantic { RawVoxels::Narrow(narrow(ids, descriptor, source)?) } else { RawVoxels::Wide(ids) })
+    Ok(if is_semantic(descriptor) {
+        RawVoxels::Narrow(narrow(ids, descriptor, source)?)
+    } else {
+        RawVoxels::Wide(ids)
+    })
 }
 
 /// Class labels of an id type; values that no class has are reported with their counts.

@@ -70,26 +70,26 @@ pub struct Cremi {
     pub other_labels: Vec<String>,
 }
 
-impl LabelStack {
-    /// The labels on the raw stack's grid, `outside` where they have none (CREMI's padded volumes).
+impl StackInfo {
+    /// The voxels of the raw stack that a label stack covers.
     ///
     /// # Errors
     /// [`VolumeError::Raster`] if the resolutions differ, the offset is no whole number of voxels or the labels reach
     /// beyond the raw stack.
-    pub fn on_raw_grid(&self, raw: &StackInfo, outside: u64) -> Result<Vec<u64>> {
+    pub fn bounds_in(&self, raw: &StackInfo) -> Result<crate::crop::BoundingBox> {
         let mut start_zyx = [0; 3];
         for axis in 0..3 {
-            let (label_nm, raw_nm) = (self.info.resolution_zyx_nm[axis], raw.resolution_zyx_nm[axis]);
-            let shift_voxels = (self.info.offset_zyx_nm[axis] - raw.offset_zyx_nm[axis]) / raw_nm;
+            let (label_nm, raw_nm) = (self.resolution_zyx_nm[axis], raw.resolution_zyx_nm[axis]);
+            let shift_voxels = (self.offset_zyx_nm[axis] - raw.offset_zyx_nm[axis]) / raw_nm;
             let whole = shift_voxels.round();
-            let last = whole + self.info.shape_zyx[axis] as f64;
+            let last = whole + self.shape_zyx[axis] as f64;
             let fits = (label_nm - raw_nm).abs() <= 1e-6 * raw_nm
                 && (shift_voxels - whole).abs() < 0.01
                 && whole >= 0.0
                 && last <= raw.shape_zyx[axis] as f64;
             if !fits {
                 return Err(VolumeError::Raster {
-                    dataset: self.info.name.clone(),
+                    dataset: self.name.clone(),
                     axis: ['z', 'y', 'x'][axis],
                     label_nm,
                     raw_nm,
@@ -98,8 +98,18 @@ impl LabelStack {
             }
             start_zyx[axis] = whole as usize;
         }
-        let end_zyx = std::array::from_fn(|axis| start_zyx[axis] + self.info.shape_zyx[axis]);
-        let bounds = crate::crop::BoundingBox { start_zyx, end_zyx };
+        let end_zyx = std::array::from_fn(|axis| start_zyx[axis] + self.shape_zyx[axis]);
+        Ok(crate::crop::BoundingBox { start_zyx, end_zyx })
+    }
+}
+
+impl LabelStack {
+    /// The labels on the raw stack's grid, `outside` where they have none (CREMI's padded volumes).
+    ///
+    /// # Errors
+    /// As [`StackInfo::bounds_in`].
+    pub fn on_raw_grid(&self, raw: &StackInfo, outside: u64) -> Result<Vec<u64>> {
+        let bounds = self.info.bounds_in(raw)?;
         crate::crop::uncrop(&self.data, 1, raw.shape_zyx, &bounds, outside)
     }
 

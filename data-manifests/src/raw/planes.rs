@@ -1,0 +1,316 @@
+//! Raw cases some planes at a time, in bounded memory: the same values, grids and errors as [`super::open`].
+
+use super::Source;
+use super::open::{channel_headers, header, is_semantic, stack_grid};
+use crate::Descriptor;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use volume::crop::BoundingBox;
+use volume::hdf5::CremiFile;
+use volume::stack::Stack;
+use volume::{Grid, ReadLimits, Result, VolumeError, Warning, nifti};
+
+/// An image in stored order: the z-planes of channel 0, then those of channel 1, …
+#[derive(Debug)]
+pub struct ImagePlanes {
+    channels: usize,
+    grid: Grid,
+    warnings: Vec<Warning>,
+    files: VecDeque<ImageFile>,
+}
+
+#[derive(Debug)]
+enum ImageFile {
+    Nifti(Box<nifti::Planes>),
+    Stack { stack: Box<Stack>, next: usize },
+    Cremi { file: Box<CremiFile>, next: usize },
+}
+
+/// Opens an image for reading by planes.
+///
+/// # Errors
+/// As [`super::open::image`], except for flaws of the voxels.
+pub fn image(source: &Source, limits: ReadLimits) -> Result<ImagePlanes> {
+    let (channels, grid, warnings) = match source {
+        Source::Channels(channels) => {
+            let (grid, warnings) = channel_headers(channels)?;
+            (channels.len(), grid, warnings)
+        }
+        _ => {
+            let (channels, grid) = header(source)?;
+            (channels, grid, Vec::new())
+        }
+    };
+    let parts = match source {
+        Source::Channels(parts) => parts.as_slice(),
+        one => std::slice::from_ref(one),
+    };
+    let files = parts.iter().map(|part| ImageFile::open(part, limits)).collect::<Result<_>>()?;
+    Ok(ImagePlanes { channels, grid, warnings, files })
+}
+
+impl ImageFile {
+    fn open(source: &Source, limits: ReadLimits) -> Result<Self> {
+        Ok(match source {
+            Source::Nifti(path) => Self::Nifti(Box::new(nifti::Planes::open(path, limits)?)),
+            Source::Stack { path, spacing_zyx_mm, .. } => {
+                Self::Stack { stack: Box::new(Stack::open(path, *spacing_zyx_mm)?), next: 0 }
+            }
+            Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
+                Self::Cremi { file: Box::new(CremiFile::open(path)?), next: 0 }
+            }
+            Source::Channels(_) => {
+                return Err(VolumeError::Channels { path: source.path().into(), found: 2, expected: 1 });
+            }
+        })
+    }
+
+    fn remaining(&self) -> usize {
+        match self {
+            Self::Nifti(planes) => planes.remaining(),
+            Self::Stack { stack, next } => stack.shape_zyx()[0] - next,
+            Self::Cremi { file, next } => file.raw().shape_zyx[0] - next,
+        }
+    }
+
+    fn warnings(&self) -> &[Warning] {
+        match self {
+            Self::Nifti(planes) => planes.warnings(),
+            Self::Stack { stack, .. } => stack.warnings(),
+            Self::Cremi { .. } => &[],
+        }
+    }
+
+    fn next_planes(&mut self, planes: usize, out: &mut Vec<f32>) -> Result<usize> {
+        let planes = planes.min(self.remaining());
+        out.clear();
+        if planes == 0 {
+            return Ok(0);
+        }
+        match self {
+            Self::Nifti(file) => file.next_planes(planes, out),
+            Self::Stack { stack, next } => {
+                *out = stack.read_slab(*next..*next + planes)?;
+                *next += planes;
+                Ok(planes)
+            }
+            Self::Cremi { file, next } => {
+                let bytes = file.read_raw_slab(*next..*next + planes)?;
+                out.extend(bytes.into_iter().map(f32::from));
+                *next += planes;
+                Ok(planes)
+            }
+        }
+    }
+}
+
+impl ImagePlanes {
+    /// Channels.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Voxel grid of each channel.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// What was repaired or decided on the way; complete after the last plane.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<Warning> {
+        let mut warnings = self.warnings.clone();
+        for file in &self.files {
+            say_once(&mut warnings, file.warnings());
+        }
+        warnings
+    }
+
+    /// Planes still to come, of all channels.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.files.iter().map(ImageFile::remaining).sum()
+    }
+
+    /// Replaces `out` by the next planes in C order z, y, x: `planes` of them or fewer; returns how many, 0 after the last.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file; see [`volume::VolumeError`]. Nothing more comes after an error.
+    pub fn next_planes(&mut self, planes: usize, out: &mut Vec<f32>) -> Result<usize> {
+        out.clear();
+        if planes == 0 {
+            return Ok(0);
+        }
+        while let Some(file) = self.files.front_mut() {
+            let read = file.next_planes(planes, out)?;
+            if read > 0 {
+                return Ok(read);
+            }
+            say_once(&mut self.warnings, file.warnings());
+            self.files.pop_front();
+        }
+        Ok(0)
+    }
+}
+
+/// What all files share is said once.
+fn say_once(warnings: &mut Vec<Warning>, more: &[Warning]) {
+    for warning in more {
+        if !warnings.contains(warning) {
+            warnings.push(warning.clone());
+        }
+    }
+}
+
+/// Labels in stored order on the grid of [`LabelPlanes::grid`], with `labels.map` applied.
+#[derive(Debug)]
+pub struct LabelPlanes {
+    grid: Grid,
+    map: BTreeMap<u64, u64>,
+    semantic: bool,
+    path: PathBuf,
+    file: LabelFile,
+}
+
+#[derive(Debug)]
+enum LabelFile {
+    Classes(Box<nifti::LabelPlanes<u32>>, Vec<u32>),
+    Objects(Box<nifti::LabelPlanes<u64>>),
+    Stack { stack: Box<Stack>, next: usize },
+    Cremi { file: Box<CremiFile>, name: String, bounds: BoundingBox, next: usize },
+}
+
+/// Opens labels for reading by planes.
+///
+/// # Errors
+/// As [`super::open::labels`], except for flaws of the voxels.
+pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> Result<LabelPlanes> {
+    let semantic = is_semantic(descriptor);
+    let (grid, file) = match source {
+        Source::Nifti(path) | Source::CremiRaw(path) if semantic => {
+            let planes = nifti::LabelPlanes::<u32>::open(path, limits)?;
+            (*planes.grid(), LabelFile::Classes(Box::new(planes), Vec::new()))
+        }
+        Source::Nifti(path) | Source::CremiRaw(path) => {
+            let planes = nifti::LabelPlanes::<u64>::open(path, limits)?;
+            (*planes.grid(), LabelFile::Objects(Box::new(planes)))
+        }
+        Source::Stack { path, spacing_zyx_mm, like } => {
+            let stack = Stack::open(path, *spacing_zyx_mm)?;
+            let grid = stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?;
+            (grid, LabelFile::Stack { stack: Box::new(stack), next: 0 })
+        }
+        Source::CremiLabels(path, name) => {
+            let file = CremiFile::open(path)?;
+            let grid = file.raw().grid()?;
+            let bounds = match file.labels().iter().find(|info| info.name == *name) {
+                Some(info) => info.bounds_in(file.raw()).map_err(|e| e.in_file(path))?,
+                // the reader names the label sets that are there
+                None => {
+                    file.read_label_slab(name, 0..0)?;
+                    BoundingBox { start_zyx: [0; 3], end_zyx: [0; 3] }
+                }
+            };
+            (grid, LabelFile::Cremi { file: Box::new(file), name: name.clone(), bounds, next: 0 })
+        }
+        Source::Channels(channels) => {
+            let path = source.path().to_owned();
+            return Err(VolumeError::Channels { path, found: channels.len(), expected: 1 });
+        }
+    };
+    let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
+    Ok(LabelPlanes { grid, map, semantic, path: source.path().to_owned(), file })
+}
+
+impl LabelPlanes {
+    /// Voxel grid; of CREMI labels that of the raw stack.
+    #[must_use]
+    pub fn grid(&self) -> &Grid {
+        &self.grid
+    }
+
+    /// What was repaired or decided on the way; complete after the last plane.
+    #[must_use]
+    pub fn warnings(&self) -> &[Warning] {
+        match &self.file {
+            LabelFile::Classes(planes, _) => planes.warnings(),
+            LabelFile::Objects(planes) => planes.warnings(),
+            LabelFile::Stack { stack, .. } => stack.warnings(),
+            LabelFile::Cremi { .. } => &[],
+        }
+    }
+
+    /// Planes still to come.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        match &self.file {
+            LabelFile::Classes(planes, _) => planes.remaining(),
+            LabelFile::Objects(planes) => planes.remaining(),
+            LabelFile::Stack { next, .. } | LabelFile::Cremi { next, .. } => self.grid.shape_zyx[0] - next,
+        }
+    }
+
+    /// Whether the values name classes, which are to be held against the declared ones by the caller, or objects.
+    #[must_use]
+    pub fn is_semantic(&self) -> bool {
+        self.semantic
+    }
+
+    /// Replaces `out` by the next planes in C order z, y, x: `planes` of them or fewer; returns how many, 0 after the last.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the file; see [`volume::VolumeError`]. Nothing more comes after an error.
+    pub fn next_planes(&mut self, planes: usize, out: &mut Vec<u64>) -> Result<usize> {
+        let planes = planes.min(self.remaining());
+        out.clear();
+        if planes == 0 {
+            return Ok(0);
+        }
+        let read = match &mut self.file {
+            LabelFile::Classes(file, values) => {
+                let read = file.next_planes(planes, values)?;
+                out.extend(values.iter().map(|value| u64::from(*value)));
+                read
+            }
+            LabelFile::Objects(file) => file.next_planes(planes, out)?,
+            LabelFile::Stack { stack, next } => {
+                *out = stack.read_label_slab(*next..*next + planes)?;
+                *next += planes;
+                planes
+            }
+            LabelFile::Cremi { file, name, bounds, next } => {
+                *out = cremi_slab(file, name, bounds, *next, planes).map_err(|e| e.in_file(&self.path))?;
+                *next += planes;
+                planes
+            }
+        };
+        volume::labels::remap(out, &self.map);
+        Ok(read)
+    }
+}
+
+/// Planes of the raw stack's grid from labels that cover a part of it, 0 around them.
+fn cremi_slab(
+    file: &CremiFile,
+    name: &str,
+    bounds: &BoundingBox,
+    first: usize,
+    planes: usize,
+) -> Result<Vec<u64>> {
+    let [_, height, width] = file.raw().shape_zyx;
+    let mut out = vec![0; planes * height * width];
+    let covered = first.max(bounds.start_zyx[0])..(first + planes).min(bounds.end_zyx[0]);
+    if covered.is_empty() {
+        return Ok(out);
+    }
+    let [z0, y0, x0] = bounds.start_zyx;
+    let labels = file.read_label_slab(name, covered.start - z0..covered.end - z0)?;
+    let [_, rows, columns] = bounds.shape();
+    for (i, row) in labels.chunks_exact(columns).enumerate() {
+        let (z, y) = (covered.start - first + i / rows, y0 + i % rows);
+        let at = (z * height + y) * width + x0;
+        out[at..at + columns].copy_from_slice(row);
+    }
+    Ok(out)
+}
