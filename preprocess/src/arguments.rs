@@ -15,6 +15,9 @@ pub(crate) struct Arguments {
     /// Where the shards go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Plan by 'preprocess plan', or nnUNetPlans.json: its spacing, patch, intensity rule and resampling apply
+    #[arg(long, value_name = "FILE.json")]
+    pub(crate) plan: Option<PathBuf>,
     /// Cases worked on at once [default: the cores granted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,
@@ -51,7 +54,7 @@ pub(crate) enum Nan {
     FillMin,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
         _ => Err("expected a positive number".to_owned()),

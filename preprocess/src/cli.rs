@@ -1,6 +1,6 @@
 //! The command line: a run, or one of the commands around it.
 
-use crate::{arguments, info, preview, verify};
+use crate::{arguments, info, plan, preview, verify};
 use stage::{Context, ExitStatus, Message};
 
 const EXAMPLES: &str = "\
@@ -8,6 +8,7 @@ Examples:
   preprocess --dataset msd04-hippocampus --raw data/Task04_Hippocampus --out runs/hippocampus/shards
   preprocess --dataset my-data.toml --raw data/mine --out shards --only case_01,case_07
   preprocess --dataset cremi-a --raw data/CREMI --out shards --dry-run
+  preprocess plan --dataset my-data.toml --raw data/mine --out plan.json
   preprocess info data/mine/case_01.nii.gz --dataset my-data.toml
   preprocess preview --shards shards --raw data/mine --out preview
   preprocess verify shards
@@ -44,6 +45,8 @@ pub struct Arguments {
 enum Command {
     /// Say what volumes hold and what a run would do with them
     Info(info::Arguments),
+    /// Measure a data set, and plan spacing, patch and intensities
+    Plan(plan::Arguments),
     /// Draw cases before and after, with label outlines
     Preview(preview::Arguments),
     /// Check every byte of a shard directory, and make damaged cases anew
@@ -63,6 +66,7 @@ impl stage::run::HasCommon for Arguments {
 pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     match (arguments.command, arguments.run) {
         (Some(Command::Info(arguments)), _) => info::run(&arguments, context),
+        (Some(Command::Plan(arguments)), _) => plan::run(&arguments, context),
         (Some(Command::Preview(arguments)), _) => preview::run(&arguments, context),
         (Some(Command::Verify(arguments)), _) => verify::run(&arguments, context),
         (None, Some(arguments)) => crate::run::run(arguments, context),

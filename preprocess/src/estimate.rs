@@ -1,5 +1,6 @@
 //! What a case will need before it is read.
 
+use crate::preflight::readable;
 use data_manifests::Descriptor;
 use data_manifests::cases;
 use data_manifests::descriptor::LabelKind;
@@ -93,9 +94,4 @@ impl Estimate {
             .cause("The file's voxel size or the target spacing is probably wrong, often by its unit")
             .fix("Correct it, or pass --allow-large if it is meant"))
     }
-}
-
-/// Four significant digits.
-fn readable(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
 }

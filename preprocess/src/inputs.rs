@@ -4,6 +4,7 @@ use crate::arguments::Arguments;
 use crate::case::{Digests, ReadDigests};
 use anyhow::bail;
 use data_manifests::descriptor::LabelKind;
+use data_manifests::plan::Plan;
 use data_manifests::raw::{Listing, RawCase, Source};
 use data_manifests::{Artefact, Descriptor};
 use rayon::prelude::*;
@@ -22,9 +23,16 @@ pub(crate) struct Selected {
     pub(crate) known: BTreeSet<String>,
 }
 
-/// The data set, with the values that `--label-map` adds.
-pub(crate) fn descriptor(arguments: &Arguments) -> anyhow::Result<Descriptor> {
+/// The data set with the plan's rules and the values that `--label-map` adds.
+pub(crate) fn descriptor(arguments: &Arguments, context: &Context) -> anyhow::Result<Descriptor> {
     let mut descriptor = Descriptor::find(&arguments.dataset)?;
+    if let Some(path) = &arguments.plan {
+        let plan = Plan::load(path)?;
+        for note in &plan.notes {
+            context.tell(Message::info("I151", format!("plan: {note}")));
+        }
+        descriptor = descriptor.with_plan(&plan)?;
+    }
     if arguments.label_map.is_empty() {
         return Ok(descriptor);
     }
@@ -100,6 +108,9 @@ pub(crate) fn digests(
         let file = if given.is_dir() { given.join("dataset.json") } else { given.to_owned() };
         inputs.push(Artefact::of_file("descriptor", &file, &arguments.out)?);
     }
+    if let Some(plan) = &arguments.plan {
+        inputs.push(Artefact::of_file("plan", plan, &arguments.out)?);
+    }
     let mut digests = Vec::with_capacity(found.len());
     for pair in found {
         digests.push(match pair {
@@ -119,8 +130,15 @@ pub(crate) fn digests(
     Ok((inputs, digests))
 }
 
+/// The message where nothing can be worked on.
+pub(crate) fn no_usable_case(raw: &Path) -> Message {
+    Message::error("E195", "no usable case")
+        .detail(raw.display().to_string())
+        .fix("Check --raw, --only and the data set's files")
+}
+
 /// A file's SHA-256; of several files the digest of theirs in order.
-fn digest_of(files: &[Artefact]) -> anyhow::Result<String> {
+pub(crate) fn digest_of(files: &[Artefact]) -> anyhow::Result<String> {
     match files {
         [one] => Ok(one.sha256.clone()),
         files => {

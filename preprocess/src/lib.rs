@@ -6,7 +6,7 @@
 //! Memory: a worker holds one case, some 16 bytes per voxel of the larger of its two grids and channel, and its labels;
 //! `--max-ram` decides how many workers that allows.
 //!
-//! Around a run: `info` looks at raw files, `preview` draws cases before and after, `verify` checks what was written and
+//! Around a run: `plan` measures a data set, `info` looks at raw files, `preview` draws cases before and after, `verify` checks what was written and
 //! makes single cases anew.
 
 mod arguments;
@@ -20,6 +20,7 @@ mod info;
 mod inputs;
 mod messages;
 mod output;
+mod plan;
 mod preflight;
 mod preview;
 mod resources;

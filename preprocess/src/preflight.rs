@@ -36,3 +36,8 @@ pub(crate) fn explained(message: Message, tally: Option<&str>) -> Message {
         _ => message,
     }
 }
+
+/// Four significant digits, for people.
+pub(crate) fn readable(value: f64) -> f64 {
+    format!("{value:.3e}").parse().unwrap_or(value)
+}

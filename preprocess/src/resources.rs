@@ -40,12 +40,23 @@ pub(crate) fn workers(
     estimates: &[anyhow::Result<Estimate>],
     context: &Context,
 ) -> usize {
-    let wanted = arguments.workers.map_or_else(limits::cores, usize::from).min(estimates.len());
-    let (budget, whose) = match arguments.max_ram {
+    let largest = estimates.iter().filter_map(|e| e.as_ref().ok()).map(|e| e.memory).max().unwrap_or(0);
+    concurrency(arguments.workers, arguments.max_ram, largest, estimates.len(), context)
+}
+
+/// As many of `cases` at once as cores and memory allow when the largest needs `largest` bytes.
+pub(crate) fn concurrency(
+    workers: Option<u16>,
+    max_ram: Option<f64>,
+    largest: u64,
+    cases: usize,
+    context: &Context,
+) -> usize {
+    let wanted = workers.map_or_else(limits::cores, usize::from).min(cases);
+    let (budget, whose) = match max_ram {
         Some(gib) => ((gib * GIB) as u64, "--max-ram allows"),
         None => (limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 4), "the machine has"),
     };
-    let largest = estimates.iter().filter_map(|e| e.as_ref().ok()).map(|e| e.memory).max().unwrap_or(0);
     let allowed = usize::try_from(budget / largest.max(1)).unwrap_or(usize::MAX);
     let used = wanted.min(allowed).max(1);
     if allowed < wanted {

@@ -41,7 +41,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     // the lock comes first: a run that is refused must not write its report over the other's
     let _lock = context.lock(out)?;
     context.report_to(out);
-    let descriptor = inputs::descriptor(&arguments)?;
+    let descriptor = inputs::descriptor(&arguments, context)?;
     let Selected { cases, failed: failed_before, known } = selected(&descriptor, &arguments, context)?;
     let rules = Rules {
         descriptor: &descriptor,
@@ -134,10 +134,7 @@ fn selected(descriptor: &Descriptor, arguments: &Arguments, context: &Context) -
     let listing = raw::list(descriptor, &arguments.raw)?;
     let selected = inputs::select(listing, &arguments.only, context)?;
     if selected.cases.is_empty() {
-        return Err(Message::error("E195", "no usable case")
-            .detail(arguments.raw.display().to_string())
-            .fix("Check --raw, --only and the data set's files")
-            .into());
+        return Err(inputs::no_usable_case(&arguments.raw).into());
     }
     Ok(selected)
 }
@@ -167,7 +164,7 @@ fn estimates(cases: &[RawCase], descriptor: &Descriptor, allow_large: bool) -> V
 
 /// Says what would be written.
 fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let descriptor = inputs::descriptor(arguments)?;
+    let descriptor = inputs::descriptor(arguments, context)?;
     let Selected { cases, failed: mut bad, .. } = selected(&descriptor, arguments, context)?;
     let mut total = 0_u64;
     for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments.allow_large)) {

@@ -309,11 +309,11 @@ fn label_error(volume: &Volume, path: &Path, descriptor: Option<&Descriptor>) ->
     if declared.kind != LabelKind::Semantic {
         return None;
     }
-    let allowed = (0..declared.classes.len() as u64).collect();
+    let (allowed, map) = (declared.allowed(), declared.mapping());
     let mut counts = labels::Counts::new();
     for (value, count) in &volume.labels.values {
         let value = value.round() as u64;
-        let mapped = declared.map.get(&value.to_string()).map_or(value, |to| u64::from(*to));
+        let mapped = map.get(&value).copied().unwrap_or(value);
         *counts.entry(mapped).or_insert(0) += count;
     }
     labels::check(counts, &allowed).err().map(|error| error.in_file(path).into())

@@ -3,6 +3,7 @@
 use super::canvas::{Canvas, Colour, LINE, text_width};
 use super::section::Section;
 use super::sides::{Side, offset_zyx_mm};
+use crate::preflight::readable;
 use data_manifests::Descriptor;
 use data_manifests::cases::triple;
 use data_manifests::descriptor::{LabelKind, Modality};
@@ -280,9 +281,4 @@ fn legend(
         x += needed;
     }
     lines
-}
-
-/// Four significant digits.
-fn readable(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
 }

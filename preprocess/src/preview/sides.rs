@@ -9,7 +9,6 @@ use data_manifests::raw::RawCase;
 use data_manifests::raw::open::{self, RawVoxels};
 use patches::{Case, Region};
 use stage::Message;
-use std::collections::BTreeMap;
 use volume::{Grid, Orientation};
 
 /// Planes of labels that are read at a time.
@@ -109,19 +108,12 @@ pub(super) fn before(
     let label = match &raw.label {
         None => None,
         Some(source) => {
-            let map: BTreeMap<u64, u64> = descriptor
-                .labels
-                .iter()
-                .flat_map(|labels| &labels.map)
-                .filter_map(|(from, to)| Some((from.parse().ok()?, u64::from(*to))))
-                .collect();
-            let value = |v: u64| map.get(&v).copied().unwrap_or(v);
             let mut cutter = Cutter::new(place, at);
             match open::labels(source, descriptor)?.voxels {
                 RawVoxels::Narrow(v) => {
-                    add_planes(&mut cutter, &v, stored.shape_zyx, |v| value(u64::from(v)));
+                    add_planes(&mut cutter, &v, stored.shape_zyx, u64::from);
                 }
-                RawVoxels::Wide(v) => add_planes(&mut cutter, &v, stored.shape_zyx, value),
+                RawVoxels::Wide(v) => add_planes(&mut cutter, &v, stored.shape_zyx, |v| v),
             }
             Some(cutter.finish())
         }

@@ -7,10 +7,11 @@ use super::damage::{self, Damage};
 use crate::case::{self, Digests, Rules};
 use crate::convert::Outcome;
 use crate::finish::{self, DESCRIPTOR};
+use crate::inputs;
 use crate::messages::{self, counted};
 use anyhow::Context as _;
 use data_manifests::raw::{self, Listing, RawCase, Source};
-use data_manifests::{Artefact, Descriptor, Manifest, cases, digest};
+use data_manifests::{Descriptor, Manifest, cases, digest};
 use patches::{Case, ShardStore};
 use serde::Deserialize;
 use stage::{Context, Message, atomic, interrupt};
@@ -144,24 +145,26 @@ impl Repair<'_> {
         Ok(scratch.close()?)
     }
 
-    /// SHA-256 of a raw file, which must be the recorded one.
+    /// Digest of a case's raw files, each of which must be the recorded one.
     fn digest(&self, source: &Source) -> anyhow::Result<String> {
-        let found = Artefact::of_rooted("raw", source.path(), "RAW", self.raw)?;
-        let recorded = self.manifest.inputs.iter().find(|input| input.path == found.path);
-        match recorded {
-            Some(recorded) if recorded.sha256 == found.sha256 => Ok(found.sha256),
-            other => {
-                let recorded = other.map_or("no such file", |input| &input.sha256);
-                Err(Message::error("E175", "the raw file is not the one that the case was made from")
-                    .detail(format!(
-                        "{}: found SHA-256 {}, recorded {recorded}",
-                        source.path().display(),
-                        found.sha256
-                    ))
-                    .fix("Fetch the original again; to take the new file, rerun the preprocess command")
-                    .into())
+        let found = source.artefacts("raw", self.raw)?;
+        for file in &found {
+            let recorded = self.manifest.inputs.iter().find(|input| input.path == file.path);
+            if recorded.is_some_and(|input| input.sha256 == file.sha256) {
+                continue;
             }
+            let recorded = recorded.map_or("no such file", |input| &input.sha256);
+            let text = "the raw file is not the one that the case was made from";
+            return Err(Message::error("E175", text)
+                .detail(format!(
+                    "{}: found SHA-256 {}, recorded {recorded}",
+                    file.path.trim_start_matches("$RAW/"),
+                    file.sha256
+                ))
+                .fix("Fetch the original again; to take the new file, rerun the preprocess command")
+                .into());
         }
+        inputs::digest_of(&found)
     }
 
     /// Compares a case made anew with what the manifest lists.

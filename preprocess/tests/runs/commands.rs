@@ -26,7 +26,13 @@ fn commands_and_flags_of_a_run_exclude_each_other() {
 #[test]
 fn help_has_examples_and_completions_know_the_commands() {
     let task = Task::new();
-    for words in [&["--help"][..], &["verify", "--help"], &["info", "--help"], &["preview", "--help"]] {
+    for words in [
+        &["--help"][..],
+        &["verify", "--help"],
+        &["info", "--help"],
+        &["preview", "--help"],
+        &["plan", "--help"],
+    ] {
         let (code, text, _) = task.ask(words);
         assert!(code == 0 && text.contains("Examples:\n  preprocess "), "{text}");
     }

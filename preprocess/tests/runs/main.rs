@@ -4,6 +4,7 @@
 mod commands;
 mod flawed;
 mod look;
+mod planned;
 mod repair;
 mod resume;
 mod selection;

@@ -1,0 +1,181 @@
+//! `preprocess plan`: what a data set is like, and the grid, patch and intensities that follow.
+
+mod fingerprint;
+mod forecast;
+
+use crate::messages::{self, size};
+use crate::{inputs, preflight};
+use data_manifests::cases::triple;
+use data_manifests::descriptor::{Intensity, Resampling};
+use data_manifests::plan::{Plan, Prediction};
+use data_manifests::raw::{self, RawCase};
+use data_manifests::{CaseSplit, Descriptor};
+use fingerprint::Sampling;
+use stage::{Context, ExitStatus, Message, Severity, interrupt};
+use std::path::{Path, PathBuf};
+
+const EXAMPLES: &str = "\
+Examples:
+  preprocess plan --dataset msd04-hippocampus --raw data/Task04_Hippocampus --out plan.json
+  preprocess plan --raw nnUNet_raw/Dataset017_Mine --out plan.json --resampling nnunet
+  preprocess --dataset my-data.toml --raw data/mine --out shards --plan plan.json
+
+A plan is meant to be read and edited. Target spacing and patch follow nnU-Net's rules from the training cases; the
+intensities of CT follow from sampled foreground voxels.";
+
+/// Measure a data set, and plan spacing, patch and intensities
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Arguments {
+    /// Built-in data set, descriptor in TOML, or raw folder with dataset.json [default: the raw folder]
+    #[arg(long, value_name = "NAME|FILE|DIR", required_unless_present = "raw")]
+    dataset: Option<String>,
+    /// The data set's own folder [default: below $GTGM_RAW or $nnUNet_raw]
+    #[arg(long, value_name = "DIR")]
+    raw: Option<PathBuf>,
+    /// Where the plan goes
+    #[arg(long, value_name = "FILE.json")]
+    out: PathBuf,
+    /// Foreground voxels sampled per case
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    sample: u32,
+    /// Seed of the sample
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Convention of resampling [default: the descriptor's]
+    #[arg(long, value_name = "NAME", value_enum)]
+    resampling: Option<Convention>,
+    /// Memory of the GPU that the patch is planned for, in GiB
+    #[arg(long, value_name = "GIB", default_value_t = 8.0, value_parser = crate::arguments::positive)]
+    gpu_gb: f64,
+    /// Memory to stay below, in GiB [default: four fifths of what is available]
+    #[arg(long, value_name = "GIB", value_parser = crate::arguments::positive)]
+    max_ram: Option<f64>,
+    /// Leave the time out, for which one case is preprocessed
+    #[arg(long)]
+    no_timing: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Convention {
+    /// Trilinear images, nearest labels.
+    Linear,
+    /// nnU-Net's: cubic splines, linear vote of labels.
+    Nnunet,
+}
+
+impl From<Convention> for Resampling {
+    fn from(convention: Convention) -> Self {
+        match convention {
+            Convention::Linear => Self::Linear,
+            Convention::Nnunet => Self::Nnunet,
+        }
+    }
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    let (descriptor, raw) = data_set(arguments)?;
+    let listing = raw::list(&descriptor, &raw)?;
+    let mut failed = 0;
+    for problem in listing.problems {
+        failed += usize::from(problem.severity == Severity::Error);
+        context.tell(problem);
+    }
+    let all = listing.cases;
+    let labelled = |case: &&RawCase| case.split == CaseSplit::Train && case.label.is_some();
+    let mut train: Vec<RawCase> = all.iter().filter(labelled).cloned().collect();
+    if train.is_empty() {
+        train.clone_from(&all);
+    }
+    if train.is_empty() {
+        return Err(inputs::no_usable_case(&raw).into());
+    }
+    let sampling = Sampling { voxels: arguments.sample as usize, seed: arguments.seed };
+    let measured = fingerprint::measure(&train, &descriptor, sampling, arguments.max_ram, context)?;
+    if interrupt::requested() {
+        let message = Message::info("I164", "interrupted: no plan was written");
+        context.tell(message.fix("Run the same command again"));
+        return Ok(ExitStatus::Interrupted);
+    }
+    failed += measured.failed.len();
+    for (id, error) in &measured.failed {
+        context.tell(messages::of_error(id, error, &raw));
+    }
+    let resampling = arguments.resampling.map_or(descriptor.grid.resampling, Resampling::from);
+    let mut plan = Plan::from_fingerprint(&descriptor, measured.fingerprint, resampling, arguments.gpu_gb)?;
+    let planned = descriptor.with_plan(&plan)?;
+    let forecast = forecast::of(&all, &planned, &raw, !arguments.no_timing, context)?;
+    for (case, error) in &forecast.failed {
+        // unreadable training cases were named above
+        if !measured.failed.iter().any(|(id, _)| id == case) {
+            failed += 1;
+            context.tell(messages::of_error(case, error, &raw));
+        }
+    }
+    plan.predicted = Some(forecast.prediction);
+    plan.save(&arguments.out)?;
+    context.count("cases", train.len() as u64);
+    summary(&plan, all.len(), &arguments.out, context)?;
+    Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+/// The data set and its folder, of which either may stand for both.
+fn data_set(arguments: &Arguments) -> anyhow::Result<(Descriptor, PathBuf)> {
+    let given = arguments.raw.as_ref().map(|raw| raw::clean(&raw.to_string_lossy()));
+    let descriptor = match (&arguments.dataset, &given) {
+        (Some(name), _) => Descriptor::find(name)?,
+        (None, Some(raw)) => Descriptor::from_folder(raw)?,
+        (None, None) => {
+            return Err(Message::error("E020", "no data set").fix("Give --dataset or --raw").into());
+        }
+    };
+    let own = arguments.dataset.as_ref().map(PathBuf::from).filter(|path| path.is_dir());
+    let raw = given.or(own).or_else(|| raw::default_raw(&descriptor)).ok_or_else(|| {
+        Message::error("E191", "the raw directory is not given")
+            .detail(format!("data set '{}'", descriptor.name))
+            .fix("Give --raw, or set GTGM_RAW to the folder that holds the data sets")
+    })?;
+    Ok((descriptor, raw.components().collect()))
+}
+
+fn summary(plan: &Plan, cases: usize, out: &Path, context: &Context) -> anyhow::Result<()> {
+    context.print(&format!("data set    {} ({cases} cases)", plan.dataset))?;
+    if let Some(fingerprint) = &plan.fingerprint {
+        let shape = triple(&fingerprint.median_shape_zyx.map(preflight::readable));
+        let spacing = triple(&fingerprint.median_spacing_zyx_mm.map(preflight::readable));
+        context.print(&format!("median      {shape} voxels of {spacing} mm (z,y,x)"))?;
+    }
+    context.print(&format!("spacing     {} mm", triple(&plan.spacing_zyx_mm.map(preflight::readable))))?;
+    context.print(&format!("patch       {} voxels", triple(&plan.patch_zyx)))?;
+    let rule = match &plan.intensity {
+        Intensity::CtPercentile { low, high, mean, std } => {
+            let [low, high, mean, std] = [low, high, mean, std].map(|v| preflight::readable(*v));
+            format!("{}: clip {low} to {high}, mean {mean}, deviation {std}", plan.intensity.rule().name())
+        }
+        other => other.rule().name().to_owned(),
+    };
+    context.print(&format!("intensity   {rule}"))?;
+    if let Some(Prediction { bytes, peak_memory_bytes, seconds, measured_on }) = &plan.predicted {
+        context.print(&format!("shards      at most {} before compression and crop", size(*bytes)))?;
+        context.print(&format!("memory      {}", size(*peak_memory_bytes)))?;
+        if let (Some(seconds), Some(on)) = (seconds, measured_on) {
+            context.print(&format!("time        {} ({on})", duration(*seconds)))?;
+        }
+    }
+    for note in &plan.notes {
+        context.print(&format!("note        {note}"))?;
+    }
+    context.say(&format!("Plan written to {}.", out.display()));
+    Ok(())
+}
+
+fn duration(seconds: f64) -> String {
+    if seconds < 120.0 {
+        format!("{seconds:.1} s")
+    } else if seconds < 7200.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else {
+        format!("{:.1} h", seconds / 3600.0)
+    }
+}

@@ -1,0 +1,228 @@
+//! What the training cases are like: shapes, spacings, and a sample of their foreground.
+//!
+//! Memory: a worker holds one case as stored; of it stay at most the sampled voxels.
+
+use crate::resources;
+use data_manifests::plan::{CaseSize, ChannelStatistics, Fingerprint};
+use data_manifests::raw::RawCase;
+use data_manifests::raw::open::{self, RawVoxels};
+use data_manifests::{Descriptor, digest};
+use patches::sampler;
+use rand::RngExt;
+use stage::{Context, Message, interrupt};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use volume::{Orientation, VolumeError};
+
+/// How much of the foreground is taken, and how.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sampling {
+    /// Voxels per case.
+    pub(super) voxels: usize,
+    pub(super) seed: u64,
+}
+
+/// The fingerprint, and cases that could not be measured.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) failed: Vec<(String, anyhow::Error)>,
+}
+
+/// One measured case.
+struct Found {
+    size: CaseSize,
+    /// Share of the volume that the crop to what is not zero leaves.
+    share: f64,
+    /// Sampled foreground intensities of each channel.
+    samples: Vec<Vec<f32>>,
+}
+
+/// Measures the cases, several at once; the result does not depend on how many.
+pub(super) fn measure(
+    cases: &[RawCase],
+    descriptor: &Descriptor,
+    sampling: Sampling,
+    max_ram: Option<f64>,
+    context: &Context,
+) -> anyhow::Result<Measured> {
+    // the image, then the labels: 64-bit ids beside their own narrow form at worst
+    let bytes = |case: &RawCase| -> u64 {
+        let voxels = |(channels, grid): (usize, volume::Grid)| {
+            let voxels = grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>();
+            voxels.saturating_mul(4 * channels as u64 + 12)
+        };
+        open::header(&case.image).map_or(0, voxels)
+    };
+    let largest = cases.iter().map(bytes).max().unwrap_or(0);
+    let workers = resources::concurrency(None, max_ram, largest, cases.len(), context);
+    let progress = context.progress("cases measured", cases.len() as u64);
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let mut done = Vec::new();
+        loop {
+            let i = next.fetch_add(1, Ordering::Relaxed);
+            let Some(case) = cases.get(i).filter(|_| !interrupt::requested()) else { return done };
+            done.push((i, one(case, descriptor, sampling)));
+            progress.step(&case.id);
+        }
+    };
+    let mut results: Vec<(usize, anyhow::Result<Found>)> = std::thread::scope(|scope| {
+        let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        handles
+            .into_iter()
+            .flat_map(|handle| handle.join().unwrap_or_else(|payload| std::panic::resume_unwind(payload)))
+            .collect()
+    });
+    progress.finish();
+    results.sort_by_key(|(i, _)| *i);
+    let (mut sizes, mut shares, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); descriptor.channels.len()];
+    for (i, result) in results {
+        match result {
+            Ok(found) => {
+                sizes.push(found.size);
+                shares.push(found.share);
+                for (all, own) in pooled.iter_mut().zip(found.samples) {
+                    all.extend(own);
+                }
+            }
+            Err(error) => failed.push((cases[i].id.clone(), error)),
+        }
+    }
+    let channels = pooled.iter().filter_map(|samples| ChannelStatistics::of(samples)).collect();
+    Ok(Measured { fingerprint: Fingerprint::new(sizes, &shares, channels), failed })
+}
+
+fn one(case: &RawCase, descriptor: &Descriptor, sampling: Sampling) -> anyhow::Result<Found> {
+    let image = open::image(&case.image)?;
+    if image.channels != descriptor.channels.len() {
+        let (found, expected) = (image.channels, descriptor.channels.len());
+        return Err(Message::error("E141", format!("found {found} channels, expected {expected}"))
+            .detail(case.image.path().display().to_string())
+            .fix("Correct the file, or the descriptor's 'channels'")
+            .into());
+    }
+    let shape = image.grid.shape_zyx;
+    let voxels = shape.iter().product::<usize>();
+    let mut samples = vec![Vec::new(); image.channels];
+    if let Some(source) = &case.label {
+        let labels = open::labels(source, descriptor)?;
+        if labels.grid.shape_zyx != shape {
+            return Err(VolumeError::ShapeMismatch {
+                image: case.image.path().into(),
+                image_zyx: shape,
+                label: source.path().into(),
+                label_zyx: labels.grid.shape_zyx,
+            }
+            .into());
+        }
+        let ignore = descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(u64::from);
+        let is_foreground = |value: u64| value != 0 && Some(value) != ignore;
+        let places = match &labels.voxels {
+            RawVoxels::Narrow(v) => sample(v, |v| is_foreground(u64::from(v)), case, sampling),
+            RawVoxels::Wide(v) => sample(v, is_foreground, case, sampling),
+        };
+        for (channel, values) in samples.iter_mut().zip(image.data.chunks_exact(voxels)) {
+            channel.extend(places.iter().map(|i| values[*i]).filter(|v| v.is_finite()));
+        }
+    }
+    let (lo, hi) = nonzero_box(&image.data, shape);
+    let cropped: [usize; 3] = std::array::from_fn(|a| hi[a] - lo[a]);
+    let orientation = Orientation::to_canonical(&image.grid);
+    Ok(Found {
+        size: CaseSize {
+            id: case.id.clone(),
+            shape_zyx: orientation.shape(cropped),
+            spacing_zyx_mm: orientation.apply_to_grid(&image.grid).spacing_zyx_mm(),
+        },
+        share: cropped.iter().product::<usize>() as f64 / voxels as f64,
+        samples,
+    })
+}
+
+/// Places of a uniform sample of the foreground, in order: reservoir sampling in one pass, seeded by the case's id.
+fn sample<T: Copy>(
+    labels: &[T],
+    is_foreground: impl Fn(T) -> bool,
+    case: &RawCase,
+    sampling: Sampling,
+) -> Vec<usize> {
+    let id = digest::sha256_hex(case.id.as_bytes());
+    let stream = id.bytes().take(12).fold(0_u64, |all, digit| all << 4 | u64::from(digit & 15));
+    let mut generator = sampler::generator(sampling.seed, stream, 0);
+    let mut kept = Vec::new();
+    let mut seen = 0_u64;
+    for (i, _) in labels.iter().enumerate().filter(|(_, label)| is_foreground(**label)) {
+        seen += 1;
+        if kept.len() < sampling.voxels {
+            kept.push(i);
+        } else {
+            let at = generator.random_range(0..seen);
+            if let Some(place) = usize::try_from(at).ok().and_then(|at| kept.get_mut(at)) {
+                *place = i;
+            }
+        }
+    }
+    kept.sort_unstable();
+    kept
+}
+
+/// The smallest box that holds every voxel that is not 0 in some channel; the whole volume where there is none.
+fn nonzero_box(data: &[f32], shape: [usize; 3]) -> ([usize; 3], [usize; 3]) {
+    let [depth, height, width] = shape;
+    let (mut lo, mut hi) = (shape, [0; 3]);
+    for (row, values) in data.chunks_exact(width).enumerate() {
+        let Some(first) = values.iter().position(|v| *v != 0.0) else { continue };
+        let last = values.iter().rposition(|v| *v != 0.0).unwrap_or(first);
+        let at = [row / height % depth, row % height];
+        for axis in 0..2 {
+            lo[axis] = lo[axis].min(at[axis]);
+            hi[axis] = hi[axis].max(at[axis] + 1);
+        }
+        lo[2] = lo[2].min(first);
+        hi[2] = hi[2].max(last + 1);
+    }
+    if hi == [0; 3] { ([0; 3], shape) } else { (lo, hi) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_manifests::CaseSplit;
+    use data_manifests::raw::Source;
+
+    #[test]
+    fn the_box_holds_what_is_not_zero_in_any_channel() {
+        let shape = [3, 4, 5];
+        let mut data = vec![0.0; 120];
+        assert_eq!(nonzero_box(&data, shape), ([0; 3], shape));
+        data[(4 + 2) * 5 + 3] = 1.0;
+        assert_eq!(nonzero_box(&data, shape), ([1, 2, 3], [2, 3, 4]));
+        data[60 + (2 * 4 + 1) * 5] = -1.0;
+        assert_eq!(nonzero_box(&data, shape), ([1, 1, 0], [3, 3, 4]));
+    }
+
+    #[test]
+    fn a_sample_is_uniform_seeded_and_of_the_foreground() {
+        let case = |id: &str| RawCase {
+            id: id.to_owned(),
+            subject: id.to_owned(),
+            image: Source::Nifti("a.nii".into()),
+            label: None,
+            split: CaseSplit::Train,
+        };
+        let labels: Vec<u32> = (0..20_000).map(|i| u32::from(i % 2 == 1)).collect();
+        let of = |id: &str, seed: u64, voxels: usize| {
+            sample(&labels, |v| v != 0, &case(id), Sampling { voxels, seed })
+        };
+        let found = of("a", 0, 1000);
+        assert_eq!(found.len(), 1000);
+        assert!(found.iter().all(|i| labels[*i] == 1) && found.windows(2).all(|pair| pair[0] < pair[1]));
+        let mean = found.iter().sum::<usize>() as f64 / 1000.0;
+        assert!((mean - 10_000.0).abs() < 800.0, "{mean}");
+        assert_eq!(found, of("a", 0, 1000));
+        assert_ne!(found, of("b", 0, 1000));
+        assert_ne!(found, of("a", 1, 1000));
+        assert_eq!(of("a", 0, 50_000).len(), 10_000);
+    }
+}

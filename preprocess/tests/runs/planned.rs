@@ -1,0 +1,143 @@
+//! `preprocess plan`, and runs by a plan.
+
+use crate::support::{Task, classes, flaws, said};
+use data_manifests::Manifest;
+use data_manifests::descriptor::{Intensity, Resampling};
+use data_manifests::plan::Plan;
+use serde_json::json;
+use stage::ExitStatus;
+use volume::Grid;
+
+/// Three CT cases of other sizes and spacings, class 1 with known intensities.
+fn task() -> (Task, Vec<f64>) {
+    let mut task = Task::new();
+    task.describe(|d| classes(&mut d.labels, &["background", "a"]));
+    let mut foreground = Vec::new();
+    for (i, z_mm) in [2.0, 2.5, 4.0].into_iter().enumerate() {
+        let shape_zyx = [16 + i, 30, 28];
+        let grid = Grid::from_spacing(shape_zyx, [z_mm, 1.0, 0.8], [0.0; 3]).unwrap();
+        let (mut image, mut labels) = (Vec::new(), Vec::new());
+        for z in 0..shape_zyx[0] {
+            for y in 0..30 {
+                for x in 0..28 {
+                    let inside = z > 3 && (8..20).contains(&y) && x > 9;
+                    let value = ((x * 31 + y * 17 + z * 7 + i) % 97) as f32;
+                    // two rows of zeros are what the crop takes
+                    image.push(if y < 2 {
+                        0.0
+                    } else if inside {
+                        value
+                    } else {
+                        value - 1000.0
+                    });
+                    labels.push(u32::from(inside));
+                    if inside {
+                        foreground.push(f64::from(value));
+                    }
+                }
+            }
+        }
+        task.case(&format!("c{i}"), &grid, 1, &image, &labels);
+    }
+    foreground.sort_by(f64::total_cmp);
+    (task, foreground)
+}
+
+#[test]
+fn a_plan_follows_from_the_cases() {
+    let (task, foreground) = task();
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json"];
+    let (code, text, said) = task.ask(&words);
+    assert_eq!(code, 0, "{said}");
+    assert!(text.contains("spacing     2.5x1x0.8 mm\n") && text.contains("\ntime        "), "{text}");
+    let plan = Plan::load(&task.file("plan.json")).unwrap();
+    // the header keeps 32 bits
+    let spacing = plan.spacing_zyx_mm.map(|mm| (mm * 1e6).round() / 1e6);
+    assert_eq!((plan.dataset.as_str(), spacing), ("test", [2.5, 1.0, 0.8]));
+    assert_eq!(plan.resampling, Resampling::Linear);
+    let found = plan.fingerprint.as_ref().unwrap();
+    let sizes: Vec<_> = found.cases.iter().map(|c| (c.id.as_str(), c.shape_zyx)).collect();
+    assert_eq!(sizes, [("c0", [16, 28, 28]), ("c1", [17, 28, 28]), ("c2", [18, 28, 28])]);
+    assert!((found.median_share_after_crop - 28.0 / 30.0).abs() < 1e-12);
+    // fewer foreground voxels than the sample: all of them
+    let mean = foreground.iter().sum::<f64>() / foreground.len() as f64;
+    let [one] = found.channels.as_slice() else { panic!("{found:?}") };
+    assert_eq!((one.min, one.max), (foreground[0], *foreground.last().unwrap()));
+    assert!((one.mean - mean).abs() < 1e-9);
+    assert!(matches!(plan.intensity, Intensity::CtPercentile { low, .. } if low == one.percentile_00_5));
+    let predicted = plan.predicted.unwrap();
+    assert!(predicted.bytes > 0 && predicted.peak_memory_bytes > 0 && predicted.seconds.unwrap() > 0.0);
+
+    // the same again, but for the time; a smaller sample is another one, by the seed
+    let again = |more: &[&str]| {
+        let (code, _, said) = task.ask(&[&words[..], &["--no-timing"], more].concat());
+        assert_eq!(code, 0, "{said}");
+        fs_err::read_to_string(task.file("plan.json")).unwrap()
+    };
+    let whole = again(&[]);
+    assert_eq!(again(&["--max-ram", "0.5"]), whole);
+    let small = again(&["--sample", "50"]);
+    assert_eq!(again(&["--sample", "50", "--seed", "0"]), small);
+    assert!(again(&["--sample", "50", "--seed", "1"]) != small && small != whole);
+}
+
+#[test]
+fn a_run_by_a_plan_records_it() {
+    let (task, _) = task();
+    task.run_cleanly(&[]);
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json", "--no-timing"];
+    assert_eq!(task.ask(&words).0, 0);
+    let plan = task.file("plan.json");
+    let by_plan = ["--plan", plan.to_str().unwrap()];
+    let (code, text) = task.process(&by_plan);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("I170 0 cases reused, 3 recomputed (plan changed: "), "{text}");
+    assert!(text.contains("target_spacing"), "{text}");
+    let manifest = Manifest::load(&task.out(), "preprocess").unwrap();
+    assert_eq!(manifest.input("plan").unwrap().path, "../plan.json");
+    let record = task.open("c0");
+    assert_eq!(record.record().spacing_zyx_mm.map(|s| (s * 1e6).round() / 1e6), [2.5, 1.0, 0.8]);
+    assert!(record.record().channels[0].normalisation.clip.is_some());
+    assert!(task.process(&by_plan).1.contains("Nothing to do"));
+    // a repair needs no plan: the manifest has its rules
+    let whole = task.tree();
+    fs_err::remove_dir_all(task.out().join("cases/c1")).unwrap();
+    assert_eq!(task.ask(&["verify", "shards", "--repair", "all", "--raw", "raw"]).0, 0);
+    assert_eq!(task.tree(), whole);
+}
+
+#[test]
+fn nnunets_plans_are_followed_and_flawed_ones_named() {
+    let (task, _) = task();
+    let path = task.file("nnUNetPlans.json");
+    let plans = json!({
+        "dataset_name": "Dataset001_Test",
+        "transpose_backward": [0, 1, 2],
+        "transpose_forward": [0, 1, 2],
+        "foreground_intensity_properties_per_channel": {"0": {
+            "max": 96.0, "mean": 48.0, "median": 48.0, "min": 0.0, "percentile_00_5": 1.0, "percentile_99_5": 95.0, "std": 28.0,
+        }},
+        "configurations": {"3d_fullres": {
+            "spacing": [3.0, 1.0, 1.0], "patch_size": [16, 32, 32], "normalization_schemes": ["CTNormalization"],
+            "use_mask_for_norm": [false], "resampling_fn_data": "resample_data_or_seg_to_shape",
+            "resampling_fn_data_kwargs": {"is_seg": false, "order": 3, "order_z": 0, "force_separate_z": null},
+        }},
+    });
+    fs_err::write(&path, plans.to_string()).unwrap();
+    let (status, messages) = task.run(&["--plan", path.to_str().unwrap()]);
+    assert_eq!((status.unwrap(), said(&flaws(messages))), (ExitStatus::Done, String::new()));
+    let spacing = task.open("c0").record().spacing_zyx_mm.map(|s| s.round());
+    assert_eq!(spacing, [3.0, 1.0, 1.0]);
+    assert_eq!(task.open("c0").record().channels[0].normalisation.clip, Some([1.0, 95.0]));
+    fs_err::write(&path, "{\"schema\": 3}").unwrap();
+    let error = task.run(&["--plan", path.to_str().unwrap()]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E024 the plan cannot be used"), "{error}");
+    // a file that cannot be read costs its case
+    fs_err::write(task.raw().join("imagesTr/c1.nii.gz"), "<html>").unwrap();
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json", "--no-timing"];
+    let (code, _, text) = task.ask(&words);
+    assert!(code == 3 && text.matches("E103 case c1").count() == 1, "{text}");
+    assert_eq!(Plan::load(&task.file("plan.json")).unwrap().fingerprint.unwrap().cases.len(), 2);
+    let (code, _, text) = task.ask(&["plan", "--out", "plan.json"]);
+    assert!(code == 2 && text.contains("--dataset"), "{text}");
+}
