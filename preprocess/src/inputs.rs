@@ -76,6 +76,9 @@ pub(crate) fn select(listing: Listing, only: &[String], context: &Context) -> an
     Ok(Selected { cases, failed, known })
 }
 
+/// The files of a case's image and of its label, or why one cannot be read.
+type ReadFiles = Result<(Vec<Artefact>, Option<Vec<Artefact>>), String>;
+
 /// SHA-256 of every raw file, as manifest inputs and per case; a file that cannot be read is its case's error later.
 pub(crate) fn digests(
     cases: &[RawCase],
@@ -87,7 +90,7 @@ pub(crate) fn digests(
         }
         source.artefacts("raw", &arguments.raw).map_err(|e| e.to_string())
     };
-    let found: Vec<Result<(Vec<Artefact>, Option<Vec<Artefact>>), String>> = cases
+    let found: Vec<ReadFiles> = cases
         .par_iter()
         .map(|case| {
             let image = read(&case.image)?;

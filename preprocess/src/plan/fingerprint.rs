@@ -151,14 +151,13 @@ fn sample<T: Copy>(
     let stream = id.bytes().take(12).fold(0_u64, |all, digit| all << 4 | u64::from(digit & 15));
     let mut generator = sampler::generator(sampling.seed, stream, 0);
     let mut kept = Vec::new();
-    let mut seen = 0_u64;
-    for (i, _) in labels.iter().enumerate().filter(|(_, label)| is_foreground(**label)) {
-        seen += 1;
+    let foreground = labels.iter().enumerate().filter(|(_, label)| is_foreground(**label));
+    for (seen, (i, _)) in foreground.enumerate() {
         if kept.len() < sampling.voxels {
             kept.push(i);
         } else {
-            let at = generator.random_range(0..seen);
-            if let Some(place) = usize::try_from(at).ok().and_then(|at| kept.get_mut(at)) {
+            let at = generator.random_range(0..=seen);
+            if let Some(place) = kept.get_mut(at) {
                 *place = i;
             }
         }
