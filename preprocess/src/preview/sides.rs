@@ -64,9 +64,9 @@ pub(super) fn after(case: &Case, through_zyx: [usize; 3]) -> anyhow::Result<Side
     for z in (0..record.shape_zyx[0]).step_by(PLANES) {
         let planes = PLANES.min(record.shape_zyx[0] - z);
         let region = Region::at([z as i64, 0, 0], [planes, height, width]);
-        let values = case.read_image(&region)?;
+        let values = case.read_image_channels(&[0], &region)?;
         let normalisation = record.channels[0].normalisation;
-        let raw: Vec<f32> = values[..region.voxels()].iter().map(|v| normalisation.raw(*v)).collect();
+        let raw: Vec<f32> = values.iter().map(|v| normalisation.raw(*v)).collect();
         image.add(&raw);
         if let Some(label) = &mut label {
             label.add(&case.read_label_wide(&region)?);

@@ -2,7 +2,7 @@
 
 use crate::finish::DESCRIPTOR;
 use data_manifests::{Manifest, cases, manifest, verify};
-use patches::{Case, ShardStore};
+use patches::{Case, Error, ShardStore};
 use rayon::prelude::*;
 use stage::{atomic, lock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,10 +80,9 @@ pub(super) fn of_unfinished(directory: &Path) -> anyhow::Result<Damage> {
     damage.examined = ids.len();
     damage.other.sort();
     let flaw = |id: String| {
-        let place = ShardStore::case_directory(directory, &id);
-        let error = Case::check_files(&place).and_then(|()| Case::open(&place).map(drop)).err()?;
-        let text = match error {
-            patches::Error::Damaged(damage) => format!("cases/{id}/{}: {}", damage.file, damage.reason),
+        let checked = Case::open(&ShardStore::case_directory(directory, &id)).and_then(|case| case.check());
+        let text = match checked.err()? {
+            Error::Damaged(damage) => format!("cases/{id}/{}: {}", damage.file, damage.reason),
             other => other.to_string(),
         };
         Some((id, vec![text]))

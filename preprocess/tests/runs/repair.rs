@@ -122,7 +122,11 @@ fn an_unfinished_directory_is_checked_by_the_seals() {
     fs_err::write(task.out().join("notes.txt"), "").unwrap();
     let (code, out, text) = task.ask(&["verify", "shards"]);
     assert_eq!(code, 1);
-    assert!(out.starts_with("case c01: ") && out.contains("notes.txt: not a file of the shards"), "{out}");
+    assert!(
+        out.starts_with("case c01: cases/c01/labels/label/0/c/0/0/0: ")
+            && out.contains("notes.txt: not a file of the shards"),
+        "{out}"
+    );
     assert!(text.contains("E173 1 of 3 cases and 1 other file") && text.contains("Rerun the"), "{text}");
     let (code, _, text) = task.ask(&["verify", "shards", "--repair", "c01", "--raw", "raw"]);
     assert!(code == 1 && text.contains("E174 only finished shards can be repaired"), "{text}");
