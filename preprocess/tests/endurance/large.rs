@@ -12,6 +12,12 @@ fn a_volume_of_400_cubed_stays_within_two_gib() {
     stays_within(400, 2.0);
 }
 
+#[test]
+#[ignore = "two thousand million bytes of voxels; make test-long runs it, in release"]
+fn a_volume_of_1000_cubed_stays_within_two_gib() {
+    stays_within(1000, 2.0);
+}
+
 /// Runs one cube of `edge` voxels at 0.9 mm to 1 mm and compares its peak with `gib`.
 fn stays_within(edge: usize, gib: f64) {
     let mut task = Task::new();
