@@ -24,7 +24,7 @@ Files that a run would refuse get the run's message. Exit codes: 0 all files are
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// NIfTI and HDF5 files
+    /// NIfTI and HDF5 files, TIFF stacks, folders of slices
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
     /// Print JSON in place of text (docs/preprocess.md describes it)
@@ -76,13 +76,25 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 }
 
 fn one(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Volume>> {
-    if path.is_dir() {
+    if path.is_dir() && !holds_slices(path)? {
         return Err(Message::error("E103", "this is a folder, not a volume")
             .detail(path.display().to_string())
             .fix("Name the files in it; 'preprocess --dry-run' lists what a run would do with a data set")
             .into());
     }
     describe::volumes(path, descriptor)
+}
+
+/// Whether a folder is a stack of slices.
+fn holds_slices(folder: &Path) -> anyhow::Result<bool> {
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase());
+        if ending.is_some_and(|e| ["tif", "tiff", "png"].contains(&e.as_str())) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// A case's name as a run would give it.

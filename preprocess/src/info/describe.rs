@@ -10,9 +10,11 @@ use data_manifests::raw::{RawCase, Source};
 use data_manifests::{CaseSplit, Descriptor};
 use serde::Serialize;
 use stage::Message;
+use std::ops::Range;
 use std::path::Path;
 use volume::hdf5::CremiFile;
 use volume::nifti::{self, Datatype, Header};
+use volume::stack::Stack;
 use volume::{Grid, Orientation, ValueTable, VolumeError, Warning, labels};
 
 /// Of neighbours that are not both background, the share that are equal in label maps and not in images.
@@ -103,6 +105,8 @@ pub(super) fn volumes(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::R
     let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase());
     match extension.as_deref() {
         Some("h5" | "hdf" | "hdf5") => stacks(path, descriptor),
+        Some("tif" | "tiff") => Ok(vec![of_slices(path, descriptor)?]),
+        _ if path.is_dir() => Ok(vec![of_slices(path, descriptor)?]),
         _ => Ok(vec![of_nifti(path, descriptor)?]),
     }
 }
@@ -343,9 +347,49 @@ fn image_error(volume: &Volume, path: &Path, descriptor: Option<&Descriptor>) ->
     None
 }
 
+/// A TIFF of several pages or a folder of slices, read some slices at a time.
+fn of_slices(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volume> {
+    let spacing_zyx_mm = descriptor.and_then(|d| d.raw.spacing_zyx_mm());
+    let stack = Stack::open(path, spacing_zyx_mm)?;
+    let grid = stack.grid()?;
+    let [depth, _, width] = grid.shape_zyx;
+    let planes = |each: Each<'_>| slabs(depth).try_for_each(|slices| each(0, &stack.read_slab(slices)?));
+    let statistics = measured(1, width, &planes)?;
+    let labels = guess(&statistics, true);
+    let files = Source::image(path.to_owned());
+    let bytes =
+        files.files()?.iter().map(|file| Ok(fs_err::metadata(file)?.len())).sum::<std::io::Result<u64>>()?;
+    let mut volume = Volume {
+        path: path.display().to_string(),
+        part: None,
+        format: if path.is_dir() { "folder of slices" } else { "TIFF" }.to_owned(),
+        bytes,
+        stored_type: stack.spacing_source().map_or_else(String::new, |from| format!("voxel size by {from}")),
+        scaling: None,
+        channels: 1,
+        shape_zyx: grid.shape_zyx,
+        spacing_zyx_mm: grid.spacing_zyx_mm(),
+        affine: grid.affine,
+        axis_codes: grid.axis_codes(),
+        geometry: Geometry { source: "resolution", sform_code: None, qform_code: None },
+        statistics,
+        labels,
+        preparation: preparation(&grid),
+        warnings: stack.warnings().iter().map(flaw).collect(),
+        errors: Vec::new(),
+    };
+    judge(&mut volume, path, &files.spaced(spacing_zyx_mm), descriptor)?;
+    Ok(volume)
+}
+
+/// Some slices after the other.
+fn slabs(depth: usize) -> impl Iterator<Item = Range<usize>> {
+    const SLICES: usize = 16;
+    (0..depth).step_by(SLICES).map(move |z| z..(z + SLICES).min(depth))
+}
+
 /// The raw stack and the label stacks of a CREMI file, read some sections at a time.
 fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Volume>> {
-    const SECTIONS: usize = 16;
     let file = CremiFile::open(path)?;
     let bytes = fs_err::metadata(path)?.len();
     let describe = |part: String, stored_type: &str, grid: &Grid, statistics, labels| Volume {
@@ -369,7 +413,6 @@ fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Vo
     };
     let grid = file.raw().grid()?;
     let [depth, _, width] = grid.shape_zyx;
-    let slabs = |depth: usize| (0..depth).step_by(SECTIONS).map(move |z| z..(z + SECTIONS).min(depth));
     let planes = |each: Each<'_>| {
         slabs(depth).try_for_each(|sections| {
             let values: Vec<f32> = file.read_raw_slab(sections)?.into_iter().map(f32::from).collect();

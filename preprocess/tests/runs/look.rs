@@ -181,3 +181,27 @@ fn a_preview_shows_both_sides_in_one_place() {
     let (code, _, text) = task.ask(&words);
     assert!(code == 3 && text.contains("E194 case b"), "{text}");
 }
+
+#[test]
+fn info_of_slices_needs_a_voxel_size() {
+    let task = Task::new();
+    fs_err::create_dir(task.file("cell6")).unwrap();
+    for z in 0..3_u8 {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 5, 4);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&(0..20).map(|i| i * 7 + z).collect::<Vec<u8>>()).unwrap();
+        writer.finish().unwrap();
+        fs_err::write(task.file(&format!("cell6/s{z}.png")), bytes).unwrap();
+    }
+    let (code, _, text) = task.ask(&["info", "cell6"]);
+    assert!(code == 1 && text.starts_with("E140 case cell6"), "{text}");
+    fs_err::write(task.file("cell6.json"), "{\"spacing_zyx_um\": [0.05, 0.004, 0.004]}").unwrap();
+    let (code, text, said) = task.ask(&["info", "cell6"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(
+        text.contains("3x4x5 voxels") && text.contains("50x4x4 nm") && text.contains("0 to 135"),
+        "{text}"
+    );
+}
