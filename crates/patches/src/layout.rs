@@ -15,9 +15,19 @@ pub enum Compression {
         /// Level, 1 to 22.
         level: i32,
     },
-    /// Zstandard over the bytes of equal rank side by side (Blosc's byte shuffle), for elements of several bytes: what is noise in
-    /// the last bytes is copied, and only the others cost time.
+    /// Zstandard over the bytes of equal rank side by side (Blosc's byte shuffle), for elements of several bytes.
     ShuffledZstd {
+        /// Blosc's level, 1 to 9.
+        level: u8,
+    },
+    /// LZ4 over the bytes of equal rank side by side: it codes no symbols bit by bit, so that the last bytes of floats, which are
+    /// noise, are copied as they are.
+    ShuffledLz4 {
+        /// Blosc's level, 1 to 9.
+        level: u8,
+    },
+    /// LZ4 over the bits of equal rank side by side.
+    BitShuffledLz4 {
         /// Blosc's level, 1 to 9.
         level: u8,
     },
@@ -42,7 +52,7 @@ impl Default for Layout {
         Self {
             inner_zyx: [32; 3],
             shard_zyx: [256; 3],
-            image: Compression::ShuffledZstd { level: 1 },
+            image: Compression::ShuffledLz4 { level: 5 },
             label: Compression::Zstd { level: 3 },
         }
     }
@@ -72,18 +82,19 @@ impl Layout {
 impl Compression {
     /// The codecs of inner chunks of elements of `bytes` bytes, a checksum last, so that it covers what lies on disk.
     pub(crate) fn codecs(self, bytes: usize, array: &Path) -> Result<Vec<Arc<dyn BytesToBytesCodecTraits>>> {
-        let compressor: Arc<dyn BytesToBytesCodecTraits> = match self {
-            Self::Zstd { level } => Arc::new(ZstdCodec::new(level, false)),
-            Self::ShuffledZstd { level } => {
-                let level = BloscCompressionLevel::try_from(level)
-                    .map_err(|level| Error::zarr(array, format!("Blosc has no level {level}")))?;
-                let shuffle = BloscShuffleMode::Shuffle;
-                let codec = BloscCodec::new(BloscCompressor::Zstd, level, None, shuffle, Some(bytes))
-                    .map_err(|e| Error::zarr(array, e))?;
-                Arc::new(codec)
+        let (compressor, shuffle, level) = match self {
+            Self::Zstd { level } => {
+                return Ok(vec![Arc::new(ZstdCodec::new(level, false)), Arc::new(Crc32cCodec::new())]);
             }
+            Self::ShuffledZstd { level } => (BloscCompressor::Zstd, BloscShuffleMode::Shuffle, level),
+            Self::ShuffledLz4 { level } => (BloscCompressor::LZ4, BloscShuffleMode::Shuffle, level),
+            Self::BitShuffledLz4 { level } => (BloscCompressor::LZ4, BloscShuffleMode::BitShuffle, level),
         };
-        Ok(vec![compressor, Arc::new(Crc32cCodec::new())])
+        let level = BloscCompressionLevel::try_from(level)
+            .map_err(|level| Error::zarr(array, format!("Blosc has no level {level}")))?;
+        let compressor = BloscCodec::new(compressor, level, None, shuffle, Some(bytes))
+            .map_err(|e| Error::zarr(array, e))?;
+        Ok(vec![Arc::new(compressor), Arc::new(Crc32cCodec::new())])
     }
 }
 

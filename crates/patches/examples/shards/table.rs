@@ -1,40 +1,46 @@
 //! One volume in many layouts.
 
+use crate::processor_seconds;
 use crate::volume::Made;
 use anyhow::Result;
 use patches::{Case, Compression, Layout, Region, sampler};
 use std::io::Write as _;
 use std::path::Path;
-use std::time::Instant;
 
 /// Edges of the patches.
 const PATCHES: [usize; 5] = [40, 64, 96, 128, 160];
 /// Patches of each size and number of threads.
 const READS: u64 = 16;
 
-const SHUFFLED: Compression = Compression::ShuffledZstd { level: 1 };
-const PLAIN: Compression = Compression::Zstd { level: 3 };
+const LZ4: Compression = Compression::ShuffledLz4 { level: 5 };
+const ZSTD: Compression = Compression::Zstd { level: 3 };
 
+/// Inner chunks by compressions, then shards and levels for the chunks in question.
 fn layouts() -> Vec<Layout> {
-    let layout = |inner_zyx, shard, image| Layout { inner_zyx, shard_zyx: [shard; 3], image, label: PLAIN };
+    let layout = |inner_zyx, shard, image| Layout { inner_zyx, shard_zyx: [shard; 3], image, label: ZSTD };
     let mut all = Vec::new();
     for inner in [[32; 3], [32, 64, 64], [64; 3], [96; 3], [128; 3]] {
-        all.push(layout(inner, 256, SHUFFLED));
-        all.push(layout(inner, 256, PLAIN));
+        for image in [LZ4, ZSTD] {
+            all.push(layout(inner, 256, image));
+        }
+    }
+    for image in [
+        Compression::ShuffledLz4 { level: 1 },
+        Compression::ShuffledLz4 { level: 9 },
+        Compression::BitShuffledLz4 { level: 5 },
+        Compression::ShuffledZstd { level: 1 },
+        Compression::ShuffledZstd { level: 3 },
+        Compression::Zstd { level: 1 },
+        Compression::Zstd { level: 5 },
+    ] {
+        all.push(layout([32; 3], 256, image));
     }
     for inner in [[32; 3], [64; 3]] {
-        for shard in [128, 512] {
-            all.push(layout(inner, shard, SHUFFLED));
-        }
-        for level in [3, 5] {
-            all.push(layout(inner, 256, Compression::ShuffledZstd { level }));
-        }
-        for level in [1, 5] {
-            all.push(layout(inner, 256, Compression::Zstd { level }));
-        }
-        for level in [1, 5] {
-            all.push(Layout { label: Compression::Zstd { level }, ..layout(inner, 256, SHUFFLED) });
-        }
+        all.push(layout(inner, 128, LZ4));
+        all.push(layout(inner, 512, LZ4));
+    }
+    for level in [1, 5] {
+        all.push(Layout { label: Compression::Zstd { level }, ..layout([32; 3], 256, LZ4) });
     }
     all
 }
@@ -44,7 +50,7 @@ pub(crate) fn run(out: &Path, shape: [usize; 3]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(
         stdout,
-        "| inner z×y×x | shard | image | label | image MB | label MB | write MB/s | first 96³ | 40³ | 64³ | 96³ | 128³ | 160³ | 96³, 2 threads | label 96³ |"
+        "| inner z×y×x | shard | image | label | image MB | label MB | write MB/s | cold 96³ | 40³ | 64³ | 96³ | 128³ | 160³ | 96³, 2 threads | label 96³ |"
     )?;
     writeln!(stdout, "|{}", " --- |".repeat(15))?;
     for layout in layouts() {
@@ -53,9 +59,9 @@ pub(crate) fn run(out: &Path, shape: [usize; 3]) -> Result<()> {
             fs_err::remove_dir_all(&directory)?;
         }
         fs_err::create_dir_all(&directory)?;
-        let start = Instant::now();
+        let before = processor_seconds();
         made.write(&directory, layout)?;
-        let seconds = start.elapsed().as_secs_f64();
+        let seconds = processor_seconds() - before;
         // f32 image and u8 labels
         let speed = made.voxels() as f64 * 5e-6 / seconds;
         let [z, y, x] = layout.inner_zyx;
@@ -85,7 +91,7 @@ pub(crate) fn run(out: &Path, shape: [usize; 3]) -> Result<()> {
     Ok(())
 }
 
-/// Median milliseconds of a patch, of threads that read at the same time. The patches depend on the seed only.
+/// Median processor milliseconds of a patch, of threads that read at the same time. The patches depend on the seed only.
 fn milliseconds(
     shape: [usize; 3],
     size: usize,
@@ -97,9 +103,9 @@ fn milliseconds(
         (0..READS)
             .map(|i| {
                 let region = sampler::uniform(&mut sampler::generator(seed, thread, i), shape, [size; 3]);
-                let start = Instant::now();
+                let before = processor_seconds();
                 read(&region)?;
-                Ok(start.elapsed().as_secs_f64() * 1e3)
+                Ok((processor_seconds() - before) * 1e3)
             })
             .collect()
     };
@@ -136,5 +142,7 @@ fn name(compression: Compression) -> String {
     match compression {
         Compression::Zstd { level } => format!("zstd {level}"),
         Compression::ShuffledZstd { level } => format!("shuffled zstd {level}"),
+        Compression::ShuffledLz4 { level } => format!("shuffled lz4 {level}"),
+        Compression::BitShuffledLz4 { level } => format!("bit-shuffled lz4 {level}"),
     }
 }

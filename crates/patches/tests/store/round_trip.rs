@@ -29,7 +29,12 @@ proptest! {
         shape in prop::array::uniform3(1usize..75),
         inner in prop::array::uniform3(4usize..40),
         shard in prop::array::uniform3(4usize..90),
-        shuffled: bool,
+        codec in prop::sample::select(vec![
+            Compression::Zstd { level: 1 },
+            Compression::ShuffledZstd { level: 1 },
+            Compression::ShuffledLz4 { level: 5 },
+            Compression::BitShuffledLz4 { level: 1 },
+        ]),
         lo in prop::array::uniform3(-20i64..70),
         size in prop::array::uniform3(1usize..50),
         top in prop::sample::select(vec![3u64, 300, 70_000, (1 << 53) + 1, u64::MAX]),
@@ -41,7 +46,6 @@ proptest! {
         // sections of background: chunks that take no bytes
         let labels: Vec<u64> =
             (0..per as u64).map(|i| if i > per as u64 / 2 { 0 } else if i % 5 == 0 { top } else { i % 3 }).collect();
-        let codec = if shuffled { Compression::ShuffledZstd { level: 1 } } else { Compression::Zstd { level: 1 } };
         let layout = Layout { inner_zyx: inner, shard_zyx: shard, image: codec, label: codec };
         let mut writer = CaseWriter::create(directory.path()).unwrap().with_layout(layout);
         writer.image(channels, shape, |c, lo, part| {
