@@ -14,7 +14,7 @@ fn thirty_kills_at_random_moments_leave_no_trace() {
     let task = Task::noise(CASES as usize, [40, 48, 44]);
     let started = Instant::now();
     let (code, text) = task.process(&[]);
-    let whole_run = started.elapsed();
+    let mut whole_run = started.elapsed();
     assert_eq!(code, 0, "{text}");
     let whole = task.tree();
 
@@ -31,7 +31,12 @@ fn thirty_kills_at_random_moments_leave_no_trace() {
         }
         let share = (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64;
         let delay = whole_run.mul_f64(share);
-        struck += usize::from(killed_after(&task, delay));
+        let running = killed_after(&task, delay);
+        struck += usize::from(running);
+        if !running && moment % 3 < 2 {
+            // the run that was timed met a busier machine: aim at what a run takes now
+            whole_run = whole_run.min(delay);
+        }
         let (code, text) = task.process(&[]);
         assert_eq!(code, 0, "after {delay:?} of {whole_run:?}: {text}");
         let [converted, kept, failed] = task.counts();
