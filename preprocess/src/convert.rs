@@ -1,6 +1,7 @@
 //! The cases, several at once.
 
-use crate::case::{self, Digests, ReadDigests, Rules};
+use crate::admission::Admission;
+use crate::case::{self, Digests, Interrupted, ReadDigests, Room, Rules};
 use crate::estimate::Estimate;
 use crate::{messages, output};
 use data_manifests::raw::RawCase;
@@ -38,6 +39,7 @@ pub(crate) struct Conversion<'a> {
     pub(crate) rules: Rules<'a>,
     pub(crate) out: &'a Path,
     pub(crate) context: &'a Context,
+    pub(crate) admission: Admission,
     pub(crate) disk_full: AtomicBool,
 }
 
@@ -121,7 +123,10 @@ impl Conversion<'_> {
         if let Some(record) = self.kept(case, digests, &destination) {
             return Outcome::Kept(Box::new(record));
         }
-        let convert = || case::convert(&self.rules, case, digests, &destination);
+        // a header that cannot be read has no estimate, and its case ends where it is read again
+        let room = estimate.map_or(Room::Memory, |estimate| self.admission.room(estimate, self.out));
+        let _grant = estimate.ok().map(|estimate| self.admission.admit(estimate, &room));
+        let convert = || case::convert(&self.rules, case, digests, &destination, &room);
         match panic::catch_unwind(AssertUnwindSafe(convert)) {
             Ok(Ok((record, warnings))) => {
                 for warning in warnings {
@@ -129,6 +134,7 @@ impl Conversion<'_> {
                 }
                 Outcome::Converted(Box::new(record))
             }
+            Ok(Err(error)) if error.is::<Interrupted>() => Outcome::NotStarted,
             Ok(Err(error)) if messages::is_disk_full(&error) => {
                 self.disk_full.store(true, Ordering::Relaxed);
                 Outcome::NotStarted

@@ -11,6 +11,9 @@ use volume::Orientation;
 /// Largest shard in voxels; writing holds one, and its encoded form.
 const SHARD_VOXELS: u64 = 256 * 256 * 256;
 
+/// Bytes of planes that are read at a time from a case on disk.
+pub(crate) const PLANES_BYTES: u64 = 8 << 20;
+
 /// Growth in voxels beyond which a spacing is taken for an error, and likewise a resampled axis.
 const MOST_GROWTH: f64 = 50.0;
 const LONGEST_AXIS: usize = 4096;
@@ -28,8 +31,12 @@ pub(crate) struct Estimate {
     pub(crate) shape_zyx: [usize; 3],
     /// Voxels after resampling, z, y, x; the crop can only make it smaller.
     pub(crate) resampled_zyx: [usize; 3],
-    /// Peak memory in bytes.
+    /// Peak memory in bytes of a case in memory.
     pub(crate) memory: u64,
+    /// The same of a case that goes through temporary files.
+    pub(crate) streamed: u64,
+    /// Bytes of those files.
+    pub(crate) temporary: u64,
     /// Uncompressed bytes of the shards.
     pub(crate) disk: u64,
 }
@@ -48,17 +55,25 @@ pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result
         (None, _) => 0,
     };
     let image = 4 * channels as u64;
-    // first four copies of the image (as read, turned, resampled, cropped) beside the labels, then the last of them beside
-    // four copies of the labels, then one shard and its encoded form beside both
-    let steps = larger.saturating_mul((4 * image + label).max(image + 4 * label));
-    let shards = larger.min(SHARD_VOXELS).saturating_mul(2 * image);
+    let (read, made) = (voxels(canonical.shape_zyx), voxels(target.shape_zyx));
+    // one shard, a copy of it and its encoded form while it is written
+    let writing = made.min(SHARD_VOXELS).saturating_mul(3 * 4);
+    let scratch = volume::resample::SCRATCH_BYTES as u64;
+    // first the image as read beside the image as made, then the latter beside the labels
+    let preparing = image.saturating_mul(read.saturating_add(made)).saturating_add(4 * made);
+    let labelling = image.saturating_mul(made).saturating_add(label * read).saturating_add(writing);
+    // a case on disk is read by planes, and made by boxes of one shard
+    let [_, height, width] = grid.shape_zyx;
+    let planes = (4 * (height * width) as u64 * 8).max(PLANES_BYTES * 4);
     Ok(Estimate {
         spacing_zyx_mm: canonical.spacing_zyx_mm(),
         resampled_zyx_mm: target.spacing_zyx_mm(),
         channels,
         shape_zyx: canonical.shape_zyx,
         resampled_zyx: target.shape_zyx,
-        memory: steps.saturating_add(shards),
+        memory: preparing.max(labelling).saturating_add(scratch),
+        streamed: planes.saturating_add(scratch).saturating_add(writing),
+        temporary: read.saturating_mul(image + label),
         disk: voxels(target.shape_zyx).saturating_mul(image + if label == 8 { 8 } else { label.min(1) }),
     })
 }

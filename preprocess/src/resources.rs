@@ -1,6 +1,7 @@
 //! Disk and memory against what the cases need.
 
-use crate::arguments::Arguments;
+use crate::admission::Admission;
+use crate::case::Room;
 use crate::estimate::Estimate;
 use crate::messages::size;
 use data_manifests::raw::RawCase;
@@ -15,6 +16,8 @@ pub(crate) fn check_disk(
     out: &Path,
     cases: &[RawCase],
     estimates: &[anyhow::Result<Estimate>],
+    admission: &Admission,
+    workers: usize,
 ) -> anyhow::Result<()> {
     // refused is only what hardly fits: intensities compress to about half, what is cropped away is not known before
     let needed = cases
@@ -25,6 +28,14 @@ pub(crate) fn check_disk(
         .map(|estimate| estimate.disk)
         .fold(0, u64::saturating_add)
         / 2;
+    let mut temporary: Vec<u64> = estimates
+        .iter()
+        .filter_map(|estimate| estimate.as_ref().ok())
+        .filter(|estimate| matches!(admission.room(estimate, out), Room::Disk(_)))
+        .map(|estimate| estimate.temporary)
+        .collect();
+    temporary.sort_unstable();
+    let needed = temporary.iter().rev().take(workers).copied().fold(needed, u64::saturating_add);
     let free = limits::free_disk_bytes(out)?;
     if free < needed {
         let text =
@@ -34,29 +45,29 @@ pub(crate) fn check_disk(
     Ok(())
 }
 
-/// As many cases at once as cores and memory allow.
-pub(crate) fn workers(
-    arguments: &Arguments,
-    estimates: &[anyhow::Result<Estimate>],
-    context: &Context,
-) -> usize {
-    let largest = estimates.iter().filter_map(|e| e.as_ref().ok()).map(|e| e.memory).max().unwrap_or(0);
-    concurrency(arguments.workers, arguments.max_ram, largest, estimates.len(), context)
+/// Memory that the run may use, in bytes, and in words who says so.
+pub(crate) fn budget(max_ram: Option<f64>) -> (u64, &'static str) {
+    match max_ram {
+        Some(gib) => ((gib * GIB) as u64, "--max-ram allows"),
+        None => (limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 4), "the machine has"),
+    }
+}
+
+/// Cases worked on at once.
+pub(crate) fn workers(wanted: Option<u16>, cases: usize) -> usize {
+    wanted.map_or_else(limits::cores, usize::from).min(cases).max(1)
 }
 
 /// As many of `cases` at once as cores and memory allow when the largest needs `largest` bytes.
 pub(crate) fn concurrency(
-    workers: Option<u16>,
+    wanted: Option<u16>,
     max_ram: Option<f64>,
     largest: u64,
     cases: usize,
     context: &Context,
 ) -> usize {
-    let wanted = workers.map_or_else(limits::cores, usize::from).min(cases);
-    let (budget, whose) = match max_ram {
-        Some(gib) => ((gib * GIB) as u64, "--max-ram allows"),
-        None => (limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 4), "the machine has"),
-    };
+    let wanted = workers(wanted, cases);
+    let (budget, whose) = budget(max_ram);
     let allowed = usize::try_from(budget / largest.max(1)).unwrap_or(usize::MAX);
     let used = wanted.min(allowed).max(1);
     if allowed < wanted {

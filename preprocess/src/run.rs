@@ -1,5 +1,6 @@
 //! The run: list, estimate, convert in parallel, table, manifest.
 
+use crate::admission::Admission;
 use crate::arguments::{Arguments, Nan};
 use crate::before::Before;
 use crate::case::Rules;
@@ -87,10 +88,16 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     output::tidy(out, &descriptor, &wanted, &known, context)?;
     let estimates = estimates(&cases, &descriptor, arguments.allow_large);
-    resources::check_disk(out, &cases, &estimates)?;
-    let workers = resources::workers(&arguments, &estimates, context);
+    let workers = resources::workers(arguments.workers, cases.len());
+    let (budget, whose) = resources::budget(arguments.max_ram);
+    let admission = Admission::new(budget);
+    resources::check_disk(out, &cases, &estimates, &admission, workers)?;
+    let known_sizes: Vec<&Estimate> = estimates.iter().filter_map(|e| e.as_ref().ok()).collect();
+    if let Some(message) = admission.warning(&known_sizes, workers, whose) {
+        context.tell(message);
+    }
 
-    let conversion = Conversion { rules, out, context, disk_full: AtomicBool::new(false) };
+    let conversion = Conversion { rules, out, context, admission, disk_full: AtomicBool::new(false) };
     let outcomes = conversion.all(&cases, &digests, &estimates, workers);
     let tally = preflight::channel_tally(&cases, &estimates);
     for outcome in &outcomes {

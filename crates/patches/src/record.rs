@@ -101,20 +101,8 @@ pub struct SourceRecord {
     pub label: Option<String>,
     /// Its SHA-256.
     pub label_sha256: Option<String>,
-    /// The file's own grid: voxels, z, y, x.
-    pub shape_zyx: [usize; 3],
-    /// The file's own affine.
-    pub affine: [[f64; 4]; 4],
-    /// Permutation and flips to canonical RAS+.
-    pub orientation: volume::Orientation,
-    /// Canonical voxels before resampling, z, y, x.
-    pub canonical_shape_zyx: [usize; 3],
-    /// Voxels after resampling and before the crop, z, y, x.
-    pub resampled_shape_zyx: [usize; 3],
-    /// Affine after resampling and before the crop.
-    pub resampled_affine: [[f64; 4]; 4],
-    /// First voxel of the crop in the resampled grid, z, y, x.
-    pub crop_lo_zyx: [usize; 3],
+    /// The steps, and by them the way back.
+    pub steps: volume::prepare::Steps,
 }
 
 /// The labels of a case.

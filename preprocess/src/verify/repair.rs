@@ -4,11 +4,13 @@
 //! that a repair that fails or is killed leaves the directory as it was.
 
 use super::damage::{self, Damage};
+use crate::admission::Admission;
 use crate::case::{self, Digests, Rules};
 use crate::convert::Outcome;
 use crate::finish::{self, DESCRIPTOR};
 use crate::inputs;
 use crate::messages::{self, counted};
+use crate::{estimate, resources};
 use anyhow::Context as _;
 use data_manifests::raw::{self, Listing, RawCase, Source};
 use data_manifests::{Descriptor, Manifest, cases, digest};
@@ -134,7 +136,9 @@ impl Repair<'_> {
         fs_err::create_dir_all(&folder)?;
         let scratch = tempfile::Builder::new().prefix(".repair.").suffix(".tmp").tempdir_in(&folder)?;
         let fresh = scratch.path().join(id);
-        case::convert(&self.rules, case, &Digests { image, label }, &fresh)?;
+        let estimate = estimate::of_case(case, self.rules.descriptor)?;
+        let room = Admission::new(resources::budget(None).0).room(&estimate, scratch.path());
+        case::convert(&self.rules, case, &Digests { image, label }, &fresh, &room)?;
         self.expect_recorded(id, &fresh)?;
         let place = ShardStore::case_directory(self.directory, id);
         if place.symlink_metadata().is_ok() {

@@ -6,8 +6,7 @@ use data_manifests::descriptor::{Intensity, Modality, Resampling};
 use data_manifests::{CaseSplit, Manifest};
 use patches::{Case, Region, ShardStore};
 use stage::ExitStatus;
-use volume::crop::{self, BoundingBox};
-use volume::{Grid, resample};
+use volume::Grid;
 
 /// Directions of the x, y and z index in the world, by name.
 fn directions() -> Vec<(&'static str, [[f64; 3]; 3])> {
@@ -71,21 +70,16 @@ fn raw_values(case: &Case) -> Vec<f32> {
     stored.into_iter().map(|v| case.record().channels[0].normalisation.raw(v)).collect()
 }
 
-/// The way back that the record describes: crop, resampling and orientation undone.
+/// The way back that the record describes, for labels as a sure network would give them.
 fn on_source_grid(case: &Case) -> Vec<u32> {
     let record = case.record();
-    let source = &record.source;
     let labels = case.read_label(&Region::whole(record.shape_zyx)).unwrap();
-    let start_zyx = source.crop_lo_zyx;
-    let bounds =
-        BoundingBox { start_zyx, end_zyx: std::array::from_fn(|a| start_zyx[a] + record.shape_zyx[a]) };
-    let whole = crop::uncrop(&labels, 1, source.resampled_shape_zyx, &bounds, 0).unwrap();
-    let stored = Grid::new(source.shape_zyx, source.affine).unwrap();
-    let canonical = source.orientation.apply_to_grid(&stored);
-    assert_eq!(canonical.shape_zyx, source.canonical_shape_zyx);
-    let resampled = Grid::new(source.resampled_shape_zyx, source.resampled_affine).unwrap();
-    let back = resample::nearest_to_grid(&whole, &resampled, &canonical).unwrap();
-    source.orientation.invert().apply(&back, canonical.shape_zyx).unwrap().0
+    let classes = labels.iter().max().unwrap() + 1;
+    let scores: Vec<f32> = (0..classes)
+        .flat_map(|class| labels.iter().map(move |label| f32::from(u8::from(*label == class))))
+        .collect();
+    let back = record.source.steps.classes_on_source(&scores, classes as usize).unwrap();
+    back.into_iter().map(u32::from).collect()
 }
 
 #[test]
@@ -112,7 +106,7 @@ fn voxels_keep_place_and_value_in_every_orientation() {
             body_zyx = [body_zyx[2], body_zyx[0], body_zyx[1]];
         }
         assert_eq!(record.shape_zyx, body_zyx, "{name}");
-        assert_eq!(record.source.crop_lo_zyx, [3; 3]);
+        assert_eq!(record.source.steps.bounds.start_zyx, [3; 3]);
         let spacing = record.spacing_zyx_mm;
         assert!(spacing.iter().all(|s| (s - 1.0).abs() < 1e-6), "{spacing:?}");
         let here = shard_grid(&case);

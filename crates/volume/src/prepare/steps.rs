@@ -6,9 +6,11 @@ use crate::geometry::Grid;
 use crate::orientation::Orientation;
 use crate::resample::{self, Label, Nearest, Resampling, Vote, axis_lines, half_pixel_lines, separate_axis};
 use crate::voxels::{InMemory, Part, Voxels};
+use serde::{Deserialize, Serialize};
 
 /// The steps that were taken with one image.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Steps {
     /// The stored grid.
     pub source: Grid,
@@ -29,6 +31,20 @@ pub struct Steps {
 }
 
 impl Steps {
+    /// The steps of an image that lies already as networks take it: none.
+    pub fn identity(grid: Grid) -> Self {
+        Self {
+            source: grid,
+            orientation: Orientation::IDENTITY,
+            canonical: grid,
+            resampling: Resampling::default(),
+            spacing_zyx_mm: grid.spacing_zyx_mm(),
+            part: BoundingBox::whole(grid.shape_zyx),
+            resampled: grid,
+            bounds: BoundingBox::whole(grid.shape_zyx),
+        }
+    }
+
     /// The grid of network input.
     pub fn grid(&self) -> Grid {
         self.resampled.cropped(self.bounds.start_zyx, self.bounds.shape())

@@ -1,0 +1,147 @@
+//! The image of a case: in memory, or where it does not fit, in a temporary file.
+
+use super::{Room, Rules};
+use crate::estimate::PLANES_BYTES;
+use data_manifests::descriptor::Modality;
+use data_manifests::raw::open::{self, RawImage};
+use data_manifests::raw::{RawCase, Source, planes};
+use stage::Message;
+use std::path::Path;
+use volume::crop::BoundingBox;
+use volume::intensity::{self, ChannelTransform, Contents, NonFinite};
+use volume::prepare::{self, Prepared, Steps, Survey};
+use volume::spool::{Spool, SpoolWriter};
+use volume::{Filled, Grid, Orientation, ReadLimits, Voxels, Warning};
+
+/// An image that went through all steps, or goes through them while it is read.
+pub(super) struct Image {
+    /// The steps, with the grids.
+    pub(super) steps: Steps,
+    /// The fitted rule of each channel.
+    pub(super) transforms: Vec<ChannelTransform>,
+    /// Smallest and largest value of each channel.
+    pub(super) ranges: Vec<[f32; 2]>,
+    /// What was found on the way.
+    pub(super) warnings: Vec<Warning>,
+    voxels: Intensities,
+}
+
+enum Intensities {
+    /// Channels, z, y, x of the final grid.
+    Memory(Vec<f32>),
+    /// The image as read, in canonical orientation.
+    Disk { spool: Spool<f32>, fill: Vec<f32>, survey: Box<Survey> },
+}
+
+impl Image {
+    /// Reads and prepares the image of `case`.
+    pub(super) fn read(rules: &Rules<'_>, case: &RawCase, room: &Room<'_>) -> anyhow::Result<Self> {
+        let mut image = match room {
+            Room::Memory => in_memory(rules, &case.image),
+            Room::Disk(scratch) => on_disk(rules, &case.image, scratch, room),
+        }?;
+        image.warnings.extend(intensity::constant_warnings(&image.transforms));
+        Ok(image)
+    }
+
+    /// The voxels of a box of the final grid.
+    pub(super) fn region(&self, channel: usize, bounds: &BoundingBox) -> volume::Result<Vec<f32>> {
+        match &self.voxels {
+            Intensities::Memory(data) => {
+                let shape_zyx = self.steps.bounds.shape();
+                let voxels = shape_zyx.iter().product::<usize>();
+                volume::crop::crop(&data[channel * voxels..][..voxels], 1, shape_zyx, bounds)
+            }
+            Intensities::Disk { spool, fill, survey } => {
+                with_filled(spool, fill, |source| survey.image_region(source, channel, bounds))
+            }
+        }
+    }
+}
+
+fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
+    let in_image = |e: volume::VolumeError| e.in_file(source.path());
+    let RawImage { channels, grid, mut data, mut warnings } = open::image(source)?;
+    expect_channels(rules, source, channels)?;
+    warnings.extend(intensity::check_finite(&mut data, channels, rules.non_finite).map_err(in_image)?);
+    intensity::check_varies(&data, channels).map_err(in_image)?;
+    if rules.descriptor.modality == Modality::Ct {
+        warnings.extend(intensity::hounsfield_warning(&data));
+    }
+    let prepared = prepare::image(&data, channels, &grid, &rules.descriptor.method()).map_err(in_image)?;
+    let Prepared { data, transforms, ranges, steps, .. } = prepared;
+    Ok(Image { steps, transforms, ranges, warnings, voxels: Intensities::Memory(data) })
+}
+
+fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) -> anyhow::Result<Image> {
+    let in_image = |e: volume::VolumeError| e.in_file(source.path());
+    let mut planes = planes::image(source, ReadLimits::UNLIMITED)?;
+    let (channels, grid) = (planes.channels(), *planes.grid());
+    expect_channels(rules, source, channels)?;
+    let orientation = Orientation::to_canonical(&grid);
+    let mut writer = SpoolWriter::<f32>::new(scratch, channels, grid.shape_zyx, orientation)?;
+    let mut contents = vec![Contents::default(); channels];
+    let (mut buffer, mut done) = (Vec::new(), 0);
+    let (depth, at_a_time) = (grid.shape_zyx[0], planes_at_a_time(&grid, size_of::<f32>()));
+    loop {
+        room.proceed()?;
+        // planes of one channel at a time
+        let read = planes.next_planes(at_a_time.min(depth - done % depth), &mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        contents[done / depth].add(&buffer);
+        writer.write(&buffer)?;
+        done += read;
+    }
+    let mut warnings = planes.warnings();
+    let spool = writer.finish()?;
+    for (channel, found) in contents.iter().enumerate() {
+        warnings.extend(found.check_finite(channel, rules.non_finite).map_err(in_image)?);
+        found.check_varies(channel).map_err(in_image)?;
+    }
+    if rules.descriptor.modality == Modality::Ct {
+        warnings.extend(Contents::hounsfield_warning(&contents));
+    }
+    let fill = match rules.non_finite {
+        NonFinite::Error => Vec::new(),
+        NonFinite::FillMin => contents.iter().map(Contents::smallest).collect(),
+    };
+    room.proceed()?;
+    let method = rules.descriptor.method();
+    let survey =
+        with_filled(&spool, &fill, |image| prepare::survey(image, &grid, &method)).map_err(in_image)?;
+    Ok(Image {
+        steps: survey.steps.clone(),
+        transforms: survey.transforms.clone(),
+        ranges: survey.ranges.clone(),
+        warnings,
+        voxels: Intensities::Disk { spool, fill, survey: Box::new(survey) },
+    })
+}
+
+/// Reads `spool` as it is, or with a value per channel in place of what is not finite.
+fn with_filled<T>(
+    spool: &Spool<f32>,
+    fill: &[f32],
+    read: impl FnOnce(&dyn Voxels<f32>) -> volume::Result<T>,
+) -> volume::Result<T> {
+    if fill.is_empty() { read(spool) } else { read(&Filled::new(spool, fill.to_vec())?) }
+}
+
+/// Planes that make up [`PLANES_BYTES`] in elements of `bytes`; one at least.
+pub(super) fn planes_at_a_time(grid: &Grid, bytes: usize) -> usize {
+    let [_, height, width] = grid.shape_zyx;
+    (PLANES_BYTES as usize / (height * width * bytes)).max(1)
+}
+
+fn expect_channels(rules: &Rules<'_>, source: &Source, found: usize) -> anyhow::Result<()> {
+    let declared = &rules.descriptor.channels;
+    if found == declared.len() {
+        return Ok(());
+    }
+    Err(Message::error("E141", format!("found {found} channels, expected {}", declared.len()))
+        .detail(format!("{}: the data set declares {}", source.path().display(), declared.join(", ")))
+        .fix("Correct the file, or the descriptor's 'channels'")
+        .into())
+}
