@@ -48,7 +48,6 @@ pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result
     let method = descriptor.method();
     let target = method.resampling.target_grid(&canonical, method.spacing_zyx_mm)?;
     let voxels = |shape: [usize; 3]| shape.iter().map(|n| *n as u64).product::<u64>();
-    let larger = voxels(canonical.shape_zyx).max(voxels(target.shape_zyx));
     let label = match (&case.label, &descriptor.labels) {
         (Some(_), Some(labels)) if labels.kind == LabelKind::Instances => 8,
         (Some(_), _) => 4,

@@ -1,7 +1,9 @@
 //! Room and time that a run by a plan will take.
 
+use crate::admission::Admission;
 use crate::case::{self, Digests, Rules};
 use crate::estimate::{self, Estimate};
+use crate::resources;
 use data_manifests::Descriptor;
 use data_manifests::plan::Prediction;
 use data_manifests::raw::RawCase;
@@ -83,7 +85,9 @@ fn time(case: &RawCase, descriptor: &Descriptor, raw: &Path) -> anyhow::Result<f
     let folder = tempfile::tempdir()?;
     let rules = Rules { descriptor, non_finite: NonFinite::FillMin, trust_voxel_grid: true, raw_root: raw };
     let digests = Digests { image: String::new(), label: case.label.as_ref().map(|_| String::new()) };
+    let estimate = estimate::of_case(case, descriptor)?;
+    let room = Admission::new(resources::budget(None).0).room(&estimate, folder.path());
     let started = Instant::now();
-    case::convert(&rules, case, &digests, &folder.path().join("case"))?;
+    case::convert(&rules, case, &digests, &folder.path().join("case"), &room)?;
     Ok(started.elapsed().as_secs_f64())
 }

@@ -89,15 +89,15 @@ pub(super) fn before(
 ) -> anyhow::Result<Side> {
     let record = case.record();
     let image = open::image(&raw.image)?;
-    if image.grid.shape_zyx != record.source.shape_zyx {
-        let [found, expected] = [image.grid.shape_zyx, record.source.shape_zyx];
+    if image.grid.shape_zyx != record.source.steps.source.shape_zyx {
+        let [found, expected] = [image.grid.shape_zyx, record.source.steps.source.shape_zyx];
         return Err(Message::error("E175", "the raw file is not the one that the case was made from")
             .detail(format!("{}: found {found:?} voxels, recorded {expected:?}", raw.image.path().display()))
             .fix("Give --raw the folder that the shards were made from, or run preprocess again")
             .into());
     }
-    let stored = Grid::new(record.source.shape_zyx, record.source.affine)?;
-    let orientation = record.source.orientation;
+    let stored = record.source.steps.source;
+    let orientation = record.source.steps.orientation;
     let grid = orientation.apply_to_grid(&stored);
     let shards = Grid::new(record.shape_zyx, record.affine)?;
     let at = nearest(&grid, &shards, through_zyx);
