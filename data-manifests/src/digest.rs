@@ -6,14 +6,14 @@ use std::path::Path;
 
 pub use stage::sealed::{canonical, digest_of, hex, sha256_hex};
 
-/// Size and SHA-256 of a file, read in pieces of 1 MiB.
+/// Size and SHA-256 of a file, read in pieces of 256 KiB.
 ///
 /// # Errors
 /// Any I/O error, with the path.
 pub fn file(path: &Path) -> io::Result<(u64, String)> {
     let mut file = fs_err::File::open(path)?;
     let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 20];
+    let mut buffer = vec![0; 1 << 18];
     let mut bytes = 0;
     loop {
         let n = file.read(&mut buffer)?;

@@ -1,6 +1,7 @@
 //! `manifest.json`: what a stage read, did and wrote.
 
 use crate::digest;
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -160,14 +161,15 @@ impl Manifest {
     /// # Errors
     /// Any I/O error.
     pub fn finish(mut self, directory: &Path, role: impl Fn(&str) -> &'static str) -> anyhow::Result<Self> {
-        self.outputs.clear();
-        for path in digest::files_below(directory)? {
-            if is_own(&path) {
-                continue;
-            }
-            let (bytes, sha256) = digest::file(&directory.join(&path))?;
-            self.outputs.push(Artefact { role: role(&path).to_owned(), path, bytes, sha256 });
-        }
+        let files: Vec<String> =
+            digest::files_below(directory)?.into_iter().filter(|path| !is_own(path)).collect();
+        let digests: Vec<(u64, String)> =
+            files.par_iter().map(|path| digest::file(&directory.join(path))).collect::<Result<_, _>>()?;
+        self.outputs = files
+            .into_iter()
+            .zip(digests)
+            .map(|(path, (bytes, sha256))| Artefact { role: role(&path).to_owned(), path, bytes, sha256 })
+            .collect();
         sealed::write(&directory.join(FILE_NAME), &self)?;
         Ok(self)
     }

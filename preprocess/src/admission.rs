@@ -13,6 +13,9 @@ const RESERVE: u64 = 96 << 20;
 /// A budget of memory that cases share. Those that are too large for it go through temporary files.
 #[derive(Debug)]
 pub(crate) struct Admission {
+    /// For the whole process.
+    granted: u64,
+    /// For cases.
     budget: u64,
     state: Mutex<State>,
     changed: Condvar,
@@ -37,7 +40,7 @@ impl Admission {
     /// A budget of `bytes` for the whole process.
     pub(crate) fn new(bytes: u64) -> Self {
         let budget = bytes.saturating_sub(RESERVE).max(1);
-        Self { budget, state: Mutex::default(), changed: Condvar::new() }
+        Self { granted: bytes, budget, state: Mutex::default(), changed: Condvar::new() }
     }
 
     /// Where a case's voxels go; `scratch` takes temporary files.
@@ -75,7 +78,7 @@ impl Admission {
         let on_disk = estimates.iter().filter(|e| matches!(self.room(e, scratch), Room::Disk(_))).count();
         let largest = estimates.iter().map(|e| e.memory).max()?;
         let text =
-            format!("peak estimate {} of the largest case, {whose} {}", size(largest), size(self.budget));
+            format!("peak estimate {} of the largest case, {whose} {}", size(largest), size(self.granted));
         if on_disk > 0 {
             let least = estimates.iter().map(|e| e.streamed).max()?;
             let fix = if least > self.budget {

@@ -86,14 +86,25 @@ impl Room<'_> {
     }
 }
 
-/// Reads, converts and writes a case into `destination`; returns its record and what somebody should know.
-pub(crate) fn convert(
+/// A case that was written and not published yet.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// The files.
+    pub(crate) pending: PendingDirectory,
+    /// What is known of it.
+    pub(crate) record: CaseRecord,
+    /// What somebody should know.
+    pub(crate) messages: Vec<Message>,
+}
+
+/// Reads, converts and writes a case beside `destination`.
+pub(crate) fn make(
     rules: &Rules<'_>,
     case: &RawCase,
     digests: &Digests,
     destination: &Path,
     room: &Room<'_>,
-) -> anyhow::Result<(CaseRecord, Vec<Message>)> {
+) -> anyhow::Result<Made> {
     let descriptor = rules.descriptor;
     let image = Image::read(rules, case, room)?;
     let labels = CaseLabels::read(rules, case, &image.steps.source, room)?;
@@ -136,8 +147,7 @@ pub(crate) fn convert(
         warnings: messages::recorded(&messages),
     };
     writer.finish(&record)?;
-    pending.publish()?;
-    Ok((record, messages))
+    Ok(Made { pending, record, messages })
 }
 
 fn channel_records(descriptor: &Descriptor, image: &Image) -> Vec<ChannelRecord> {

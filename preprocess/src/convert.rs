@@ -1,7 +1,7 @@
 //! The cases, several at once.
 
 use crate::admission::Admission;
-use crate::case::{self, Digests, Interrupted, ReadDigests, Room, Rules};
+use crate::case::{self, Digests, Interrupted, Made, ReadDigests, Room, Rules};
 use crate::estimate::Estimate;
 use crate::{messages, output};
 use data_manifests::raw::RawCase;
@@ -10,6 +10,11 @@ use stage::{Context, Message, interrupt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, mpsc};
+
+/// Cases that are being synchronised and named at the same time: they wait for the disk, and what waits together is written
+/// together.
+const PUBLISHERS: usize = 8;
 
 /// What became of a case.
 #[derive(Debug)]
@@ -54,34 +59,83 @@ impl Conversion<'_> {
     ) -> Vec<Outcome> {
         let progress = self.context.progress("cases", cases.len() as u64);
         let next = AtomicUsize::new(0);
-        let work = || {
-            let mut done = Vec::new();
+        let done = Mutex::new(Vec::with_capacity(cases.len()));
+        let ended = |i: usize, outcome: Outcome| {
+            if !matches!(outcome, Outcome::NotStarted) {
+                progress.step(&cases[i].id);
+            }
+            done.lock().unwrap_or_else(PoisonError::into_inner).push((i, outcome));
+        };
+        // threads that wait for the disk are not those that compute
+        let (sender, receiver) = mpsc::sync_channel(PUBLISHERS);
+        let receiver = Mutex::new(receiver);
+        let publish = || {
+            loop {
+                let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let Ok((i, made)) = next else { return };
+                ended(i, self.published(&cases[i], made));
+            }
+        };
+        let work = |sender: mpsc::SyncSender<(usize, Made)>| {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(case), Some(digests), Some(estimate)) =
                     (cases.get(i), digests.get(i), estimates.get(i))
                 else {
-                    return done;
+                    return;
                 };
-                let outcome = self.one(case, digests.as_ref(), estimate.as_ref());
-                if !matches!(outcome, Outcome::NotStarted) {
-                    progress.step(&case.id);
+                match self.one(case, digests.as_ref(), estimate.as_ref()) {
+                    Ok(made) => {
+                        if let Err(mpsc::SendError((i, made))) = sender.send((i, made)) {
+                            ended(i, self.published(case, made));
+                        }
+                    }
+                    Err(outcome) => ended(i, outcome),
                 }
-                done.push((i, outcome));
             }
         };
         // threads of their own: a task of rayon's pool that waits for its parts would begin another case meanwhile, and
         // memory would follow the number of cases
-        let mut outcomes: Vec<(usize, Outcome)> = std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            handles
-                .into_iter()
-                .flat_map(|handle| handle.join().unwrap_or_else(|payload| panic::resume_unwind(payload)))
-                .collect()
+        std::thread::scope(|scope| {
+            for _ in 0..workers {
+                let sender = sender.clone();
+                scope.spawn(|| work(sender));
+            }
+            drop(sender);
+            for _ in 0..PUBLISHERS {
+                scope.spawn(publish);
+            }
         });
         progress.finish();
+        let mut outcomes = done.into_inner().unwrap_or_else(PoisonError::into_inner);
         outcomes.sort_by_key(|(i, _)| *i);
         outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+    }
+
+    /// Gives a case its place.
+    fn published(&self, case: &RawCase, made: Made) -> Outcome {
+        let Made { pending, record, messages } = made;
+        match pending.publish() {
+            Ok(()) => {
+                for message in messages {
+                    self.context.tell(message);
+                }
+                Outcome::Converted(Box::new(record))
+            }
+            Err(error) => self.ended_by(case, &error.into()),
+        }
+    }
+
+    /// The outcome of an error.
+    fn ended_by(&self, case: &RawCase, error: &anyhow::Error) -> Outcome {
+        if error.is::<Interrupted>() {
+            Outcome::NotStarted
+        } else if messages::is_disk_full(error) {
+            self.disk_full.store(true, Ordering::Relaxed);
+            Outcome::NotStarted
+        } else {
+            self.failed(case, error, &ShardStore::case_directory(self.out, &case.id))
+        }
     }
 
     /// Why cases were not started, if so.
@@ -95,54 +149,41 @@ impl Conversion<'_> {
         }
     }
 
-    /// Converts a case, or keeps it when it is whole and was made from the same bytes by the same rules.
+    /// Makes a case, or keeps it when it is whole and was made from the same bytes by the same rules.
     fn one(
         &self,
         case: &RawCase,
         digests: Result<&Digests, &String>,
         estimate: Result<&Estimate, &anyhow::Error>,
-    ) -> Outcome {
+    ) -> Result<Made, Outcome> {
         if interrupt::requested() || self.disk_full.load(Ordering::Relaxed) {
-            return Outcome::NotStarted;
+            return Err(Outcome::NotStarted);
         }
         let destination = ShardStore::case_directory(self.out, &case.id);
-        let digests = match digests {
-            Ok(digests) => digests,
-            Err(text) => {
-                let message = Message::error("E100", "a file cannot be read").detail(text);
-                let error = message.fix("Check its rights and its disk, then rerun the same command").into();
-                return self.failed(case, &error, &destination);
-            }
-        };
+        let digests = digests.map_err(|text| {
+            let message = Message::error("E100", "a file cannot be read").detail(text);
+            let error = message.fix("Check its rights and its disk, then rerun the same command").into();
+            self.failed(case, &error, &destination)
+        })?;
         // what a header refuses without a message of its own is worded where the voxels are read
         if let Err(error) = estimate
             && error.is::<Message>()
         {
-            return self.failed(case, error, &destination);
+            return Err(self.failed(case, error, &destination));
         }
         if let Some(record) = self.kept(case, digests, &destination) {
-            return Outcome::Kept(Box::new(record));
+            return Err(Outcome::Kept(Box::new(record)));
         }
         // a header that cannot be read has no estimate, and its case ends where it is read again
         let room = estimate.map_or(Room::Memory, |estimate| self.admission.room(estimate, self.out));
         let _grant = estimate.ok().map(|estimate| self.admission.admit(estimate, &room));
-        let convert = || case::convert(&self.rules, case, digests, &destination, &room);
-        match panic::catch_unwind(AssertUnwindSafe(convert)) {
-            Ok(Ok((record, warnings))) => {
-                for warning in warnings {
-                    self.context.tell(warning);
-                }
-                Outcome::Converted(Box::new(record))
-            }
-            Ok(Err(error)) if error.is::<Interrupted>() => Outcome::NotStarted,
-            Ok(Err(error)) if messages::is_disk_full(&error) => {
-                self.disk_full.store(true, Ordering::Relaxed);
-                Outcome::NotStarted
-            }
-            Ok(Err(error)) => self.failed(case, &error, &destination),
+        let make = || case::make(&self.rules, case, digests, &destination, &room);
+        match panic::catch_unwind(AssertUnwindSafe(make)) {
+            Ok(Ok(made)) => Ok(made),
+            Ok(Err(error)) => Err(self.ended_by(case, &error)),
             Err(payload) => {
                 let message = messages::of_panic(&case.id, payload.as_ref());
-                self.failed(case, &message.into(), &destination)
+                Err(self.failed(case, &message.into(), &destination))
             }
         }
     }

@@ -57,7 +57,7 @@ pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result
     let (read, made) = (voxels(canonical.shape_zyx), voxels(target.shape_zyx));
     // one shard, a copy of it and its encoded form while it is written
     let writing = made.min(SHARD_VOXELS).saturating_mul(3 * 4);
-    let scratch = volume::resample::SCRATCH_BYTES as u64;
+    let scratch = (volume::resample::SCRATCH_BYTES as u64).min(image.saturating_mul(read));
     // first the image as read beside the image as made, then the latter beside the labels
     let preparing = image.saturating_mul(read.saturating_add(made)).saturating_add(4 * made);
     let labelling = image.saturating_mul(made).saturating_add(label * read).saturating_add(writing);

@@ -4,6 +4,7 @@
 //! Memory: writing holds one shard and its encoded form ([`CaseWriter`]); reading holds what it returns and one inner chunk.
 
 mod error;
+mod files;
 mod foreground;
 mod layout;
 mod names;

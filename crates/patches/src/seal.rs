@@ -14,21 +14,15 @@ pub(crate) const ATTRIBUTE: &str = "gtgm_seal";
 /// What stands for the metadata's own digest while that is taken: it cannot cover itself.
 const BLANK: &str = "----------------------------------------------------------------";
 
-/// Digests of all files below `directory` but the group's metadata.
-fn digests(directory: &Path) -> Result<BTreeMap<String, String>> {
-    let files = digest::files_below(directory)?.into_iter().filter(|file| file != GROUP);
-    files
-        .map(|file| Ok((digest::file(&directory.join(&file))?.1, file)))
-        .map(|r| r.map(|(d, f)| (f, d)))
-        .collect()
-}
-
-/// The text of the group's metadata with these attributes and the seal of all that lies in `directory`.
-pub(crate) fn group_text(directory: &Path, mut attributes: serde_json::Map<String, Value>) -> Result<String> {
-    attributes.insert(ATTRIBUTE.to_owned(), json!({ "sha256": BLANK, "files": digests(directory)? }));
+/// The text of the group's metadata with these attributes and the seal over all other files, given their SHA-256.
+pub(crate) fn group_text(
+    files: &BTreeMap<String, String>,
+    mut attributes: serde_json::Map<String, Value>,
+) -> String {
+    attributes.insert(ATTRIBUTE.to_owned(), json!({ "sha256": BLANK, "files": files }));
     let group = json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes });
     let text = format!("{group:#}\n");
-    Ok(text.replace(BLANK, &digest::sha256_hex(text.as_bytes())))
+    text.replace(BLANK, &digest::sha256_hex(text.as_bytes()))
 }
 
 /// Compares every file below `directory` with its digest; the first that differs is named.

@@ -1,6 +1,7 @@
 //! Writes a case box by box.
 
 use crate::error::{Error, Result};
+use crate::files::Files;
 use crate::layout::{Compression, Layout};
 use crate::names;
 use crate::ome;
@@ -13,7 +14,6 @@ use zarrs::array::codec::ZstdCodec;
 use zarrs::array::{
     Array, ArrayBuilder, ArrayMetadataOptions, CodecOptions, DataType, Element, FillValue, data_type,
 };
-use zarrs::filesystem::FilesystemStore;
 
 /// Type of stored labels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl LabelType {
 #[derive(Debug)]
 pub struct CaseWriter {
     directory: PathBuf,
-    store: Arc<FilesystemStore>,
+    store: Arc<Files>,
     layout: Layout,
     /// Channels and shape of the image written.
     image: Option<(usize, [usize; 3])>,
@@ -70,10 +70,9 @@ impl CaseWriter {
             let found = entry?.file_name().to_string_lossy().into_owned();
             return Err(Error::mismatch(directory, found, "an empty directory"));
         }
-        let store = FilesystemStore::new(directory).map_err(|e| Error::zarr(directory, e))?;
         Ok(Self {
             directory: directory.to_owned(),
-            store: Arc::new(store),
+            store: Arc::new(Files::new(directory)),
             layout: Layout::default(),
             image: None,
             label: None,
@@ -203,12 +202,16 @@ impl CaseWriter {
         let gtgm = serde_json::to_value(record)
             .map_err(|e| Error::Record { path: self.directory.clone(), reason: e.to_string() })?;
         if self.label.is_some() {
-            let labels = self.directory.join(names::LABELS);
-            put_group(&labels, ome::labels())?;
-            put_group(&labels.join(names::LABEL), ome::label(record))?;
+            self.put_group(names::LABELS, ome::labels())?;
+            self.put_group(&format!("{}/{}", names::LABELS, names::LABEL), ome::label(record))?;
         }
-        let text = seal::group_text(&self.directory, ome::case(record, gtgm))?;
-        Ok(fs_err::write(self.directory.join(names::GROUP), text)?)
+        let text = seal::group_text(&self.store.digests(), ome::case(record, gtgm));
+        Ok(self.store.put(names::GROUP, text.as_bytes())?)
+    }
+
+    fn put_group(&self, path: &str, attributes: Value) -> Result<()> {
+        let group = json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes });
+        Ok(self.store.put(&format!("{path}/{}", names::GROUP), format!("{group:#}\n").as_bytes())?)
     }
 
     fn agrees<T: PartialEq + std::fmt::Debug>(
@@ -265,7 +268,7 @@ impl CaseWriter {
 /// A sharded array whose last three axes are z, y, x.
 struct Sharded {
     path: PathBuf,
-    array: Array<FilesystemStore>,
+    array: Array<Files>,
     shape: Vec<u64>,
     shard: Vec<u64>,
 }
@@ -321,16 +324,10 @@ fn options() -> CodecOptions {
     CodecOptions::default().with_concurrent_target(1).with_store_empty_chunks(true)
 }
 
-fn store_metadata(path: &Path, array: &Array<FilesystemStore>) -> Result<()> {
+fn store_metadata(path: &Path, array: &Array<Files>) -> Result<()> {
     // the library's own version would make the bytes change with every update of it
     let options = ArrayMetadataOptions::default().with_include_zarrs_metadata(false);
     array.store_metadata_opt(&options).map_err(|e| Error::zarr(path, e))
-}
-
-fn put_group(directory: &Path, attributes: Value) -> Result<()> {
-    fs_err::create_dir_all(directory)?;
-    let group = json!({ "zarr_format": 3, "node_type": "group", "attributes": attributes });
-    Ok(fs_err::write(directory.join(names::GROUP), format!("{group:#}\n"))?)
 }
 
 /// A shape z, y, x with one channel in front, or c, z, y, x as it is.

@@ -77,7 +77,10 @@ fn read(plans: &Value, origin: &str) -> Result<Plan, String> {
         notes.push(format!("other configurations ignored: {}", others.join(", ")));
     }
     used.insert("inherits_from");
-    let ignored: Vec<&str> = found.keys().map(String::as_str).filter(|name| !used.contains(name)).collect();
+    let mut ignored: Vec<&str> =
+        found.keys().map(String::as_str).filter(|name| !used.contains(name)).collect();
+    // what order keys come in is a matter of how serde_json was built
+    ignored.sort_unstable();
     if !ignored.is_empty() {
         notes.push(format!("{CONFIGURATION}: ignored {}", ignored.join(", ")));
     }
@@ -87,13 +90,15 @@ fn read(plans: &Value, origin: &str) -> Result<Plan, String> {
         "transpose_forward",
         "dataset_name",
     ];
-    let ignored: Vec<&str> = plans
+    let mut ignored: Vec<&str> = plans
         .as_object()
         .into_iter()
         .flat_map(Map::keys)
         .map(String::as_str)
         .filter(|name| !known.contains(name))
         .collect();
+    // what order keys come in is a matter of how serde_json was built
+    ignored.sort_unstable();
     if !ignored.is_empty() {
         notes.push(format!("ignored {}", ignored.join(", ")));
     }

@@ -88,6 +88,6 @@ fn time(case: &RawCase, descriptor: &Descriptor, raw: &Path) -> anyhow::Result<f
     let estimate = estimate::of_case(case, descriptor)?;
     let room = Admission::new(resources::budget(None).0).room(&estimate, folder.path());
     let started = Instant::now();
-    case::convert(&rules, case, &digests, &folder.path().join("case"), &room)?;
+    case::make(&rules, case, &digests, &folder.path().join("case"), &room)?.pending.publish()?;
     Ok(started.elapsed().as_secs_f64())
 }

@@ -138,7 +138,7 @@ impl Repair<'_> {
         let fresh = scratch.path().join(id);
         let estimate = estimate::of_case(case, self.rules.descriptor)?;
         let room = Admission::new(resources::budget(None).0).room(&estimate, scratch.path());
-        case::convert(&self.rules, case, &Digests { image, label }, &fresh, &room)?;
+        case::make(&self.rules, case, &Digests { image, label }, &fresh, &room)?.pending.publish()?;
         self.expect_recorded(id, &fresh)?;
         let place = ShardStore::case_directory(self.directory, id);
         if place.symlink_metadata().is_ok() {

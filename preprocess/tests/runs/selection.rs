@@ -143,9 +143,17 @@ fn nothing_usable_is_an_error_with_a_report() {
 #[test]
 fn memory_decides_how_many_cases_are_worked_on() {
     let task = Task::noise(3, [64, 64, 64]);
+    task.run_cleanly(&[]);
+    let in_memory = task.tree();
     let (status, messages) = task.run(&["--workers", "3", "--max-ram", "0.001"]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    insta::assert_snapshot!(said(&flaws(messages)), @"W160 the largest case needs about 7.0 MiB, --max-ram allows 1.0 MiB. Trying it alone; it may run out of memory.");
+    insta::assert_snapshot!(said(&flaws(messages)), @"");
+    // nothing is kept: every case goes through files
+    fs_err::remove_dir_all(task.out()).unwrap();
+    let (status, messages) = task.run(&["--workers", "3", "--max-ram", "0.001"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    insta::assert_snapshot!(said(&flaws(messages)), @"W160 peak estimate 6.0 MiB of the largest case, --max-ram allows 1.0 MiB. 3 large cases go through temporary files. It needs about 36.0 MiB even so and may run out of memory.");
+    assert_eq!(task.tree(), in_memory);
 }
 
 #[test]

@@ -145,12 +145,14 @@ mod tests {
         assert_eq!(sidecar("{\"spacing_zyx_mm\": [3, 2, 1.5]}").unwrap(), [3.0, 2.0, 1.5]);
         let nm = sidecar("{\"spacing_zyx_nm\": [50, 4.6, 4.6]}").unwrap();
         let um = sidecar("{\"spacing_zyx_um\": [0.05, 0.0046, 0.0046]}").unwrap();
+        // as nnU-Net has it, in mm
+        assert_eq!(sidecar("{\"spacing\": [2, 1, 1]}").unwrap(), [2.0, 1.0, 1.0]);
         assert!(nm.iter().zip(um).all(|(a, b)| (a / b - 1.0).abs() < 1e-12));
         for (text, words) in [
             ("{", "no JSON"),
             ("[1,2,3]", "no JSON object"),
             ("{}", "0 of the keys"),
-            ("{\"spacing\": [1,1,1]}", "unknown keys [\"spacing\"]"),
+            ("{\"voxel\": [1,1,1]}", "unknown keys [\"voxel\"]"),
             ("{\"spacing_zyx_mm\": [1,1]}", "three positive numbers"),
             ("{\"spacing_zyx_mm\": [1,0,1]}", "three positive numbers"),
             ("{\"spacing_zyx_mm\": [1,\"2\",1]}", "three positive numbers"),

@@ -147,7 +147,7 @@ fn argument_then_sidecar_then_tags() {
     assert_eq!(codes, ["W140", "W140"]);
     assert!(stack.warnings()[0].to_string().contains("Using --spacing-zyx"), "{}", stack.warnings()[0]);
     assert_eq!(Stack::open(&path, Some([1.0, 0.0, 1.0])).unwrap_err().code(), "E140");
-    saved(&folder, "cell6.json", b"{\"spacing\": [1, 1, 1]}");
+    saved(&folder, "cell6.json", b"{\"voxel\": [1, 1, 1]}");
     let error = Stack::open(&path, Some([1.0; 3])).unwrap_err();
     assert_eq!(error.code(), "E145");
     assert!(
