@@ -76,6 +76,15 @@ docs: $(VENV)/.ready ## the documentation of every crate, in target/doc
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 
 # --- measuring --------------------------------------------------------------------------------------------------------
+FUZZ_RUNS ?= 400000
+.PHONY: fuzz
+fuzz: ## the readers against damaged files; needs cargo-fuzz and a nightly toolchain (fuzz/README.md)
+	python3 fuzz/seeds.py
+	for target in nifti_image nifti_label gzip; do \
+	    $(CARGO) +nightly fuzz run --fuzz-dir fuzz $$target -- -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 \
+	        -rss_limit_mb=512 -malloc_limit_mb=16; \
+	done
+
 # What each benchmark runs of ours; the whole workspace takes minutes and most of it is not needed.
 BENCH ?= preprocess
 BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py,$(wildcard bench/*.py)))
