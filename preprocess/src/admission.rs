@@ -87,9 +87,9 @@ impl Admission {
                 "The shards are the same".to_owned()
             };
             let cases = counted(on_disk, "large case");
-            return Some(
-                Message::warning("W160", text).detail(format!("{cases} go through temporary files")).fix(fix),
-            );
+            let verb = if on_disk == 1 { "goes" } else { "go" };
+            let detail = format!("{cases} {verb} through temporary files");
+            return Some(Message::warning("W160", text).detail(detail).fix(fix));
         }
         let together = largest.saturating_mul(workers as u64);
         (together > self.budget)

@@ -27,7 +27,9 @@ fn stays_within(edge: usize, gib: f64) {
     let peak = run.peak as f64 / GIB;
     eprintln!("{edge}³ voxels: {peak:.2} of {gib} GiB in {:.1} s", run.wall.as_secs_f64());
     assert!(peak <= gib, "{peak:.2} GiB, allowed {gib}. {}", run.stderr);
-    assert!(!run.stderr.contains("W160"), "{}", run.stderr);
+    // what does not fit goes through files, and says so
+    let in_memory = 8.0 * (edge as f64).powi(3) / GIB < gib;
+    assert_eq!(run.stderr.contains("W160"), !in_memory, "{}", run.stderr);
     let target = ((edge - 1) as f64 * 0.9 + 1.0).round() as usize;
     assert_eq!(task.open("large").record().shape_zyx, [target; 3]);
 }
