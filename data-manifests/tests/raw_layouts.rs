@@ -20,6 +20,19 @@ fn image(path: &Path, value: f32, grid: &Grid) {
     write_image(path, &data, 1, grid, ImageType::F32).unwrap();
 }
 
+/// The same with keys sorted: whether a map keeps its order depends on how serde_json was built, and the tests expect lines.
+fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut pairs: Vec<_> = map.iter().collect();
+            pairs.sort_by_key(|(key, _)| *key);
+            pairs.into_iter().map(|(key, value)| (key.clone(), sorted(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        other => other.clone(),
+    }
+}
+
 /// A folder of nnU-Net v2 with two channels, cases a and b, test case c.
 fn nnunet(root: &Path) -> Value {
     for folder in ["imagesTr", "labelsTr", "imagesTs"] {
@@ -45,7 +58,7 @@ fn nnunet(root: &Path) -> Value {
 }
 
 fn write(root: &Path, json: &Value) {
-    fs_err::write(root.join("dataset.json"), serde_json::to_string_pretty(json).unwrap()).unwrap();
+    fs_err::write(root.join("dataset.json"), serde_json::to_string_pretty(&sorted(json)).unwrap()).unwrap();
 }
 
 fn said(listing: &Listing) -> String {
