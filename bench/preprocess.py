@@ -4,6 +4,7 @@ Equal are the raw files, orientation, spacing and kind of normalisation, the dis
 What is not equal stands in each case's notes. The peers' clocks start after their imports, ours with the process; beside
 them stands what the whole processes take.
 """
+import itertools
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import re
 import shutil
 import statistics
 import sys
+import time
 
 import harness
 from harness import BIN, ROOT, WORK, Side
@@ -56,8 +58,21 @@ tile_yx = [64, 64]
 """
 
 
-def fresh(path):
-    """An empty place for an output."""
+OUT = WORK / "out"
+COUNTER = itertools.count()
+# how long ext4 remembers deleted inodes, and a little more
+FORGOTTEN_SECONDS = 6
+
+
+def fresh():
+    """A place where nothing has been. Nothing is deleted between runs: ext4 looks for inodes that were not freed in the last
+    seconds, so a run just after a deletion pays for it, and more so the more files it writes."""
+    OUT.mkdir(parents=True, exist_ok=True)
+    return OUT / str(next(COUNTER))
+
+
+def removed(path):
+    """The path, with nothing there."""
     shutil.rmtree(path, ignore_errors=True)
     return path
 
@@ -71,18 +86,18 @@ def against_monai(name, what, raw, images, mm, runs):
     descriptor = WORK / f"{name}.toml"
     rows = (f'    {{ id = "{path.name.split(".")[0]}", image = "{path.relative_to(raw)}" }},' for path in images)
     descriptor.write_text(DESCRIPTOR.replace("{cases}", "\n".join(rows)).replace("{mm}", f"{mm:.1f}"))
-    out = WORK / "out"
     written = {}
 
     def ours(observe):
-        command = [BIN / "preprocess", "--dataset", descriptor, "--raw", raw, "--out", fresh(out / "ours"),
+        out = fresh()
+        command = [BIN / "preprocess", "--dataset", descriptor, "--raw", raw, "--out", out,
                    "--workers", harness.cores(), "--quiet"]
         run = harness.run(command, observe=observe)
-        written["ours"] = finished(out / "ours", len(images))
+        written["ours"] = finished(out, len(images))
         return run
 
     def peer(observe):
-        command = [PYTHON, script, fresh(out / "peer"), mm, harness.cores(), *images]
+        command = [PYTHON, script, fresh(), mm, harness.cores(), *images]
         run = harness.run(command, observe=observe)
         found = re.search(r"monai seconds ([0-9.]+) volumes (\d+) voxels (\d+)", run.output)
         if found is None or int(found[2]) != len(images):
@@ -94,10 +109,9 @@ def against_monai(name, what, raw, images, mm, runs):
     sides = harness.alternate(
         Side("preprocess", ours, f"preprocess --dataset {name}.toml --raw RAW --out OUT --workers {harness.cores()}"),
         Side("MONAI", peer, f"monai_preprocess.py OUT {mm:g} {harness.cores()} IMAGES"), runs)
-    fresh(out)
     return harness.case(
         name, what, "volumes", len(images), *sides, {"ratio": FASTER["monai"], "memory_ratio": MEMORY},
-        ["MONAI writes f32 arrays, uncompressed, not synchronised; ours zstd-compressed Zarr shards with checksums, "
+        ["MONAI writes f32 arrays, uncompressed, not synchronised; ours compressed Zarr shards with checksums, "
          "synchronised, and a manifest with SHA-256 of every input and output",
          "MONAI's crop keeps what is above 0 after normalisation, ours what is not 0",
          f"voxels written: ours {written['ours']}, MONAI {written['peer']}"])
@@ -144,7 +158,7 @@ def against_nnunet(raw, runs):
     prepared = base / "prepared"
     if not prepared.exists():
         print("bench: nnU-Net converts, takes its fingerprint and plans (not timed)", file=sys.stderr)
-        fresh(base)
+        removed(base)
         for place in places.values():
             place.mkdir(parents=True)
         tools = PYTHON.parent
@@ -159,18 +173,20 @@ def against_nnunet(raw, runs):
     step.write_text(NNUNET_STEP.replace("{cores}", str(harness.cores())))
     dataset = places["nnUNet_preprocessed"] / "Dataset004_Hippocampus"
     plan = json.loads((dataset / "nnUNetPlans.json").read_text())["configurations"]["3d_fullres"]
-    out = WORK / "out" / "ours"
     starts = []
 
     def ours(observe):
-        command = [BIN / "preprocess", "--dataset", "msd04-hippocampus", "--raw", task, "--out", fresh(out),
+        out = fresh()
+        command = [BIN / "preprocess", "--dataset", "msd04-hippocampus", "--raw", task, "--out", out,
                    "--workers", harness.cores(), "--quiet"]
         run = harness.run(command, observe=observe)
         finished(out, cases)
         return run
 
     def peer(observe):
-        written = fresh(dataset / plan["data_identifier"])
+        written = dataset / plan["data_identifier"]
+        if written.exists():
+            written.rename(fresh())
         run = harness.run([PYTHON, step], env, observe=observe)
         found = re.search(r"nnunet seconds ([0-9.]+)", run.output)
         made = len(list(written.glob("*.pkl")))
@@ -184,7 +200,6 @@ def against_nnunet(raw, runs):
     sides = harness.alternate(
         Side("preprocess", ours, f"preprocess --dataset msd04-hippocampus --raw RAW --out OUT --workers {harness.cores()}"),
         Side("nnU-Net", peer, f"nnUNetv2_preprocess -d 4 -c 3d_fullres -np {harness.cores()}"), runs)
-    fresh(WORK / "out")
     start = statistics.median(starts)
     faster = (statistics.median(r.clock for r in sides[1].runs) - start) / statistics.median(r.clock for r in sides[0].runs)
     return harness.case(
@@ -247,6 +262,9 @@ def body_like(count, edge):
 
 def main():
     raw = harness.shared("data/Task04_Hippocampus")
+    if OUT.exists():  # left by a benchmark that was stopped
+        removed(OUT)
+        time.sleep(FORGOTTEN_SECONDS)
     WORK.mkdir(parents=True, exist_ok=True)
     packages = ["monai", "nnunetv2", "torch", "numpy", "scipy", "nibabel", "blosc2"]
     # before the runs: they take minutes, in which a working tree can change
@@ -260,6 +278,7 @@ def main():
         against_monai("monai-body256-1.5mm", "8 generated volumes of 256³ at 0.8 mm, i16 gzipped, to 1.5 mm", folder, volumes, 1.5, RUNS),
         against_nnunet(raw, RUNS),
     ]
+    removed(OUT)
     path = harness.write("preprocess", cases, where, versions)
     harness.table(cases)
     print(f"\n{path.relative_to(ROOT)}: medians of {RUNS} alternating runs; load before: {where['load_before']}")

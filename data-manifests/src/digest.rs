@@ -31,13 +31,26 @@ pub fn file(path: &Path) -> io::Result<(u64, String)> {
 /// # Errors
 /// Any I/O error, and names that are not Unicode.
 pub fn files_below(directory: &Path) -> io::Result<Vec<String>> {
+    files_outside(directory, |_| false)
+}
+
+/// As [`files_below`], without those below folders that `is_left_out`; it is asked with a relative path ending in `/`.
+///
+/// # Errors
+/// As [`files_below`].
+pub fn files_outside(directory: &Path, is_left_out: impl Fn(&str) -> bool) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
-    collect(directory, "", &mut found)?;
+    collect(directory, "", &is_left_out, &mut found)?;
     found.sort();
     Ok(found)
 }
 
-fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) -> io::Result<()> {
+fn collect(
+    directory: &Path,
+    prefix: &str,
+    is_left_out: &impl Fn(&str) -> bool,
+    found: &mut Vec<String>,
+) -> io::Result<()> {
     for entry in fs_err::read_dir(directory)? {
         let entry = entry?;
         let name = entry.file_name().into_string().map_err(|name| {
@@ -46,7 +59,10 @@ fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) -> io::Resul
         })?;
         let path = format!("{prefix}{name}");
         if entry.file_type()?.is_dir() {
-            collect(&entry.path(), &format!("{path}/"), found)?;
+            let folder = format!("{path}/");
+            if !is_left_out(&folder) {
+                collect(&entry.path(), &folder, is_left_out, found)?;
+            }
         } else {
             found.push(path);
         }
@@ -54,15 +70,36 @@ fn collect(directory: &Path, prefix: &str, found: &mut Vec<String>) -> io::Resul
     Ok(())
 }
 
-/// Digest of a tree: SHA-256 over the lines `SHA-256 path` of its files, sorted by path.
+/// Bytes and digest of a tree: SHA-256 over the lines `SHA-256 path` of its files, sorted by path.
 ///
 /// # Errors
 /// As [`file`] and [`files_below`].
-pub fn tree(directory: &Path) -> io::Result<String> {
-    let mut hasher = Sha256::new();
+pub fn tree(directory: &Path) -> io::Result<(u64, String)> {
+    let mut tree = Tree::default();
     for path in files_below(directory)? {
-        let (_, sha256) = file(&directory.join(&path))?;
-        hasher.update(format!("{sha256} {path}\n"));
+        let (bytes, sha256) = file(&directory.join(&path))?;
+        tree.add(&path, bytes, &sha256);
     }
-    Ok(hex(&hasher.finalize()))
+    Ok(tree.finish())
+}
+
+/// [`tree`] of files whose digests are known.
+#[derive(Debug, Default)]
+pub struct Tree {
+    lines: Sha256,
+    bytes: u64,
+}
+
+impl Tree {
+    /// Adds a file; they come sorted by path.
+    pub fn add(&mut self, path: &str, bytes: u64, sha256: &str) {
+        self.lines.update(format!("{sha256} {path}\n"));
+        self.bytes += bytes;
+    }
+
+    /// Bytes and digest.
+    #[must_use]
+    pub fn finish(self) -> (u64, String) {
+        (self.bytes, hex(&self.lines.finalize()))
+    }
 }

@@ -40,11 +40,12 @@ pub struct Artefact {
     /// What it is to the stage: `raw`, `shards`, `captions`, `reports`, `text`, `encoder`, `model`, `images`, `predictions`,
     /// `references`, `descriptor`, `cases`, `record` …
     pub role: String,
-    /// Relative to the manifest's directory, or below a named root: `$RAW/imagesTr/a.nii.gz`.
+    /// Relative to the manifest's directory, or below a named root: `$RAW/imagesTr/a.nii.gz`. With `/` at its end it is a folder
+    /// with all files below it.
     pub path: String,
-    /// Size.
+    /// Size; of a folder the sum of its files'.
     pub bytes: u64,
-    /// Lower-case hexadecimal SHA-256 of the file.
+    /// Lower-case hexadecimal SHA-256 of the file; of a folder that of the lines `SHA-256 path` of its files, sorted by path.
     #[schemars(regex(pattern = SHA256))]
     pub sha256: String,
 }
@@ -67,6 +68,32 @@ impl Artefact {
         let (bytes, sha256) = digest::file(file)?;
         let inside = file.strip_prefix(root).map_err(std::io::Error::other)?;
         Ok(Self { role: role.to_owned(), path: format!("${name}/{}", portable(inside)), bytes, sha256 })
+    }
+
+    /// Whether it is a folder.
+    #[must_use]
+    pub fn is_tree(&self) -> bool {
+        self.path.ends_with('/')
+    }
+
+    /// Bytes and SHA-256 as they are now, given the manifest's directory.
+    ///
+    /// # Errors
+    /// Any I/O error while reading.
+    pub fn measure(&self, directory: &Path) -> std::io::Result<(u64, String)> {
+        let place = self.resolve(directory);
+        if self.is_tree() { digest::tree(&place) } else { digest::file(&place) }
+    }
+
+    /// The size as it is now; none where it is not there.
+    #[must_use]
+    pub fn size(&self, directory: &Path) -> Option<u64> {
+        let place = self.resolve(directory);
+        let of_file = |path: &Path| path.metadata().ok().filter(std::fs::Metadata::is_file).map(|m| m.len());
+        if !self.is_tree() {
+            return of_file(&place);
+        }
+        digest::files_below(&place).ok()?.iter().map(|path| of_file(&place.join(path))).sum()
     }
 
     /// The file that an unrooted path names, given the manifest's directory.
@@ -117,7 +144,8 @@ pub struct Manifest {
     pub parameters: Value,
     /// What was read.
     pub inputs: Vec<Artefact>,
-    /// Every file below the directory, but the manifest itself, `report.json` and the lock.
+    /// Every file below the directory, on its own or in a folder that is listed, but the manifest itself, `report.json` and the
+    /// lock; sorted by path.
     pub outputs: Vec<Artefact>,
     /// Counts worth knowing, such as cases done and failed.
     pub counts: BTreeMap<String, u64>,
@@ -160,16 +188,34 @@ impl Manifest {
     ///
     /// # Errors
     /// Any I/O error.
-    pub fn finish(mut self, directory: &Path, role: impl Fn(&str) -> &'static str) -> anyhow::Result<Self> {
-        let files: Vec<String> =
-            digest::files_below(directory)?.into_iter().filter(|path| !is_own(path)).collect();
+    pub fn finish(self, directory: &Path, role: impl Fn(&str) -> &'static str) -> anyhow::Result<Self> {
+        self.finish_with(directory, Vec::new(), role)
+    }
+
+    /// As [`Self::finish`], where `trees` are folders whose digests are known: a manifest of thousands of cases has one line
+    /// for each, and no byte is read twice.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn finish_with(
+        mut self,
+        directory: &Path,
+        mut trees: Vec<Artefact>,
+        role: impl Fn(&str) -> &'static str,
+    ) -> anyhow::Result<Self> {
+        trees.sort_by(|a, b| a.path.cmp(&b.path));
+        let is_listed = |folder: &str| trees.binary_search_by(|t| t.path.as_str().cmp(folder)).is_ok();
+        let mut files = digest::files_outside(directory, is_listed)?;
+        files.retain(|path| !is_own(path));
         let digests: Vec<(u64, String)> =
             files.par_iter().map(|path| digest::file(&directory.join(path))).collect::<Result<_, _>>()?;
         self.outputs = files
             .into_iter()
             .zip(digests)
             .map(|(path, (bytes, sha256))| Artefact { role: role(&path).to_owned(), path, bytes, sha256 })
+            .chain(trees)
             .collect();
+        self.outputs.sort_by(|a, b| a.path.cmp(&b.path));
         sealed::write(&directory.join(FILE_NAME), &self)?;
         Ok(self)
     }
@@ -232,11 +278,7 @@ impl Manifest {
             return Ok(None);
         }
         let Ok(found) = Self::load_any(directory) else { return Ok(None) };
-        let whole = found.outputs.iter().all(|o| {
-            o.resolve(directory)
-                .metadata()
-                .is_ok_and(|metadata| metadata.is_file() && metadata.len() == o.bytes)
-        });
+        let whole = found.outputs.iter().all(|output| output.size(directory) == Some(output.bytes));
         Ok((found.work == self.work && found.tool.version == self.tool.version && whole).then_some(found))
     }
 

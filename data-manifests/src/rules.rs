@@ -18,7 +18,7 @@ use std::path::Path;
 pub fn check_directory(directory: &Path) -> anyhow::Result<Vec<String>> {
     let manifest = Manifest::load_any(directory)?;
     let mut wrong = check_manifest(&manifest, directory)?;
-    for output in &manifest.outputs {
+    for output in manifest.outputs.iter().filter(|output| !output.is_tree()) {
         let name = output.path.rsplit('/').next().unwrap_or_default();
         // stages may store other TOML files, such as resolved configurations
         if name.ends_with(".toml") && !["dataset.toml", "descriptor.toml"].contains(&name) {
@@ -59,12 +59,12 @@ pub fn check_manifest(manifest: &Manifest, directory: &Path) -> anyhow::Result<V
             wrong.push(format!("{}: an output must lie below the manifest's directory", output.path));
             continue;
         }
-        match output.resolve(directory).metadata() {
-            Ok(found) if found.len() == output.bytes => {}
-            Ok(found) => {
-                wrong.push(format!("{}: found {} bytes, expected {}", output.path, found.len(), output.bytes))
+        match output.size(directory) {
+            Some(found) if found == output.bytes => {}
+            Some(found) => {
+                wrong.push(format!("{}: found {found} bytes, expected {}", output.path, output.bytes))
             }
-            Err(_) => wrong.push(format!("{}: missing", output.path)),
+            None => wrong.push(format!("{}: missing", output.path)),
         }
     }
     for input in manifest.inputs.iter().filter(|i| !i.path.starts_with('$')) {

@@ -1,7 +1,8 @@
 //! Checks a finished stage directory byte by byte.
 
 use crate::digest;
-use crate::manifest::{self, Manifest};
+use crate::manifest::{self, Artefact, Manifest};
+use rayon::prelude::*;
 use stage::sealed;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,38 +15,51 @@ use std::path::Path;
 /// # Errors
 /// Fails when the directory holds no finished stage, or a file cannot be read.
 pub fn verify(directory: &Path) -> anyhow::Result<Vec<String>> {
-    let mut wrong = Vec::new();
     let manifest = Manifest::load_any(directory)?;
-    let mut listed: BTreeMap<&str, _> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
-    for path in digest::files_below(directory)? {
-        let file = directory.join(&path);
-        if path == manifest::FILE_NAME {
-            continue;
-        }
-        if path == "report.json" {
-            if let Err(error) = sealed::check(&file) {
-                wrong.push(error.to_string());
-            }
-            continue;
-        }
-        if path == stage::lock::FILE_NAME {
-            let bytes = fs_err::metadata(&file)?.len();
-            if bytes != 0 {
-                wrong.push(format!("{path}: the lock is not empty; a run is writing here, or was killed"));
-            }
-            continue;
-        }
-        let Some(expected) = listed.remove(path.as_str()) else {
-            wrong.push(format!("{path}: not in the manifest"));
-            continue;
-        };
-        let (bytes, sha256) = digest::file(&file)?;
-        if bytes != expected.bytes {
-            wrong.push(format!("{path}: found {bytes} bytes, expected {}", expected.bytes));
-        } else if sha256 != expected.sha256 {
-            wrong.push(format!("{path}: found SHA-256 {sha256}, expected {}", expected.sha256));
-        }
+    let mut wrong = outputs(&manifest, directory)?;
+    let report = directory.join("report.json");
+    if report.is_file()
+        && let Err(error) = sealed::check(&report)
+    {
+        wrong.push(error.to_string());
     }
-    wrong.extend(listed.keys().map(|path| format!("{path}: missing")));
+    let path = stage::lock::FILE_NAME;
+    let lock = directory.join(path);
+    if lock.is_file() && fs_err::metadata(&lock)?.len() != 0 {
+        wrong.push(format!("{path}: the lock is not empty; a run is writing here, or was killed"));
+    }
+    Ok(wrong)
+}
+
+/// What differs from the outputs that `manifest` lists, byte by byte, and which files it does not list; sorted by path, those
+/// that are missing last.
+///
+/// # Errors
+/// Fails when a file cannot be read.
+pub fn outputs(manifest: &Manifest, directory: &Path) -> anyhow::Result<Vec<String>> {
+    let listed: BTreeMap<&str, &Artefact> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
+    let there = digest::files_outside(directory, |folder| listed.contains_key(folder))?;
+    let mut paths: Vec<&str> =
+        there.iter().map(String::as_str).filter(|path| !manifest::is_own(path)).collect();
+    let trees = listed.iter().filter(|(_, output)| output.is_tree()).map(|(path, _)| *path);
+    paths.extend(trees.filter(|path| directory.join(path).is_dir()));
+    paths.sort_unstable();
+    let flaw = |path: &&str| -> anyhow::Result<Option<String>> {
+        let Some(expected) = listed.get(path) else {
+            return Ok(Some(format!("{path}: not in the manifest")));
+        };
+        let (bytes, sha256) = expected.measure(directory)?;
+        Ok(if bytes != expected.bytes {
+            Some(format!("{path}: found {bytes} bytes, expected {}", expected.bytes))
+        } else if sha256 != expected.sha256 {
+            Some(format!("{path}: found SHA-256 {sha256}, expected {}", expected.sha256))
+        } else {
+            None
+        })
+    };
+    let found: Vec<Option<String>> = paths.par_iter().map(flaw).collect::<anyhow::Result<_>>()?;
+    let mut wrong: Vec<String> = found.into_iter().flatten().collect();
+    let missing = listed.keys().filter(|path| paths.binary_search(path).is_err());
+    wrong.extend(missing.map(|path| format!("{path}: missing")));
     Ok(wrong)
 }

@@ -93,6 +93,8 @@ pub(crate) struct Made {
     pub(crate) pending: PendingDirectory,
     /// What is known of it.
     pub(crate) record: CaseRecord,
+    /// Bytes and digest of its files.
+    pub(crate) tree: (u64, String),
     /// What somebody should know.
     pub(crate) messages: Vec<Message>,
 }
@@ -146,8 +148,8 @@ pub(crate) fn make(
         label,
         warnings: messages::recorded(&messages),
     };
-    writer.finish(&record)?;
-    Ok(Made { pending, record, messages })
+    let tree = writer.finish(&record)?;
+    Ok(Made { pending, record, tree, messages })
 }
 
 fn channel_records(descriptor: &Descriptor, image: &Image) -> Vec<ChannelRecord> {

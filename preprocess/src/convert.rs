@@ -5,7 +5,7 @@ use crate::case::{self, Digests, Interrupted, Made, ReadDigests, Room, Rules};
 use crate::estimate::Estimate;
 use crate::{messages, output};
 use data_manifests::raw::RawCase;
-use patches::{Case, CaseRecord, ShardStore};
+use patches::{Case, CaseRecord, LabelRecord, ShardStore, WarningRecord};
 use stage::{Context, Message, interrupt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -16,13 +16,38 @@ use std::sync::{Mutex, PoisonError, mpsc};
 /// together.
 const PUBLISHERS: usize = 8;
 
+/// What is kept of a finished case until the run ends: of thousands of cases no more than tables and warnings need.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) id: String,
+    pub(crate) shape_zyx: [usize; 3],
+    pub(crate) spacing_zyx_mm: [f64; 3],
+    pub(crate) label: Option<LabelRecord>,
+    pub(crate) warnings: Vec<WarningRecord>,
+    /// Bytes and digest of its files, where they were written just now.
+    pub(crate) tree: Option<(u64, String)>,
+}
+
+impl From<&CaseRecord> for Finished {
+    fn from(record: &CaseRecord) -> Self {
+        Self {
+            id: record.id.clone(),
+            shape_zyx: record.shape_zyx,
+            spacing_zyx_mm: record.spacing_zyx_mm,
+            label: record.label.clone(),
+            warnings: record.warnings.clone(),
+            tree: None,
+        }
+    }
+}
+
 /// What became of a case.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// Made now.
-    Converted(Box<CaseRecord>),
+    Converted(Finished),
     /// Made by an earlier run from the same bytes by the same rules, and whole.
-    Kept(Box<CaseRecord>),
+    Kept(Finished),
     /// Not made, and why.
     Failed(Box<Message>),
     /// The run stopped before.
@@ -114,13 +139,13 @@ impl Conversion<'_> {
 
     /// Gives a case its place.
     fn published(&self, case: &RawCase, made: Made) -> Outcome {
-        let Made { pending, record, messages } = made;
+        let Made { pending, record, tree, messages } = made;
         match pending.publish() {
             Ok(()) => {
                 for message in messages {
                     self.context.tell(message);
                 }
-                Outcome::Converted(Box::new(record))
+                Outcome::Converted(Finished { tree: Some(tree), ..Finished::from(&record) })
             }
             Err(error) => self.ended_by(case, &error.into()),
         }
@@ -171,8 +196,8 @@ impl Conversion<'_> {
         {
             return Err(self.failed(case, error, &destination));
         }
-        if let Some(record) = self.kept(case, digests, &destination) {
-            return Err(Outcome::Kept(Box::new(record)));
+        if let Some(kept) = self.kept(case, digests, &destination) {
+            return Err(Outcome::Kept(kept));
         }
         // a header that cannot be read has no estimate, and its case ends where it is read again
         let room = estimate.map_or(Room::Memory, |estimate| self.admission.room(estimate, self.out));
@@ -188,14 +213,14 @@ impl Conversion<'_> {
         }
     }
 
-    fn kept(&self, case: &RawCase, digests: &Digests, destination: &Path) -> Option<CaseRecord> {
+    fn kept(&self, case: &RawCase, digests: &Digests, destination: &Path) -> Option<Finished> {
         if !destination.is_dir() {
             return None;
         }
         // whatever is wrong with it, the remedy is to make it anew
         let found = Case::open(destination).ok()?;
         let same = self.rules.work(case, digests).is_ok_and(|work| work == found.record().work);
-        (same && found.check().is_ok()).then(|| found.record().clone())
+        (same && found.check().is_ok()).then(|| Finished::from(found.record()))
     }
 
     fn failed(&self, case: &RawCase, error: &anyhow::Error, destination: &Path) -> Outcome {

@@ -1,12 +1,12 @@
 //! The end of a run: case table, descriptor, manifest.
 
-use crate::convert::Outcome;
+use crate::convert::{Finished, Outcome};
 use crate::messages::{self, counted, some_names};
 use anyhow::Context as _;
 use data_manifests::cases::{self, CaseRow, CaseStatus};
 use data_manifests::raw::RawCase;
-use data_manifests::{Descriptor, Manifest, digest};
-use patches::{Case, CaseRecord, ShardStore};
+use data_manifests::{Artefact, Descriptor, Manifest, digest};
+use patches::{Case, ShardStore};
 use rayon::prelude::*;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::Path;
@@ -55,11 +55,13 @@ pub(crate) fn finish(
     (raw, out): (&Path, &Path),
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
-    let rows: Vec<CaseRow> = cases
+    let (rows, trees): (Vec<CaseRow>, Vec<Option<Artefact>>) = cases
         .par_iter()
         .zip(outcomes)
         .map(|(case, outcome)| row(case, outcome, raw, out))
-        .collect::<anyhow::Result<_>>()?;
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
     absent_classes(outcomes, descriptor, context);
     smaller_than_patch(outcomes, descriptor, context);
     atomic::write(&out.join(cases::FILE_NAME), &cases::to_csv(&rows)?)?;
@@ -69,7 +71,7 @@ pub(crate) fn finish(
     for (name, value) in [("cases", counts.done()), ("failed", counts.failed)] {
         manifest.counts.insert(name.to_owned(), value as u64);
     }
-    manifest.finish(out, |path| match path {
+    manifest.finish_with(out, trees.into_iter().flatten().collect(), |path| match path {
         cases::FILE_NAME => "cases",
         DESCRIPTOR => "descriptor",
         _ => "shards",
@@ -84,13 +86,19 @@ pub(crate) fn descriptor_bytes(descriptor: &Descriptor) -> anyhow::Result<Vec<u8
     Ok(toml::to_string_pretty(descriptor).context("cannot write the descriptor")?.into_bytes())
 }
 
-/// A case's row of the table.
-pub(crate) fn row(case: &RawCase, outcome: &Outcome, raw: &Path, out: &Path) -> anyhow::Result<CaseRow> {
+/// A case's row of the table, and its line of the manifest when it is there.
+pub(crate) fn row(
+    case: &RawCase,
+    outcome: &Outcome,
+    raw: &Path,
+    out: &Path,
+) -> anyhow::Result<(CaseRow, Option<Artefact>)> {
     let record = match outcome {
         Outcome::Converted(record) | Outcome::Kept(record) => Some(record),
         Outcome::Failed(_) | Outcome::NotStarted => None,
     };
-    Ok(CaseRow {
+    let tree = record.map(|finished| tree_of(finished, out)).transpose()?;
+    let row = CaseRow {
         id: case.id.clone(),
         subject: case.subject.clone(),
         image: case.image.portable(raw),
@@ -99,17 +107,25 @@ pub(crate) fn row(case: &RawCase, outcome: &Outcome, raw: &Path, out: &Path) -> 
         shape: record.map(|r| cases::triple(&r.shape_zyx)).unwrap_or_default(),
         spacing: record.map(|r| cases::triple(&r.spacing_zyx_mm.map(readable))).unwrap_or_default(),
         status: if record.is_some() { CaseStatus::Done } else { CaseStatus::Failed },
-        digest: match record {
-            Some(_) => digest::tree(&ShardStore::case_directory(out, &case.id))?,
-            None => String::new(),
-        },
+        digest: tree.as_ref().map(|tree| tree.sha256.clone()).unwrap_or_default(),
         label_voxels: cases::label_voxels(
             record
                 .and_then(|r| r.label.as_ref())
                 .into_iter()
                 .flat_map(|l| l.voxels.iter().map(|count| (u64::from(count.value), count.voxels))),
         ),
-    })
+    };
+    Ok((row, tree))
+}
+
+/// All files of a case as one output.
+fn tree_of(finished: &Finished, out: &Path) -> anyhow::Result<Artefact> {
+    let id = &finished.id;
+    let (bytes, sha256) = match &finished.tree {
+        Some(tree) => tree.clone(),
+        None => digest::tree(&ShardStore::case_directory(out, id))?,
+    };
+    Ok(Artefact { role: "shards".to_owned(), path: format!("cases/{id}/"), bytes, sha256 })
 }
 
 /// Nine significant digits: nm become mm by multiplication, and nobody wants to read 0.000049999999999999996.
@@ -177,11 +193,11 @@ fn smaller_than_patch(outcomes: &[Outcome], descriptor: &Descriptor, context: &C
 
 /// Says again what was said of the cases of a finished directory.
 pub(crate) fn repeat_warnings(out: &Path, cases: &[RawCase], context: &Context) -> anyhow::Result<()> {
-    let records: Vec<CaseRecord> = cases
+    let kept: Vec<Finished> = cases
         .par_iter()
-        .map(|case| Ok(Case::open(&ShardStore::case_directory(out, &case.id))?.record().clone()))
+        .map(|case| Ok(Case::open(&ShardStore::case_directory(out, &case.id))?.record().into()))
         .collect::<patches::Result<_>>()?;
-    messages::of_kept(records.iter()).into_iter().for_each(|message| context.tell(message));
+    messages::of_kept(kept.iter()).into_iter().for_each(|message| context.tell(message));
     Ok(())
 }
 

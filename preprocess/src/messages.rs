@@ -1,6 +1,7 @@
 //! Flaws of a volume as messages.
 
-use patches::{CaseRecord, WarningRecord};
+use crate::convert::Finished;
+use patches::WarningRecord;
 use stage::Message;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -98,24 +99,24 @@ pub(crate) fn recorded(warnings: &[Message]) -> Vec<WarningRecord> {
 }
 
 /// What was said of kept cases when they were made, counted by code.
-pub(crate) fn of_kept<'a>(records: impl Iterator<Item = &'a CaseRecord>) -> Option<Message> {
+pub(crate) fn of_kept<'a>(cases: impl Iterator<Item = &'a Finished>) -> Option<Message> {
     let mut by_code: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    let mut cases = 0;
-    for record in records {
-        cases += usize::from(!record.warnings.is_empty());
-        for warning in &record.warnings {
+    let mut warned = 0;
+    for case in cases {
+        warned += usize::from(!case.warnings.is_empty());
+        for warning in &case.warnings {
             let ids = by_code.entry(&warning.code).or_default();
-            if ids.last() != Some(&record.id) {
-                ids.push(record.id.clone());
+            if ids.last() != Some(&case.id) {
+                ids.push(case.id.clone());
             }
         }
     }
-    let verb = if cases == 1 { "has" } else { "have" };
+    let verb = if warned == 1 { "has" } else { "have" };
     let list: Vec<_> = by_code.iter().map(|(code, ids)| format!("{code} ({})", some_names(ids))).collect();
-    (cases > 0).then(|| {
+    (warned > 0).then(|| {
         Message::warning(
             "W170",
-            format!("{} {verb} warnings: {}", counted(cases, "kept case"), list.join(", ")),
+            format!("{} {verb} warnings: {}", counted(warned, "kept case"), list.join(", ")),
         )
         .fix("Their text is in each case's zarr.json, and in the report of the run that made them")
     })

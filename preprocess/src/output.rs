@@ -2,9 +2,8 @@
 
 use crate::finish::DESCRIPTOR;
 use crate::messages::some_names;
-use data_manifests::{Descriptor, Manifest, cases, digest, manifest};
+use data_manifests::{Descriptor, Manifest, cases, manifest};
 use patches::{Case, ShardStore};
-use rayon::prelude::*;
 use stage::{Context, Message, atomic};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -40,21 +39,6 @@ pub(crate) fn refuse_foreign(out: &Path) -> anyhow::Result<()> {
         .detail(format!("{}: found {}, expected none", out.display(), some_names(&foreign)))
         .fix("Give --out a directory of its own, or move the files away")
         .into())
-}
-
-/// Whether every file is as the manifest says, and no other is there.
-pub(crate) fn is_unchanged(manifest: &Manifest, out: &Path) -> anyhow::Result<bool> {
-    let listed = |path: &String| path != manifest::FILE_NAME && !UNLISTED.contains(&path.as_str());
-    let found = digest::files_below(out)?.iter().filter(|path| listed(path)).count();
-    if found != manifest.outputs.len() {
-        return Ok(false);
-    }
-    let same: Vec<bool> = manifest
-        .outputs
-        .par_iter()
-        .map(|output| Ok(digest::file(&output.resolve(out))? == (output.bytes, output.sha256.clone())))
-        .collect::<std::io::Result<_>>()?;
-    Ok(same.into_iter().all(|same| same))
 }
 
 /// Removes leftovers and the cases that the data set does not have any more, never another data set's and never one that

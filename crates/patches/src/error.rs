@@ -96,6 +96,10 @@ impl Damage {
         Self { directory: directory.to_owned(), file: file.into(), reason: reason.into() }
     }
 
+    pub(crate) fn missing(directory: &Path, file: impl Into<String>) -> Self {
+        Self::new(directory, file, "is missing")
+    }
+
     /// The case: a directory's name is its case's id.
     #[must_use]
     pub fn case(&self) -> String {
@@ -160,6 +164,6 @@ impl Error {
     }
 
     pub(crate) fn missing(directory: &Path, file: impl Into<String>) -> Self {
-        Self::Damaged(Damage::new(directory, file, "is missing"))
+        Self::Damaged(Damage::missing(directory, file))
     }
 }

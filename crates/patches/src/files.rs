@@ -5,7 +5,7 @@ use data_manifests::digest;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use zarrs::storage::{
     Bytes, OffsetBytesIterator, StorageError, StoreKey, StorePrefix, WritableStorageTraits,
 };
@@ -14,12 +14,12 @@ use zarrs::storage::{
 #[derive(Debug)]
 pub(crate) struct Files {
     directory: PathBuf,
-    digests: Mutex<BTreeMap<String, String>>,
+    written: Mutex<BTreeMap<String, (u64, String)>>,
 }
 
 impl Files {
     pub(crate) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), digests: Mutex::default() }
+        Self { directory: directory.to_owned(), written: Mutex::default() }
     }
 
     /// Writes a file; `path` is relative, with `/`.
@@ -29,15 +29,28 @@ impl Files {
             fs_err::create_dir_all(parent)?;
         }
         fs_err::write(&place, bytes)?;
-        let sha256 = digest::sha256_hex(bytes);
-        // a map of whole entries, whatever became of another thread
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned(), sha256);
+        let entry = (bytes.len() as u64, digest::sha256_hex(bytes));
+        self.written().insert(path.to_owned(), entry);
         Ok(())
     }
 
     /// SHA-256 of every file written so far, by path.
     pub(crate) fn digests(&self) -> BTreeMap<String, String> {
-        self.digests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.written().iter().map(|(path, (_, sha256))| (path.clone(), sha256.clone())).collect()
+    }
+
+    /// Bytes and digest of all files written so far, as [`digest::tree`] finds them.
+    pub(crate) fn tree(&self) -> (u64, String) {
+        let mut tree = digest::Tree::default();
+        for (path, (bytes, sha256)) in self.written().iter() {
+            tree.add(path, *bytes, sha256);
+        }
+        tree.finish()
+    }
+
+    /// A map of whole entries, whatever became of another thread.
+    fn written(&self) -> MutexGuard<'_, BTreeMap<String, (u64, String)>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

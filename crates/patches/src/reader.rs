@@ -1,6 +1,6 @@
 //! Reads a case by regions.
 
-use crate::error::{Error, Result};
+use crate::error::{Damage, Error, Result};
 use crate::names;
 use crate::record::{self, CaseRecord, LabelRecord};
 use crate::region::Region;
@@ -71,12 +71,12 @@ impl Case {
         seal::check(&self.path)
     }
 
-    /// As [`Self::check`], of a case that need not open.
+    /// Everything that differs from what was written, of a case that need not open: files changed, missing or added.
     ///
     /// # Errors
-    /// As [`Self::check`].
-    pub fn check_files(directory: &Path) -> Result<()> {
-        seal::check(directory)
+    /// Fails when a file cannot be read.
+    pub fn flaws(directory: &Path) -> Result<Vec<Damage>> {
+        seal::flaws(directory)
     }
 
     /// The case's record.
@@ -236,11 +236,13 @@ fn open_foreground(
     if !path.is_dir() && !label.is_some_and(LabelRecord::has_classes) {
         return Ok(None);
     }
-    for file in [names::GROUP, "c/0/0"] {
-        if !path.join(file).is_file() {
-            return Err(Error::missing(directory, format!("{}/{file}", names::FOREGROUND)));
-        }
-    }
-    let array = Array::open(Arc::clone(store), &format!("/{}", names::FOREGROUND));
-    array.map(Some).map_err(|e| Error::zarr(path, e))
+    let expect = |key: &str| match directory.join(key).is_file() {
+        true => Ok(()),
+        false => Err(Error::missing(directory, key.to_owned())),
+    };
+    expect(&format!("{}/{}", names::FOREGROUND, names::GROUP))?;
+    let array = Array::open(Arc::clone(store), &format!("/{}", names::FOREGROUND))
+        .map_err(|e| Error::zarr(path, e))?;
+    expect(array.chunk_key(&[0, 0]).as_str())?;
+    Ok(Some(array))
 }

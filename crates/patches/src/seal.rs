@@ -25,41 +25,56 @@ pub(crate) fn group_text(
     text.replace(BLANK, &digest::sha256_hex(text.as_bytes()))
 }
 
-/// Compares every file below `directory` with its digest; the first that differs is named.
-pub(crate) fn check(directory: &Path) -> Result<()> {
-    let damaged = |file: &str, reason: String| Err(Error::Damaged(Damage::new(directory, file, reason)));
+/// Compares every file below `directory` with its digest: all that differ, are missing or do not belong to the case.
+///
+/// # Errors
+/// Any I/O error but the absence of a file.
+pub(crate) fn flaws(directory: &Path) -> Result<Vec<Damage>> {
+    let damage = |file: &str, reason: String| Damage::new(directory, file, reason);
     let text = match fs_err::read(directory.join(GROUP)).map(String::from_utf8) {
         Ok(Ok(text)) => text,
-        Ok(Err(_)) => return damaged(GROUP, "is not text".to_owned()),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(Error::missing(directory, GROUP)),
+        Ok(Err(_)) => return Ok(vec![damage(GROUP, "is not text".to_owned())]),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(vec![Damage::missing(directory, GROUP)]);
+        }
         Err(e) => return Err(e.into()),
     };
     let group: Value = match serde_json::from_str(&text) {
         Ok(group) => group,
-        Err(e) => return damaged(GROUP, format!("is not JSON: {e}")),
+        Err(e) => return Ok(vec![damage(GROUP, format!("is not JSON: {e}"))]),
     };
     let seal = &group["attributes"][ATTRIBUTE];
     // only what looks like a digest counts: it is looked for in the whole text
     let own = seal["sha256"].as_str().filter(|own| own.len() == BLANK.len());
     let files = seal["files"].as_object();
     let (Some(own), Some(files)) = (own, files) else {
-        return damaged(GROUP, "has no seal".to_owned());
+        return Ok(vec![damage(GROUP, "has no seal".to_owned())]);
     };
     if digest::sha256_hex(text.replace(own, BLANK).as_bytes()) != own {
-        return damaged(GROUP, "has other bytes than were written".to_owned());
+        // what it says of the others cannot be trusted
+        return Ok(vec![damage(GROUP, "has other bytes than were written".to_owned())]);
     }
     let mut found = digest::files_below(directory)?;
+    let mut flaws = Vec::new();
     for (file, sha256) in files {
         if found.binary_search(file).is_err() {
-            return Err(Error::missing(directory, file));
-        }
-        if Some(digest::file(&directory.join(file))?.1.as_str()) != sha256.as_str() {
-            return damaged(file, "has other bytes than were written".to_owned());
+            flaws.push(Damage::missing(directory, file));
+        } else if Some(digest::file(&directory.join(file))?.1.as_str()) != sha256.as_str() {
+            flaws.push(damage(file, "has other bytes than were written".to_owned()));
         }
     }
     found.retain(|file| file != GROUP && !files.contains_key(file));
-    match found.first() {
-        Some(file) => damaged(file, "does not belong to the case".to_owned()),
+    flaws.extend(found.iter().map(|file| damage(file, "does not belong to the case".to_owned())));
+    Ok(flaws)
+}
+
+/// As [`flaws`], where one is as good as many.
+///
+/// # Errors
+/// The first flaw, or any I/O error.
+pub(crate) fn check(directory: &Path) -> Result<()> {
+    match flaws(directory)?.into_iter().next() {
+        Some(damage) => Err(Error::Damaged(damage)),
         None => Ok(()),
     }
 }

@@ -52,7 +52,7 @@ pub fn write_case(
         None => {}
     }
     writer.foreground(foreground)?;
-    writer.finish(record)
+    writer.finish(record).map(|_| ())
 }
 
 /// The box of `part` voxels at `lo` of a volume z, y, x.

@@ -163,7 +163,7 @@ fn a_damaged_shard_is_named_before_training() {
     let study = Study::new(Kind::Ct);
     let cases = fs_err::read_dir(study.shards().join("cases")).unwrap();
     for case in cases {
-        let part = case.unwrap().path().join("foreground/c/0/0");
+        let part = case.unwrap().path().join("foreground/c.0.0");
         if part.is_file() {
             fs_err::remove_file(part).unwrap();
         }

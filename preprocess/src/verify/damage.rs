@@ -2,7 +2,7 @@
 
 use crate::finish::DESCRIPTOR;
 use data_manifests::{Manifest, cases, manifest, verify};
-use patches::{Case, Error, ShardStore};
+use patches::{Case, ShardStore};
 use rayon::prelude::*;
 use stage::{atomic, lock};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,11 +43,21 @@ pub(super) fn of_finished(directory: &Path, manifest: &Manifest) -> anyhow::Resu
     let mut damage = Damage { finished: true, examined: ids.len(), ..Damage::default() };
     for flaw in verify::verify(directory)? {
         match case_of(&flaw).filter(|id| ids.contains(id)) {
-            Some(id) => damage.cases.entry(id.to_owned()).or_default().push(flaw),
+            Some(id) => {
+                // the case's own seal knows which files; where it does not, the case is another one than the manifest's
+                let named = flaws_of(directory, id)?;
+                damage.cases.insert(id.to_owned(), if named.is_empty() { vec![flaw] } else { named });
+            }
             None => damage.other.push(flaw),
         }
     }
     Ok(damage)
+}
+
+/// What a case says of itself, by the seal that it carries.
+fn flaws_of(directory: &Path, id: &str) -> anyhow::Result<Vec<String>> {
+    let flaws = Case::flaws(&ShardStore::case_directory(directory, id))?;
+    Ok(flaws.into_iter().map(|damage| format!("cases/{id}/{}: {}", damage.file, damage.reason)).collect())
 }
 
 /// Compares every case with its own seal, where there is no manifest yet.
@@ -79,14 +89,10 @@ pub(super) fn of_unfinished(directory: &Path) -> anyhow::Result<Damage> {
     }
     damage.examined = ids.len();
     damage.other.sort();
-    let flaw = |id: String| {
-        let checked = Case::open(&ShardStore::case_directory(directory, &id)).and_then(|case| case.check());
-        let text = match checked.err()? {
-            Error::Damaged(damage) => format!("cases/{id}/{}: {}", damage.file, damage.reason),
-            other => other.to_string(),
-        };
-        Some((id, vec![text]))
-    };
-    damage.cases = ids.into_par_iter().filter_map(flaw).collect();
+    let flaws: BTreeMap<String, Vec<String>> = ids
+        .into_par_iter()
+        .map(|id| flaws_of(directory, &id).map(|flaws| (id, flaws)))
+        .collect::<anyhow::Result<_>>()?;
+    damage.cases = flaws.into_iter().filter(|(_, flaws)| !flaws.is_empty()).collect();
     Ok(damage)
 }

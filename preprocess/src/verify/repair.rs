@@ -12,12 +12,13 @@ use crate::inputs;
 use crate::messages::{self, counted};
 use crate::{estimate, resources};
 use anyhow::Context as _;
+use data_manifests::cases::{self, CaseRow};
 use data_manifests::raw::{self, Listing, RawCase, Source};
-use data_manifests::{Descriptor, Manifest, cases, digest};
+use data_manifests::{Descriptor, Manifest, digest};
 use patches::{Case, ShardStore};
 use serde::Deserialize;
 use stage::{Context, Message, atomic, interrupt};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use volume::intensity::NonFinite;
 
@@ -173,26 +174,15 @@ impl Repair<'_> {
 
     /// Compares a case made anew with what the manifest lists.
     fn expect_recorded(&self, id: &str, fresh: &Path) -> anyhow::Result<()> {
-        let prefix = format!("cases/{id}/");
-        let mut expected: BTreeMap<&str, (u64, &str)> = self
-            .manifest
-            .outputs
-            .iter()
-            .filter_map(|o| Some((o.path.strip_prefix(&prefix)?, (o.bytes, o.sha256.as_str()))))
-            .collect();
-        let mut different = Vec::new();
-        for path in digest::files_below(fresh)? {
-            let (bytes, sha256) = digest::file(&fresh.join(&path))?;
-            if expected.remove(path.as_str()) != Some((bytes, &sha256)) {
-                different.push(path);
-            }
-        }
-        different.extend(expected.into_keys().map(str::to_owned));
-        if different.is_empty() {
+        let path = format!("cases/{id}/");
+        let recorded = self.manifest.outputs.iter().find(|output| output.path == path);
+        let (bytes, sha256) = digest::tree(fresh)?;
+        if recorded.is_some_and(|output| (output.bytes, output.sha256.as_str()) == (bytes, &sha256)) {
             return Ok(());
         }
+        let recorded = recorded.map_or("no such case", |output| &output.sha256);
         Err(Message::error("E176", "the case made anew has other bytes than the manifest lists")
-            .detail(messages::some_names(&different))
+            .detail(format!("{path}: found SHA-256 {sha256}, recorded {recorded}"))
             .cause("The shards were made by another build of the program")
             .fix("Rerun the preprocess command to make all cases by this one")
             .into())
@@ -230,14 +220,14 @@ impl Repair<'_> {
 
     fn case_table(&self, listing: &Listing, only: &BTreeSet<String>) -> anyhow::Result<Vec<u8>> {
         let listed = damage::listed(self.manifest);
-        let row = |case: &RawCase| {
+        let row = |case: &RawCase| -> anyhow::Result<CaseRow> {
             let outcome = if listed.contains(case.id.as_str()) {
                 let case = Case::open(&ShardStore::case_directory(self.directory, &case.id))?;
-                Outcome::Kept(Box::new(case.record().clone()))
+                Outcome::Kept(case.record().into())
             } else {
                 Outcome::NotStarted
             };
-            finish::row(case, &outcome, self.raw, self.directory)
+            Ok(finish::row(case, &outcome, self.raw, self.directory)?.0)
         };
         let wanted = |case: &&RawCase| only.is_empty() || only.contains(&case.id);
         let rows: Vec<_> = listing.cases.iter().filter(wanted).map(row).collect::<anyhow::Result<_>>()?;

@@ -119,7 +119,7 @@ fn each_flaw_alone_costs_its_case_only() {
         assert_eq!((messages[0].case.as_deref(), messages[0].code), (Some(flaw.0), flaw.1));
         assert!(messages[0].severity == Severity::Warning || messages[0].fix.is_some(), "{}", messages[0]);
         // the neighbours do not change with the company they keep
-        let case = task.tree()["cases/good_004/image/c/0/0/0/0"].clone();
+        let case = task.tree()["cases/good_004/image/c.0.0.0.0"].clone();
         assert!(good.replace(case.clone()).is_none_or(|before| before == case), "{flaw:?}");
     }
 }

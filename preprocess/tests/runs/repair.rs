@@ -34,15 +34,15 @@ fn damaged_cases_are_listed_and_made_anew_to_the_same_bytes() {
     assert_eq!(text, "shards: every byte of 4 cases is as written.\n");
 
     let cases = task.out().join("cases");
-    flip(&cases.join("c01/image/c/0/0/0/0"));
+    flip(&cases.join("c01/image/c.0.0.0.0"));
     fs_err::write(cases.join("c01/extra"), "x").unwrap();
     fs_err::remove_dir_all(cases.join("c03")).unwrap();
     fs_err::remove_file(task.out().join("cases.csv")).unwrap();
     let (code, out, text) = task.ask(&["verify", "shards"]);
     assert_eq!(code, 1);
-    assert!(out.contains("case c01: cases/c01/extra: not in the manifest\n"), "{out}");
-    assert!(out.contains("case c01: cases/c01/image/c/0/0/0/0: found SHA-256 "), "{out}");
-    assert!(out.contains("case c03: cases/c03/zarr.json: missing\n"), "{out}");
+    assert!(out.contains("case c01: cases/c01/extra: does not belong to the case\n"), "{out}");
+    assert!(out.contains("case c01: cases/c01/image/c.0.0.0.0: has other bytes than were written"), "{out}");
+    assert!(out.contains("case c03: cases/c03/zarr.json: is missing\n"), "{out}");
     assert!(out.contains("\ncases.csv: missing\n"), "{out}");
     insta::assert_snapshot!(text, @"E173 2 of 4 cases and 1 other file are not as they were written. shards: c01, c03. They were changed, added or lost since. Run: preprocess verify shards --repair c01,c03 --raw RAW.");
 
@@ -73,7 +73,7 @@ fn a_repair_follows_the_rules_of_the_run() {
     volume::nifti::write_labels(&path, &labels.data, &labels.grid).unwrap();
     task.run_cleanly(&["--label-map", "255=2", "--only", "c00"]);
     let whole = task.tree();
-    flip(&task.out().join("cases/c00/labels/label/0/c/0/0/0"));
+    flip(&task.out().join("cases/c00/labels/label/0/c.0.0.0"));
     fs_err::write(task.out().join("dataset.toml"), "name = 1").unwrap();
     fs_err::remove_file(task.out().join("cases.csv")).unwrap();
     let (code, out, text) = task.ask(&["verify", "shards", "--repair", "all", "--raw", "raw"]);
@@ -87,7 +87,7 @@ fn other_raw_files_are_refused() {
     task.run_cleanly(&[]);
     let whole = task.tree();
     for id in ["c00", "c01"] {
-        flip(&task.out().join(format!("cases/{id}/image/c/0/0/0/0")));
+        flip(&task.out().join(format!("cases/{id}/image/c.0.0.0.0")));
     }
     let damaged = task.tree();
     fs_err::copy(task.raw().join("imagesTr/c02.nii.gz"), task.raw().join("imagesTr/c00.nii.gz")).unwrap();
@@ -118,12 +118,12 @@ fn an_unfinished_directory_is_checked_by_the_seals() {
     let (code, out, text) = task.ask(&["verify", "shards"]);
     assert_eq!((code, out.as_str()), (0, ""));
     assert!(text.contains("every byte of 3 cases is as written (not finished: rerun"), "{text}");
-    flip(&task.out().join("cases/c01/labels/label/0/c/0/0/0"));
+    flip(&task.out().join("cases/c01/labels/label/0/c.0.0.0"));
     fs_err::write(task.out().join("notes.txt"), "").unwrap();
     let (code, out, text) = task.ask(&["verify", "shards"]);
     assert_eq!(code, 1);
     assert!(
-        out.starts_with("case c01: cases/c01/labels/label/0/c/0/0/0: ")
+        out.starts_with("case c01: cases/c01/labels/label/0/c.0.0.0: ")
             && out.contains("notes.txt: not a file of the shards"),
         "{out}"
     );

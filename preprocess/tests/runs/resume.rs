@@ -69,8 +69,8 @@ fn leftovers_and_torn_cases_are_made_good() {
     fs_err::remove_file(task.out().join("manifest.json")).unwrap();
     fs_err::create_dir_all(cases.join(".c00.x7Kq.tmp/image")).unwrap();
     fs_err::write(task.out().join(".cases.csv.9aBc.tmp"), "half").unwrap();
-    fs_err::remove_file(cases.join("c00/labels/label/0/c/0/0/0")).unwrap();
-    let shard = cases.join("c01/image/c/0/0/0/0");
+    fs_err::remove_file(cases.join("c00/labels/label/0/c.0.0.0")).unwrap();
+    let shard = cases.join("c01/image/c.0.0.0.0");
     let mut bytes = fs_err::read(&shard).unwrap();
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;

@@ -73,7 +73,7 @@ fn few_reports_and_reports_of_other_cases_are_said() {
 fn damaged_cases_are_all_named_before_the_first_step() {
     let study = Study::with(&CT);
     for id in ["ct_002", "ct_004"] {
-        fs_err::remove_file(study.path("ct/cases").join(id).join("image/c/0/0/0/0")).unwrap();
+        fs_err::remove_file(study.path("ct/cases").join(id).join("image/c.0.0.0.0")).unwrap();
     }
     let said = study.pretrain(&CT, &[], "encoder", &SETTINGS).expect(1);
     for wanted in

@@ -21,7 +21,7 @@ fn every_change_of_a_file_is_noticed() {
     let directory = written(root.path(), [9, 10, 11]);
     Case::open(&directory).unwrap().check().unwrap();
     let files = data_manifests::digest::files_below(&directory).unwrap();
-    for expected in ["image/c/0/0/0/0", "labels/label/0/c/0/0/0", "labels/zarr.json", "foreground/c/0/0"] {
+    for expected in ["image/c.0.0.0.0", "labels/label/0/c.0.0.0", "labels/zarr.json", "foreground/c.0.0"] {
         assert!(files.contains(&expected.to_owned()), "{files:?}");
     }
     for file in &files {
@@ -31,16 +31,15 @@ fn every_change_of_a_file_is_noticed() {
             let mut bad = good.clone();
             bad[at] ^= 4;
             fs_err::write(&path, &bad).unwrap();
-            let error = Case::check_files(&directory).unwrap_err();
-            let Error::Damaged(damage) = &error else { unreachable!("byte {at} of {file}: {error}") };
+            let flaws = Case::flaws(&directory).unwrap();
+            let [damage] = flaws.as_slice() else { unreachable!("byte {at} of {file}: {flaws:?}") };
             assert_eq!((&damage.file, damage.case().as_str()), (file, "case_7"));
             assert!(Case::open(&directory).and_then(|case| case.check()).is_err(), "byte {at} of {file}");
         }
         fs_err::remove_file(&path).unwrap();
-        let opened = Case::open(&directory).and_then(|case| case.check());
-        for error in [Case::check_files(&directory), opened] {
-            let error = error.unwrap_err().to_string();
-            assert!(error.contains(&format!("{} is missing", path.display())), "{file}: {error}");
+        let opened = Case::open(&directory).and_then(|case| case.check()).unwrap_err().to_string();
+        for said in [Case::flaws(&directory).unwrap()[0].facts(), opened] {
+            assert!(said.contains(&format!("{} is missing", path.display())), "{file}: {said}");
         }
         fs_err::write(&path, &good).unwrap();
     }
@@ -54,7 +53,7 @@ fn a_patch_of_a_damaged_shard_is_an_error_that_names_case_file_and_remedy() {
     let root = tempfile::tempdir().unwrap();
     let shape = [33, 65, 66];
     let directory = written(root.path(), shape);
-    let shard = directory.join("image/c/0/0/0/0");
+    let shard = directory.join("image/c.0.0.0.0");
     let good = fs_err::read(&shard).unwrap();
     let read = |bytes: &[u8]| {
         fs_err::write(&shard, bytes).unwrap();
@@ -67,7 +66,7 @@ fn a_patch_of_a_damaged_shard_is_an_error_that_names_case_file_and_remedy() {
         let mut bad = good.clone();
         bad[at] ^= 1;
         let (said, message) = read(&bad);
-        assert!(said.contains("case case_7: ") && said.contains("image/c/0/0/0/0"), "{said}");
+        assert!(said.contains("case case_7: ") && said.contains("image/c.0.0.0.0"), "{said}");
         let remedy = format!("preprocess verify {} --repair case_7", root.path().join("shards").display());
         assert!(said.contains(&remedy) && message.contains(&remedy), "{said} {message}");
         assert!(message.contains("E301"), "{message}");
@@ -85,7 +84,7 @@ fn a_shard_that_vanishes_after_opening_is_missing() {
     let root = tempfile::tempdir().unwrap();
     let directory = written(root.path(), [9, 10, 11]);
     let case = Case::open(&directory).unwrap();
-    fs_err::remove_file(directory.join("image/c/0/0/0/0")).unwrap();
+    fs_err::remove_file(directory.join("image/c.0.0.0.0")).unwrap();
     let error = case.read_image(&Region::whole([9, 10, 11])).unwrap_err().to_string();
-    assert!(error.contains("image/c/0/0/0/0 is missing"), "{error}");
+    assert!(error.contains("image/c.0.0.0.0 is missing"), "{error}");
 }
