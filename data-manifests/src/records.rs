@@ -13,6 +13,8 @@ use std::path::Path;
 pub const CAPTIONS: &str = "captions.jsonl";
 /// File of [`Report`] lines in a report directory.
 pub const REPORTS: &str = "reports.jsonl";
+/// File of [`VolumeReport`] lines in a report directory.
+pub const VOLUMES: &str = "volumes.jsonl";
 /// File of embeddings in a text directory: tensor `embeddings`, float32 `[rows, features]`.
 pub const EMBEDDINGS: &str = "embeddings.safetensors";
 /// File of [`EmbeddingRow`] rows in a text directory, in the order of the tensor's rows.
@@ -78,6 +80,85 @@ pub struct Report {
     pub model: Option<String>,
     /// SHA-256 of everything that decided the text: caption, prompt, model, parameters.
     pub request: String,
+    /// The sentences of `text`, each with what was found when it was checked.
+    pub sentences: Vec<Sentence>,
+}
+
+/// What the reports of one case say together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeReport {
+    /// Case in the shards.
+    pub case: String,
+    /// Data set.
+    pub dataset: String,
+    /// The report.
+    pub text: String,
+    /// As in [`Report`].
+    pub writer: String,
+    /// As in [`Report`].
+    pub model: Option<String>,
+    /// As in [`Report`].
+    pub request: String,
+    /// As in [`Report`].
+    pub sentences: Vec<Sentence>,
+    /// Ids of the slice reports that it sums up.
+    pub slices: Vec<String>,
+    /// Facts of the slices, summed up.
+    pub facts: BTreeMap<String, Value>,
+}
+
+/// A sentence of a report and where it comes from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sentence {
+    /// The sentence.
+    pub text: String,
+    /// How it compares with the measured facts, the descriptor and the vocabulary.
+    pub verdict: Verdict,
+    /// Names of the facts and terms that bear it: `fact:level_mm`, `descriptor:anatomy`, `term:liver`.
+    pub sources: Vec<String>,
+    /// Why it is not supported; empty when it is.
+    pub reasons: Vec<String>,
+    /// Who wrote it.
+    pub origin: Origin,
+    /// The sentence in whose place it stands, with the reasons against that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Replaced>,
+}
+
+/// A sentence that was taken out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replaced {
+    /// The sentence.
+    pub text: String,
+    /// What contradicts it.
+    pub reasons: Vec<String>,
+}
+
+/// How a sentence compares with what is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// Everything that it states was measured or is declared.
+    Supported,
+    /// It states something that nothing bears and nothing contradicts.
+    Unsupported,
+    /// It states something that the facts, the descriptor or the vocabulary exclude.
+    Contradicted,
+}
+
+/// Who wrote a sentence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// The writer, at first.
+    Writer,
+    /// The writer, asked again with the reasons against its first text.
+    Rewrite,
+    /// The template, in place of a sentence that was contradicted twice.
+    Template,
 }
 
 /// One row of the embedding table.

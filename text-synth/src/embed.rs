@@ -111,6 +111,7 @@ mod tests {
             writer: "w".into(),
             model: None,
             request: String::new(),
+            sentences: Vec::new(),
         }
     }
 

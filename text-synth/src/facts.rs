@@ -14,6 +14,12 @@ impl Facts {
         Self(record.clone())
     }
 
+    /// Facts as a record has them.
+    #[must_use]
+    pub fn record(&self) -> &BTreeMap<String, Value> {
+        &self.0
+    }
+
     /// Facts as a record keeps them.
     #[must_use]
     pub fn into_record(self) -> BTreeMap<String, Value> {

@@ -3,19 +3,22 @@
 //! A file has a head (`name: …`, `version: …`), then `--- system` and `--- user`, each followed by its text. `{{name}}` stands for
 //! a value; see [`PLACEHOLDERS`].
 
-use crate::facts::Facts;
+use crate::writer::{Subject, Task};
 use data_manifests::digest;
-use data_manifests::records::Caption;
 use stage::Message;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The built-in prompt of the `api` writer.
+/// Built-in prompts of the `api` writer.
 const REPORT: &str = include_str!("../prompts/report.txt");
+const VOLUME: &str = include_str!("../prompts/volume.txt");
+const REWRITE: &str = include_str!("../prompts/rewrite.txt");
 
 /// Names that a prompt may use, with what they stand for.
-pub const PLACEHOLDERS: [(&str, &str); 7] = [
-    ("caption", "the caption"),
+pub const PLACEHOLDERS: [(&str, &str); 9] = [
+    ("caption", "the caption; for a volume its slice reports, one a line"),
+    ("draft", "the report that is to be corrected"),
+    ("reasons", "what is wrong with it, one reason a line"),
     ("facts", "one 'name: value' line for each measured fact"),
     ("modality", "ct, mri or em"),
     ("imaging", "the long name of the imaging method"),
@@ -46,14 +49,57 @@ pub struct Rendered {
     pub user: String,
 }
 
-impl Prompt {
-    /// The built-in prompt, or one from a file.
+/// The prompts of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prompts {
+    slice: Prompt,
+    volume: Prompt,
+    rewrite: Prompt,
+}
+
+impl Prompts {
+    /// The built-in prompts, or those from files.
     ///
     /// # Errors
     /// `E213` for a file that is no prompt: head, parts or placeholders.
-    pub fn load(file: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn load(slice: Option<&Path>, volume: Option<&Path>, rewrite: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(Self {
+            slice: Prompt::load(slice, REPORT)?,
+            volume: Prompt::load(volume, VOLUME)?,
+            rewrite: Prompt::load(rewrite, REWRITE)?,
+        })
+    }
+
+    /// The prompt for a task.
+    #[must_use]
+    pub fn of(&self, task: &Task) -> &Prompt {
+        match (&task.draft, task.subject) {
+            (Some(_), _) => &self.rewrite,
+            (None, Subject::Slice) => &self.slice,
+            (None, Subject::Volume) => &self.volume,
+        }
+    }
+
+    /// Names, versions and digests of all, such as `report/1 (3f2c91aa), volume/1 (…), rewrite/1 (…)`.
+    #[must_use]
+    pub fn label(&self) -> String {
+        [&self.slice, &self.volume, &self.rewrite].map(Prompt::label).join(", ")
+    }
+
+    /// Digest of all.
+    ///
+    /// # Errors
+    /// Never in practice: texts are JSON.
+    pub fn sha256(&self) -> serde_json::Result<String> {
+        digest::digest_of(&[&self.slice, &self.volume, &self.rewrite].map(|prompt| &prompt.sha256))
+    }
+}
+
+impl Prompt {
+    /// The built-in text, or that of a file.
+    fn load(file: Option<&Path>, built_in: &str) -> anyhow::Result<Self> {
         match file {
-            None => Ok(Self::parse(REPORT, "the built-in prompt")?),
+            None => Ok(Self::parse(built_in, "the built-in prompt")?),
             Some(path) => Ok(Self::parse(&fs_err::read_to_string(path)?, &path.display().to_string())?),
         }
     }
@@ -110,16 +156,18 @@ impl Prompt {
         format!("{}/{} ({})", self.name, self.version, &self.sha256[..8])
     }
 
-    /// The messages for a caption. Neither its id nor its case can appear: they are not among the values.
+    /// The messages for a task. Its id cannot appear: it is not among the values.
     #[must_use]
-    pub fn render(&self, caption: &Caption, vocabulary: &[String]) -> Rendered {
-        let facts = Facts::from_record(&caption.facts);
+    pub fn render(&self, task: &Task, vocabulary: &[String]) -> Rendered {
+        let facts = &task.facts;
         let plain =
             |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let lines: Vec<_> = facts.iter().map(|(name, value)| format!("{name}: {}", plain(value))).collect();
         let word = |name: &str| facts.get_word(name).unwrap_or_default().to_owned();
         let values = BTreeMap::from([
-            ("caption", caption.caption.clone()),
+            ("caption", task.caption.clone()),
+            ("draft", task.draft.as_ref().map(|draft| draft.text.clone()).unwrap_or_default()),
+            ("reasons", task.draft.as_ref().map(|draft| draft.reasons.join("\n")).unwrap_or_default()),
             ("facts", lines.join("\n")),
             ("modality", word("modality")),
             ("imaging", word("imaging")),
@@ -148,36 +196,38 @@ fn fill(template: &str, values: &BTreeMap<&str, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data_manifests::records::Plane;
+    use crate::facts::Facts;
+    use crate::writer::Draft;
     use serde_json::json;
 
-    fn caption() -> Caption {
-        Caption {
+    fn task() -> Task {
+        Task {
             id: "patient_7:axial:3:0".into(),
-            case: "patient_7".into(),
-            dataset: "d".into(),
-            plane: Plane::Axial,
-            index: 3,
-            box_zyx: [3, 0, 0, 4, 9, 9],
+            subject: Subject::Slice,
             caption: "A {{facts}} caption.".into(),
-            captioner: "measure/1".into(),
-            facts: BTreeMap::from([
+            facts: Facts::from_record(&BTreeMap::from([
                 ("anatomy".into(), json!("abdomen")),
                 ("entropy_bits".into(), json!(2.5)),
-            ]),
+            ])),
+            draft: None,
         }
     }
 
     #[test]
     fn the_built_in_prompt_names_no_case() {
-        let prompt = Prompt::load(None).unwrap();
-        let rendered = prompt.render(&caption(), &["liver".into(), "spleen".into()]);
-        let all = format!("{}{}", rendered.system, rendered.user);
-        assert!(
-            all.contains("abdomen") && all.contains("entropy_bits: 2.5") && all.contains("liver, spleen")
-        );
-        assert!(all.contains("A {{facts}} caption."));
-        assert!(!all.contains("patient_7"));
+        let prompts = Prompts::load(None, None, None).unwrap();
+        let rewrite = Some(Draft { text: "A kidney.".into(), reasons: vec!["No kidney here.".into()] });
+        for task in [task(), Task { subject: Subject::Volume, ..task() }, Task { draft: rewrite, ..task() }] {
+            let rendered = prompts.of(&task).render(&task, &["liver".into(), "spleen".into()]);
+            let all = format!("{}{}", rendered.system, rendered.user);
+            assert!(
+                all.contains("abdomen") && all.contains("entropy_bits: 2.5") && all.contains("liver, spleen")
+            );
+            assert!(all.contains("A {{facts}} caption."));
+            assert!(!all.contains("patient_7"));
+            let is_rewrite = all.contains("A kidney.") && all.contains("No kidney here.");
+            assert_eq!(is_rewrite, task.draft.is_some());
+        }
     }
 
     #[test]

@@ -1,9 +1,10 @@
-//! What a writer is: it turns captions into reports.
+//! What a writer is: it turns captions, and the reports of a volume, into text.
 
 pub mod api;
 pub mod judge;
 pub mod template;
 
+use crate::facts::Facts;
 use data_manifests::records::Caption;
 use serde::{Deserialize, Serialize};
 use stage::{Context, Message};
@@ -11,7 +12,54 @@ use stage::{Context, Message};
 /// File of [`Rejected`] lines in a report directory.
 pub const REJECTED: &str = "rejected.jsonl";
 
-/// The text for one caption.
+/// What a text is made from. Neither the id nor the case may reach a language model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    /// Id of the caption, or of the case for a volume.
+    pub id: String,
+    /// What is described.
+    pub subject: Subject,
+    /// The caption; for a volume the slice reports, one a line.
+    pub caption: String,
+    /// Measured facts; of a volume those of its slices, summed up.
+    pub facts: Facts,
+    /// A text that was found wanting, to be written anew.
+    pub draft: Option<Draft>,
+}
+
+impl Task {
+    /// The text for a caption.
+    #[must_use]
+    pub fn of_slice(caption: &Caption) -> Self {
+        Self {
+            id: caption.id.clone(),
+            subject: Subject::Slice,
+            caption: caption.caption.clone(),
+            facts: Facts::from_record(&caption.facts),
+            draft: None,
+        }
+    }
+}
+
+/// What a text describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// One slice or tile.
+    Slice,
+    /// All slices of a case.
+    Volume,
+}
+
+/// A text that contradicts what is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    /// The text.
+    pub text: String,
+    /// What is wrong with it, a sentence each.
+    pub reasons: Vec<String>,
+}
+
+/// The text for one task.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text {
     /// The report.
@@ -43,11 +91,11 @@ pub struct Rejected {
 /// What a writer made of some captions.
 #[derive(Debug, Default)]
 pub struct Written {
-    /// One entry per caption, in their order; none where no usable text came.
+    /// One entry per task, in their order; none where no usable text came.
     pub texts: Vec<Option<Text>>,
-    /// Replies that were not used, in the order of the captions.
+    /// Replies that were not used, in the order of the tasks.
     pub rejected: Vec<Rejected>,
-    /// Requests that got no reply, each with the caption's id; a rerun sends them again.
+    /// Requests that got no reply, each with the task's id; a rerun sends them again.
     pub unanswered: Vec<Message>,
     /// Why the run has to stop before all is answered.
     pub stopped: Option<Stopped>,
@@ -62,7 +110,7 @@ pub enum Stopped {
     Error(Box<Message>),
 }
 
-/// Turns captions into reports.
+/// Writes texts.
 pub trait Writer {
     /// Name and version, which stand in every record.
     fn name(&self) -> String;
@@ -70,9 +118,9 @@ pub trait Writer {
     /// The language model, where there is one.
     fn model(&self) -> Option<String>;
 
-    /// Writes a text for each caption.
+    /// Writes a text for each task.
     ///
     /// # Errors
     /// When nothing can be written at all.
-    fn write(&mut self, captions: &[Caption], context: &Context) -> anyhow::Result<Written>;
+    fn write(&mut self, tasks: &[Task], context: &Context) -> anyhow::Result<Written>;
 }

@@ -1,19 +1,19 @@
 //! `report`: turns captions into reports, by templates or by a language model.
 
+mod finish;
+
 use super::{CaptionParameters, fresh_input, tell_some};
 use crate::client::retry::Backoff;
 use crate::client::{self, Endpoint};
 use crate::ledger;
-use crate::prompts::Prompt;
+use crate::prompts::Prompts;
 use crate::writer::api::{self, Api};
-use crate::writer::judge::normalised;
 use crate::writer::template::Template;
-use crate::writer::{REJECTED, Stopped, Writer, Written};
+use crate::writer::{REJECTED, Stopped, Task, Writer};
 use data_manifests::Manifest;
-use data_manifests::records::{self, Caption, Report};
+use data_manifests::records::{self, Caption};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic};
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -63,6 +63,12 @@ pub struct Arguments {
     /// Prompt file in place of the built-in one
     #[arg(long, value_name = "FILE", help_heading = "Writer api")]
     prompt: Option<PathBuf>,
+    /// Prompt file for reports of volumes
+    #[arg(long, value_name = "FILE", help_heading = "Writer api")]
+    volume_prompt: Option<PathBuf>,
+    /// Prompt file for reports that contradict what was measured
+    #[arg(long, value_name = "FILE", help_heading = "Writer api")]
+    rewrite_prompt: Option<PathBuf>,
     /// Longest reply, in tokens
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Writer api")]
     max_tokens: u32,
@@ -142,7 +148,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     atomic::sweep(out)?;
 
     let captions: Vec<Caption> = records::read_lines(&arguments.captions.join(records::CAPTIONS))?;
-    let written = writer.write(&captions, context)?;
+    let tasks: Vec<Task> = captions.iter().map(Task::of_slice).collect();
+    let written = writer.write(&tasks, context)?;
     match written.stopped {
         Some(Stopped::Interrupted) => {
             context.say("Interrupted; the same command goes on where this run stopped.");
@@ -154,7 +161,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
         None => {}
     }
-    finish(writer.as_ref(), manifest, &input, captions, written, arguments, context)
+    finish::finish(writer.as_ref(), manifest, &input, captions, written, arguments, context)
 }
 
 fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameters)> {
@@ -188,7 +195,11 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
         .model
         .clone()
         .ok_or_else(|| Message::error("E216", "no model is named").fix("Give --model"))?;
-    let prompt = Prompt::load(arguments.prompt.as_deref())?;
+    let prompts = Prompts::load(
+        arguments.prompt.as_deref(),
+        arguments.volume_prompt.as_deref(),
+        arguments.rewrite_prompt.as_deref(),
+    )?;
     let text: CaptionParameters = serde_json::from_value(input.parameters.clone()).map_err(|error| {
         Message::error("E214", "the captions come from another version")
             .detail(format!("{}: {error}", arguments.captions.display()))
@@ -210,129 +221,15 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
             retry_rejected: arguments.retry_rejected,
         },
         directory: arguments.out.clone(),
-        prompt,
+        prompts,
     };
     let parameters = Parameters {
         writer: writer.name(),
         model: Some(model),
-        prompt: Some(writer.prompt.sha256.clone()),
+        prompt: Some(writer.prompts.sha256()?),
         max_tokens: Some(arguments.max_tokens),
         temperature: Some(arguments.temperature),
         seed: None,
     };
     Ok((Box::new(writer), parameters))
-}
-
-fn finish(
-    writer: &dyn Writer,
-    mut manifest: Manifest,
-    input: &Manifest,
-    captions: Vec<Caption>,
-    written: Written,
-    arguments: &Arguments,
-    context: &Context,
-) -> anyhow::Result<ExitStatus> {
-    let out = arguments.out.as_path();
-    let (asked, unanswered) = (captions.len(), written.unanswered.len());
-    let mut reports = Vec::with_capacity(asked);
-    for (caption, text) in captions.into_iter().zip(written.texts) {
-        if let Some(text) = text {
-            reports.push(Report {
-                id: caption.id,
-                case: caption.case,
-                dataset: caption.dataset,
-                plane: caption.plane,
-                index: caption.index,
-                box_zyx: caption.box_zyx,
-                text: text.text,
-                writer: writer.name(),
-                model: writer.model(),
-                request: text.request,
-            });
-        }
-    }
-    atomic::write(&out.join(REJECTED), &records::to_lines(&written.rejected)?)?;
-    let lost: Vec<_> = written.rejected.iter().filter(|r| !r.replaced).collect();
-    let mut last_of: HashMap<&str, &crate::writer::Rejected> = HashMap::new();
-    for rejected in &lost {
-        last_of.insert(&rejected.id, rejected);
-    }
-    let mut listed = written.unanswered;
-    let mut ids: Vec<_> = last_of.keys().copied().collect();
-    ids.sort_unstable();
-    for id in ids {
-        let rejected = last_of[id];
-        let reasons = rejected.reasons.join("; ");
-        let message = if rejected.finish_reason.as_deref() == Some("length") {
-            Message::error("E204", format!("reply {reasons}")).detail("Not used").fix(format!(
-                "Set --max-tokens {} or disable thinking",
-                arguments.max_tokens.saturating_mul(4)
-            ))
-        } else {
-            Message::error("E205", format!("all replies were rejected: {reasons}"))
-                .fix(format!("See {}; pass --retry-rejected to ask again", REJECTED))
-        };
-        listed.push(message.case(id));
-    }
-    let rejected = last_of.len();
-    if !written.rejected.is_empty() {
-        context.tell(
-            Message::warning(
-                "W205",
-                format!("{} replies were rejected: {}", written.rejected.len(), summary(&written.rejected)),
-            )
-            .detail(format!("see {}", out.join(REJECTED).display())),
-        );
-    }
-    let partial = !listed.is_empty();
-    tell_some(context, listed);
-    if reports.is_empty() {
-        return Err(Message::error("E205", "no caption got a report")
-            .detail(format!(
-                "{asked} captions, {rejected} with rejected replies, {unanswered} without a reply"
-            ))
-            .fix(format!("Look at {}", out.join(REJECTED).display()))
-            .into());
-    }
-    let equal = equal_texts(&reports);
-    if equal as f64 > MANY_EQUAL * reports.len() as f64 {
-        let share = equal as f64 / reports.len() as f64 * 100.0;
-        context.tell(Message::warning(
-            "W211",
-            format!("{share:.0} % of reports are identical to another after normalisation: they are no negatives of each other"),
-        ));
-    }
-    atomic::write(&out.join(records::REPORTS), &records::to_lines(&reports)?)?;
-    for (name, value) in
-        [("reports", reports.len()), ("rejected", rejected), ("unanswered", unanswered), ("equal", equal)]
-    {
-        manifest.counts.insert(name.to_owned(), value as u64);
-        context.count(name, value as u64);
-    }
-    manifest.datasets.clone_from(&input.datasets);
-    manifest.licence.clone_from(&input.licence);
-    manifest.finish(out, |path| match path {
-        REJECTED => "rejected",
-        ledger::FILE_NAME => "ledger",
-        _ => "reports",
-    })?;
-    context.say(&format!("{} reports of {asked} captions in {}", reports.len(), out.display()));
-    Ok(if partial { ExitStatus::Partial } else { ExitStatus::Done })
-}
-
-/// `2 empty, 1 refusal`, the most frequent first.
-fn summary(rejected: &[crate::writer::Rejected]) -> String {
-    let mut counts: HashMap<&str, usize> = HashMap::new();
-    for reason in rejected.iter().flat_map(|r| &r.reasons) {
-        *counts.entry(reason.split([':', '=', '(']).next().unwrap_or(reason).trim()).or_default() += 1;
-    }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    counts.iter().map(|(reason, n)| format!("{n} {reason}")).collect::<Vec<_>>().join(", ")
-}
-
-/// How many reports equal an earlier one after normalisation.
-fn equal_texts(reports: &[Report]) -> usize {
-    let distinct: std::collections::HashSet<String> = reports.iter().map(|r| normalised(&r.text)).collect();
-    reports.len() - distinct.len()
 }

@@ -1,12 +1,11 @@
 //! The writer `api`: one chat completion per distinct request, resumable through the ledger.
 
-use super::{Rejected, Stopped, Text, Writer, Written, judge};
+use super::{Rejected, Stopped, Task, Text, Writer, Written, judge};
 use crate::client::classify::Reply;
 use crate::client::{self, Client, Endpoint, Event, Failure};
 use crate::ledger::{Entry, Header, Ledger};
-use crate::prompts::{Prompt, Rendered};
+use crate::prompts::{Prompts, Rendered};
 use data_manifests::digest;
-use data_manifests::records::Caption;
 use serde_json::{Value, json};
 use stage::{Context, Message, Progress, interrupt};
 use std::collections::{HashSet, VecDeque};
@@ -51,8 +50,8 @@ pub struct Api {
     pub endpoint: Endpoint,
     /// How to send.
     pub sending: client::Options,
-    /// Prompt.
-    pub prompt: Prompt,
+    /// Prompts.
+    pub prompts: Prompts,
     /// Structures that may be named.
     pub vocabulary: Vec<String>,
     /// Model and sampling.
@@ -136,8 +135,8 @@ impl Writer for Api {
         Some(self.options.model.clone())
     }
 
-    fn write(&mut self, captions: &[Caption], context: &Context) -> anyhow::Result<Written> {
-        let header = Header::new(&self.options.model, &self.prompt.label(), self.parameters());
+    fn write(&mut self, tasks: &[Task], context: &Context) -> anyhow::Result<Written> {
+        let header = Header::new(&self.options.model, &self.prompts.label(), self.parameters());
         let mut ledger = Ledger::open(&self.directory, &header)?;
         if ledger.healed() {
             context.tell(
@@ -145,19 +144,20 @@ impl Writer for Api {
                     .detail(ledger.path().display().to_string()),
             );
         }
-        let mut requests = Vec::with_capacity(captions.len());
+        let mut requests = Vec::with_capacity(tasks.len());
         let mut queue = VecDeque::new();
         let mut seen = HashSet::new();
-        for caption in captions {
-            let prompt = self.prompt.render(caption, &self.vocabulary);
-            let request =
-                digest::digest_of(&(&self.prompt.sha256, self.body(&prompt, self.options.max_tokens)))?;
+        for task in tasks {
+            let prompt = self.prompts.of(task);
+            let sha256 = &prompt.sha256;
+            let prompt = prompt.render(task, &self.vocabulary);
+            let request = digest::digest_of(&(sha256, self.body(&prompt, self.options.max_tokens)))?;
             requests.push(request.clone());
             let answers = ledger.answers(&request);
             let given_up = answers.len() >= ATTEMPTS && !self.options.retry_rejected;
             if seen.insert(request.clone()) && !answers.iter().any(Entry::accepted) && !given_up {
                 let attempt = if self.options.retry_rejected { 1 } else { answers.len() + 1 };
-                let (id, caption) = (caption.id.clone(), caption.caption.clone());
+                let (id, caption) = (task.id.clone(), task.caption.clone());
                 queue.push_back(Work { id, request, caption, prompt: Arc::new(prompt), attempt });
             }
         }
@@ -183,12 +183,12 @@ impl Writer for Api {
         let [prompt_tokens, completion_tokens] = ledger.tokens();
         context.count("prompt_tokens", prompt_tokens);
         context.count("completion_tokens", completion_tokens);
-        for (caption, request) in captions.iter().zip(&requests) {
+        for (task, request) in tasks.iter().zip(&requests) {
             let accepted = ledger.accepted(request);
             written.texts.push(accepted.map(|e| Text { text: e.text.clone(), request: request.clone() }));
             let answers = ledger.answers(request).iter().enumerate();
             written.rejected.extend(answers.filter(|(_, e)| !e.accepted()).map(|(i, e)| Rejected {
-                id: caption.id.clone(),
+                id: task.id.clone(),
                 request: request.clone(),
                 attempt: i + 1,
                 reasons: e.reasons.clone(),

@@ -1,13 +1,12 @@
 //! The writer `template`: short reports from facts, offline and deterministic, with wording that varies from slice to slice.
 
-use super::{Text, Writer, Written};
+use super::{Task, Text, Writer, Written};
 use crate::facts::{Facts, key};
 use crate::measure::em::membrane_grade;
 use crate::measure::{ct, mri};
 use crate::wording::{self, Wording};
 use anyhow::Context as _;
 use data_manifests::digest;
-use data_manifests::records::Caption;
 use stage::Context;
 
 const NAME: &str = "template/1";
@@ -28,12 +27,11 @@ impl Writer for Template {
         None
     }
 
-    fn write(&mut self, captions: &[Caption], _context: &Context) -> anyhow::Result<Written> {
-        let texts = captions.iter().map(|caption| {
-            let request = digest::digest_of(&(NAME, self.seed, &caption.id, &caption.facts))?;
-            let facts = Facts::from_record(&caption.facts);
-            let text = report(&facts, &Wording::new(self.seed, &caption.id))
-                .with_context(|| format!("the facts of caption {} name no known modality", caption.id))?;
+    fn write(&mut self, tasks: &[Task], _context: &Context) -> anyhow::Result<Written> {
+        let texts = tasks.iter().map(|task| {
+            let request = digest::digest_of(&(NAME, self.seed, &task.id, task.facts.record()))?;
+            let text = report(&task.facts, &Wording::new(self.seed, &task.id))
+                .with_context(|| format!("the facts of {} name no known modality", task.id))?;
             anyhow::Ok(Some(Text { text, request }))
         });
         Ok(Written { texts: texts.collect::<anyhow::Result<_>>()?, ..Written::default() })
