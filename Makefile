@@ -90,9 +90,10 @@ BENCH ?= preprocess
 BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py,$(wildcard bench/*.py)))
 BUILT_preprocess := -p preprocess -p data-manifests
 BUILT_shards := -p patches --example shards
+BUILT_grounding := -p text-synth --example grounding
 
 .PHONY: bench
-bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards
+bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|grounding
 	@test -n "$(filter $(BENCH),$(BENCHES))" || { echo 'unknown BENCH "$(BENCH)". Known: $(BENCHES)'; exit 2; }
 	$(CARGO) build --quiet --release $(or $(BUILT_$(BENCH)),--workspace --bins)
 	$(VENV)/bin/python bench/$(BENCH).py

@@ -9,10 +9,12 @@ pub mod client;
 mod command;
 pub mod embed;
 pub mod facts;
+pub mod grounding;
 pub mod ledger;
 pub mod measure;
 pub mod prompts;
 pub mod slices;
+pub mod volume_facts;
 pub mod wording;
 pub mod writer;
 

@@ -1,21 +1,26 @@
 //! `report`: turns captions into reports, by templates or by a language model.
 
 mod finish;
+mod texts;
 
 use super::{CaptionParameters, fresh_input, tell_some};
 use crate::client::retry::Backoff;
 use crate::client::{self, Endpoint};
+use crate::grounding::Grounding;
+use crate::grounding::terms::Terms;
 use crate::ledger;
 use crate::prompts::Prompts;
 use crate::writer::api::{self, Api};
 use crate::writer::template::Template;
-use crate::writer::{REJECTED, Stopped, Task, Writer};
-use data_manifests::Manifest;
+use crate::writer::{REJECTED, Stopped, Writer};
+use data_manifests::descriptor::Text;
 use data_manifests::records::{self, Caption};
+use data_manifests::{Manifest, digest};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::PathBuf;
 use std::time::Duration;
+use texts::Texting;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +34,18 @@ and asks for nothing twice.";
 
 /// Share of equal texts from which the user is told.
 const MANY_EQUAL: f64 = 0.1;
+
+/// What is done with texts that contradict what was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum GroundingMode {
+    /// Sentences get a verdict, nothing else happens
+    Check,
+    /// Contradicted texts are written again once, then the template's sentences take their place
+    Rewrite,
+    /// Texts are taken as they come
+    Off,
+}
 
 /// Who writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -54,6 +71,15 @@ pub struct Arguments {
     /// Seed of the template writer's wording
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// What is done with texts that contradict what was measured
+    #[arg(long, value_enum, default_value = "rewrite")]
+    grounding: GroundingMode,
+    /// More terms: CSV as text-synth/vocabulary/terms.csv, BioPortal's CSV of RadLex or SNOMED CT, or SNOMED's description file; may be given several times
+    #[arg(long, value_name = "FILE")]
+    vocabulary: Vec<PathBuf>,
+    /// Write no reports of whole volumes
+    #[arg(long)]
+    no_volumes: bool,
     /// Base URL of the server [default: $OPENAI_BASE_URL]; the key comes from $OPENAI_API_KEY
     #[arg(long, value_name = "URL", help_heading = "Writer api")]
     base_url: Option<String>,
@@ -106,6 +132,10 @@ struct Parameters {
     max_tokens: Option<u32>,
     temperature: Option<f64>,
     seed: Option<u64>,
+    grounding: GroundingMode,
+    /// SHA-256 of each added vocabulary.
+    vocabulary: Vec<String>,
+    volumes: bool,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
@@ -148,20 +178,47 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     atomic::sweep(out)?;
 
     let captions: Vec<Caption> = records::read_lines(&arguments.captions.join(records::CAPTIONS))?;
-    let tasks: Vec<Task> = captions.iter().map(Task::of_slice).collect();
-    let written = writer.write(&tasks, context)?;
-    match written.stopped {
+    let grounding = match arguments.grounding {
+        GroundingMode::Off => None,
+        GroundingMode::Check | GroundingMode::Rewrite => {
+            let declared = declarations(arguments, &input)?;
+            Some(Grounding::new(&declared, Terms::load(&arguments.vocabulary)?))
+        }
+    };
+    let texting = Texting {
+        grounding: grounding.as_ref(),
+        rewrite: arguments.grounding == GroundingMode::Rewrite,
+        volumes: !arguments.no_volumes,
+        context,
+    };
+    let mut texts = texting.all(writer.as_mut(), &captions)?;
+    match texts.written.stopped.take() {
         Some(Stopped::Interrupted) => {
             context.say("Interrupted; the same command goes on where this run stopped.");
             return Ok(ExitStatus::Interrupted);
         }
         Some(Stopped::Error(message)) => {
-            tell_some(context, written.unanswered);
+            tell_some(context, texts.written.unanswered);
             return Err((*message).into());
         }
         None => {}
     }
-    finish::finish(writer.as_ref(), manifest, &input, captions, written, arguments, context)
+    finish::finish(writer.as_ref(), manifest, &input, captions, texts, arguments, context)
+}
+
+/// What the data set declares for texts, as the captions keep it.
+fn declarations(arguments: &Arguments, input: &Manifest) -> anyhow::Result<Text> {
+    let parameters: CaptionParameters =
+        serde_json::from_value(input.parameters.clone()).map_err(|error| {
+            Message::error("E214", "the captions come from another version")
+                .detail(format!("{}: {error}", arguments.captions.display()))
+                .fix("Run 'text-synth caption' again")
+        })?;
+    Ok(parameters.text)
+}
+
+fn vocabulary(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
+    arguments.vocabulary.iter().map(|file| Ok(digest::file(file)?.1)).collect()
 }
 
 fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameters)> {
@@ -180,6 +237,9 @@ fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameter
         max_tokens: None,
         temperature: None,
         seed: Some(arguments.seed),
+        grounding: arguments.grounding,
+        vocabulary: vocabulary(arguments)?,
+        volumes: !arguments.no_volumes,
     };
     Ok((Box::new(writer), parameters))
 }
@@ -200,11 +260,7 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
         arguments.volume_prompt.as_deref(),
         arguments.rewrite_prompt.as_deref(),
     )?;
-    let text: CaptionParameters = serde_json::from_value(input.parameters.clone()).map_err(|error| {
-        Message::error("E214", "the captions come from another version")
-            .detail(format!("{}: {error}", arguments.captions.display()))
-            .fix("Run 'text-synth caption' again")
-    })?;
+    let declared = declarations(arguments, input)?;
     let writer = Api {
         endpoint,
         sending: client::Options {
@@ -212,7 +268,7 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
             retries: arguments.retries,
             backoff: Backoff::default(),
         },
-        vocabulary: text.text.vocabulary,
+        vocabulary: declared.vocabulary,
         options: api::Options {
             model: model.clone(),
             max_tokens: arguments.max_tokens,
@@ -230,6 +286,9 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
         max_tokens: Some(arguments.max_tokens),
         temperature: Some(arguments.temperature),
         seed: None,
+        grounding: arguments.grounding,
+        vocabulary: vocabulary(arguments)?,
+        volumes: !arguments.no_volumes,
     };
     Ok((Box::new(writer), parameters))
 }

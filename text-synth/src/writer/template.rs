@@ -1,6 +1,6 @@
 //! The writer `template`: short reports from facts, offline and deterministic, with wording that varies from slice to slice.
 
-use super::{Task, Text, Writer, Written};
+use super::{Subject, Task, Text, Writer, Written};
 use crate::facts::{Facts, key};
 use crate::measure::em::membrane_grade;
 use crate::measure::{ct, mri};
@@ -12,7 +12,7 @@ use stage::Context;
 const NAME: &str = "template/1";
 
 /// The template writer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Template {
     /// Seed of the wording.
     pub seed: u64,
@@ -30,7 +30,8 @@ impl Writer for Template {
     fn write(&mut self, tasks: &[Task], _context: &Context) -> anyhow::Result<Written> {
         let texts = tasks.iter().map(|task| {
             let request = digest::digest_of(&(NAME, self.seed, &task.id, task.facts.record()))?;
-            let text = report(&task.facts, &Wording::new(self.seed, &task.id))
+            let text = self
+                .text(task)
                 .with_context(|| format!("the facts of {} name no known modality", task.id))?;
             anyhow::Ok(Some(Text { text, request }))
         });
@@ -38,10 +39,21 @@ impl Writer for Template {
     }
 }
 
-/// Two to four sentences; none when the facts name no modality.
-#[must_use]
-pub fn report(facts: &Facts, wording: &Wording) -> Option<String> {
-    let mut sentences = vec![subject(facts, wording)];
+impl Template {
+    /// Two to four sentences on a slice or a volume; none when the facts name no modality.
+    #[must_use]
+    pub fn text(&self, task: &Task) -> Option<String> {
+        let wording = Wording::new(self.seed, &task.id);
+        let subject = match task.subject {
+            Subject::Slice => subject(&task.facts, &wording),
+            Subject::Volume => volume_subject(&task.facts, &wording),
+        };
+        report(subject, &task.facts, &wording)
+    }
+}
+
+fn report(subject: String, facts: &Facts, wording: &Wording) -> Option<String> {
+    let mut sentences = vec![subject];
     sentences.extend(match facts.get_word("modality")? {
         "ct" => ct_findings(facts, wording),
         "mri" => mri_findings(facts, wording),
@@ -74,6 +86,20 @@ fn subject(facts: &Facts, wording: &Wording) -> String {
             "this {plane} section of the {anatomy} was acquired by {imaging}; it lies in the {level} third of the {range} and is {field} wide"
         ),
         _ => format!("{anatomy}, {plane} view in the {level} third, {field} across, from {imaging}"),
+    }
+}
+
+fn volume_subject(facts: &Facts, wording: &Wording) -> String {
+    let word = |name: &str| facts.get_word(name).unwrap_or_default();
+    let (imaging, anatomy) = (word("imaging"), word("anatomy"));
+    let slices = facts.get_count("slices").unwrap_or_default();
+    // planes may be mixed
+    let plane = facts.get_word("plane").map(|plane| format!("{plane} ")).unwrap_or_default();
+    let slices = format!("{slices} {plane}{}", if slices == 1 { "slice" } else { "slices" });
+    match wording.pick("volume-subject", &["a", "b", "c"]) {
+        "a" => format!("{imaging} of the {anatomy}, described on {slices}"),
+        "b" => format!("this volume of the {anatomy} was acquired by {imaging}; {slices} were described"),
+        _ => format!("{anatomy} on {slices} from {imaging}"),
     }
 }
 

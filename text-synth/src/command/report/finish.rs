@@ -1,14 +1,19 @@
 //! The end of `report`: what was written, what was rejected, and the manifest.
 
+use super::texts::Texts;
 use super::{Arguments, MANY_EQUAL};
 use crate::command::tell_some;
+use crate::grounding::refine::Tally;
 use crate::ledger;
 use crate::writer::judge::normalised;
-use crate::writer::{REJECTED, Rejected, Writer, Written};
+use crate::writer::{REJECTED, Rejected, Writer};
 use data_manifests::Manifest;
-use data_manifests::records::{self, Caption, Report};
+use data_manifests::records::{self, Caption, Report, VolumeReport};
 use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::HashMap;
+
+/// Percentage of unsupported sentences from which the user is told.
+const UNSUPPORTED_TOLD: f64 = 5.0;
 
 /// Writes what makes the directory a finished one, and says what is missing.
 pub(super) fn finish(
@@ -16,14 +21,15 @@ pub(super) fn finish(
     mut manifest: Manifest,
     input: &Manifest,
     captions: Vec<Caption>,
-    written: Written,
+    texts: Texts,
     arguments: &Arguments,
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
+    let Texts { slices, volumes, written, tally } = texts;
     let (asked, unanswered) = (captions.len(), written.unanswered.len());
     let mut reports = Vec::with_capacity(asked);
-    for (caption, text) in captions.into_iter().zip(written.texts) {
+    for (caption, text) in captions.into_iter().zip(slices) {
         if let Some(text) = text {
             reports.push(Report {
                 id: caption.id,
@@ -36,10 +42,27 @@ pub(super) fn finish(
                 writer: writer.name(),
                 model: writer.model(),
                 request: text.request,
-                sentences: Vec::new(),
+                sentences: text.sentences,
             });
         }
     }
+    let volumes: Vec<VolumeReport> = volumes
+        .into_iter()
+        .filter_map(|volume| {
+            let text = volume.text?;
+            Some(VolumeReport {
+                case: volume.case,
+                dataset: volume.dataset,
+                text: text.text,
+                writer: writer.name(),
+                model: writer.model(),
+                request: text.request,
+                sentences: text.sentences,
+                slices: volume.slices,
+                facts: volume.facts.into_record(),
+            })
+        })
+        .collect();
     atomic::write(&out.join(REJECTED), &records::to_lines(&written.rejected)?)?;
     let lost: Vec<_> = written.rejected.iter().filter(|r| !r.replaced).collect();
     let mut last_of: HashMap<&str, &Rejected> = HashMap::new();
@@ -91,10 +114,24 @@ pub(super) fn finish(
             format!("{share:.0} % of reports are identical to another after normalisation: they are no negatives of each other"),
         ));
     }
+    tell_of_sentences(&tally, context);
     atomic::write(&out.join(records::REPORTS), &records::to_lines(&reports)?)?;
-    for (name, value) in
-        [("reports", reports.len()), ("rejected", rejected), ("unanswered", unanswered), ("equal", equal)]
-    {
+    atomic::write(&out.join(records::VOLUMES), &records::to_lines(&volumes)?)?;
+    for (name, value) in [
+        ("reports", reports.len()),
+        ("volumes", volumes.len()),
+        ("rejected", rejected),
+        ("unanswered", unanswered),
+        ("equal", equal),
+        ("sentences_supported", tally.supported),
+        ("sentences_unsupported", tally.unsupported),
+        ("sentences_contradicted", tally.contradicted),
+        ("texts_refused", tally.refused),
+        ("texts_rewritten", tally.rewritten),
+        ("texts_replaced", tally.replaced_whole),
+        ("sentences_replaced", tally.replaced),
+        ("sentences_dropped", tally.dropped),
+    ] {
         manifest.counts.insert(name.to_owned(), value as u64);
         context.count(name, value as u64);
     }
@@ -103,10 +140,39 @@ pub(super) fn finish(
     manifest.finish(out, |path| match path {
         REJECTED => "rejected",
         ledger::FILE_NAME => "ledger",
+        records::VOLUMES => "volumes",
         _ => "reports",
     })?;
     context.say(&format!("{} reports of {asked} captions in {}", reports.len(), out.display()));
     Ok(if partial { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+/// What the check of the sentences found.
+fn tell_of_sentences(tally: &Tally, context: &Context) {
+    let all = tally.sentences().max(1) as f64;
+    let share = |n: usize| 100.0 * n as f64 / all;
+    if tally.refused > 0 {
+        let text = format!(
+            "{} texts contradicted what is known: {} were right when written again, {} gave way to the template, and so did {} sentences of the others",
+            tally.refused, tally.rewritten, tally.replaced_whole, tally.replaced
+        );
+        context.tell(
+            Message::warning("W215", text).detail(format!("see {REJECTED}, and 'replaces' in the reports")),
+        );
+    }
+    if share(tally.unsupported) >= UNSUPPORTED_TOLD {
+        let text =
+            format!("{:.0} % of sentences state something that nothing measured", share(tally.unsupported));
+        context
+            .tell(Message::warning("W214", text).detail("see the reasons of each sentence in the reports"));
+    }
+    if tally.contradicted > 0 {
+        let text = format!("{} sentences contradict what is known and were kept", tally.contradicted);
+        context.tell(
+            Message::warning("W216", text)
+                .fix("Pass --grounding rewrite, or look at them with 'text-synth review'"),
+        );
+    }
 }
 
 /// `2 empty, 1 refusal`, the most frequent first.
