@@ -185,7 +185,7 @@ pub struct EmbeddingRow {
     pub y1: usize,
     /// One past the last voxel along x.
     pub x1: usize,
-    /// Rows with equal normalised texts share a group: they are no negatives of each other.
+    /// Rows with equal or nearly identical texts share a group: they are no negatives of each other.
     pub group: usize,
     /// SHA-256 of the text.
     pub sha256: String,

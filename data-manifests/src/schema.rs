@@ -4,7 +4,7 @@ use crate::cases::CaseRow;
 use crate::descriptor::Descriptor;
 use crate::manifest::Manifest;
 use crate::plan::Plan;
-use crate::records::{Caption, EmbeddingRow, Report};
+use crate::records::{Caption, EmbeddingRow, Report, VolumeReport};
 use crate::splits::Split;
 use schemars::schema_for;
 use serde_json::{Value, json};
@@ -21,6 +21,7 @@ pub fn all() -> Vec<(&'static str, Value)> {
         ("split.json", schema_for!(Split).to_value()),
         ("caption.json", schema_for!(Caption).to_value()),
         ("report.json", schema_for!(Report).to_value()),
+        ("volume-report.json", schema_for!(VolumeReport).to_value()),
         ("embedding-row.json", schema_for!(EmbeddingRow).to_value()),
     ]
 }

@@ -4,28 +4,29 @@ use crate::writer::judge::normalised;
 use anyhow::ensure;
 use data_manifests::digest::sha256_hex;
 use data_manifests::records::{EmbeddingRow, Report};
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, TensorView};
 use std::collections::HashMap;
 
 /// Name of the tensor.
 pub const TENSOR: &str = "embeddings";
 
-/// The distinct texts among reports.
+/// The distinct texts among reports: equal ones, case and punctuation aside, share a vector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Distinct {
-    /// One text per group, the first that came.
+    /// The texts, each as it came first.
     pub texts: Vec<String>,
-    /// The group of each report.
-    pub groups: Vec<usize>,
+    /// The text of each report.
+    pub text_of: Vec<usize>,
 }
 
 impl Distinct {
-    /// Groups reports by their texts, case and punctuation aside; groups are numbered as they first come.
+    /// Numbers the texts as they first come.
     #[must_use]
     pub fn of(reports: &[Report]) -> Self {
         let mut known: HashMap<String, usize> = HashMap::new();
         let mut texts = Vec::new();
-        let groups = reports
+        let text_of = reports
             .iter()
             .map(|report| {
                 *known.entry(normalised(&report.text)).or_insert_with(|| {
@@ -34,18 +35,48 @@ impl Distinct {
                 })
             })
             .collect();
-        Self { texts, groups }
+        Self { texts, text_of }
     }
 }
 
-/// The table that names the tensor's rows: one row per report, in their order.
+/// The group of each distinct text: a text joins the first earlier one that its vector is at least as similar to as
+/// `threshold` (cosine), where that one leads a group. Leaders, not chains: texts that differ a little from their neighbours
+/// must not all become one group.
+///
+/// `vectors` is `[texts, features]` in C order. Takes time with texts times groups.
 #[must_use]
-pub fn rows(reports: &[Report], distinct: &Distinct) -> Vec<EmbeddingRow> {
+pub fn similar(vectors: &[f32], features: usize, threshold: f32) -> Vec<usize> {
+    let units: Vec<Vec<f32>> = vectors
+        .chunks_exact(features.max(1))
+        .map(|vector| {
+            let norm = vector.iter().map(|v| v * v).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
+            vector.iter().map(|v| v / norm).collect()
+        })
+        .collect();
+    let mut leaders: Vec<usize> = Vec::new();
+    let mut groups = Vec::with_capacity(units.len());
+    for unit in &units {
+        let is_like = |leader: &usize| {
+            let cosine: f32 = units[*leader].iter().zip(unit).map(|(a, b)| a * b).sum();
+            cosine >= threshold
+        };
+        let group = leaders.par_iter().with_min_len(256).position_first(is_like).unwrap_or_else(|| {
+            leaders.push(groups.len());
+            leaders.len() - 1
+        });
+        groups.push(group);
+    }
+    groups
+}
+
+/// The table that names the tensor's rows: one row per report, in their order; `groups` gives the group of each distinct text.
+#[must_use]
+pub fn rows(reports: &[Report], distinct: &Distinct, groups: &[usize]) -> Vec<EmbeddingRow> {
     reports
         .iter()
-        .zip(&distinct.groups)
+        .zip(&distinct.text_of)
         .enumerate()
-        .map(|(row, (report, group))| {
+        .map(|(row, (report, text))| {
             let [z0, y0, x0, z1, y1, x1] = report.box_zyx;
             EmbeddingRow {
                 row,
@@ -58,7 +89,7 @@ pub fn rows(reports: &[Report], distinct: &Distinct) -> Vec<EmbeddingRow> {
                 z1,
                 y1,
                 x1,
-                group: *group,
+                group: groups[*text],
                 sha256: sha256_hex(report.text.as_bytes()),
             }
         })
@@ -66,10 +97,10 @@ pub fn rows(reports: &[Report], distinct: &Distinct) -> Vec<EmbeddingRow> {
 }
 
 /// The bytes of a safetensors file with the tensor `embeddings`, float32 `[reports, features]`; `vectors` is
-/// `[groups, features]` in C order.
+/// `[texts, features]` in C order.
 ///
 /// # Errors
-/// When the number of vectors does not fit the groups, or a number is not finite.
+/// When the number of vectors does not fit the texts, or a number is not finite.
 pub fn to_safetensors(distinct: &Distinct, vectors: &[f32], features: usize) -> anyhow::Result<Vec<u8>> {
     let expected = distinct.texts.len() * features;
     ensure!(
@@ -84,13 +115,13 @@ pub fn to_safetensors(distinct: &Distinct, vectors: &[f32], features: usize) -> 
             distinct.texts[bad / features]
         );
     }
-    let mut bytes = Vec::with_capacity(distinct.groups.len() * features * size_of::<f32>());
-    for group in &distinct.groups {
-        for value in &vectors[group * features..(group + 1) * features] {
+    let mut bytes = Vec::with_capacity(distinct.text_of.len() * features * size_of::<f32>());
+    for text in &distinct.text_of {
+        for value in &vectors[text * features..(text + 1) * features] {
             bytes.extend_from_slice(&value.to_le_bytes());
         }
     }
-    let view = TensorView::new(Dtype::F32, vec![distinct.groups.len(), features], &bytes)?;
+    let view = TensorView::new(Dtype::F32, vec![distinct.text_of.len(), features], &bytes)?;
     Ok(safetensors::serialize([(TENSOR, view)], None)?)
 }
 
@@ -119,7 +150,7 @@ mod tests {
     fn equal_texts_share_a_vector_and_a_group() {
         let reports = [report("a", "One text."), report("b", "Another."), report("c", "one  TEXT")];
         let distinct = Distinct::of(&reports);
-        assert_eq!((distinct.texts.len(), &distinct.groups[..]), (2, &[0, 1, 0][..]));
+        assert_eq!((distinct.texts.len(), &distinct.text_of[..]), (2, &[0, 1, 0][..]));
         let bytes = to_safetensors(&distinct, &[1.0, 2.0, 3.0, 4.0], 2).unwrap();
         assert_eq!(bytes, to_safetensors(&distinct, &[1.0, 2.0, 3.0, 4.0], 2).unwrap());
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
@@ -128,11 +159,23 @@ mod tests {
         let values: Vec<f32> =
             tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         assert_eq!(values, [1.0, 2.0, 3.0, 4.0, 1.0, 2.0]);
-        let rows = rows(&reports, &distinct);
+        let rows = rows(&reports, &distinct, &[0, 1]);
         assert_eq!((rows[2].row, rows[2].group, rows[2].x1), (2, 0, 9));
         assert_ne!(rows[0].sha256, rows[2].sha256);
         assert!(to_safetensors(&distinct, &[1.0; 3], 2).is_err());
         let error = to_safetensors(&distinct, &[1.0, 2.0, f32::NAN, 4.0], 2).unwrap_err().to_string();
         assert!(error.contains("NaN") && error.contains("Another."), "{error}");
+    }
+
+    #[test]
+    fn similar_texts_share_a_group_without_chains() {
+        let angle = |degrees: f32| [degrees.to_radians().cos(), degrees.to_radians().sin()];
+        // each is 10 degrees from its neighbours; lengths do not matter
+        let vectors: Vec<f32> =
+            [0.0, 10.0, 20.0, 30.0].iter().flat_map(|a| angle(*a).map(|v| v * (1.0 + a))).collect();
+        let within = |degrees: f32| similar(&vectors, 2, degrees.to_radians().cos());
+        assert_eq!(within(11.0), [0, 0, 1, 1]);
+        assert_eq!(within(25.0), [0, 0, 0, 1]);
+        assert_eq!(within(1.0), [0, 1, 2, 3]);
     }
 }

@@ -1,7 +1,7 @@
 //! `embed`: turns reports into vectors with a frozen text encoder.
 
 use super::fresh_input;
-use crate::embed::{Distinct, rows, to_safetensors};
+use crate::embed::{Distinct, rows, similar, to_safetensors};
 use anyhow::Context as _;
 use data_manifests::records::{self, Report};
 use data_manifests::{Artefact, Manifest, cases};
@@ -14,6 +14,9 @@ const EXAMPLES: &str = "\
 Examples:
   text-synth embed --reports runs/spleen/reports --out runs/spleen/text
   text-synth embed --reports reports --out text --text-encoder models/biobert --pooling cls --device cuda";
+
+/// Share of reports in the group of another from which the user is told.
+const MANY_GROUPED: f64 = 0.1;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -33,15 +36,28 @@ pub struct Arguments {
     /// Texts between two looks at progress and signals
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
+    /// Cosine from which two texts are near-identical: their reports are no negatives of each other; 1 leaves only equal texts
+    #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = cosine)]
+    similar: f32,
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
 }
 
-/// What decides the vectors, beside reports and encoder.
+fn cosine(text: &str) -> Result<f32, String> {
+    let value: f32 = text.parse().map_err(|_| "expected a number".to_owned())?;
+    if value > 0.0 && value <= 1.0 {
+        Ok(value)
+    } else {
+        Err("expected a number above 0, at most 1".to_owned())
+    }
+}
+
+/// What decides the vectors and groups, beside reports and encoder.
 #[derive(Serialize)]
 struct Parameters {
     pooling: Pooling,
+    similar: f32,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
@@ -60,7 +76,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     for file in encoder.files() {
         inputs.push(Artefact::of_rooted("text-encoder", file, "TEXT_ENCODER", &folder)?);
     }
-    let parameters = Parameters { pooling: arguments.pooling };
+    let parameters = Parameters { pooling: arguments.pooling, similar: arguments.similar };
     let mut manifest =
         Manifest::new("embed", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if let Some(found) = manifest.reusable(out)? {
@@ -95,9 +111,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
     }
     progress.finish();
+    let groups = similar(&vectors, features, arguments.similar);
+    let found = groups.iter().max().map_or(0, |last| last + 1);
+    let grouped = reports.len() - found;
+    if grouped as f64 > MANY_GROUPED * reports.len() as f64 {
+        let share = 100.0 * grouped as f64 / reports.len() as f64;
+        context.tell(Message::warning(
+            "W211",
+            format!("{share:.0} % of reports are nearly identical to another: contrastive negatives will be masked"),
+        ));
+    }
     atomic::write(&out.join(records::EMBEDDINGS), &to_safetensors(&distinct, &vectors, features)?)?;
-    atomic::write(&out.join(records::ROWS), &cases::to_csv(&rows(&reports, &distinct))?)?;
-    for (name, value) in [("rows", reports.len()), ("groups", distinct.texts.len()), ("features", features)] {
+    atomic::write(&out.join(records::ROWS), &cases::to_csv(&rows(&reports, &distinct, &groups))?)?;
+    for (name, value) in
+        [("rows", reports.len()), ("texts", distinct.texts.len()), ("groups", found), ("features", features)]
+    {
         manifest.counts.insert(name.to_owned(), value as u64);
         context.count(name, value as u64);
     }
@@ -105,7 +133,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     manifest.licence.clone_from(&input.licence);
     manifest.finish(out, |path| if path == records::ROWS { "rows" } else { "embeddings" })?;
     context.say(&format!(
-        "{} reports with {} distinct texts, {features} numbers each, in {}",
+        "{} reports with {} distinct texts in {found} groups, {features} numbers each, in {}",
         reports.len(),
         distinct.texts.len(),
         out.display()
