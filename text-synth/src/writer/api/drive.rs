@@ -123,8 +123,8 @@ impl Drive<'_> {
             && flying.len() < STARTED * self.api.sending.concurrency
             && let Some(work) = self.queue.front()
         {
-            let (asked, body, need) = self.api.chat(work, &self.tasks[work.task]);
             let Some(slot) = client.slot() else { return };
+            let (asked, body, need) = self.api.chat(work, &self.tasks[work.task]);
             if !budget.reserve(need) {
                 // what is in flight may use less than was set aside for it
                 if flying.is_empty() {
