@@ -1,5 +1,5 @@
 //! The writer `api` against scripted servers.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code; what is measured is printed")]
 
 mod bench;
 #[path = "../common/mod.rs"]
