@@ -38,6 +38,15 @@ $(VENV)/.bench-ready: requirements-bench.txt $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	touch $@
 
+# A language model's server has many packages of its own, but the wheel with LibTorch is gigabytes: it is looked up in $(VENV).
+LLM := .venv-llm
+$(LLM)/.ready: requirements-llm.txt $(VENV)/.ready
+	$(VENV)/bin/python -m venv $(LLM)
+	$(VENV)/bin/python -c 'import site; print(site.getsitepackages()[0])' \
+	    > "$$($(LLM)/bin/python -c 'import site; print(site.getsitepackages()[0])')/torch.pth"
+	$(LLM)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-llm.txt
+	touch $@
+
 .local/bin/cargo-deny-$(DENY_VERSION):
 	$(CARGO) install --quiet --locked --debug --no-default-features --root .local cargo-deny@$(DENY_VERSION)
 	mv .local/bin/cargo-deny $@
@@ -62,8 +71,16 @@ test: $(VENV)/.test-ready ## all tests
 	$(CARGO) test --workspace --quiet
 
 .PHONY: test-long
-test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume larger than the memory allowed, in release
+test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume larger than the memory allowed, 10,000 requests, in release
 	$(CARGO) test --release --quiet -p preprocess --test endurance -- --include-ignored --nocapture --test-threads 1
+	$(CARGO) test --release --quiet -p text-synth --test api -- --ignored --nocapture --test-threads 1
+
+# the same packages both times, so that their common parts are built once
+LLM_PACKAGES := -p data-manifests -p preprocess -p text-synth
+.PHONY: test-llm
+test-llm: $(LLM)/.ready ## reports from a real server (transformers serve) with a tiny random model
+	$(CARGO) build --quiet $(LLM_PACKAGES) --bins
+	GTGM_LLM_PYTHON="$(CURDIR)/$(LLM)/bin/python" $(CARGO) test --quiet $(LLM_PACKAGES) --test llm -- --ignored --nocapture
 
 .PHONY: lint
 lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy with warnings denied, cargo-deny's walls

@@ -1,88 +1,29 @@
-//! A client for OpenAI-compatible chat completions: one request at a time per caller, with retries and a pause that all callers share.
+//! A client for OpenAI-compatible chat completions: retries, and a pace, limits and a number of requests in flight that all callers share.
 
 pub mod classify;
+pub mod endpoint;
+pub mod pace;
 pub mod retry;
+pub mod schema;
 
 use classify::{Answer, Reply, Verdict};
+use endpoint::Endpoint;
+use pace::{Pace, Rates};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Url, redirect};
-use retry::{Backoff, Pace};
+use reqwest::redirect;
+use retry::Backoff;
+use schema::Schema;
 use serde_json::Value;
 use stage::Message;
-use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-/// Where chat completions live below the base URL.
-const PATH: &str = "chat/completions";
 /// Largest reply that is read.
 const LARGEST_REPLY: usize = 8 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// A server that may be talked to.
-#[derive(Clone)]
-pub struct Endpoint {
-    url: Url,
-    base: String,
-    key: Option<String>,
-    local: bool,
-}
-
-// the key must not come out through a debug print
-impl std::fmt::Debug for Endpoint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Endpoint")
-            .field("base", &self.base)
-            .field("local", &self.local)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Endpoint {
-    /// Checks that captions may be sent to `base_url` (such as `http://127.0.0.1:8000/v1`).
-    ///
-    /// # Errors
-    /// `E210` for a host that is neither this machine nor among `allow_remote`, and for a key that would travel unencrypted;
-    /// `E216` for what is no usable URL.
-    pub fn new(base_url: &str, allow_remote: &[String], key: Option<String>) -> Result<Self, Message> {
-        let wrong = |detail: &str| {
-            Message::error("E216", "the base URL cannot be used")
-                .detail(detail)
-                .fix("Give --base-url or $OPENAI_BASE_URL the form http://127.0.0.1:8000/v1")
-        };
-        let text = base_url.trim().trim_matches(['"', '\'']).trim_end_matches('/');
-        let base = Url::parse(text).map_err(|e| wrong(&format!("'{text}': {e}")))?;
-        // a password in a URL would end in manifests and messages
-        if !base.username().is_empty() || base.password().is_some() {
-            return Err(wrong("it holds a user name or password; keys belong into $OPENAI_API_KEY"));
-        }
-        if !matches!(base.scheme(), "http" | "https") || base.query().is_some() || base.fragment().is_some() {
-            return Err(wrong(&format!("'{text}' is not a plain http or https address")));
-        }
-        let host = base.host_str().map(str::to_owned).ok_or_else(|| wrong("it names no host"))?;
-        let bare = host.trim_matches(['[', ']']);
-        let local = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-        if !local && !allow_remote.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare)) {
-            return Err(Message::error("E210", "the base URL is not on this machine")
-                .detail(format!("{text}; captions describe patients' images"))
-                .fix(format!("Pass --allow-remote {bare} to send captions there")));
-        }
-        if !local && base.scheme() == "http" && key.is_some() {
-            return Err(Message::error("E210", "the key would travel unencrypted")
-                .detail(format!("{text} is a remote http address and $OPENAI_API_KEY is set"))
-                .fix("Use https, or unset the key"));
-        }
-        let url = Url::parse(&format!("{text}/{PATH}")).map_err(|e| wrong(&format!("'{text}': {e}")))?;
-        let key = key.map(|k| k.trim().to_owned()).filter(|k| !k.is_empty());
-        Ok(Self { url, base: text.to_owned(), key, local })
-    }
-
-    /// The base URL.
-    #[must_use]
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-}
 
 /// How to send.
 #[derive(Debug, Clone)]
@@ -93,17 +34,51 @@ pub struct Options {
     pub retries: u32,
     /// Waiting between.
     pub backoff: Backoff,
+    /// Requests in flight.
+    pub concurrency: usize,
+    /// Most requests of a run, those that are sent again included.
+    pub most_requests: Option<u64>,
+}
+
+/// What lasts longer than one client: a run may need several.
+#[derive(Debug)]
+pub struct Shared {
+    pace: Pace,
+    schema: Schema,
+    sent: AtomicU64,
+}
+
+impl Shared {
+    /// The state of a run that has sent nothing yet.
+    #[must_use]
+    pub fn new(rates: Rates) -> Self {
+        Self { pace: Pace::new(rates), schema: Schema::default(), sent: AtomicU64::new(0) }
+    }
+
+    /// Requests sent so far, those that were sent again included.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more request unless that would be too many.
+    fn take(&self, most: Option<u64>) -> bool {
+        let within = |sent: u64| most.is_none_or(|most| sent < most).then_some(sent + 1);
+        self.sent.try_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
+    }
 }
 
 /// What happens while requests are sent.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The server asked all to wait.
+    /// All have to wait.
     Paused {
         /// How long.
         wait: Duration,
-        /// What it said.
+        /// What the server said.
         reason: String,
+        /// Whether no pause was running.
+        begins: bool,
     },
     /// One request is sent again.
     Retrying {
@@ -111,6 +86,11 @@ pub enum Event {
         reason: String,
         /// Which retry this is, from 1.
         retry: u32,
+    },
+    /// Replies are plain text from now on.
+    PlainText {
+        /// Why.
+        reason: String,
     },
 }
 
@@ -121,7 +101,15 @@ pub enum Failure {
     Item(Message),
     /// No request can succeed.
     Run(Message),
+    /// A limit of the user's does not allow it.
+    Limit(Message),
+    /// The run ends; the request was not sent.
+    NotSent,
 }
+
+/// Leave to have one request in flight.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
 
 /// A client; share it behind an `Arc`.
 #[derive(Debug)]
@@ -129,7 +117,9 @@ pub struct Client {
     http: reqwest::Client,
     endpoint: Endpoint,
     options: Options,
-    pace: Pace,
+    shared: Arc<Shared>,
+    slots: Arc<Semaphore>,
+    over: watch::Sender<bool>,
     events: UnboundedSender<Event>,
 }
 
@@ -138,7 +128,12 @@ impl Client {
     ///
     /// # Errors
     /// When TLS cannot be set up or the key cannot be a header.
-    pub fn new(endpoint: Endpoint, options: Options, events: UnboundedSender<Event>) -> anyhow::Result<Self> {
+    pub fn new(
+        endpoint: Endpoint,
+        options: Options,
+        shared: Arc<Shared>,
+        events: UnboundedSender<Event>,
+    ) -> anyhow::Result<Self> {
         // fails only where a provider is installed already, which serves as well
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
@@ -162,21 +157,60 @@ impl Client {
             // what is meant for this machine must not go through a proxy
             builder = builder.no_proxy();
         }
-        Ok(Self { http: builder.build()?, endpoint, options, pace: Pace::default(), events })
+        let slots = Arc::new(Semaphore::new(options.concurrency));
+        let over = watch::Sender::new(false);
+        Ok(Self { http: builder.build()?, endpoint, options, shared, slots, over, events })
     }
 
-    /// Sends one chat completion until it is answered or given up.
+    /// Leave for one more request, where there are fewer in flight than allowed.
+    #[must_use]
+    pub fn slot(&self) -> Option<Slot> {
+        // closed never, full often
+        Arc::clone(&self.slots).try_acquire_owned().ok().map(Slot)
+    }
+
+    /// Ends the run: what is in flight may come, nothing more is sent.
+    pub fn end(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Sends one chat completion, of about `tokens` tokens, until it is answered or given up. A request that waits to be sent again
+    /// holds no slot.
     ///
     /// # Errors
     /// [`Failure`] says whether others may succeed.
-    pub async fn chat(&self, body: &Value) -> Result<Reply, Failure> {
+    pub async fn chat(&self, body: &Value, tokens: u64, slot: Slot) -> Result<Reply, Failure> {
+        let mut slot = Some(slot);
         let mut retry = 0;
         loop {
-            self.pace.wait().await;
-            let (reason, after, pause) = match self.once(body).await {
-                Verdict::Reply(reply) => return Ok(reply),
-                Verdict::Item(reason) => return Err(Failure::Item(self.refused(&reason))),
+            let held = self.turn(slot.take(), tokens).await?;
+            if !self.shared.take(self.options.most_requests) {
+                return Err(Failure::Limit(self.too_many()));
+            }
+            let asks_for_schema = self.shared.schema.is_asked_for();
+            let verdict = self.once(body, asks_for_schema).await;
+            drop(held);
+            let (reason, after, pause) = match verdict {
+                Verdict::Reply(reply) => {
+                    let used = reply.prompt_tokens + reply.completion_tokens;
+                    self.shared.pace.correct(tokens, if used == 0 { tokens } else { used });
+                    if asks_for_schema && let Some(reason) = self.shared.schema.judge(&reply) {
+                        self.tell(Event::PlainText { reason });
+                    }
+                    return Ok(reply);
+                }
+                Verdict::NoSchema(reason) if asks_for_schema => {
+                    // not counted as a retry: it was another question
+                    if self.shared.schema.give_up() {
+                        self.tell(Event::PlainText { reason });
+                    }
+                    continue;
+                }
+                Verdict::Item(reason) | Verdict::NoSchema(reason) => {
+                    return Err(Failure::Item(self.refused(&reason)));
+                }
                 Verdict::Run(reason) => return Err(Failure::Run(self.refused(&reason))),
+                Verdict::Insecure(reason) => return Err(Failure::Run(self.insecure(&reason))),
                 Verdict::Again { reason, after, pause } => (reason, after, pause),
             };
             if let Some(after) = after
@@ -185,7 +219,7 @@ impl Client {
                 let wait = after.as_secs();
                 return Err(Failure::Run(
                     Message::error("E201", format!("the server asks to wait {wait} s"))
-                        .detail(format!("{}: {reason}", self.endpoint.base))
+                        .detail(format!("{}: {reason}", self.endpoint.base()))
                         .fix("Run the same command later; what was answered is kept"),
                 ));
             }
@@ -193,26 +227,63 @@ impl Client {
             if retry > self.options.retries {
                 return Err(Failure::Item(
                     Message::error("E203", format!("no reply after {} attempts", self.options.retries + 1))
-                        .detail(format!("{}: {reason}", self.endpoint.base))
+                        .detail(format!("{}: {reason}", self.endpoint.base()))
                         .fix("Check the server, then run the same command again; what was answered is kept"),
                 ));
             }
             let wait = self.options.backoff.delay(retry, after, rand::random());
-            // nobody listens any more only when the run is ending
             if pause {
-                self.pace.pause(wait);
-                let _run_is_ending = self.events.send(Event::Paused { wait, reason });
+                let begins = self.shared.pace.pause(wait);
+                self.tell(Event::Paused { wait, reason, begins });
             } else {
-                let _run_is_ending = self.events.send(Event::Retrying { reason, retry });
-                tokio::time::sleep(wait).await;
+                self.tell(Event::Retrying { reason, retry });
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = self.is_over() => return Err(Failure::NotSent),
+                }
             }
         }
     }
 
-    async fn once(&self, body: &Value) -> Verdict {
-        match self.exchange(body).await {
+    /// Returns when one more request may be in flight and may be sent.
+    async fn turn(&self, slot: Option<Slot>, tokens: u64) -> Result<Slot, Failure> {
+        let turn = async {
+            let slot = match slot {
+                Some(slot) => slot,
+                None => {
+                    Slot(Arc::clone(&self.slots).acquire_owned().await.map_err(|_closed| Failure::NotSent)?)
+                }
+            };
+            self.shared.pace.turn(tokens).await;
+            Ok(slot)
+        };
+        tokio::select! {
+            biased;
+            () = self.is_over() => Err(Failure::NotSent),
+            slot = turn => slot,
+        }
+    }
+
+    async fn is_over(&self) {
+        // the sender lives as long as this client
+        let mut over = self.over.subscribe();
+        let _never_dropped = over.wait_for(|over| *over).await.is_ok();
+    }
+
+    fn tell(&self, event: Event) {
+        // nobody listens any more only when the run is ending
+        let _run_is_ending = self.events.send(event);
+    }
+
+    async fn once(&self, body: &Value, asks_for_schema: bool) -> Verdict {
+        let answer = if asks_for_schema {
+            self.exchange(&schema::asking(body)).await
+        } else {
+            self.exchange(body).await
+        };
+        match answer {
             Ok(answer) => classify::classify(&answer, SystemTime::now()),
-            Err(error) => Verdict::Again { reason: describe(&error), after: None, pause: false },
+            Err(error) => classify::failed(&error),
         }
     }
 
@@ -243,28 +314,25 @@ impl Client {
     fn refused(&self, reason: &str) -> Message {
         let key = if self.endpoint.key.is_some() { "$OPENAI_API_KEY" } else { "$OPENAI_API_KEY (not set)" };
         Message::error("E202", "the server refused the request")
-            .detail(format!("{}: {reason}", self.endpoint.base))
+            .detail(format!("{}: {reason}", self.endpoint.base()))
             .fix(format!("Check --base-url, --model and {key}; such a request is not sent again"))
     }
-}
 
-/// What went wrong on the way, without the URL that reqwest adds.
-fn describe(error: &reqwest::Error) -> String {
-    let kind = if error.is_timeout() {
-        "no answer in time"
-    } else if error.is_connect() {
-        "cannot connect"
-    } else {
-        "connection cut"
-    };
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+    fn insecure(&self, reason: &str) -> Message {
+        Message::error("E220", "no secure connection to the server")
+            .detail(format!("{}: {reason}", self.endpoint.base()))
+            .cause("The port speaks plain http, or this machine does not trust its certificate")
+            .fix("Give --base-url with http:// for a server on this machine without TLS, or install its authority's certificate")
     }
-    if std::ptr::eq(cause, error as &dyn std::error::Error) {
-        kind.to_owned()
-    } else {
-        format!("{kind} ({cause})")
+
+    fn too_many(&self) -> Message {
+        let most = self.options.most_requests.unwrap_or_default();
+        Message::error(
+            "E209",
+            format!("stopping: {} requests sent, the limit is reached", self.shared.sent()),
+        )
+        .detail(format!("--max-requests {most} counts those of this run, retries included"))
+        .fix("Run the same command again, or with a higher limit; what was answered is kept")
     }
 }
 
@@ -279,43 +347,16 @@ fn redact(mut body: Vec<u8>, key: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn code(base: &str, allow: &[&str], key: Option<&str>) -> &'static str {
-        let allow: Vec<_> = allow.iter().map(|a| (*a).to_owned()).collect();
-        Endpoint::new(base, &allow, key.map(str::to_owned)).map_or_else(|m| m.code, |_| "ok")
-    }
-
     #[test]
-    fn only_this_machine_without_leave() {
-        for local in [
-            "http://127.0.0.1:1/v1",
-            "http://localhost/v1/",
-            "http://[::1]:8000/v1",
-            "\"https://127.1.2.3/v1\"",
-        ] {
-            assert_eq!(code(local, &[], Some("k")), "ok", "{local}");
-        }
-        for remote in [
-            "https://api.example.org/v1",
-            "http://10.0.0.1/v1",
-            "http://localhost.example.org/v1",
-            "http://0.0.0.0/v1",
-        ] {
-            assert_eq!(code(remote, &["other.org"], None), "E210", "{remote}");
-        }
-        assert_eq!(code("https://api.example.org/v1", &["API.example.org"], Some("k")), "ok");
-        assert_eq!(code("http://node7:8000/v1", &["node7"], None), "ok");
-        assert_eq!(code("http://node7:8000/v1", &["node7"], Some("k")), "E210");
-        for broken in
-            ["127.0.0.1:8000", "ftp://127.0.0.1/", "http://a:b@127.0.0.1/v1", "http://127.0.0.1/v1?key=1", ""]
-        {
-            assert_eq!(code(broken, &[], None), "E216", "{broken}");
-        }
-    }
-
-    #[test]
-    fn the_key_is_in_no_debug_print() {
-        let endpoint = Endpoint::new("http://127.0.0.1/v1", &[], Some("sk-secret".into())).unwrap();
-        assert!(!format!("{endpoint:?}").contains("secret"));
+    fn the_key_is_taken_out_of_what_a_server_says() {
         assert_eq!(redact(b"a sk-1 b sk-1".to_vec(), b"sk-1"), b"a [key] b [key]");
+    }
+
+    #[test]
+    fn requests_are_counted_up_to_the_limit() {
+        let shared = Shared::new(Rates::default());
+        assert!(shared.take(Some(2)) && shared.take(Some(2)) && !shared.take(Some(2)));
+        assert_eq!(shared.sent(), 2);
+        assert!(shared.take(None));
     }
 }

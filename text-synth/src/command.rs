@@ -41,7 +41,7 @@ pub enum Command {
     /// Describe slices of the shards
     Caption(caption::Arguments),
     /// Turn captions into reports
-    Report(report::Arguments),
+    Report(Box<report::Arguments>),
     /// Turn reports into vectors with a frozen text encoder
     Embed(embed::Arguments),
 }

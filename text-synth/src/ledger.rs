@@ -6,6 +6,7 @@ use stage::Message;
 use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// File name of a ledger.
 pub const FILE_NAME: &str = "ledger.jsonl";
@@ -48,9 +49,9 @@ pub struct Entry {
     pub finish_reason: Option<String>,
     /// Model as the server names it.
     pub served_model: Option<String>,
-    /// Tokens of the prompt, as the server counted.
+    /// Tokens of the prompt, as the server counted; estimated where it does not say.
     pub prompt_tokens: u64,
-    /// Tokens of the reply, as the server counted.
+    /// Tokens of the reply, as the server counted; estimated where it does not say.
     pub completion_tokens: u64,
 }
 
@@ -62,14 +63,89 @@ impl Entry {
     }
 }
 
+/// Tokens of prompts and of replies in answers.
+#[must_use]
+pub fn tokens(entries: &HashMap<String, Vec<Entry>>) -> [u64; 2] {
+    entries
+        .values()
+        .flatten()
+        .fold([0, 0], |[p, c], e| [p.saturating_add(e.prompt_tokens), c.saturating_add(e.completion_tokens)])
+}
+
 /// An open ledger.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
-    file: std::fs::File,
+    appender: Appender,
     entries: HashMap<String, Vec<Entry>>,
     header: Header,
     healed: bool,
+}
+
+/// Writes lines at the end of a ledger, on any thread; one at a time.
+#[derive(Debug, Clone)]
+pub struct Appender {
+    path: PathBuf,
+    file: Arc<std::fs::File>,
+}
+
+impl Appender {
+    /// Writes answers; they are on disk when this returns.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn write(&self, entries: &[Entry]) -> std::io::Result<()> {
+        self.write_lines(&entries.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?)
+    }
+
+    fn write_lines(&self, lines: &[String]) -> std::io::Result<()> {
+        let mut text = lines.join("\n");
+        text.push('\n');
+        let written = (&*self.file).write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        written
+            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot write {}: {e}", self.path.display())))
+    }
+}
+
+/// The whole lines of a ledger, and their entries by request.
+struct Content {
+    whole: usize,
+    entries: HashMap<String, Vec<Entry>>,
+    has_header: bool,
+}
+
+impl Content {
+    fn read(bytes: &[u8], path: &Path, header: &Header) -> Result<Self, Message> {
+        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
+        let mut lines =
+            bytes[..whole].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
+        let mut content = Self { whole, entries: HashMap::new(), has_header: false };
+        if let Some((_, line)) = lines.next() {
+            let found: Header = serde_json::from_slice(line).map_err(|e| broken(path, 1, &e))?;
+            if found != *header {
+                return Err(foreign(path, &found, header));
+            }
+            content.has_header = true;
+        }
+        for (number, line) in lines {
+            let entry: Entry = serde_json::from_slice(line).map_err(|e| broken(path, number + 1, &e))?;
+            content.entries.entry(entry.request.clone()).or_default().push(entry);
+        }
+        Ok(content)
+    }
+}
+
+fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Message {
+    Message::error("E215", "the ledger of answers cannot be read")
+        .detail(format!("{} line {line}: {error}", path.display()))
+        .cause("The file was edited, or belongs to another version")
+        .fix("Remove that line; its answer is asked for again")
+}
+
+fn foreign(path: &Path, found: &Header, now: &Header) -> Message {
+    let of = |h: &Header| format!("model {}, prompt {}, {}", h.model, h.prompt, h.parameters);
+    Message::error("E212", "answers of another model, prompt or parameters are here")
+        .detail(format!("{} holds {}; now {}", path.display(), of(found), of(now)))
+        .fix("Use another --out, or remove the file to give those answers up")
 }
 
 impl Ledger {
@@ -88,43 +164,30 @@ impl Ledger {
             .into_parts()
             .0;
         let bytes = fs_err::read(&path)?;
-        let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
-        let healed = whole < bytes.len();
+        let content = Content::read(&bytes, &path, header)?;
+        let healed = content.whole < bytes.len();
         if healed {
-            file.set_len(whole as u64)?;
+            file.set_len(content.whole as u64)?;
         }
         file.seek(SeekFrom::End(0))?;
-        let mut ledger = Self { path, file, entries: HashMap::new(), header: header.clone(), healed };
-        let mut lines =
-            bytes[..whole].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
-        match lines.next() {
-            None => ledger.append_lines(&[serde_json::to_string(header)?])?,
-            Some((_, line)) => {
-                let found: Header = serde_json::from_slice(line).map_err(|e| ledger.broken(1, &e))?;
-                if found != *header {
-                    return Err(ledger.foreign(&found).into());
-                }
-            }
+        let appender = Appender { path, file: Arc::new(file) };
+        if !content.has_header {
+            appender.write_lines(&[serde_json::to_string(header)?])?;
         }
-        for (number, line) in lines {
-            let entry: Entry = serde_json::from_slice(line).map_err(|e| ledger.broken(number + 1, &e))?;
-            ledger.entries.entry(entry.request.clone()).or_default().push(entry);
-        }
-        Ok(ledger)
+        Ok(Self { appender, entries: content.entries, header: header.clone(), healed })
     }
 
-    fn broken(&self, line: usize, error: &serde_json::Error) -> Message {
-        Message::error("E215", "the ledger of answers cannot be read")
-            .detail(format!("{} line {line}: {error}", self.path.display()))
-            .cause("The file was edited, or belongs to another version")
-            .fix("Remove that line; its answer is asked for again")
-    }
-
-    fn foreign(&self, found: &Header) -> Message {
-        let of = |h: &Header| format!("model {}, prompt {}, {}", h.model, h.prompt, h.parameters);
-        Message::error("E212", "answers of another model, prompt or parameters are here")
-            .detail(format!("{} holds {}; now {}", self.path.display(), of(found), of(&self.header)))
-            .fix("Use another --out, or remove the file to give those answers up")
+    /// The answers in `directory`, by request, where nothing is to be changed; none without a ledger.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn peek(directory: &Path, header: &Header) -> anyhow::Result<HashMap<String, Vec<Entry>>> {
+        let path = directory.join(FILE_NAME);
+        match fs_err::read(&path) {
+            Ok(bytes) => Ok(Content::read(&bytes, &path, header)?.entries),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(HashMap::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Whether an incomplete last line was cut off.
@@ -136,7 +199,7 @@ impl Ledger {
     /// The file.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.appender.path
     }
 
     /// All answers to a request, in the order in which they came.
@@ -151,12 +214,10 @@ impl Ledger {
         self.answers(request).iter().find(|e| e.accepted())
     }
 
-    /// Tokens of prompts and of replies so far.
+    /// All answers, by request.
     #[must_use]
-    pub fn tokens(&self) -> [u64; 2] {
-        self.entries.values().flatten().fold([0, 0], |[p, c], e| {
-            [p.saturating_add(e.prompt_tokens), c.saturating_add(e.completion_tokens)]
-        })
+    pub fn entries(&self) -> &HashMap<String, Vec<Entry>> {
+        &self.entries
     }
 
     /// Records answers; they are on disk when this returns.
@@ -164,20 +225,22 @@ impl Ledger {
     /// # Errors
     /// Any I/O error.
     pub fn append(&mut self, entries: Vec<Entry>) -> anyhow::Result<()> {
-        let lines = entries.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
-        self.append_lines(&lines)?;
-        for entry in entries {
-            self.entries.entry(entry.request.clone()).or_default().push(entry);
-        }
+        self.appender.write(&entries)?;
+        self.remember(entries);
         Ok(())
     }
 
-    fn append_lines(&mut self, lines: &[String]) -> std::io::Result<()> {
-        let mut text = lines.join("\n");
-        text.push('\n');
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
-        written
-            .map_err(|e| std::io::Error::new(e.kind(), format!("cannot write {}: {e}", self.path.display())))
+    /// What writes to this ledger's file; what it wrote is to be [remembered](Self::remember).
+    #[must_use]
+    pub fn appender(&self) -> Appender {
+        self.appender.clone()
+    }
+
+    /// Takes over answers that the [`Appender`] has written.
+    pub fn remember(&mut self, entries: Vec<Entry>) {
+        for entry in entries {
+            self.entries.entry(entry.request.clone()).or_default().push(entry);
+        }
     }
 
     /// Rewrites the ledger with the answers to `order` first and in that order, others behind by digest, so that its bytes
@@ -206,7 +269,7 @@ impl Ledger {
         }
         let mut text = lines.join("\n");
         text.push('\n');
-        stage::atomic::write(&self.path, text.as_bytes())?;
+        stage::atomic::write(&self.appender.path, text.as_bytes())?;
         Ok(())
     }
 }
@@ -242,6 +305,8 @@ mod tests {
             bytes.iter().enumerate().filter(|(_, b)| **b == b'\n').map(|(i, _)| i + 1).collect();
         for cut in 0..=bytes.len() {
             fs_err::write(&path, &bytes[..cut]).unwrap();
+            let peeked = Ledger::peek(directory.path(), &header).unwrap();
+            assert_eq!(fs_err::read(&path).unwrap(), bytes[..cut], "looking changes nothing");
             let ledger = Ledger::open(directory.path(), &header).unwrap();
             let whole = ends.iter().filter(|e| **e <= cut).count();
             assert_eq!(
@@ -249,6 +314,7 @@ mod tests {
                 whole.saturating_sub(1),
                 "cut {cut}"
             );
+            assert_eq!(ledger.entries(), &peeked);
             assert_eq!(ledger.healed(), cut > 0 && !ends.contains(&cut));
             drop(ledger);
             // what is appended next begins on a line of its own
@@ -283,7 +349,7 @@ mod tests {
             }
             ledger.settle(&["c".into(), "a".into()]).unwrap();
             let bytes = fs_err::read(directory.path().join(FILE_NAME)).unwrap();
-            assert_eq!(Ledger::open(directory.path(), &header).unwrap().tokens(), [40, 12]);
+            assert_eq!(tokens(Ledger::open(directory.path(), &header).unwrap().entries()), [40, 12]);
             bytes
         };
         assert_eq!(bytes(&["a", "b", "c", "d"]), bytes(&["d", "c", "b", "a"]));

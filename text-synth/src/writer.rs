@@ -106,6 +106,8 @@ pub struct Written {
 pub enum Stopped {
     /// A signal asked for it.
     Interrupted,
+    /// The requests were written to a file; their answers come another way.
+    HandedOver,
     /// The server or the command line is at fault.
     Error(Box<Message>),
 }

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 use serde_json::Value;
+use std::error::Error;
+use std::io;
 use std::time::{Duration, SystemTime};
 
 /// Longest piece of a server's text in a message.
@@ -55,8 +57,12 @@ pub enum Verdict {
     },
     /// This request cannot succeed; others may.
     Item(String),
+    /// The server does not know the wish for an object; the same request without it may succeed.
+    NoSchema(String),
     /// No request can succeed.
     Run(String),
+    /// No request can succeed: the connection cannot be made secure.
+    Insecure(String),
 }
 
 #[derive(Deserialize)]
@@ -100,7 +106,45 @@ pub fn classify(answer: &Answer, now: SystemTime) -> Verdict {
         429 | 503 | 529 => Verdict::Again { reason, after, pause: true },
         408 | 409 | 425 | 500..=599 => Verdict::Again { reason, after, pause: after.is_some() },
         401 | 403 | 404 | 405 | 407 => Verdict::Run(reason),
+        400 | 422 if complains_of_schema(&answer.body) => Verdict::NoSchema(reason),
         _ => Verdict::Item(reason),
+    }
+}
+
+/// Whether an error is about the form of reply that was asked for, as servers put it.
+fn complains_of_schema(body: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(body).to_lowercase();
+    ["response_format", "json_schema", "json schema", "structured output", "guided", "grammar"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+/// What it means that no answer came, without the URL that reqwest adds.
+#[must_use]
+pub fn failed(error: &reqwest::Error) -> Verdict {
+    let kind = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "cannot connect"
+    } else {
+        "connection cut"
+    };
+    let mut cause: &dyn Error = error;
+    while let Some(deeper) = inner(cause) {
+        if deeper.is::<rustls::Error>() {
+            return Verdict::Insecure(format!("no TLS ({deeper})"));
+        }
+        cause = deeper;
+    }
+    let reason = if std::ptr::addr_eq(cause, error) { kind.to_owned() } else { format!("{kind} ({cause})") };
+    Verdict::Again { reason, after: None, pause: false }
+}
+
+/// The next cause; that of an I/O error is what it wraps, which its `source` skips.
+fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
     }
 }
 
@@ -193,7 +237,9 @@ mod tests {
             Verdict::Again { pause: true, .. } => "pause",
             Verdict::Again { .. } => "again",
             Verdict::Item(_) => "item",
+            Verdict::NoSchema(_) => "schema",
             Verdict::Run(_) => "run",
+            Verdict::Insecure(_) => "insecure",
         };
         let expected = [
             (302, "run"),
@@ -217,6 +263,24 @@ mod tests {
             of(&answer(401, "application/json", r#"{"error":{"message":"bad key"}}"#)),
             Verdict::Run("HTTP 401: bad key".into())
         );
+    }
+
+    #[test]
+    fn complaints_of_the_schema_are_told_from_others() {
+        for (status, body, expected) in [
+            (400, r#"{"error":{"message":"Unknown parameter: 'response_format'"}}"#, true),
+            (
+                422,
+                r#"{"detail":[{"loc":["body","response_format"],"msg":"Extra inputs are not permitted"}]}"#,
+                true,
+            ),
+            (400, r#"{"error":"Grammar compilation failed"}"#, true),
+            (400, r#"{"error":{"message":"context too long"}}"#, false),
+            (413, r#"{"error":{"message":"response_format"}}"#, false),
+        ] {
+            let verdict = of(&answer(status, "application/json", body));
+            assert_eq!(matches!(verdict, Verdict::NoSchema(_)), expected, "{body}");
+        }
     }
 
     #[test]

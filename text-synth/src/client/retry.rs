@@ -1,8 +1,6 @@
-//! How long to wait before a request is sent again, and a pause that holds for all.
+//! How long to wait before a request is sent again.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// Exponential waiting times with jitter.
 #[derive(Debug, Clone)]
@@ -42,33 +40,6 @@ impl Backoff {
     }
 }
 
-/// A moment before which nothing is sent.
-#[derive(Debug, Default)]
-pub struct Pace {
-    until: Mutex<Option<Instant>>,
-}
-
-impl Pace {
-    /// Holds everybody for `wait` from now; a longer pause that is running stays.
-    pub fn pause(&self, wait: Duration) {
-        let end = Instant::now() + wait;
-        let mut until = self.until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = Some(until.map_or(end, |u| u.max(end)));
-    }
-
-    /// Returns when no pause is running.
-    pub async fn wait(&self) {
-        loop {
-            let until = *self.until.lock().unwrap_or_else(PoisonError::into_inner);
-            match until {
-                // another pause may begin meanwhile
-                Some(end) if end > Instant::now() => tokio::time::sleep_until(end).await,
-                _ => return,
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,15 +56,5 @@ mod tests {
                 None => prop_assert!(wait >= backoff.base / 2 && wait <= backoff.cap),
             }
         }
-    }
-
-    #[tokio::test]
-    async fn a_pause_holds_for_all() {
-        let pace = Pace::default();
-        let start = Instant::now();
-        pace.pause(Duration::from_millis(80));
-        pace.pause(Duration::from_millis(5));
-        tokio::join!(pace.wait(), pace.wait());
-        assert!(start.elapsed() >= Duration::from_millis(80));
     }
 }

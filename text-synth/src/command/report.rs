@@ -1,11 +1,14 @@
 //! `report`: turns captions into reports, by templates or by a language model.
 
+mod dry_run;
 mod finish;
+mod sending;
 mod texts;
 
 use super::{CaptionParameters, fresh_input, tell_some};
+use crate::client;
+use crate::client::endpoint::Endpoint;
 use crate::client::retry::Backoff;
-use crate::client::{self, Endpoint};
 use crate::grounding::Grounding;
 use crate::grounding::terms::Terms;
 use crate::ledger;
@@ -116,6 +119,8 @@ pub struct Arguments {
     /// Ask again where all earlier replies were rejected
     #[arg(long, help_heading = "Writer api")]
     retry_rejected: bool,
+    #[command(flatten)]
+    sending: sending::Sending,
 }
 
 fn temperature(text: &str) -> Result<f64, String> {
@@ -139,12 +144,18 @@ struct Parameters {
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    if arguments.sending.dry_run {
+        return dry_run::run(arguments, context);
+    }
     let out = arguments.out.as_path();
     context.report_to(out);
     let input = fresh_input(&arguments.captions, "caption")?;
     let (mut writer, parameters): (Box<dyn Writer>, Parameters) = match arguments.writer {
         Kind::Template => template(arguments)?,
-        Kind::Api => api(arguments, &input)?,
+        Kind::Api => {
+            let (writer, parameters) = api(arguments, &input)?;
+            (Box::new(writer), parameters)
+        }
     };
 
     let _lock = context.lock(out)?;
@@ -197,6 +208,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             context.say("Interrupted; the same command goes on where this run stopped.");
             return Ok(ExitStatus::Interrupted);
         }
+        Some(Stopped::HandedOver) => return Ok(ExitStatus::Done),
         Some(Stopped::Error(message)) => {
             tell_some(context, texts.written.unanswered);
             return Err((*message).into());
@@ -244,13 +256,15 @@ fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameter
     Ok((Box::new(writer), parameters))
 }
 
-fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Writer>, Parameters)> {
+fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Api, Parameters)> {
     let of_environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
-    let base = arguments.base_url.clone().or_else(|| of_environment("OPENAI_BASE_URL")).ok_or_else(|| {
-        Message::error("E216", "no server is named")
-            .fix("Give --base-url or set $OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1")
-    })?;
-    let endpoint = Endpoint::new(&base, &arguments.allow_remote, of_environment("OPENAI_API_KEY"))?;
+    let sending = &arguments.sending;
+    let base = arguments.base_url.clone().or_else(|| of_environment("OPENAI_BASE_URL"));
+    let endpoint = match base.filter(|_| sending.contacts_a_server()) {
+        Some(base) => Some(Endpoint::new(&base, &arguments.allow_remote, of_environment("OPENAI_API_KEY"))?),
+        None if sending.contacts_a_server() => return Err(api::batch::no_server().into()),
+        None => None,
+    };
     let model = arguments
         .model
         .clone()
@@ -267,14 +281,19 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
             timeout: Duration::from_secs(arguments.timeout),
             retries: arguments.retries,
             backoff: Backoff::default(),
+            concurrency: usize::from(arguments.concurrency),
+            most_requests: sending.most_requests(),
         },
+        shared: sending.shared(),
+        batch: sending.files(),
+        counted: api::Counted::default(),
         vocabulary: declared.vocabulary,
         options: api::Options {
             model: model.clone(),
             max_tokens: arguments.max_tokens,
             temperature: arguments.temperature,
-            concurrency: usize::from(arguments.concurrency),
             retry_rejected: arguments.retry_rejected,
+            limits: sending.limits(),
         },
         directory: arguments.out.clone(),
         prompts,
@@ -290,5 +309,5 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Box<dyn Write
         vocabulary: vocabulary(arguments)?,
         volumes: !arguments.no_volumes,
     };
-    Ok((Box::new(writer), parameters))
+    Ok((writer, parameters))
 }

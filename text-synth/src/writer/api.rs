@@ -1,34 +1,34 @@
 //! The writer `api`: one chat completion per distinct request, resumable through the ledger.
 
-use super::{Rejected, Stopped, Task, Text, Writer, Written, judge};
-use crate::client::classify::Reply;
-use crate::client::{self, Client, Endpoint, Event, Failure};
-use crate::ledger::{Entry, Header, Ledger};
+pub mod batch;
+pub mod budget;
+mod drive;
+pub mod estimate;
+mod reply;
+
+use super::{Rejected, Task, Text, Writer, Written};
+use crate::client::endpoint::Endpoint;
+use crate::client::{self, Client, Shared};
+use crate::ledger::{self, Entry, Header, Ledger};
 use crate::prompts::{Prompts, Rendered};
+use budget::{Limits, estimated_tokens, money};
 use data_manifests::digest;
+use drive::Drive;
+use reply::Asked;
 use serde_json::{Value, json};
-use stage::{Context, Message, Progress, interrupt};
-use std::collections::{HashSet, VecDeque};
+use stage::{Context, Message};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 const NAME: &str = "api/1";
 /// Replies that are paid for before an item is given up.
 const ATTEMPTS: usize = 2;
-/// How long requests in flight may still be answered after the run was asked to stop.
-const GRACE: Duration = Duration::from_secs(5);
-/// How often the wish to stop is looked at.
-const TICK: Duration = Duration::from_millis(50);
-/// Retries that are told one by one; the rest is counted.
-const RETRIES_TOLD: u64 = 5;
-/// Requests in a row without any reply that end the run, at least; otherwise the number in flight.
-const FEWEST_FAILURES: usize = 4;
+/// Broken objects that are told one by one.
+const MOST_BROKEN: usize = 20;
 
-/// What decides the replies, beside caption and prompt.
+/// What decides the replies, beside caption and prompt, and how many there may be.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Language model.
@@ -37,19 +37,23 @@ pub struct Options {
     pub max_tokens: u32,
     /// Sampling temperature.
     pub temperature: f64,
-    /// Requests in flight.
-    pub concurrency: usize,
     /// Ask again where all earlier replies were rejected.
     pub retry_rejected: bool,
+    /// What may be spent.
+    pub limits: Limits,
 }
 
 /// The writer.
 #[derive(Debug)]
 pub struct Api {
-    /// Server.
-    pub endpoint: Endpoint,
+    /// Server; none where none is contacted.
+    pub endpoint: Option<Endpoint>,
     /// How to send.
     pub sending: client::Options,
+    /// What the requests of a run share.
+    pub shared: Arc<Shared>,
+    /// Batch files in place of a server.
+    pub batch: batch::Files,
     /// Prompts.
     pub prompts: Prompts,
     /// Structures that may be named.
@@ -58,21 +62,44 @@ pub struct Api {
     pub options: Options,
     /// Where the ledger lies.
     pub directory: PathBuf,
+    /// What has happened so far.
+    pub counted: Counted,
 }
 
+/// Sums over all that a run wrote.
+#[derive(Debug, Default)]
+pub struct Counted {
+    cached: u64,
+    retries: u64,
+    pauses: u64,
+}
+
+/// A request that is to be made; its text is made when it is sent, so that a queue of many needs little memory.
+#[derive(Debug)]
 struct Work {
-    id: String,
+    /// Place of the task.
+    task: usize,
     request: String,
-    caption: String,
-    prompt: Arc<Rendered>,
     attempt: usize,
+    /// What was to be an object and is to be repaired.
+    broken: Option<String>,
 }
 
-type Done = (Work, Result<Reply, Failure>);
+/// What is asked for and what of it is to be done.
+#[derive(Debug)]
+struct Plan {
+    /// Digest of each task's request.
+    requests: Vec<String>,
+    queue: VecDeque<Work>,
+    /// How many requests are distinct.
+    distinct: usize,
+}
 
 impl Api {
-    fn parameters(&self) -> Value {
-        json!({"max_tokens": self.options.max_tokens, "temperature": self.options.temperature})
+    fn header(&self) -> Header {
+        let parameters =
+            json!({"max_tokens": self.options.max_tokens, "temperature": self.options.temperature});
+        Header::new(&self.options.model, &self.prompts.label(), parameters)
     }
 
     fn body(&self, prompt: &Rendered, max_tokens: u32) -> Value {
@@ -88,36 +115,105 @@ impl Api {
         })
     }
 
-    fn entry(&self, work: &Work, reply: Reply) -> Entry {
-        let mut reasons = Vec::new();
+    /// What to ask, the body that asks it, and the tokens that it needs: of the prompt, roughly, and of the reply, at most.
+    fn chat(&self, work: &Work, task: &Task) -> (Asked, Value, [u64; 2]) {
+        let prompt = self.prompts.of(task).render(task, &self.vocabulary);
         let max_tokens = max_tokens(self.options.max_tokens, work.attempt);
-        let content = reply.content.unwrap_or_default();
-        let mut text = String::new();
-        match reply.finish_reason.as_deref() {
-            Some("length") => {
-                let spent =
-                    if content.is_empty() && reply.reasoning { ", all spent on reasoning" } else { "" };
-                reasons.push(format!("cut at max_tokens={max_tokens}{spent}"));
-            }
-            Some("content_filter") => reasons.push("refusal (content filter)".to_owned()),
-            Some("tool_calls" | "function_call") => reasons.push("a tool call instead of text".to_owned()),
-            _ if reply.refused => reasons.push("refusal".to_owned()),
-            _ => {
-                text = judge::clean(&content);
-                let prompt =
-                    format!("{}\n{}", work.prompt.system, work.prompt.user.replace(&work.caption, ""));
-                reasons = judge::reasons(&text, &work.caption, &prompt);
+        let mut body = self.body(&prompt, max_tokens);
+        let mut bytes = prompt.system.len() + prompt.user.len();
+        if let (Some(broken), Some(messages)) = (&work.broken, body["messages"].as_array_mut()) {
+            let repair = r#"That is not valid JSON. Give the same report as one JSON object of the form {"report": "…"} and nothing else."#;
+            messages.push(json!({"role": "assistant", "content": broken}));
+            messages.push(json!({"role": "user", "content": repair}));
+            bytes += broken.len() + repair.len();
+        }
+        let need = [estimated_tokens(bytes), u64::from(max_tokens)];
+        let (request, caption) = (work.request.clone(), task.caption.clone());
+        let draft = task.draft.as_ref().map(|draft| draft.text.clone());
+        (Asked { request, caption, draft, prompt, max_tokens }, body, need)
+    }
+
+    fn plan(&self, tasks: &[Task], answered: &HashMap<String, Vec<Entry>>) -> serde_json::Result<Plan> {
+        let mut plan =
+            Plan { requests: Vec::with_capacity(tasks.len()), queue: VecDeque::new(), distinct: 0 };
+        let mut seen = HashSet::new();
+        for (i, task) in tasks.iter().enumerate() {
+            let prompt = self.prompts.of(task);
+            let rendered = prompt.render(task, &self.vocabulary);
+            let request =
+                digest::digest_of(&(&prompt.sha256, self.body(&rendered, self.options.max_tokens)))?;
+            plan.requests.push(request.clone());
+            let answers = answered.get(&request).map_or(&[][..], Vec::as_slice);
+            let given_up = answers.len() >= ATTEMPTS && !self.options.retry_rejected;
+            if seen.insert(request.clone()) && !answers.iter().any(Entry::accepted) && !given_up {
+                let attempt = if self.options.retry_rejected { 1 } else { answers.len() + 1 };
+                let broken = answers.last().filter(|last| attempt > 1 && reply::is_broken(last));
+                let broken = broken.map(|last| last.text.clone());
+                plan.queue.push_back(Work { task: i, request, attempt, broken });
             }
         }
-        Entry {
-            request: work.request.clone(),
-            text: if reasons.is_empty() { text } else { content },
-            reasons,
-            finish_reason: reply.finish_reason,
-            served_model: reply.model,
-            prompt_tokens: reply.prompt_tokens,
-            completion_tokens: reply.completion_tokens,
+        plan.distinct = seen.len();
+        Ok(plan)
+    }
+
+    /// Sends what is to be done.
+    fn send(
+        &mut self,
+        tasks: &[Task],
+        plan: &mut Plan,
+        ledger: &mut Ledger,
+        written: &mut Written,
+        context: &Context,
+    ) -> anyhow::Result<()> {
+        let endpoint = self.endpoint.clone().ok_or_else(batch::no_server)?;
+        let done = plan.distinct - plan.queue.len();
+        let progress = context.progress("report", plan.distinct as u64);
+        progress.start_at(done as u64);
+        let (sender, events) = mpsc::unbounded_channel();
+        let client = Client::new(endpoint, self.sending.clone(), Arc::clone(&self.shared), sender)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let mut drive = Drive {
+            api: self,
+            tasks,
+            queue: std::mem::take(&mut plan.queue),
+            ledger,
+            written,
+            context,
+            progress: &progress,
+            retries: 0,
+            pauses: 0,
+            done,
+            in_a_row: 0,
+        };
+        runtime.block_on(drive.run(client, events))?;
+        let (retries, pauses) = (drive.retries, drive.pauses);
+        // requests that are still in flight are given up, not waited for
+        runtime.shutdown_background();
+        progress.finish();
+        self.counted.retries += retries;
+        self.counted.pauses += pauses;
+        Ok(())
+    }
+
+    fn count(&self, ledger: &Ledger, context: &Context) {
+        context.count("requests_cached", self.counted.cached);
+        context.count("requests_sent", self.shared.sent());
+        context.count("retries", self.counted.retries);
+        context.count("pauses", self.counted.pauses);
+        let used = ledger::tokens(ledger.entries());
+        context.count("prompt_tokens", used[0]);
+        context.count("completion_tokens", used[1]);
+        let mut cost = String::new();
+        if let Some(amount) = self.options.limits.cost(used) {
+            context.count("cost_millionths", (amount * 1e6).round() as u64);
+            cost = format!(", cost {}", money(amount));
         }
+        let answers: usize = ledger.entries().values().map(Vec::len).sum();
+        let sent = self.shared.sent();
+        context.say(&format!(
+            "Tokens of {answers} answers: {} of prompts, {} of replies{cost}; {sent} requests sent by this run.",
+            used[0], used[1],
+        ));
     }
 }
 
@@ -136,58 +232,40 @@ impl Writer for Api {
     }
 
     fn write(&mut self, tasks: &[Task], context: &Context) -> anyhow::Result<Written> {
-        let header = Header::new(&self.options.model, &self.prompts.label(), self.parameters());
-        let mut ledger = Ledger::open(&self.directory, &header)?;
+        let mut ledger = Ledger::open(&self.directory, &self.header())?;
         if ledger.healed() {
             context.tell(
                 Message::warning("W208", "dropped 1 incomplete line at the end of the ledger")
                     .detail(ledger.path().display().to_string()),
             );
         }
-        let mut requests = Vec::with_capacity(tasks.len());
-        let mut queue = VecDeque::new();
-        let mut seen = HashSet::new();
-        for task in tasks {
-            let prompt = self.prompts.of(task);
-            let sha256 = &prompt.sha256;
-            let prompt = prompt.render(task, &self.vocabulary);
-            let request = digest::digest_of(&(sha256, self.body(&prompt, self.options.max_tokens)))?;
-            requests.push(request.clone());
-            let answers = ledger.answers(&request);
-            let given_up = answers.len() >= ATTEMPTS && !self.options.retry_rejected;
-            if seen.insert(request.clone()) && !answers.iter().any(Entry::accepted) && !given_up {
-                let attempt = if self.options.retry_rejected { 1 } else { answers.len() + 1 };
-                let (id, caption) = (task.id.clone(), task.caption.clone());
-                queue.push_back(Work { id, request, caption, prompt: Arc::new(prompt), attempt });
-            }
-        }
-        let cached = seen.len() - queue.len();
+        let mut plan = self.plan(tasks, ledger.entries())?;
+        let cached = plan.distinct - plan.queue.len();
         if cached > 0 {
             context.tell(Message::info(
                 "I207",
-                format!("resumed: {cached} requests answered before, {} to do", queue.len()),
+                format!("resumed: {cached} requests answered before, {} to do", plan.queue.len()),
             ));
         }
-        context.count("requests_cached", cached as u64);
+        self.counted.cached += cached as u64;
         let mut written = Written::default();
-        if !queue.is_empty() {
-            let progress = context.progress("report", seen.len() as u64);
-            progress.start_at(cached as u64);
-            let runtime =
-                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-            runtime.block_on(self.drive(queue, &mut ledger, &mut written, context, &progress))?;
-            // requests that are still in flight are given up, not waited for
-            runtime.shutdown_background();
-            progress.finish();
+        if !plan.queue.is_empty() && self.batch.is_used() {
+            written.stopped = self.exchange_files(tasks, &mut plan, &mut ledger, context)?;
+        } else if !plan.queue.is_empty() {
+            self.send(tasks, &mut plan, &mut ledger, &mut written, context)?;
         }
-        let [prompt_tokens, completion_tokens] = ledger.tokens();
-        context.count("prompt_tokens", prompt_tokens);
-        context.count("completion_tokens", completion_tokens);
-        for (task, request) in tasks.iter().zip(&requests) {
+        self.count(&ledger, context);
+        let mut broken = Vec::new();
+        for (task, request) in tasks.iter().zip(&plan.requests) {
             let accepted = ledger.accepted(request);
             written.texts.push(accepted.map(|e| Text { text: e.text.clone(), request: request.clone() }));
-            let answers = ledger.answers(request).iter().enumerate();
-            written.rejected.extend(answers.filter(|(_, e)| !e.accepted()).map(|(i, e)| Rejected {
+            let answers = ledger.answers(request);
+            if accepted.is_none() && answers.len() >= ATTEMPTS && answers.last().is_some_and(reply::is_broken)
+            {
+                broken.push(task.id.as_str());
+            }
+            let rejected = answers.iter().enumerate().filter(|(_, e)| !e.accepted());
+            written.rejected.extend(rejected.map(|(i, e)| Rejected {
                 id: task.id.clone(),
                 request: request.clone(),
                 attempt: i + 1,
@@ -198,108 +276,24 @@ impl Writer for Api {
             }));
         }
         if written.stopped.is_none() {
-            ledger.settle(&requests)?;
+            tell_broken(&broken, context);
+            ledger.settle(&plan.requests)?;
         }
         Ok(written)
     }
 }
 
-impl Api {
-    /// Sends what is queued; answers go to the ledger before anything else is made of them.
-    async fn drive(
-        &self,
-        mut queue: VecDeque<Work>,
-        ledger: &mut Ledger,
-        written: &mut Written,
-        context: &Context,
-        progress: &Progress,
-    ) -> anyhow::Result<()> {
-        let (sender, mut events) = mpsc::unbounded_channel();
-        let client = Arc::new(Client::new(self.endpoint.clone(), self.sending.clone(), sender)?);
-        let mut tasks: JoinSet<Done> = JoinSet::new();
-        let mut tick = tokio::time::interval(TICK);
-        let mut deadline: Option<Instant> = None;
-        let (mut sent, mut retries, mut in_a_row) = (0_u64, 0_u64, 0_usize);
-        let patience = self.options.concurrency.max(FEWEST_FAILURES);
-        loop {
-            while written.stopped.is_none()
-                && tasks.len() < self.options.concurrency
-                && let Some(work) = queue.pop_front()
-            {
-                let body = self.body(&work.prompt, max_tokens(self.options.max_tokens, work.attempt));
-                let client = Arc::clone(&client);
-                tasks.spawn(async move {
-                    let reply = client.chat(&body).await;
-                    (work, reply)
-                });
-                sent += 1;
-            }
-            if tasks.is_empty() {
-                break;
-            }
-            tokio::select! {
-                Some(first) = tasks.join_next() => {
-                    // all that came meanwhile, so that one synchronisation of the disk serves for many
-                    let mut batch = vec![first?];
-                    while let Some(more) = tasks.try_join_next() {
-                        batch.push(more?);
-                    }
-                    let mut entries = Vec::new();
-                    for (work, result) in batch {
-                        match result {
-                            Ok(reply) => {
-                                in_a_row = 0;
-                                let entry = self.entry(&work, reply);
-                                if entry.accepted() || work.attempt >= ATTEMPTS {
-                                    progress.step("");
-                                } else {
-                                    queue.push_back(Work { attempt: work.attempt + 1, ..work });
-                                }
-                                entries.push(entry);
-                            }
-                            Err(Failure::Item(message)) => {
-                                in_a_row += 1;
-                                progress.step("");
-                                if in_a_row >= patience && written.stopped.is_none() {
-                                    let stop = Message::error("E201", format!("{in_a_row} requests in a row got no reply"))
-                                        .detail(message.to_string())
-                                        .fix("Check the server, then run the same command again; what was answered is kept");
-                                    written.stopped = Some(Stopped::Error(Box::new(stop)));
-                                }
-                                written.unanswered.push(message.case(work.id));
-                            }
-                            Err(Failure::Run(message)) => {
-                                written.stopped.get_or_insert(Stopped::Error(Box::new(message)));
-                            }
-                        }
-                    }
-                    ledger.append(entries)?;
-                }
-                Some(event) = events.recv() => match event {
-                    Event::Paused { wait, reason } => context.tell(
-                        Message::info("I201", format!("waiting {:.1} s, as the server asks", wait.as_secs_f64()))
-                            .detail(format!("{reason}; {} in flight, {} to do", tasks.len(), queue.len())),
-                    ),
-                    Event::Retrying { reason, retry } => {
-                        retries += 1;
-                        if retries <= RETRIES_TOLD {
-                            let of = self.sending.retries;
-                            context.tell(Message::warning("W203", format!("{reason}, retry {retry}/{of}")));
-                        }
-                    }
-                },
-                _ = tick.tick() => {}
-            }
-            if interrupt::requested() && written.stopped.is_none() {
-                written.stopped = Some(Stopped::Interrupted);
-            }
-            if written.stopped.is_some() && Instant::now() >= *deadline.get_or_insert(Instant::now() + GRACE)
-            {
-                break;
-            }
-        }
-        context.count("requests_sent", sent);
-        context.count("retries", retries);
-        Ok(())
+/// Says whose replies were no objects, even after a request to repair them.
+fn tell_broken(ids: &[&str], context: &Context) {
+    for id in ids.iter().take(MOST_BROKEN) {
+        context.tell(
+            Message::error("E206", "the reply is broken JSON, also after one request to repair it")
+                .cause("The model does not keep to the form, or its server cuts replies")
+                .fix("Pass --retry-rejected to ask again, or use another model")
+                .case(*id),
+        );
+    }
+    if ids.len() > MOST_BROKEN {
+        context.tell(Message::error("E206", format!("and {} more like these", ids.len() - MOST_BROKEN)));
     }
 }

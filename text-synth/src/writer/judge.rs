@@ -24,12 +24,16 @@ const REFUSALS: [&str; 12] = [
     "unfortunately, i",
 ];
 
+/// What follows the reasoning, which servers without a reasoning parser leave in the content.
+#[must_use]
+pub fn answer(reply: &str) -> &str {
+    reply.rsplit_once("</think>").map_or(reply, |(_, rest)| rest)
+}
+
 /// A reply without reasoning blocks, fences, list marks and line breaks.
 #[must_use]
 pub fn clean(reply: &str) -> String {
-    // servers without a reasoning parser leave the block in the content
-    let reply = reply.rsplit_once("</think>").map_or(reply, |(_, rest)| rest);
-    let lines = reply.lines().map(str::trim).filter(|line| !line.starts_with("```"));
+    let lines = answer(reply).lines().map(str::trim).filter(|line| !line.starts_with("```"));
     let words = lines.flat_map(|line| {
         line.trim_start_matches(['#', '*', '-', '>', ' ']).split_whitespace().map(|w| w.replace("**", ""))
     });

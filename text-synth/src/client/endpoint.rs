@@ -1,0 +1,117 @@
+//! The server: which addresses captions may be sent to.
+
+use reqwest::Url;
+use stage::Message;
+use std::net::IpAddr;
+
+/// Where chat completions live below the base URL.
+const PATH: &str = "chat/completions";
+
+/// A server that may be talked to.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub(super) url: Url,
+    pub(super) base: String,
+    pub(super) key: Option<String>,
+    pub(super) local: bool,
+}
+
+// the key must not come out through a debug print
+impl std::fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("base", &self.base)
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Checks that captions may be sent to `base_url` (such as `http://127.0.0.1:8000/v1`).
+    ///
+    /// # Errors
+    /// `E210` for a host that is neither this machine nor among `allow_remote`, and for a key that would travel unencrypted;
+    /// `E216` for what is no usable URL.
+    pub fn new(base_url: &str, allow_remote: &[String], key: Option<String>) -> Result<Self, Message> {
+        let wrong = |detail: &str| {
+            Message::error("E216", "the base URL cannot be used")
+                .detail(detail)
+                .fix("Give --base-url or $OPENAI_BASE_URL the form http://127.0.0.1:8000/v1")
+        };
+        let text = base_url.trim().trim_matches(['"', '\'']).trim_end_matches('/');
+        let base = Url::parse(text).map_err(|e| wrong(&format!("'{text}': {e}")))?;
+        // a password in a URL would end in manifests and messages
+        if !base.username().is_empty() || base.password().is_some() {
+            return Err(wrong("it holds a user name or password; keys belong into $OPENAI_API_KEY"));
+        }
+        if !matches!(base.scheme(), "http" | "https") || base.query().is_some() || base.fragment().is_some() {
+            return Err(wrong(&format!("'{text}' is not a plain http or https address")));
+        }
+        let host = base.host_str().map(str::to_owned).ok_or_else(|| wrong("it names no host"))?;
+        let bare = host.trim_matches(['[', ']']);
+        let local = bare == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+        if !local && !allow_remote.iter().any(|allowed| allowed.eq_ignore_ascii_case(bare)) {
+            return Err(Message::error("E210", "the base URL is not on this machine")
+                .detail(format!("{text}; captions describe patients' images"))
+                .fix(format!("Pass --allow-remote {bare} to send captions there")));
+        }
+        if !local && base.scheme() == "http" && key.is_some() {
+            return Err(Message::error("E210", "the key would travel unencrypted")
+                .detail(format!("{text} is a remote http address and $OPENAI_API_KEY is set"))
+                .fix("Use https, or unset the key"));
+        }
+        let url = Url::parse(&format!("{text}/{PATH}")).map_err(|e| wrong(&format!("'{text}': {e}")))?;
+        let key = key.map(|k| k.trim().to_owned()).filter(|k| !k.is_empty());
+        Ok(Self { url, base: text.to_owned(), key, local })
+    }
+
+    /// The base URL.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(base: &str, allow: &[&str], key: Option<&str>) -> &'static str {
+        let allow: Vec<_> = allow.iter().map(|a| (*a).to_owned()).collect();
+        Endpoint::new(base, &allow, key.map(str::to_owned)).map_or_else(|m| m.code, |_| "ok")
+    }
+
+    #[test]
+    fn only_this_machine_without_leave() {
+        for local in [
+            "http://127.0.0.1:1/v1",
+            "http://localhost/v1/",
+            "http://[::1]:8000/v1",
+            "\"https://127.1.2.3/v1\"",
+        ] {
+            assert_eq!(code(local, &[], Some("k")), "ok", "{local}");
+        }
+        for remote in [
+            "https://api.example.org/v1",
+            "http://10.0.0.1/v1",
+            "http://localhost.example.org/v1",
+            "http://0.0.0.0/v1",
+        ] {
+            assert_eq!(code(remote, &["other.org"], None), "E210", "{remote}");
+        }
+        assert_eq!(code("https://api.example.org/v1", &["API.example.org"], Some("k")), "ok");
+        assert_eq!(code("http://node7:8000/v1", &["node7"], None), "ok");
+        assert_eq!(code("http://node7:8000/v1", &["node7"], Some("k")), "E210");
+        for broken in
+            ["127.0.0.1:8000", "ftp://127.0.0.1/", "http://a:b@127.0.0.1/v1", "http://127.0.0.1/v1?key=1", ""]
+        {
+            assert_eq!(code(broken, &[], None), "E216", "{broken}");
+        }
+    }
+
+    #[test]
+    fn the_key_is_in_no_debug_print() {
+        let endpoint = Endpoint::new("http://127.0.0.1/v1", &[], Some("sk-secret".into())).unwrap();
+        assert!(!format!("{endpoint:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,224 @@
+//! Sends what is queued, many at a time, and brings the answers to the ledger.
+
+use super::budget::Budget;
+use super::reply::is_broken;
+use super::{ATTEMPTS, Api, Work};
+use crate::client::{Client, Event, Failure};
+use crate::ledger::{Entry, Ledger};
+use crate::writer::{Stopped, Task, Written};
+use stage::{Context, Message, Progress, interrupt};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long requests in flight may still be answered after the run was asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+/// How often the wish to stop is looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// Retries, and short pauses, that are told one by one; the rest is counted.
+const FEW: u64 = 5;
+/// A pause that is told always.
+const LONG_PAUSE: Duration = Duration::from_secs(1);
+/// Requests in a row without any reply that end the run, at least; otherwise the number in flight.
+const FEWEST_FAILURES: usize = 4;
+/// Requests that are in flight or wait to be sent again, per request in flight.
+const STARTED: usize = 2;
+
+/// A request that ended: what became of it, and what was set aside for it.
+struct Done {
+    work: Work,
+    need: [u64; 2],
+    result: Result<Entry, Failure>,
+}
+
+/// One run over a queue.
+pub(super) struct Drive<'a> {
+    pub(super) api: &'a Api,
+    pub(super) tasks: &'a [Task],
+    pub(super) queue: VecDeque<Work>,
+    pub(super) ledger: &'a mut Ledger,
+    pub(super) written: &'a mut Written,
+    pub(super) context: &'a Context,
+    pub(super) progress: &'a Progress,
+    pub(super) retries: u64,
+    pub(super) pauses: u64,
+    pub(super) done: usize,
+    pub(super) in_a_row: usize,
+}
+
+impl Drive<'_> {
+    /// Sends until the queue is empty or the run has to stop. Answers are on disk before anything else is made of them: a thread of its own writes all that
+    /// came while it synchronised the disk for those before, and requests go on meanwhile.
+    pub(super) async fn run(
+        &mut self,
+        client: Client,
+        mut events: mpsc::UnboundedReceiver<Event>,
+    ) -> anyhow::Result<()> {
+        let client = Arc::new(client);
+        let limits = self.api.options.limits.clone();
+        let mut budget = Budget::new(&limits, crate::ledger::tokens(self.ledger.entries()));
+        let mut flying: JoinSet<anyhow::Result<Done>> = JoinSet::new();
+        let mut writing: JoinSet<io::Result<Vec<Entry>>> = JoinSet::new();
+        let mut unwritten = Vec::new();
+        let mut tick = tokio::time::interval(TICK);
+        let mut deadline: Option<Instant> = None;
+        loop {
+            self.start(&client, &mut budget, &mut flying);
+            if writing.is_empty() && !unwritten.is_empty() {
+                let (appender, entries) = (self.ledger.appender(), std::mem::take(&mut unwritten));
+                writing.spawn_blocking(move || appender.write(&entries).map(|()| entries));
+            }
+            if flying.is_empty() && writing.is_empty() {
+                break;
+            }
+            tokio::select! {
+                Some(first) = flying.join_next() => {
+                    let mut next = Some(first);
+                    while let Some(done) = next {
+                        unwritten.extend(self.take(done??, &mut budget));
+                        next = flying.try_join_next();
+                    }
+                }
+                Some(entries) = writing.join_next() => self.ledger.remember(entries??),
+                Some(event) = events.recv() => self.hear(event, flying.len()),
+                _ = tick.tick() => {}
+            }
+            if interrupt::requested() && self.written.stopped.is_none() {
+                self.written.stopped = Some(Stopped::Interrupted);
+            }
+            if self.written.stopped.is_some() {
+                client.end();
+            }
+            // at a limit, what is in flight is paid for and worth its time
+            let hurries =
+                interrupt::requested() || self.written.stopped.as_ref().is_some_and(|why| !is_limit(why));
+            if hurries && Instant::now() >= *deadline.get_or_insert(Instant::now() + GRACE) {
+                break;
+            }
+        }
+        while let Some(entries) = writing.join_next().await {
+            self.ledger.remember(entries??);
+        }
+        if !unwritten.is_empty() {
+            self.ledger.append(unwritten)?;
+        }
+        while let Ok(event) = events.try_recv() {
+            self.hear(event, 0);
+        }
+        Ok(())
+    }
+
+    /// Starts as many requests as may be in flight.
+    fn start(
+        &mut self,
+        client: &Arc<Client>,
+        budget: &mut Budget<'_>,
+        flying: &mut JoinSet<anyhow::Result<Done>>,
+    ) {
+        while self.written.stopped.is_none()
+            && flying.len() < STARTED * self.api.sending.concurrency
+            && let Some(work) = self.queue.front()
+        {
+            let Some(slot) = client.slot() else { return };
+            let (asked, body, need) = self.api.chat(work, &self.tasks[work.task]);
+            if !budget.reserve(need) {
+                // what is in flight may use less than was set aside for it
+                if flying.is_empty() {
+                    let message = budget.reached(need, self.queue.len());
+                    self.written.stopped = Some(Stopped::Error(Box::new(message)));
+                }
+                return;
+            }
+            let Some(work) = self.queue.pop_front() else { return };
+            let client = Arc::clone(client);
+            flying.spawn(async move {
+                let reply = client.chat(&body, need.iter().sum(), slot).await;
+                Ok(Done { work, need, result: reply.map(|reply| asked.entry(reply)) })
+            });
+        }
+    }
+
+    /// What follows from a request that ended; gives the answer, which is to be written.
+    fn take(&mut self, done: Done, budget: &mut Budget<'_>) -> Option<Entry> {
+        let Done { work, need, result } = done;
+        let used = result.as_ref().map_or([0, 0], |entry| [entry.prompt_tokens, entry.completion_tokens]);
+        budget.settle(need, used);
+        match result {
+            Ok(entry) => {
+                self.in_a_row = 0;
+                if entry.accepted() || work.attempt >= ATTEMPTS {
+                    self.step();
+                } else {
+                    let broken = is_broken(&entry).then(|| entry.text.clone());
+                    self.queue.push_back(Work { attempt: work.attempt + 1, broken, ..work });
+                }
+                return Some(entry);
+            }
+            Err(Failure::Item(message)) => {
+                self.in_a_row += 1;
+                self.step();
+                if self.in_a_row >= self.api.sending.concurrency.max(FEWEST_FAILURES) {
+                    let what = format!("{} requests in a row got no reply", self.in_a_row);
+                    self.stop(
+                        Message::error("E201", what).detail(message.to_string()).fix(
+                            "Check the server, then run the same command again; what was answered is kept",
+                        ),
+                    );
+                }
+                self.written.unanswered.push(message.case(self.tasks[work.task].id.clone()));
+            }
+            Err(Failure::Run(message) | Failure::Limit(message)) => self.stop(message),
+            Err(Failure::NotSent) => {}
+        }
+        None
+    }
+
+    fn step(&mut self) {
+        self.done += 1;
+        self.progress.step("");
+    }
+
+    fn stop(&mut self, message: Message) {
+        self.written.stopped.get_or_insert(Stopped::Error(Box::new(message)));
+    }
+
+    fn hear(&mut self, event: Event, in_flight: usize) {
+        match event {
+            Event::Paused { wait, reason, begins } => {
+                self.pauses += 1;
+                if begins && (wait >= LONG_PAUSE || self.pauses <= FEW) {
+                    let all = self.done + self.queue.len() + in_flight;
+                    self.context.tell(
+                        Message::info(
+                            "I201",
+                            format!("waiting {:.1} s, as the server asks", wait.as_secs_f64()),
+                        )
+                        .detail(format!("{reason}; {} of {all} done, {in_flight} in flight", self.done)),
+                    );
+                }
+            }
+            Event::Retrying { reason, retry } => {
+                self.retries += 1;
+                if self.retries <= FEW {
+                    let of = self.api.sending.retries;
+                    self.context.tell(Message::warning("W203", format!("{reason}, retry {retry}/{of}")));
+                }
+            }
+            Event::PlainText { reason } => self.context.tell(
+                Message::info(
+                    "I215",
+                    "the server does not give replies as JSON objects; asking for plain text",
+                )
+                .detail(reason),
+            ),
+        }
+    }
+}
+
+fn is_limit(why: &Stopped) -> bool {
+    matches!(why, Stopped::Error(message) if message.code == "E209")
+}

@@ -1,0 +1,64 @@
+//! What a run would send, before it sends anything.
+
+use super::{Api, budget::money};
+use crate::ledger::{self, Ledger};
+use crate::writer::Task;
+use std::fmt;
+
+/// What a run would send.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Estimate {
+    /// Requests answered before.
+    pub cached: usize,
+    /// Requests to do.
+    pub to_do: usize,
+    /// Tokens that the answers in the ledger used: of prompts and of replies.
+    pub used: [u64; 2],
+    /// Tokens of the prompts to do, roughly, and of their replies, at most.
+    pub needed: [u64; 2],
+    /// Cost so far and of what is to do, where prices are known.
+    pub cost: Option<[f64; 2]>,
+}
+
+impl Api {
+    /// What writing `tasks` would send; contacts nobody and changes nothing.
+    ///
+    /// # Errors
+    /// As [`Ledger::peek`].
+    pub fn estimate(&self, tasks: &[Task]) -> anyhow::Result<Estimate> {
+        let answered = Ledger::peek(&self.directory, &self.header())?;
+        let plan = self.plan(tasks, &answered)?;
+        let needed = plan.queue.iter().fold([0, 0], |sum: [u64; 2], work| {
+            let (.., need) = self.chat(work, &tasks[work.task]);
+            [sum[0] + need[0], sum[1] + need[1]]
+        });
+        let used = ledger::tokens(&answered);
+        let limits = &self.options.limits;
+        Ok(Estimate {
+            cached: plan.distinct - plan.queue.len(),
+            to_do: plan.queue.len(),
+            used,
+            needed,
+            cost: limits.cost(used).zip(limits.cost(needed)).map(|(so_far, more)| [so_far, more]),
+        })
+    }
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "requests answered before: {}", self.cached)?;
+        writeln!(f, "requests to do: {} (replies that are rejected are asked for once more)", self.to_do)?;
+        writeln!(f, "tokens so far: {} of prompts, {} of replies", self.used[0], self.used[1])?;
+        write!(
+            f,
+            "tokens to do, estimated: {} of prompts, at most {} of replies",
+            self.needed[0], self.needed[1]
+        )?;
+        match self.cost {
+            Some([so_far, more]) => {
+                write!(f, "\ncost so far: {}\ncost of what is to do: at most {}", money(so_far), money(more))
+            }
+            None => write!(f, "\ncost: unknown without --price-prompt and --price-completion"),
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The writer `api` against scripted servers.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code; what is measured is printed")]
+
+mod bench;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod batch;
+mod failures;
+mod limits;
+mod load;
+mod objects;
+mod replies;
+mod resuming;
+mod server;
