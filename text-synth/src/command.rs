@@ -2,6 +2,7 @@
 
 mod caption;
 mod embed;
+mod planning;
 mod report;
 
 use data_manifests::{Manifest, digest, manifest};

@@ -12,6 +12,8 @@ pub mod facts;
 pub mod ledger;
 pub mod measure;
 pub mod prompts;
+pub mod render;
+pub mod slabs;
 pub mod slices;
 pub mod wording;
 pub mod writer;

@@ -1,12 +1,14 @@
 //! `caption`: describes planned slices of all cases.
 
-use crate::captioner::{Captioner, SliceImage};
+use super::planning::Planning;
+use crate::captioner::Captioner;
 use crate::measure::Measure;
+use crate::slabs;
 use crate::slices::{self, PlanOptions, Slice};
 use data_manifests::descriptor::Text;
-use data_manifests::records::{self, Caption, Plane};
+use data_manifests::records::{self, Caption};
 use data_manifests::{Descriptor, Manifest};
-use patches::{Case, Region, ShardStore};
+use patches::{Case, ShardStore};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
@@ -16,9 +18,6 @@ const EXAMPLES: &str = "\
 Examples:
   text-synth caption --shards runs/spleen/shards --out runs/spleen/captions
   text-synth caption --shards shards --out captions --plane axial,coronal --stride 5 --workers 4";
-
-/// Most voxels of all channels that a worker reads at once (64 MiB).
-const SLAB_VOXELS: usize = 16 << 20;
 
 /// Slices of one case with their captions.
 type Described = Vec<(Slice, Caption)>;
@@ -42,22 +41,11 @@ pub struct Arguments {
     /// How slices are described
     #[arg(long, value_enum, default_value = "measure")]
     captioner: Kind,
-    /// Every how many slices one is described [default: the data set's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    stride: Option<u32>,
-    /// Planes: axial, coronal, sagittal
-    #[arg(long, value_name = "PLANE", value_delimiter = ',', default_value = "axial", value_parser = plane)]
-    plane: Vec<Plane>,
-    /// Seed of the slice plan and the wording
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    planning: Planning,
     /// Cases worked on at once [default: the cores granted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
-}
-
-fn plane(text: &str) -> Result<Plane, String> {
-    serde_json::from_value(text.into()).map_err(|_| "expected axial, coronal or sagittal".to_owned())
 }
 
 /// What decides the captions, as the manifest keeps it; `report` finds the vocabulary here.
@@ -78,19 +66,11 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let store = ShardStore::open(&arguments.shards)?;
     let descriptor = store.descriptor();
     let captioner = match arguments.captioner {
-        Kind::Measure => Measure { seed: arguments.seed },
+        Kind::Measure => Measure { seed: arguments.planning.seed },
     };
-    let mut planes = arguments.plane.clone();
-    planes.sort_by_key(|p| slices::axes(*p)[0]);
-    planes.dedup();
     let parameters = Parameters {
         captioner: captioner.name(),
-        plan: PlanOptions {
-            planes,
-            stride: arguments.stride.map_or(descriptor.text.stride, |s| s as usize),
-            tile_yx: descriptor.text.tile_yx,
-            seed: arguments.seed,
-        },
+        plan: arguments.planning.options(descriptor),
         text: descriptor.text.clone(),
     };
 
@@ -186,34 +166,12 @@ fn of_case(
     captioner: &impl Captioner,
 ) -> anyhow::Result<Option<Described>> {
     let record = case.record();
-    let channels = record.channels.len();
-    let mut rest =
-        slices::plan(&record.id, record.shape_zyx, record.spacing_zyx_mm, options).into_iter().peekable();
-    let mut done = Vec::new();
-    while let Some(first) = rest.peek() {
-        if interrupt::requested() {
-            return Ok(None);
-        }
-        let (plane, start) = (first.plane, first.index);
-        let axis = slices::axes(plane)[0];
-        let section: usize =
-            record.shape_zyx.iter().product::<usize>() / record.shape_zyx[axis].max(1) * channels;
-        let chunk = case.chunk_zyx()[axis];
-        let depth = (SLAB_VOXELS / section.max(1)).clamp(1, chunk);
-        // slabs end where chunks of the shards end, so that no chunk is decoded twice without need
-        let end = if depth == chunk { (start / chunk + 1) * chunk } else { start + depth };
-        let mut group = Vec::new();
-        while let Some(slice) = rest.next_if(|s| s.plane == plane && s.index < end) {
-            group.push(slice);
-        }
-        let last = group.last().map_or(start, |s| s.index);
-        let mut slab = Region::whole(record.shape_zyx);
-        (slab.lo[axis], slab.hi[axis]) = (start as i64, last as i64 + 1);
-        let voxels = case.read_image(&slab)?;
-        for slice in group {
-            let pixels = cut(&voxels, &slab, &slice.region(), channels);
-            let image = SliceImage { descriptor, record, slice: &slice, pixels: &pixels };
-            let described = captioner.caption(&image)?;
+    let planned = slices::plan(&record.id, record.shape_zyx, record.spacing_zyx_mm, options);
+    let mut done = Vec::with_capacity(planned.len());
+    let finished = slabs::each(case, descriptor, planned, |images| {
+        for image in images {
+            let described = captioner.caption(image)?;
+            let slice = image.slice.clone();
             let caption = Caption {
                 id: slice.id(),
                 case: record.id.clone(),
@@ -227,22 +185,7 @@ fn of_case(
             };
             done.push((slice, caption));
         }
-    }
-    Ok(Some(done))
-}
-
-/// The voxels of `region` from those of the slab around it, `[channel, z, y, x]` both.
-fn cut(voxels: &[f32], slab: &Region, region: &Region, channels: usize) -> Vec<f32> {
-    let (from, shape) = (slab.shape(), region.shape());
-    let offset: [usize; 3] = std::array::from_fn(|a| (region.lo[a] - slab.lo[a]).unsigned_abs() as usize);
-    let mut out = Vec::with_capacity(region.voxels() * channels);
-    for c in 0..channels {
-        for z in 0..shape[0] {
-            for y in 0..shape[1] {
-                let start = ((c * from[0] + z + offset[0]) * from[1] + y + offset[1]) * from[2] + offset[2];
-                out.extend_from_slice(&voxels[start..start + shape[2]]);
-            }
-        }
-    }
-    out
+        Ok(())
+    })?;
+    Ok(finished.then_some(done))
 }
