@@ -4,6 +4,7 @@ mod caption;
 mod embed;
 mod planning;
 mod report;
+mod slices;
 
 use data_manifests::{Manifest, digest, manifest};
 use stage::{Context, ExitStatus, Message, Severity};
@@ -13,6 +14,7 @@ pub(crate) use caption::Parameters as CaptionParameters;
 
 const EXAMPLES: &str = "\
 Examples:
+  text-synth slices --shards runs/spleen/shards --out runs/spleen/slices --png
   text-synth caption --shards runs/spleen/shards --out runs/spleen/captions --captioner measure
   text-synth report --captions runs/spleen/captions --out runs/spleen/reports --writer template
   text-synth embed --reports runs/spleen/reports --out runs/spleen/text";
@@ -39,6 +41,8 @@ impl stage::run::HasCommon for Arguments {
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Plan slices, and write the pictures of them that captioners see
+    Slices(slices::Arguments),
     /// Describe slices of the shards
     Caption(caption::Arguments),
     /// Turn captions into reports
@@ -53,6 +57,7 @@ pub enum Command {
 /// Fails when nothing can be done at all; what fails for single cases gives [`ExitStatus::Partial`].
 pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     match arguments.command {
+        Command::Slices(arguments) => slices::run(&arguments, context),
         Command::Caption(arguments) => caption::run(&arguments, context),
         Command::Report(arguments) => report::run(&arguments, context),
         Command::Embed(arguments) => embed::run(&arguments, context),
