@@ -111,9 +111,8 @@ impl Grey {
 /// to the stored range itself.
 fn window(anatomy: &str, stored: [f32; 2]) -> Grey {
     let anatomy = anatomy.to_lowercase();
-    let meant = |w: &&Window| {
-        anatomy.split(|c: char| !c.is_alphanumeric()).any(|word| w.anatomy.contains(&word))
-    };
+    let meant =
+        |w: &&Window| anatomy.split(|c: char| !c.is_alphanumeric()).any(|word| w.anatomy.contains(&word));
     let wish = WINDOWS.iter().find(meant).unwrap_or(&SOFT_TISSUE);
     for window in [wish, &SOFT_TISSUE] {
         let [low, high] = [-0.5, 0.5].map(|half| window.level + half * window.width);

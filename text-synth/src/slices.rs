@@ -187,7 +187,10 @@ mod tests {
         assert!(stem("a/b c").starts_with("a_b_c-"));
         let names = ["a/b", "a_b", "a:b", "..", ".", "ä", "_", &"x".repeat(300)].map(stem);
         let plain = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
-        assert!(names.iter().all(|n| n.chars().all(plain) && !n.starts_with('.') && n.len() < 200), "{names:?}");
+        assert!(
+            names.iter().all(|n| n.chars().all(plain) && !n.starts_with('.') && n.len() < 200),
+            "{names:?}"
+        );
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
     }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Volume, captions, ct, em, shards, text_synth};
+use common::{Volume, captions, ct, em, read_png, shards, text_synth};
 use data_manifests::{Manifest, rules, verify};
 use std::path::Path;
 use tempfile::tempdir;
@@ -12,16 +12,6 @@ fn run(shards: &Path, out: &Path, extra: &[&str]) -> String {
     let mut command = text_synth();
     command.args(["slices", "--shards"]).arg(shards).arg("--out").arg(out).args(extra);
     String::from_utf8_lossy(&command.assert().success().get_output().stderr).into_owned()
-}
-
-/// Size and values of a PNG file.
-fn read(file: &Path) -> ([usize; 2], Vec<u8>) {
-    let bytes = fs_err::read(file).unwrap();
-    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
-    let mut values = vec![0; reader.output_buffer_size().unwrap()];
-    let info = reader.next_frame(&mut values).unwrap();
-    assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Eight));
-    ([info.height as usize, info.width as usize], values)
 }
 
 #[test]
@@ -48,9 +38,9 @@ fn pictures_are_those_of_the_plan_of_captions() {
 
     // 12 sections of 5 mm by 80 columns of 3 mm
     let coronal = manifest.outputs.iter().find(|o| o.path.contains("a_coronal")).unwrap();
-    assert_eq!(read(&at("slices").join(&coronal.path)).0, [20, 80]);
+    assert_eq!(read_png(&fs_err::read(at("slices").join(&coronal.path)).unwrap()).0, [20, 80]);
     let axial = manifest.outputs.iter().find(|o| o.path.contains("a_axial")).unwrap();
-    let (shape, values) = read(&at("slices").join(&axial.path));
+    let (shape, values) = read_png(&fs_err::read(at("slices").join(&axial.path)).unwrap());
     assert_eq!(shape, [60, 80]);
     // the window -150 … 250 HU: air black, the spine (at the back, so below) white, fat darker than soft tissue
     let grey = |y: usize, x: usize| values[(59 - y) * 80 + 79 - x];

@@ -234,3 +234,29 @@ pub(crate) fn everything(directory: &Path) -> String {
     let read = |f: &String| String::from_utf8_lossy(&fs_err::read(directory.join(f)).unwrap()).into_owned();
     files.iter().map(read).collect::<Vec<_>>().join("\n")
 }
+
+/// A file of reference numbers.
+pub(crate) fn golden(name: &str) -> std::path::PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    std::env::var_os("GTGM_GOLDEN").map_or_else(own, Into::into).join(name)
+}
+
+/// A BLIP directory: the tiny reference model and a vocabulary of as many words as it has embeddings.
+pub(crate) fn tiny_blip(directory: &Path) {
+    fs_err::create_dir_all(directory).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs_err::copy(golden("blip_tiny").join(name), directory.join(name)).unwrap();
+    }
+    let special = ["[PAD]", "[UNK]", "[SEP]", "[CLS]", "figure", "3", "."].map(str::to_owned);
+    let words: Vec<String> = special.into_iter().chain((7..200).map(|n| format!("word{n}"))).collect();
+    stage::atomic::write(&directory.join("vocab.txt"), words.join("\n").as_bytes()).unwrap();
+}
+
+/// Size (height, width) and values of a grey PNG file.
+pub(crate) fn read_png(bytes: &[u8]) -> ([usize; 2], Vec<u8>) {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+    let mut values = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut values).unwrap();
+    assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Eight));
+    ([info.height as usize, info.width as usize], values)
+}
