@@ -127,9 +127,9 @@ pub trait PictureCaptioner {
     /// When no picture can be described.
     fn describe(&mut self, seen: &[Seen], context: &Context) -> anyhow::Result<Option<Vec<Told>>>;
 
-    /// Told once, after the last picture.
+    /// Told once, after the last picture; gives counts worth keeping in the manifest.
     ///
     /// # Errors
     /// Any I/O error.
-    fn finish(&mut self, context: &Context) -> anyhow::Result<()>;
+    fn finish(&mut self, context: &Context) -> anyhow::Result<Vec<(&'static str, u64)>>;
 }

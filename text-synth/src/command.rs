@@ -4,6 +4,7 @@ mod caption;
 mod embed;
 mod planning;
 mod report;
+mod review;
 mod slices;
 
 use data_manifests::{Manifest, digest, manifest};
@@ -17,6 +18,8 @@ Examples:
   text-synth slices --shards runs/spleen/shards --out runs/spleen/slices --png
   text-synth caption --shards runs/spleen/shards --out runs/spleen/captions --captioner measure
   text-synth report --captions runs/spleen/captions --out runs/spleen/reports --writer template
+  text-synth review --shards runs/spleen/shards --captions runs/spleen/captions --reports runs/spleen/reports \\
+      --out runs/spleen/review.html
   text-synth embed --reports runs/spleen/reports --out runs/spleen/text";
 
 /// Shards to captions, reports and embeddings
@@ -47,6 +50,8 @@ pub enum Command {
     Caption(caption::Arguments),
     /// Turn captions into reports
     Report(report::Arguments),
+    /// Show a sample of slices with captions and reports on one HTML page
+    Review(review::Arguments),
     /// Turn reports into vectors with a frozen text encoder
     Embed(embed::Arguments),
 }
@@ -60,6 +65,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         Command::Slices(arguments) => slices::run(&arguments, context),
         Command::Caption(arguments) => caption::run(&arguments, context),
         Command::Report(arguments) => report::run(&arguments, context),
+        Command::Review(arguments) => review::run(&arguments, context),
         Command::Embed(arguments) => embed::run(&arguments, context),
     }
 }

@@ -360,13 +360,12 @@ impl PictureCaptioner for Api {
         Ok(Some(told.collect()))
     }
 
-    fn finish(&mut self, context: &Context) -> anyhow::Result<()> {
-        let Some(ledger) = self.ledger.take() else { return Ok(()) };
+    fn finish(&mut self, context: &Context) -> anyhow::Result<Vec<(&'static str, u64)>> {
+        let ledger = self.ledger.take().context("the ledger was settled already")?;
         let [prompt_tokens, completion_tokens] = ledger.tokens();
-        context.count("prompt_tokens", prompt_tokens);
-        context.count("completion_tokens", completion_tokens);
         context.count("requests_sent", self.sent);
         context.count("retries", self.told_retries);
-        ledger.settle(&self.order)
+        ledger.settle(&self.order)?;
+        Ok(vec![("prompt_tokens", prompt_tokens), ("completion_tokens", completion_tokens)])
     }
 }

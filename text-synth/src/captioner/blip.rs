@@ -79,7 +79,7 @@ impl PictureCaptioner for Blip {
         told.collect::<anyhow::Result<Vec<_>>>().map(Some)
     }
 
-    fn finish(&mut self, _: &Context) -> anyhow::Result<()> {
-        Ok(())
+    fn finish(&mut self, _: &Context) -> anyhow::Result<Vec<(&'static str, u64)>> {
+        Ok(Vec::new())
     }
 }

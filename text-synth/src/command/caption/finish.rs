@@ -75,6 +75,7 @@ pub(super) fn finish(
         vec![("cases", cases as u64 - failed), ("failed", failed), ("captions", made.captions.len() as u64)];
     if kind != Kind::Measure {
         counts.extend([("rejected", rejected), ("unanswered", unanswered)]);
+        counts.extend(made.counts);
     }
     atomic::write(&out.join(slices::FILE_NAME), &records::to_lines(&made.planned)?)?;
     atomic::write(&out.join(records::CAPTIONS), &records::to_lines(&made.captions)?)?;

@@ -24,6 +24,8 @@ pub(super) struct Made {
     pub rejected: Vec<Rejected>,
     /// Pictures without an answer.
     pub unanswered: Vec<Message>,
+    /// What the captioner counted.
+    pub counts: Vec<(&'static str, u64)>,
 }
 
 fn caption(
@@ -168,7 +170,7 @@ pub(super) fn by_picture(
     }
     progress.finish();
     let mut made = batches.made;
-    captioner.finish(context)?;
+    made.counts = captioner.finish(context)?;
     let failed: BTreeSet<&str> = made.failed.iter().map(|(id, _)| id.as_str()).collect();
     made.planned.retain(|s| !failed.contains(s.case.as_str()));
     made.captions.retain(|c| !failed.contains(c.case.as_str()));
