@@ -252,3 +252,23 @@ fn a_server_that_is_gone_ends_the_run() {
     assert!(text.contains("E201 4 requests in a row got no reply"), "{text}");
     assert!(bench.requests().len() < 10);
 }
+
+#[test]
+fn a_signal_ends_the_run_with_75_and_keeps_what_was_answered() {
+    let bench = Bench::with(|r: &Request| good(r).set_delay(Duration::from_millis(150)));
+    let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("text-synth"));
+    command.args(bench.arguments(&["--concurrency", "2", "--quiet"])).env_remove("OPENAI_API_KEY");
+    let mut child = command.spawn().unwrap();
+    let ledger = bench.at("captions").join("ledger.jsonl");
+    while lines(&ledger) < 4 {
+        assert!(child.try_wait().unwrap().is_none(), "ended before the signal");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    // what was in flight was waited for and kept
+    assert_eq!(lines(&ledger) - 1, bench.requests().len());
+    ends(&bench.run(&["--concurrency", "16"]), 0);
+    assert_eq!((bench.requests().len(), bench.captions().len()), (24, 24));
+}
