@@ -1,5 +1,5 @@
 //! The captioner `blip` over small volumes, with the tiny reference model.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod common;
 

@@ -255,7 +255,8 @@ fn a_browser_shows_every_picture() {
         if let Some(keep) = std::env::var_os("GTGM_SCREENSHOTS") {
             fs_err::create_dir_all(&keep).unwrap();
             fs_err::copy(&shot, Path::new(&keep).join(format!("review_{name}.png"))).unwrap();
-            fs_err::copy(bench.at("review.html"), Path::new(&keep).join(format!("review_{name}.html"))).unwrap();
+            fs_err::copy(bench.at("review.html"), Path::new(&keep).join(format!("review_{name}.html")))
+                .unwrap();
         }
     }
 }
