@@ -17,9 +17,10 @@ pub const FILE_NAME: &str = "manifest.json";
 pub const SCHEMA: &str = "gtgm/manifest/1";
 
 /// Names of the stages.
-pub const STAGES: [&str; 10] = [
+pub const STAGES: [&str; 11] = [
     "phantom",
     "preprocess",
+    "slices",
     "caption",
     "report",
     "embed",

@@ -1,9 +1,17 @@
 //! What a captioner is and what it sees.
 
+pub mod api;
+pub mod blip;
+pub mod clean;
+
 use crate::facts::Facts;
 use crate::slices::{self, Slice};
+use crate::writer::Rejected;
+use crate::{measure, render};
 use data_manifests::Descriptor;
+use networks::blip::GreyImage;
 use patches::CaseRecord;
+use stage::{Context, Message};
 
 /// One slice or tile with all that is known of it, but its labels.
 #[derive(Debug, Clone, Copy)]
@@ -64,7 +72,7 @@ pub struct Captioned {
     pub facts: Facts,
 }
 
-/// Describes slices.
+/// Describes slices by themselves.
 pub trait Captioner: Sync {
     /// Name and version, which stand in every record.
     fn name(&self) -> String;
@@ -74,4 +82,54 @@ pub trait Captioner: Sync {
     /// # Errors
     /// When the slice cannot be described; the case fails then.
     fn caption(&self, image: &SliceImage<'_>) -> anyhow::Result<Captioned>;
+}
+/// A slice as captioners of pictures get it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Id of the slice, for messages and records; no model may see it.
+    pub id: String,
+    /// What was measured on it.
+    pub facts: Facts,
+    /// Its picture.
+    pub picture: GreyImage,
+}
+
+impl Seen {
+    /// Measures and renders a slice.
+    #[must_use]
+    pub fn of(image: &SliceImage<'_>) -> Self {
+        Self { id: image.slice.id(), facts: measure::facts(image), picture: render::picture(image) }
+    }
+}
+
+/// What came of one picture.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// The caption; none where no usable text came.
+    pub text: Option<String>,
+    /// Texts that were not used.
+    pub rejected: Vec<Rejected>,
+    /// Why there was no answer at all; a rerun asks again.
+    pub unanswered: Option<Message>,
+}
+
+/// Describes pictures by a model, many at a time.
+pub trait PictureCaptioner {
+    /// Name and version, which stand in every record.
+    fn name(&self) -> String;
+
+    /// How many pictures to hand over at a time.
+    fn batch(&self) -> usize;
+
+    /// Describes pictures: one entry for each, in their order, or none when the run was asked to stop.
+    ///
+    /// # Errors
+    /// When no picture can be described.
+    fn describe(&mut self, seen: &[Seen], context: &Context) -> anyhow::Result<Option<Vec<Told>>>;
+
+    /// Told once, after the last picture; gives counts worth keeping in the manifest.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    fn finish(&mut self, context: &Context) -> anyhow::Result<Vec<(&'static str, u64)>>;
 }

@@ -2,7 +2,10 @@
 
 mod caption;
 mod embed;
+mod planning;
 mod report;
+mod review;
+mod slices;
 
 use data_manifests::{Manifest, digest, manifest};
 use stage::{Context, ExitStatus, Message, Severity};
@@ -12,8 +15,11 @@ pub(crate) use caption::Parameters as CaptionParameters;
 
 const EXAMPLES: &str = "\
 Examples:
+  text-synth slices --shards runs/spleen/shards --out runs/spleen/slices --png
   text-synth caption --shards runs/spleen/shards --out runs/spleen/captions --captioner measure
   text-synth report --captions runs/spleen/captions --out runs/spleen/reports --writer template
+  text-synth review --shards runs/spleen/shards --captions runs/spleen/captions --reports runs/spleen/reports \\
+      --out runs/spleen/review.html
   text-synth embed --reports runs/spleen/reports --out runs/spleen/text";
 
 /// Shards to captions, reports and embeddings
@@ -38,10 +44,14 @@ impl stage::run::HasCommon for Arguments {
 /// The subcommands.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
+    /// Plan slices, and write the pictures of them that captioners see
+    Slices(slices::Arguments),
     /// Describe slices of the shards
     Caption(caption::Arguments),
     /// Turn captions into reports
     Report(Box<report::Arguments>),
+    /// Show a sample of slices with captions and reports on one HTML page
+    Review(review::Arguments),
     /// Turn reports into vectors with a frozen text encoder
     Embed(embed::Arguments),
 }
@@ -52,8 +62,10 @@ pub enum Command {
 /// Fails when nothing can be done at all; what fails for single cases gives [`ExitStatus::Partial`].
 pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     match arguments.command {
+        Command::Slices(arguments) => slices::run(&arguments, context),
         Command::Caption(arguments) => caption::run(&arguments, context),
         Command::Report(arguments) => report::run(&arguments, context),
+        Command::Review(arguments) => review::run(&arguments, context),
         Command::Embed(arguments) => embed::run(&arguments, context),
     }
 }

@@ -10,6 +10,7 @@ pub mod texture;
 
 use crate::captioner::{Captioned, Captioner, SliceImage};
 use crate::facts::Facts;
+use crate::render::Grey;
 use crate::slices::{axes, plane_name};
 use crate::wording::{self, Wording};
 use data_manifests::descriptor::Modality;
@@ -42,7 +43,7 @@ impl Phrase {
 
 impl Captioner for Measure {
     fn name(&self) -> String {
-        "measure/1".to_owned()
+        "measure/2".to_owned()
     }
 
     fn caption(&self, image: &SliceImage<'_>) -> anyhow::Result<Captioned> {
@@ -55,7 +56,7 @@ impl Captioner for Measure {
     }
 }
 
-/// Measures a slice.
+/// Measures a slice, and says how its picture shows it.
 #[must_use]
 pub fn facts(image: &SliceImage<'_>) -> Facts {
     let mut facts = Facts::default();
@@ -65,6 +66,7 @@ pub fn facts(image: &SliceImage<'_>) -> Facts {
         Modality::Mri => mri::measure(image, &mut facts),
         Modality::Em => em::measure(image, &mut facts),
     }
+    Grey::of(image).state(image, &mut facts);
     facts
 }
 

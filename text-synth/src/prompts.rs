@@ -13,6 +13,8 @@ use std::path::Path;
 const REPORT: &str = include_str!("../prompts/report.txt");
 const VOLUME: &str = include_str!("../prompts/volume.txt");
 const REWRITE: &str = include_str!("../prompts/rewrite.txt");
+/// Built-in prompt of the captioner `api`.
+const CAPTION: &str = include_str!("../prompts/caption.txt");
 
 /// Names that a prompt may use, with what they stand for.
 pub const PLACEHOLDERS: [(&str, &str); 9] = [
@@ -104,12 +106,31 @@ impl Prompt {
         }
     }
 
+    /// The prompt of the captioner `api`, built in or from a file. Requests differ by their pictures, so it need not use captions or facts.
+    ///
+    /// # Errors
+    /// As [`Prompts::load`].
+    pub fn for_pictures(file: Option<&Path>) -> anyhow::Result<Self> {
+        match file {
+            None => Ok(Self::parse_any(CAPTION, "the built-in prompt")?),
+            Some(path) => Ok(Self::parse_any(&fs_err::read_to_string(path)?, &path.display().to_string())?),
+        }
+    }
+
     fn parse(text: &str, origin: &str) -> Result<Self, Message> {
-        let wrong = |detail: String| {
-            Message::error("E213", "the prompt cannot be used")
-                .detail(format!("{origin}: {detail}"))
-                .fix("Compare it with text-synth/prompts/report.txt")
-        };
+        let prompt = Self::parse_any(text, origin)?;
+        let uses = |name: &str| [&prompt.system, &prompt.user].iter().any(|part| part.contains(name));
+        if !uses("{{caption}}") && !uses("{{facts}}") {
+            return Err(wrong(
+                origin,
+                "neither {{caption}} nor {{facts}} is used: all replies would be alike",
+            ));
+        }
+        Ok(prompt)
+    }
+
+    fn parse_any(text: &str, origin: &str) -> Result<Self, Message> {
+        let wrong = |detail: String| wrong(origin, &detail);
         let (head, rest) =
             text.split_once("--- system\n").ok_or_else(|| wrong("no line '--- system'".to_owned()))?;
         let (system, user) =
@@ -127,7 +148,6 @@ impl Prompt {
             system: system.trim().to_owned(),
             user: user.trim().to_owned(),
         };
-        let mut used = Vec::new();
         for part in [&prompt.system, &prompt.user] {
             for piece in part.split("{{").skip(1) {
                 let (name, _) =
@@ -139,13 +159,7 @@ impl Prompt {
                         known.join(", ")
                     )));
                 }
-                used.push(name);
             }
-        }
-        if !used.contains(&"caption") && !used.contains(&"facts") {
-            return Err(wrong(
-                "neither {{caption}} nor {{facts}} is used: all replies would be alike".to_owned(),
-            ));
         }
         Ok(prompt)
     }
@@ -177,6 +191,12 @@ impl Prompt {
         ]);
         Rendered { system: fill(&self.system, &values), user: fill(&self.user, &values) }
     }
+}
+
+fn wrong(origin: &str, detail: &str) -> Message {
+    Message::error("E213", "the prompt cannot be used")
+        .detail(format!("{origin}: {detail}"))
+        .fix("Compare it with those in text-synth/prompts")
 }
 
 /// One pass: a value that holds `{{…}}` itself stays as it is.

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 /// File of [`Slice`] lines in a caption directory.
 pub const FILE_NAME: &str = "slices.jsonl";
 
+/// Characters of a case's id that a file name keeps at most.
+const LONGEST_CASE: usize = 120;
+
 /// What decides a plan, beside the shape of the volume.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,6 +51,20 @@ impl Slice {
     #[must_use]
     pub fn id(&self) -> String {
         format!("{}:{}:{}:{}", self.case, plane_name(self.plane), self.index, self.tile)
+    }
+
+    /// The name in a form that every file system takes, such as `liver_7_axial_30_0`. A case whose id holds other characters than
+    /// letters, digits, `.`, `_` and `-`, or is long, is told apart by the beginning of its id's digest.
+    #[must_use]
+    pub fn file_stem(&self) -> String {
+        let plain = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+        let end = format!("{}_{}_{}", plane_name(self.plane), self.index, self.tile);
+        if self.case.chars().all(plain) && self.case.len() <= LONGEST_CASE && !self.case.starts_with('.') {
+            return format!("{}_{end}", self.case);
+        }
+        let safe: String =
+            self.case.chars().take(LONGEST_CASE).map(|c| if plain(c) { c } else { '_' }).collect();
+        format!("{}-{}_{end}", safe.trim_start_matches('.'), &sha256_hex(self.case.as_bytes())[..8])
     }
 
     /// The box as a region.
@@ -160,6 +177,22 @@ mod tests {
         let firsts: Vec<_> = (0..20).map(|i| first(&format!("c{i}"))).collect();
         assert_eq!(firsts, (0..20).map(|i| first(&format!("c{i}"))).collect::<Vec<_>>());
         assert!(firsts.iter().any(|f| *f != firsts[0]));
+    }
+
+    #[test]
+    fn file_names_are_safe_and_differ() {
+        let options = PlanOptions { planes: vec![Plane::Axial], ..options(4, 64, 0) };
+        let stem = |case: &str| plan(case, [1, 8, 8], [1.0; 3], &options)[0].file_stem();
+        assert_eq!(stem("liver_7"), "liver_7_axial_0_0");
+        assert!(stem("a/b c").starts_with("a_b_c-"));
+        let names = ["a/b", "a_b", "a:b", "..", ".", "ä", "_", &"x".repeat(300)].map(stem);
+        let plain = |c: char| c.is_ascii_alphanumeric() || ['.', '_', '-'].contains(&c);
+        assert!(
+            names.iter().all(|n| n.chars().all(plain) && !n.starts_with('.') && n.len() < 200),
+            "{names:?}"
+        );
+        let distinct: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(distinct.len(), names.len());
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn a_vocabulary_of_another_form_is_refused() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1));
     assert!(
-        said.contains("E219 the vocabulary cannot be used")
+        said.contains("E225 the vocabulary cannot be used")
             && said.contains("words.txt: its first line is 'liver'"),
         "{said}"
     );

@@ -25,9 +25,6 @@ use vision::Vision;
 /// In messages.
 const WHAT: &str = "captioner";
 
-/// Images that are captioned at a time.
-const BATCH: usize = 16;
-
 /// `config.json`; what it leaves out is as published.
 #[derive(Debug, Deserialize)]
 struct Config {
@@ -233,7 +230,7 @@ impl Captioner {
 
     /// One caption per image; `prompt` is what each begins with, such as `a picture of`, and is a part of it.
     ///
-    /// The caption of an image does not depend on the others beyond rounding.
+    /// All images go through the network at once; the caption of an image does not depend on the others beyond rounding.
     ///
     /// # Errors
     /// When the tokenizer or LibTorch refuses.
@@ -245,16 +242,14 @@ impl Captioner {
             // [CLS] gives way to the token that begins captions, [SEP] is for the model to say
             start.extend(ids.iter().skip(1).take(ids.len().saturating_sub(2)));
         }
+        let vision = self.model.vision(&self.prepare(images)?)?;
         let mut captions = Vec::with_capacity(images.len());
-        for batch in images.chunks(BATCH) {
-            let vision = self.model.vision(&self.prepare(batch)?)?;
-            for ids in self.model.generate(&vision, &start, search)? {
-                let words: Vec<i64> = ids
-                    .into_iter()
-                    .filter(|id| ![self.model.begin, self.model.end, self.model.pad].contains(id))
-                    .collect();
-                captions.push(self.tokens.decode(&words)?);
-            }
+        for ids in self.model.generate(&vision, &start, search)? {
+            let words: Vec<i64> = ids
+                .into_iter()
+                .filter(|id| ![self.model.begin, self.model.end, self.model.pad].contains(id))
+                .collect();
+            captions.push(self.tokens.decode(&words)?);
         }
         Ok(captions)
     }

@@ -1,33 +1,42 @@
 //! `caption`: describes planned slices of all cases.
 
-use crate::captioner::{Captioner, SliceImage};
+mod finish;
+mod models;
+mod work;
+
+use super::planning::Planning;
+use crate::captioner::Captioner;
+use crate::ledger;
 use crate::measure::Measure;
-use crate::slices::{self, PlanOptions, Slice};
+use crate::slices::PlanOptions;
+use crate::writer::REJECTED;
+use data_manifests::Manifest;
 use data_manifests::descriptor::Text;
-use data_manifests::records::{self, Caption, Plane};
-use data_manifests::{Descriptor, Manifest};
-use patches::{Case, Region, ShardStore};
-use rayon::prelude::*;
+use models::{ModelParameters, Models};
+use patches::ShardStore;
 use serde::{Deserialize, Serialize};
-use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
   text-synth caption --shards runs/spleen/shards --out runs/spleen/captions
-  text-synth caption --shards shards --out captions --plane axial,coronal --stride 5 --workers 4";
+  text-synth caption --shards shards --out captions --plane axial,coronal --stride 5 --workers 4
+  text-synth caption --shards shards --out captions --captioner blip --blip models/blip-base --device cuda --beams 3
+  text-synth caption --shards shards --out captions --captioner api --base-url http://127.0.0.1:8000/v1 --model qwen2.5-vl-7b
 
-/// Most voxels of all channels that a worker reads at once (64 MiB).
-const SLAB_VOXELS: usize = 16 << 20;
-
-/// Slices of one case with their captions.
-type Described = Vec<(Slice, Caption)>;
+'text-synth slices --png' writes the pictures that blip and api see. The captioner 'api' keeps every answer in ledger.jsonl
+before it is used: interrupt it at any time, the same command goes on and asks for nothing twice.";
 
 /// How slices are described.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Kind {
     /// Facts measured on the slice: deterministic, no model, no labels
     Measure,
+    /// A frozen BLIP, run here
+    Blip,
+    /// A vision model behind an OpenAI-compatible API
+    Api,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -42,22 +51,13 @@ pub struct Arguments {
     /// How slices are described
     #[arg(long, value_enum, default_value = "measure")]
     captioner: Kind,
-    /// Every how many slices one is described [default: the data set's]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    stride: Option<u32>,
-    /// Planes: axial, coronal, sagittal
-    #[arg(long, value_name = "PLANE", value_delimiter = ',', default_value = "axial", value_parser = plane)]
-    plane: Vec<Plane>,
-    /// Seed of the slice plan and the wording
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    planning: Planning,
     /// Cases worked on at once [default: the cores granted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
-}
-
-fn plane(text: &str) -> Result<Plane, String> {
-    serde_json::from_value(text.into()).map_err(|_| "expected axial, coronal or sagittal".to_owned())
+    #[command(flatten)]
+    models: Models,
 }
 
 /// What decides the captions, as the manifest keeps it; `report` finds the vocabulary here.
@@ -70,6 +70,9 @@ pub(crate) struct Parameters {
     pub plan: PlanOptions,
     /// What the descriptor says for texts.
     pub text: Text,
+    /// The model that describes the pictures.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<ModelParameters>,
 }
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
@@ -77,172 +80,61 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     context.report_to(out);
     let store = ShardStore::open(&arguments.shards)?;
     let descriptor = store.descriptor();
-    let captioner = match arguments.captioner {
-        Kind::Measure => Measure { seed: arguments.seed },
-    };
-    let mut planes = arguments.plane.clone();
-    planes.sort_by_key(|p| slices::axes(*p)[0]);
-    planes.dedup();
+    let measure = Measure { seed: arguments.planning.seed };
+    let ready = arguments.models.ready(arguments.captioner)?;
     let parameters = Parameters {
-        captioner: captioner.name(),
-        plan: PlanOptions {
-            planes,
-            stride: arguments.stride.map_or(descriptor.text.stride, |s| s as usize),
-            tile_yx: descriptor.text.tile_yx,
-            seed: arguments.seed,
-        },
+        captioner: ready
+            .as_ref()
+            .map_or_else(|| measure.name(), |r| format!("{}, facts {}", r.name(), measure.name())),
+        plan: arguments.planning.options(descriptor),
         text: descriptor.text.clone(),
+        model: ready.as_ref().map(|r| r.parameters().clone()),
     };
 
     let _lock = context.lock(out)?;
-    let inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
-    let mut manifest =
+    let mut inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
+    inputs.extend(ready.iter().flat_map(|r| r.inputs().to_vec()));
+    let manifest =
         Manifest::new("caption", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
-    // failed cases are tried again: memory or a disk may have been at fault
-    if let Some(found) = manifest.reusable(out)?
-        && found.counts.get("failed") == Some(&0)
-    {
-        let n = found.counts.get("captions").copied().unwrap_or_default();
-        context.say(&format!("Nothing to do: {} holds these {n} captions already.", out.display()));
-        return Ok(ExitStatus::Done);
+    if let Some(found) = manifest.reusable(out)? {
+        let count = |name: &str| found.counts.get(name).copied().unwrap_or_default();
+        let again = arguments.models.retry_rejected && count("rejected") > 0;
+        // failed cases are tried again: memory or a disk may have been at fault
+        if found.counts.get("failed") == Some(&0) && count("unanswered") == 0 && !again {
+            let n = count("captions");
+            context.say(&format!("Nothing to do: {} holds these {n} captions already.", out.display()));
+            return Ok(finish::status(arguments.captioner, 0, 0, count("rejected")));
+        }
+    }
+    let paid = out.join(ledger::FILE_NAME);
+    if arguments.captioner != Kind::Api && paid.exists() {
+        return Err(Message::error("E212", "answers of a vision model are here")
+            .detail(format!("{} belongs to the captioner 'api'", paid.display()))
+            .fix("Use another --out, or remove the file to give those answers up")
+            .into());
     }
     Manifest::withdraw(out)?;
     atomic::sweep(out)?;
+    let rejected = out.join(REJECTED);
+    if rejected.exists() {
+        fs_err::remove_file(rejected)?;
+    }
 
     let workers = arguments.workers.map_or_else(limits::cores, usize::from);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(workers).build()?;
-    let progress = context.progress("captions of cases", store.rows().len() as u64);
-    let done: Vec<Option<anyhow::Result<Described>>> = pool.install(|| {
-        store
-            .rows()
-            .par_iter()
-            .with_max_len(1)
-            .map(|row| {
-                if interrupt::requested() {
-                    return None;
-                }
-                let captions = store.case(&row.id).map_err(Into::into).and_then(|case| {
-                    let options = &parameters.plan;
-                    of_case(&case, descriptor, options, &captioner)
-                });
-                progress.step(&row.id);
-                captions.transpose()
-            })
-            .collect()
-    });
-    progress.finish();
-    if done.iter().any(Option::is_none) {
-        context.say("Interrupted; the same command starts over, captions take little time.");
+    let made = match ready {
+        None => work::by_slice(&store, &parameters.plan, &measure, workers, context)?,
+        Some(ready) => {
+            let mut captioner = ready.start(out, &descriptor.text.vocabulary, context)?;
+            work::by_picture(&store, &parameters.plan, captioner.as_mut(), workers, context)?
+        }
+    };
+    let Some(made) = made else {
+        context.say(match arguments.captioner {
+            Kind::Measure => "Interrupted; the same command starts over, captions take little time.",
+            Kind::Blip => "Interrupted; the same command starts over.",
+            Kind::Api => "Interrupted; the same command goes on where this run stopped.",
+        });
         return Ok(ExitStatus::Interrupted);
-    }
-
-    let (mut planned, mut captions, mut failed) = (Vec::new(), Vec::new(), 0_u64);
-    for (row, result) in store.rows().iter().zip(done.into_iter().flatten()) {
-        match result {
-            Ok(pairs) => {
-                for (slice, caption) in pairs {
-                    planned.push(slice);
-                    captions.push(caption);
-                }
-            }
-            Err(error) => {
-                failed += 1;
-                context.tell(
-                    Message::error("E217", "the case cannot be described")
-                        .case(&row.id)
-                        .detail(format!("{error:#}"))
-                        .fix("Run 'data-manifests verify' on the shards, and 'preprocess' again if it complains"),
-                );
-            }
-        }
-    }
-    if captions.is_empty() {
-        return Err(Message::error("E217", "no caption could be made")
-            .detail(format!("{}: {} cases, {failed} failed", arguments.shards.display(), store.rows().len()))
-            .into());
-    }
-    atomic::write(&out.join(slices::FILE_NAME), &records::to_lines(&planned)?)?;
-    atomic::write(&out.join(records::CAPTIONS), &records::to_lines(&captions)?)?;
-    for (name, value) in [
-        ("cases", store.rows().len() as u64 - failed),
-        ("failed", failed),
-        ("captions", captions.len() as u64),
-    ] {
-        manifest.counts.insert(name.to_owned(), value);
-        context.count(name, value);
-    }
-    manifest.datasets.clone_from(&store.manifest().datasets);
-    manifest.licence.clone_from(&store.manifest().licence);
-    manifest.finish(out, |path| if path == slices::FILE_NAME { "slices" } else { "captions" })?;
-    context.say(&format!("{} captions of {} cases in {}", captions.len(), store.rows().len(), out.display()));
-    Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
-}
-
-/// The captions of one case, slab by slab; none when the run was asked to stop.
-fn of_case(
-    case: &Case,
-    descriptor: &Descriptor,
-    options: &PlanOptions,
-    captioner: &impl Captioner,
-) -> anyhow::Result<Option<Described>> {
-    let record = case.record();
-    let channels = record.channels.len();
-    let mut rest =
-        slices::plan(&record.id, record.shape_zyx, record.spacing_zyx_mm, options).into_iter().peekable();
-    let mut done = Vec::new();
-    while let Some(first) = rest.peek() {
-        if interrupt::requested() {
-            return Ok(None);
-        }
-        let (plane, start) = (first.plane, first.index);
-        let axis = slices::axes(plane)[0];
-        let section: usize =
-            record.shape_zyx.iter().product::<usize>() / record.shape_zyx[axis].max(1) * channels;
-        let chunk = case.chunk_zyx()[axis];
-        let depth = (SLAB_VOXELS / section.max(1)).clamp(1, chunk);
-        // slabs end where chunks of the shards end, so that no chunk is decoded twice without need
-        let end = if depth == chunk { (start / chunk + 1) * chunk } else { start + depth };
-        let mut group = Vec::new();
-        while let Some(slice) = rest.next_if(|s| s.plane == plane && s.index < end) {
-            group.push(slice);
-        }
-        let last = group.last().map_or(start, |s| s.index);
-        let mut slab = Region::whole(record.shape_zyx);
-        (slab.lo[axis], slab.hi[axis]) = (start as i64, last as i64 + 1);
-        let voxels = case.read_image(&slab)?;
-        for slice in group {
-            let pixels = cut(&voxels, &slab, &slice.region(), channels);
-            let image = SliceImage { descriptor, record, slice: &slice, pixels: &pixels };
-            let described = captioner.caption(&image)?;
-            let caption = Caption {
-                id: slice.id(),
-                case: record.id.clone(),
-                dataset: record.dataset.clone(),
-                plane: slice.plane,
-                index: slice.index,
-                box_zyx: slice.box_zyx,
-                caption: described.text,
-                captioner: captioner.name(),
-                facts: described.facts.into_record(),
-            };
-            done.push((slice, caption));
-        }
-    }
-    Ok(Some(done))
-}
-
-/// The voxels of `region` from those of the slab around it, `[channel, z, y, x]` both.
-fn cut(voxels: &[f32], slab: &Region, region: &Region, channels: usize) -> Vec<f32> {
-    let (from, shape) = (slab.shape(), region.shape());
-    let offset: [usize; 3] = std::array::from_fn(|a| (region.lo[a] - slab.lo[a]).unsigned_abs() as usize);
-    let mut out = Vec::with_capacity(region.voxels() * channels);
-    for c in 0..channels {
-        for z in 0..shape[0] {
-            for y in 0..shape[1] {
-                let start = ((c * from[0] + z + offset[0]) * from[1] + y + offset[1]) * from[2] + offset[2];
-                out.extend_from_slice(&voxels[start..start + shape[2]]);
-            }
-        }
-    }
-    out
+    };
+    finish::finish(made, manifest, &store, arguments, context)
 }

@@ -101,7 +101,7 @@ impl Terms {
     /// The built-in vocabulary with those of `files`; a term of a later file replaces one of the same name.
     ///
     /// # Errors
-    /// `E219` for a file that is none of the known forms.
+    /// `E225` for a file that is none of the known forms.
     pub fn load(files: &[impl AsRef<Path>]) -> anyhow::Result<Self> {
         let mut terms = Self::default();
         terms.add_own(BUILT_IN.as_bytes()).map_err(|reason| wrong("the built-in vocabulary", &reason))?;
@@ -276,7 +276,7 @@ fn kind_of(ancestors: &BTreeSet<String>, known: impl Fn(&String) -> Option<Kind>
 }
 
 fn wrong(origin: &str, reason: &str) -> Message {
-    Message::error("E219", "the vocabulary cannot be used")
+    Message::error("E225", "the vocabulary cannot be used")
         .detail(format!("{origin}: {reason}"))
         .fix("Give a CSV with the columns of text-synth/vocabulary/terms.csv, BioPortal's CSV export of an ontology, or SNOMED CT's description file")
 }
@@ -339,6 +339,6 @@ mod tests {
         let path = directory.path().join("a.csv");
         fs_err::write(&path, "name;value\n").unwrap();
         let error = Terms::load(&[&path]).unwrap_err().to_string();
-        assert!(error.starts_with("E219") && error.contains("name;value"), "{error}");
+        assert!(error.starts_with("E225") && error.contains("name;value"), "{error}");
     }
 }

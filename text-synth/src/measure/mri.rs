@@ -22,7 +22,7 @@ const SMALLEST_PIXELS: f64 = 4.0;
 const RANGE: [f32; 2] = [-3.0, 3.0];
 
 /// Raw value above which a channel shows tissue.
-fn threshold(channel: &ChannelRecord) -> f32 {
+pub(crate) fn threshold(channel: &ChannelRecord) -> f32 {
     let rule = &channel.normalisation;
     // with zeros kept, background is 0 and the statistics are those of the rest
     let low = if rule.keep_zeros { 0.0 } else { rule.raw(channel.minimum) };

@@ -211,7 +211,7 @@ pub(crate) fn caption_directory(directory: &Path, n: usize) -> Vec<Caption> {
             index: 0,
             box_zyx: [0, 0, 0, 1, 8, 8],
             caption: format!("Axial CT slice of the abdomen with {i} dense structures."),
-            captioner: "measure/1".into(),
+            captioner: "measure/2".into(),
             facts: [("modality".to_owned(), json!("ct")), ("anatomy".to_owned(), json!("abdomen"))].into(),
         })
         .collect();
@@ -219,7 +219,7 @@ pub(crate) fn caption_directory(directory: &Path, n: usize) -> Vec<Caption> {
     let descriptor = Descriptor::find("msd03-liver").unwrap();
     assert_eq!(descriptor.modality, Modality::Ct);
     let parameters = json!({
-        "captioner": "measure/1",
+        "captioner": "measure/2",
         "plan": {"planes": ["axial"], "stride": 1, "tile_yx": [8, 8], "seed": 0},
         "text": descriptor.text,
     });
@@ -233,4 +233,30 @@ pub(crate) fn everything(directory: &Path) -> String {
     let files = data_manifests::digest::files_below(directory).unwrap();
     let read = |f: &String| String::from_utf8_lossy(&fs_err::read(directory.join(f)).unwrap()).into_owned();
     files.iter().map(read).collect::<Vec<_>>().join("\n")
+}
+
+/// A file of reference numbers.
+pub(crate) fn golden(name: &str) -> std::path::PathBuf {
+    let own = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    std::env::var_os("GTGM_GOLDEN").map_or_else(own, Into::into).join(name)
+}
+
+/// A BLIP directory: the tiny reference model and a vocabulary of as many words as it has embeddings.
+pub(crate) fn tiny_blip(directory: &Path) {
+    fs_err::create_dir_all(directory).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs_err::copy(golden("blip_tiny").join(name), directory.join(name)).unwrap();
+    }
+    let special = ["[PAD]", "[UNK]", "[SEP]", "[CLS]", "figure", "3", "."].map(str::to_owned);
+    let words: Vec<String> = special.into_iter().chain((7..200).map(|n| format!("word{n}"))).collect();
+    stage::atomic::write(&directory.join("vocab.txt"), words.join("\n").as_bytes()).unwrap();
+}
+
+/// Size (height, width) and values of a grey PNG file.
+pub(crate) fn read_png(bytes: &[u8]) -> ([usize; 2], Vec<u8>) {
+    let mut reader = png::Decoder::new(std::io::Cursor::new(bytes)).read_info().unwrap();
+    let mut values = vec![0; reader.output_buffer_size().unwrap()];
+    let info = reader.next_frame(&mut values).unwrap();
+    assert_eq!((info.color_type, info.bit_depth), (png::ColorType::Grayscale, png::BitDepth::Eight));
+    ([info.height as usize, info.width as usize], values)
 }

@@ -1,0 +1,96 @@
+//! The end of `caption`: what was written, what could not be, and the manifest.
+
+use super::work::Made;
+use super::{Arguments, Kind};
+use crate::command::tell_some;
+use crate::writer::{REJECTED, Rejected};
+use crate::{ledger, slices};
+use data_manifests::{Manifest, records};
+use patches::ShardStore;
+use stage::{Context, ExitStatus, Message, atomic};
+use std::collections::BTreeMap;
+
+/// How a run ends. What BLIP says of a picture is the same each time, so that a caption with nothing in it is no failure to be
+/// mended by another run.
+pub(super) fn status(kind: Kind, failed: u64, unanswered: u64, rejected: u64) -> ExitStatus {
+    let is_partial = failed > 0 || unanswered > 0 || (kind == Kind::Api && rejected > 0);
+    if is_partial { ExitStatus::Partial } else { ExitStatus::Done }
+}
+
+/// Writes what makes the directory a finished one, and says what is missing.
+pub(super) fn finish(
+    made: Made,
+    mut manifest: Manifest,
+    store: &ShardStore,
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<ExitStatus> {
+    let out = arguments.out.as_path();
+    let kind = arguments.captioner;
+    let cases = store.rows().len();
+    let (failed, unanswered) = (made.failed.len() as u64, made.unanswered.len() as u64);
+    for (case, error) in &made.failed {
+        context.tell(
+            Message::error("E217", "the case cannot be described")
+                .case(case)
+                .detail(format!("{error:#}"))
+                .fix("Run 'data-manifests verify' on the shards, and 'preprocess' again if it complains"),
+        );
+    }
+    let lost: BTreeMap<&str, &Rejected> =
+        made.rejected.iter().filter(|r| !r.replaced).map(|r| (r.id.as_str(), r)).collect();
+    if kind != Kind::Measure {
+        atomic::write(&out.join(REJECTED), &records::to_lines(&made.rejected)?)?;
+    }
+    if !made.rejected.is_empty() {
+        let (texts, slices) = (made.rejected.len(), lost.len());
+        context.tell(
+            Message::warning(
+                "W205",
+                format!("{texts} texts of the model were rejected; {slices} slices have no caption"),
+            )
+            .detail(format!("see {}", out.join(REJECTED).display())),
+        );
+    }
+    let mut listed = made.unanswered;
+    if kind == Kind::Api {
+        listed.extend(lost.iter().map(|(id, rejected)| {
+            Message::error("E205", format!("all replies were rejected: {}", rejected.reasons.join("; ")))
+                .fix(format!("See {REJECTED}; pass --retry-rejected to ask again"))
+                .case(*id)
+        }));
+    }
+    tell_some(context, listed);
+    if made.captions.is_empty() {
+        return Err(Message::error("E217", "no caption could be made")
+            .detail(format!(
+                "{}: {cases} cases, {failed} failed; {} slices with rejected texts, {unanswered} without an answer",
+                arguments.shards.display(),
+                lost.len()
+            ))
+            .into());
+    }
+    let rejected = lost.len() as u64;
+    let mut counts =
+        vec![("cases", cases as u64 - failed), ("failed", failed), ("captions", made.captions.len() as u64)];
+    if kind != Kind::Measure {
+        counts.extend([("rejected", rejected), ("unanswered", unanswered)]);
+        counts.extend(made.counts);
+    }
+    atomic::write(&out.join(slices::FILE_NAME), &records::to_lines(&made.planned)?)?;
+    atomic::write(&out.join(records::CAPTIONS), &records::to_lines(&made.captions)?)?;
+    for (name, value) in counts {
+        manifest.counts.insert(name.to_owned(), value);
+        context.count(name, value);
+    }
+    manifest.datasets.clone_from(&store.manifest().datasets);
+    manifest.licence.clone_from(&store.manifest().licence);
+    manifest.finish(out, |path| match path {
+        slices::FILE_NAME => "slices",
+        REJECTED => "rejected",
+        ledger::FILE_NAME => "ledger",
+        _ => "captions",
+    })?;
+    context.say(&format!("{} captions of {cases} cases in {}", made.captions.len(), out.display()));
+    Ok(status(kind, failed, unanswered, rejected))
+}
