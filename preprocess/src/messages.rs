@@ -39,11 +39,6 @@ fn fix(error: &VolumeError) -> Option<String> {
             "Pass --label-map {remap}, or declare the value in the data set's descriptor (there, 'map' below [labels] \
              does the same)"
         )),
-        VolumeError::GeometryMismatch { .. } => Some(
-            "If the label was drawn on this voxel grid, use --trust-voxel-grid; otherwise resample the label onto the \
-             image's grid first"
-                .to_owned(),
-        ),
         other => other.hint(),
     }
 }

@@ -1,7 +1,7 @@
 //! The run: list, estimate, convert in parallel, table, manifest.
 
 use crate::admission::Admission;
-use crate::arguments::{Arguments, Nan};
+use crate::arguments::{AlignLabels, Arguments, Nan};
 use crate::before::Before;
 use crate::case::Rules;
 use crate::convert::{Conversion, Outcome, Stop};
@@ -24,6 +24,7 @@ struct Parameters<'a> {
     only: Vec<&'a String>,
     non_finite: NonFinite,
     trust_voxel_grid: bool,
+    align_labels: Option<AlignLabels>,
     /// Digest of ids, subjects, roles and file names: the raw files' own digests do not cover them.
     listing: String,
 }
@@ -51,6 +52,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
             Nan::FillMin => NonFinite::FillMin,
         },
         trust_voxel_grid: arguments.trust_voxel_grid,
+        align_labels: arguments.align_labels,
         raw_root: &arguments.raw,
     };
     let (inputs, digests) = inputs::digests(&cases, &arguments)?;
@@ -62,6 +64,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
         only: arguments.only.iter().collect(),
         non_finite: rules.non_finite,
         trust_voxel_grid: rules.trust_voxel_grid,
+        align_labels: rules.align_labels,
         listing: listing_digest(&cases, &arguments)?,
     };
     let manifest =
@@ -87,7 +90,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     }
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     output::tidy(out, &descriptor, &wanted, &known, context)?;
-    let estimates = estimates(&cases, &descriptor, arguments.allow_large);
+    let estimates = estimates(&cases, &descriptor, &arguments);
     let workers = resources::workers(arguments.workers, cases.len());
     let (budget, whose) = resources::budget(arguments.max_ram);
     let admission = Admission::new(budget);
@@ -160,10 +163,14 @@ fn listing_digest(cases: &[RawCase], arguments: &Arguments) -> anyhow::Result<St
 }
 
 /// Predictions from the headers; a grid that only a wrong voxel size explains is an error.
-fn estimates(cases: &[RawCase], descriptor: &Descriptor, allow_large: bool) -> Vec<anyhow::Result<Estimate>> {
+fn estimates(
+    cases: &[RawCase],
+    descriptor: &Descriptor,
+    arguments: &Arguments,
+) -> Vec<anyhow::Result<Estimate>> {
     let of_case = |case| {
-        let estimate = estimate::of_case(case, descriptor)?;
-        if !allow_large {
+        let estimate = estimate::of_case(case, descriptor, arguments.align_labels)?;
+        if !arguments.allow_large {
             estimate.refuse_explosion()?;
         }
         Ok(estimate)
@@ -176,7 +183,7 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
     let descriptor = inputs::descriptor(arguments, context)?;
     let Selected { cases, failed: mut bad, .. } = selected(&descriptor, arguments, context)?;
     let mut total = 0_u64;
-    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments.allow_large)) {
+    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments)) {
         match estimate {
             Ok(e) => {
                 total = total.saturating_add(e.disk);

@@ -25,7 +25,11 @@ impl fmt::Display for ValueTable {
     }
 }
 
-fn size(shape_zyx: &[usize; 3]) -> String {
+fn extent([low, high]: &[[f64; 3]; 2]) -> String {
+    [0, 1, 2].map(|axis: usize| format!("{:.1}…{:.1}", low[axis], high[axis])).join(", ")
+}
+
+pub(crate) fn size(shape_zyx: &[usize; 3]) -> String {
     format!("{}×{}×{}", shape_zyx[0], shape_zyx[1], shape_zyx[2])
 }
 
@@ -272,6 +276,19 @@ pub enum VolumeError {
         rotation_deg: f64,
         /// Largest displacement allowed, a tenth of a voxel.
         allowed_mm: f64,
+    },
+
+    /// A label that is to be resampled onto its image lies beside it.
+    #[error("image and label do not overlap. {} lies within {}, {} within {} (x, y, z in mm)", label.display(), extent(label_mm), image.display(), extent(image_mm))]
+    NoOverlap {
+        /// Image file.
+        image: PathBuf,
+        /// Lowest and highest x, y, z of its voxels' centres in the world.
+        image_mm: [[f64; 3]; 2],
+        /// Label file.
+        label: PathBuf,
+        /// The same of the label.
+        label_mm: [[f64; 3]; 2],
     },
 
     /// The files of an image's channels do not lie on one grid.

@@ -283,7 +283,7 @@ fn judge(
         label: None,
         split: CaseSplit::Test,
     };
-    let estimate = estimate::of_case(&raw_case, descriptor)?;
+    let estimate = estimate::of_case(&raw_case, descriptor, None)?;
     if let Err(message) = estimate.refuse_explosion() {
         volume.errors.push(message.case(&case));
     }

@@ -5,6 +5,7 @@
 
 use super::damage::{self, Damage};
 use crate::admission::Admission;
+use crate::arguments::AlignLabels;
 use crate::case::{self, Digests, Rules};
 use crate::convert::Outcome;
 use crate::finish::{self, DESCRIPTOR};
@@ -29,6 +30,9 @@ struct Recorded {
     only: BTreeSet<String>,
     non_finite: NonFinite,
     trust_voxel_grid: bool,
+    /// Manifests from before there was this choice lack it.
+    #[serde(default)]
+    align_labels: Option<AlignLabels>,
 }
 
 /// What repairs need to know.
@@ -89,6 +93,7 @@ pub(super) fn repair(
         descriptor: &descriptor,
         non_finite: recorded.non_finite,
         trust_voxel_grid: recorded.trust_voxel_grid,
+        align_labels: recorded.align_labels,
         raw_root: raw,
     };
     let repair = Repair { directory, raw, manifest: &manifest, rules };
@@ -137,7 +142,7 @@ impl Repair<'_> {
         fs_err::create_dir_all(&folder)?;
         let scratch = tempfile::Builder::new().prefix(".repair.").suffix(".tmp").tempdir_in(&folder)?;
         let fresh = scratch.path().join(id);
-        let estimate = estimate::of_case(case, self.rules.descriptor)?;
+        let estimate = estimate::of_case(case, self.rules.descriptor, self.rules.align_labels)?;
         let room = Admission::new(resources::budget(None).0).room(&estimate, scratch.path());
         case::make(&self.rules, case, &Digests { image, label }, &fresh, &room)?.pending.publish()?;
         self.expect_recorded(id, &fresh)?;

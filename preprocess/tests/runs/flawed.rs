@@ -131,6 +131,8 @@ fn what_the_messages_advise_helps() {
     let cases = [
         ("label_value_unknown", "--label-map=7=0"),
         ("label_other_affine", "--trust-voxel-grid"),
+        ("label_other_affine", "--align-labels=nearest"),
+        ("label_other_shape", "--align-labels=nearest"),
         ("nan_inf", "--nan=fill=min"),
     ];
     for (flaw, flag) in cases {

@@ -1,6 +1,7 @@
 //! Whole runs on small data sets in real layouts, in this process and as processes.
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
+mod aligned;
 mod commands;
 mod flawed;
 mod look;
