@@ -105,9 +105,11 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     let tally = preflight::channel_tally(&cases, &estimates);
     // of thousands of cases these take more than what is still needed
     drop((estimates, digests));
+    let counts = Counts::of(&outcomes, failed_before);
     for outcome in &outcomes {
         if let Outcome::Failed(message) = outcome {
-            context.tell(preflight::explained(message.as_ref().clone(), tally.as_deref()));
+            let message = preflight::explained(message.as_ref().clone(), tally.as_deref());
+            context.tell(messages::with_kept(message, counts.done()));
         }
     }
     let kept = outcomes.iter().filter_map(|outcome| match outcome {
@@ -116,7 +118,6 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     });
     messages::of_kept(kept).into_iter().for_each(|message| context.tell(message));
     before.tell(&outcomes, &cases, &manifest, context);
-    let counts = Counts::of(&outcomes, failed_before);
     counts.report(context);
     match conversion.stopped(&outcomes) {
         Some(Stop::Interrupted) => return Ok(interrupted(counts, &cases, context)),

@@ -1,5 +1,6 @@
 //! What makes a volume unusable, with found and expected values, a stable code and the likely remedy.
 
+use crate::channels::NamedChannel;
 use crate::grouped;
 use std::fmt;
 use std::path::PathBuf;
@@ -312,10 +313,10 @@ pub enum VolumeError {
     },
 
     /// Voxels that are NaN or infinite.
-    #[error("{} NaN and {} infinite voxels in channel {channel}; expected finite intensities", grouped(*nan), grouped(*infinite))]
+    #[error("{} NaN and {} infinite voxels in {channel}; expected finite intensities", grouped(*nan), grouped(*infinite))]
     NonFinite {
         /// Channel.
-        channel: usize,
+        channel: NamedChannel,
         /// NaN voxels.
         nan: u64,
         /// Infinite voxels.
@@ -323,10 +324,10 @@ pub enum VolumeError {
     },
 
     /// All voxels of a channel are the same.
-    #[error("channel {channel} is constant: every voxel is {value}; expected an image")]
+    #[error("{channel} is constant: every voxel is {value}; expected an image")]
     Constant {
         /// Channel.
-        channel: usize,
+        channel: NamedChannel,
         /// The only value.
         value: f32,
     },

@@ -89,11 +89,12 @@ impl VolumeError {
             }
             Self::UndeclaredLabels { remap, .. } => {
                 return Some(format!(
-                    "Add \"label_map\": {{{}}} or pass --label-map {remap}, or declare the value",
+                    "Pass --label-map {remap} or add map = {{{}}} below [labels] of the data set's descriptor, or declare \
+                     the value",
                     remap
                         .split(',')
                         .filter_map(|pair| pair.split_once('='))
-                        .map(|(from, to)| format!("\"{from}\": {to}"))
+                        .map(|(from, to)| format!("\"{from}\" = {to}"))
                         .collect::<Vec<_>>()
                         .join(", ")
                 ));
