@@ -6,12 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "run")]
 pub(crate) struct Arguments {
-    /// Built-in data set, or a descriptor in TOML (see 'data-manifests list')
-    #[arg(long, value_name = "NAME|FILE")]
+    /// Built-in data set (see 'data-manifests list'), descriptor in TOML, or raw folder with dataset.json
+    #[arg(long, value_name = "NAME|FILE|DIR")]
     pub(crate) dataset: String,
-    /// The data set's own folder
+    /// The data set's own folder [default: --dataset if that is one, else below $GTGM_RAW or $nnUNet_raw]
     #[arg(long, value_name = "DIR")]
-    pub(crate) raw: PathBuf,
+    pub(crate) raw: Option<PathBuf>,
     /// Where the shards go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,

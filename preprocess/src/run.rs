@@ -8,13 +8,14 @@ use crate::convert::{Conversion, Outcome, Stop};
 use crate::estimate::{self, Estimate};
 use crate::finish::{self, Counts};
 use crate::inputs::{self, Selected};
-use crate::{messages, output, preflight, resources};
+use crate::{data_set, messages, output, preflight, resources};
 use data_manifests::cases;
 use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest, verify};
 use rayon::prelude::*;
 use stage::{Context, ExitStatus, Message, interrupt};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use volume::intensity::NonFinite;
 
@@ -31,8 +32,6 @@ struct Parameters<'a> {
 
 /// Runs the stage.
 pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    // `a/` and `a` are one folder, in messages too
-    arguments.raw = arguments.raw.components().collect();
     arguments.only.sort();
     arguments.only.dedup();
     if arguments.dry_run {
@@ -43,8 +42,8 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     // the lock comes first: a run that is refused must not write its report over the other's
     let _lock = context.lock(out)?;
     context.report_to(out);
-    let descriptor = inputs::descriptor(&arguments, context)?;
-    let Selected { cases, failed: failed_before, known } = selected(&descriptor, &arguments, context)?;
+    let (descriptor, raw) = data_set(&arguments, context)?;
+    let Selected { cases, failed: failed_before, known } = selected(&descriptor, &raw, &arguments, context)?;
     let rules = Rules {
         descriptor: &descriptor,
         non_finite: match arguments.nan {
@@ -53,9 +52,9 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
         },
         trust_voxel_grid: arguments.trust_voxel_grid,
         align_labels: arguments.align_labels,
-        raw_root: &arguments.raw,
+        raw_root: &raw,
     };
-    let (inputs, digests) = inputs::digests(&cases, &arguments)?;
+    let (inputs, digests) = inputs::digests(&cases, &raw, &arguments)?;
     if interrupt::requested() {
         return Ok(interrupted(Counts { converted: 0, kept: 0, failed: 0 }, &cases, context));
     }
@@ -65,7 +64,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
         non_finite: rules.non_finite,
         trust_voxel_grid: rules.trust_voxel_grid,
         align_labels: rules.align_labels,
-        listing: listing_digest(&cases, &arguments)?,
+        listing: listing_digest(&cases, &raw)?,
     };
     let manifest =
         Manifest::new("preprocess", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
@@ -134,7 +133,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
             .fix("See the other messages")
             .into());
     }
-    finish::finish(manifest, (&cases, &outcomes), counts, &descriptor, (&arguments.raw, out), context)
+    finish::finish(manifest, (&cases, &outcomes), counts, &descriptor, (&raw, out), context)
 }
 
 fn interrupted(counts: Counts, cases: &[RawCase], context: &Context) -> ExitStatus {
@@ -143,21 +142,32 @@ fn interrupted(counts: Counts, cases: &[RawCase], context: &Context) -> ExitStat
     ExitStatus::Interrupted
 }
 
-fn selected(descriptor: &Descriptor, arguments: &Arguments, context: &Context) -> anyhow::Result<Selected> {
-    let listing = raw::list(descriptor, &arguments.raw)?;
+/// The data set by the rules of this run, and its raw folder.
+fn data_set(arguments: &Arguments, context: &Context) -> anyhow::Result<(Descriptor, PathBuf)> {
+    let (descriptor, raw) = data_set::find(Some(&arguments.dataset), arguments.raw.as_deref(), context)?;
+    Ok((inputs::descriptor(descriptor, arguments, context)?, raw))
+}
+
+fn selected(
+    descriptor: &Descriptor,
+    raw: &Path,
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<Selected> {
+    let listing = raw::list(descriptor, raw)?;
     let selected = inputs::select(listing, &arguments.only, context)?;
     if selected.cases.is_empty() {
-        return Err(inputs::no_usable_case(&arguments.raw).into());
+        return Err(inputs::no_usable_case(raw).into());
     }
     Ok(selected)
 }
 
-fn listing_digest(cases: &[RawCase], arguments: &Arguments) -> anyhow::Result<String> {
+fn listing_digest(cases: &[RawCase], raw: &Path) -> anyhow::Result<String> {
     let rows: Vec<(&str, &str, CaseSplit, String, Option<String>)> = cases
         .iter()
         .map(|case| {
-            let label = case.label.as_ref().map(|label| label.portable(&arguments.raw));
-            (case.id.as_str(), case.subject.as_str(), case.split, case.image.portable(&arguments.raw), label)
+            let label = case.label.as_ref().map(|label| label.portable(raw));
+            (case.id.as_str(), case.subject.as_str(), case.split, case.image.portable(raw), label)
         })
         .collect();
     Ok(digest::digest_of(&rows)?)
@@ -181,8 +191,8 @@ fn estimates(
 
 /// Says what would be written.
 fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let descriptor = inputs::descriptor(arguments, context)?;
-    let Selected { cases, failed: mut bad, .. } = selected(&descriptor, arguments, context)?;
+    let (descriptor, raw) = data_set(arguments, context)?;
+    let Selected { cases, failed: mut bad, .. } = selected(&descriptor, &raw, arguments, context)?;
     let mut total = 0_u64;
     for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments)) {
         match estimate {
@@ -194,7 +204,7 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
             }
             Err(error) => {
                 bad += 1;
-                context.tell(messages::of_error(&case.id, &error, &arguments.raw));
+                context.tell(messages::of_error(&case.id, &error, &raw));
             }
         }
     }

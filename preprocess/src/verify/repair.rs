@@ -11,7 +11,7 @@ use crate::convert::Outcome;
 use crate::finish::{self, DESCRIPTOR};
 use crate::inputs;
 use crate::messages::{self, counted};
-use crate::{estimate, resources};
+use crate::{data_set, estimate, resources};
 use anyhow::Context as _;
 use data_manifests::cases::{self, CaseRow};
 use data_manifests::raw::{self, Listing, RawCase, Source};
@@ -50,7 +50,7 @@ struct Repair<'a> {
 pub(super) fn repair(
     directory: &Path,
     wanted: &[String],
-    raw: &Path,
+    raw: Option<&Path>,
     context: &Context,
 ) -> anyhow::Result<Damage> {
     let manifest = Manifest::load(directory, "preprocess").map_err(|error| {
@@ -87,16 +87,17 @@ pub(super) fn repair(
             .fix("Name cases as in cases.csv, or 'all'")
             .into());
     }
-    let listing = raw::list(&descriptor, raw)?;
+    let raw = data_set::raw_folder(&descriptor, raw, context)?;
+    let listing = raw::list(&descriptor, &raw)?;
     atomic::sweep(&ShardStore::cases_directory(directory))?;
     let rules = Rules {
         descriptor: &descriptor,
         non_finite: recorded.non_finite,
         trust_voxel_grid: recorded.trust_voxel_grid,
         align_labels: recorded.align_labels,
-        raw_root: raw,
+        raw_root: &raw,
     };
-    let repair = Repair { directory, raw, manifest: &manifest, rules };
+    let repair = Repair { directory, raw: &raw, manifest: &manifest, rules };
     let progress = context.progress("repairs", ids.len() as u64);
     let mut made = 0_usize;
     for id in &ids {
@@ -108,7 +109,7 @@ pub(super) fn repair(
                 made += 1;
                 damage.cases.remove(id);
             }
-            Err(error) => context.tell(messages::of_error(id, &error, raw)),
+            Err(error) => context.tell(messages::of_error(id, &error, &raw)),
         }
         progress.step(id);
     }

@@ -8,6 +8,7 @@ mod look;
 mod planned;
 mod repair;
 mod resume;
+mod roots;
 mod selection;
 mod stacks;
 mod support;
