@@ -142,7 +142,7 @@ fn channels_on_other_grids_are_refused() {
     let checked: Vec<String> = raw::check(&descriptor, root).iter().map(ToString::to_string).collect();
     insta::assert_snapshot!(checked.join("\n"), @r#"
     E146 case a: channels differ in place by 3.000 mm at the far corner, allowed 0.100 mm. imagesTr/a_0001.nii.gz against imagesTr/a_0000.nii.gz. Resample all channels of the case onto one grid first; a channel of another case may be among them.
-    E121 case b: image and label differ in shape. imagesTr/b_0000.nii.gz has 10×12×14 voxels, labelsTr/b.nii.gz has 2×2×2 (z×y×x). Probably the label of another case or of a resampled image. Check the pair.
+    E121 case b: image and label differ in shape. imagesTr/b_0000.nii.gz has 10×12×14 voxels, labelsTr/b.nii.gz has 2×2×2 (z×y×x). Probably the label of another case or of a resampled image. Check the pair; to resample the label, --align-labels nearest.
     "#);
 }
 

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "run")]
 pub(crate) struct Arguments {
-    /// Built-in data set, or a descriptor in TOML (see 'data-manifests list')
-    #[arg(long, value_name = "NAME|FILE")]
+    /// Built-in data set (see 'data-manifests list'), descriptor in TOML, or raw folder with dataset.json
+    #[arg(long, value_name = "NAME|FILE|DIR")]
     pub(crate) dataset: String,
-    /// The data set's own folder
+    /// The data set's own folder [default: --dataset if that is one, else below $GTGM_RAW or $nnUNet_raw]
     #[arg(long, value_name = "DIR")]
-    pub(crate) raw: PathBuf,
+    pub(crate) raw: Option<PathBuf>,
     /// Where the shards go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Take labels of the image's shape as lying on its grid, whatever their own headers say
     #[arg(long)]
     pub(crate) trust_voxel_grid: bool,
+    /// Resample labels that lie on another grid onto that of their image
+    #[arg(long, value_name = "HOW", value_enum, conflicts_with = "trust_voxel_grid")]
+    pub(crate) align_labels: Option<AlignLabels>,
     /// What NaN and infinite voxels are: an error, or replaced by their channel's smallest value
     #[arg(long, value_name = "RULE", value_enum, default_value_t = Nan::Error)]
     pub(crate) nan: Nan,
@@ -42,6 +45,14 @@ pub(crate) struct Arguments {
     /// Say what would be written, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// How labels come onto the grid of their image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AlignLabels {
+    /// By the nearest voxel, through both affines; 0 outside of the label's volume.
+    Nearest,
 }
 
 /// Treatment of NaN and infinite voxels.

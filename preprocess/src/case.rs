@@ -3,6 +3,7 @@
 mod image;
 mod label;
 
+use crate::arguments::AlignLabels;
 use crate::messages;
 use data_manifests::Descriptor;
 use data_manifests::raw::{RawCase, Source};
@@ -33,6 +34,8 @@ pub(crate) struct Rules<'a> {
     pub(crate) non_finite: NonFinite,
     /// Labels of the image's shape lie on its grid.
     pub(crate) trust_voxel_grid: bool,
+    /// What becomes of labels on another grid; without it they are refused.
+    pub(crate) align_labels: Option<AlignLabels>,
     pub(crate) raw_root: &'a Path,
 }
 
@@ -42,9 +45,13 @@ impl Rules<'_> {
         let d = self.descriptor;
         let grid = (&d.grid.unit, &d.grid.spacing_zyx, d.grid.resampling);
         let rules = (&d.name, d.modality, &d.channels, &d.labels, grid, &d.intensity);
+        let mut treatment =
+            vec![serde_json::to_value(self.non_finite)?, serde_json::to_value(self.trust_voxel_grid)?];
+        // cases that were made before there was this choice keep their digest
+        treatment.extend(self.align_labels.map(serde_json::to_value).transpose()?);
         let digest = data_manifests::digest::digest_of(&(
             rules,
-            (self.non_finite, self.trust_voxel_grid),
+            treatment,
             (&case.id, &case.subject),
             (case.image.portable(self.raw_root), &digests.image),
             (case.label.as_ref().map(|label| label.portable(self.raw_root)), &digests.label),

@@ -7,6 +7,7 @@ const EXAMPLES: &str = "\
 Examples:
   preprocess --dataset msd04-hippocampus --raw data/Task04_Hippocampus --out runs/hippocampus/shards
   preprocess --dataset my-data.toml --raw data/mine --out shards --only case_01,case_07
+  preprocess --dataset nnUNet_raw/Dataset017_Mine --out shards
   preprocess --dataset cremi-a --raw data/CREMI --out shards --dry-run
   preprocess plan --dataset my-data.toml --raw data/mine --out plan.json
   preprocess info data/mine/case_01.nii.gz --dataset my-data.toml

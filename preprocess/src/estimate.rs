@@ -1,5 +1,6 @@
 //! What a case will need before it is read.
 
+use crate::arguments::AlignLabels;
 use crate::preflight::readable;
 use data_manifests::Descriptor;
 use data_manifests::cases;
@@ -41,29 +42,41 @@ pub(crate) struct Estimate {
     pub(crate) disk: u64,
 }
 
-/// Predicts from the header alone.
-pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result<Estimate> {
+/// Predicts from the headers alone: the image's, and of labels that may lie on another grid their own.
+pub(crate) fn of_case(
+    case: &RawCase,
+    descriptor: &Descriptor,
+    align: Option<AlignLabels>,
+) -> volume::Result<Estimate> {
     let (channels, grid) = open::header(&case.image)?;
     let canonical = Orientation::to_canonical(&grid).apply_to_grid(&grid);
     let method = descriptor.method();
     let target = method.resampling.target_grid(&canonical, method.spacing_zyx_mm)?;
     let voxels = |shape: [usize; 3]| shape.iter().map(|n| *n as u64).product::<u64>();
-    let label = match (&case.label, &descriptor.labels) {
+    let label: u64 = match (&case.label, &descriptor.labels) {
         (Some(_), Some(labels)) if labels.kind == LabelKind::Instances => 8,
         (Some(_), _) => 4,
         (None, _) => 0,
     };
     let image = 4 * channels as u64;
     let (read, made) = (voxels(canonical.shape_zyx), voxels(target.shape_zyx));
+    let label_grid = match (align, &case.label) {
+        (Some(AlignLabels::Nearest), Some(source)) => open::header(source)?.1,
+        _ => grid,
+    };
+    let labels = label.saturating_mul(voxels(label_grid.shape_zyx));
+    // beside what resampling takes, the parts of labels that are being aligned
+    let aligning = if label_grid == grid { 0 } else { (volume::resample::SCRATCH_BYTES as u64).min(labels) };
     // one shard, a copy of it and its encoded form while it is written
     let writing = made.min(SHARD_VOXELS).saturating_mul(3 * 4);
     let scratch = (volume::resample::SCRATCH_BYTES as u64).min(image.saturating_mul(read));
     // first the image as read beside the image as made, then the latter beside the labels
     let preparing = image.saturating_mul(read.saturating_add(made)).saturating_add(4 * made);
-    let labelling = image.saturating_mul(made).saturating_add(label * read).saturating_add(writing);
+    let labelling =
+        image.saturating_mul(made).saturating_add(labels).saturating_add(aligning).saturating_add(writing);
     // a case on disk is read by planes, and made by boxes of one shard
-    let [_, height, width] = grid.shape_zyx;
-    let planes = (4 * (height * width) as u64 * 8).max(PLANES_BYTES * 4);
+    let plane = |shape: [usize; 3]| (shape[1] * shape[2]) as u64;
+    let planes = (4 * plane(grid.shape_zyx).max(plane(label_grid.shape_zyx)) * 8).max(PLANES_BYTES * 4);
     Ok(Estimate {
         spacing_zyx_mm: canonical.spacing_zyx_mm(),
         resampled_zyx_mm: target.spacing_zyx_mm(),
@@ -71,8 +84,8 @@ pub(crate) fn of_case(case: &RawCase, descriptor: &Descriptor) -> volume::Result
         shape_zyx: canonical.shape_zyx,
         resampled_zyx: target.shape_zyx,
         memory: preparing.max(labelling).saturating_add(scratch),
-        streamed: planes.saturating_add(scratch).saturating_add(writing),
-        temporary: read.saturating_mul(image + label),
+        streamed: planes.saturating_add(scratch).saturating_add(aligning).saturating_add(writing),
+        temporary: read.saturating_mul(image).saturating_add(labels),
         disk: voxels(target.shape_zyx).saturating_mul(image + if label == 8 { 8 } else { label.min(1) }),
     })
 }

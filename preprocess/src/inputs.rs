@@ -5,7 +5,7 @@ use crate::case::{Digests, ReadDigests};
 use anyhow::bail;
 use data_manifests::descriptor::LabelKind;
 use data_manifests::plan::Plan;
-use data_manifests::raw::{Listing, RawCase, Source};
+use data_manifests::raw::{self, Listing, RawCase, Source};
 use data_manifests::{Artefact, Descriptor};
 use rayon::prelude::*;
 use stage::{Context, Message, Severity, interrupt};
@@ -24,8 +24,11 @@ pub(crate) struct Selected {
 }
 
 /// The data set with the plan's rules and the values that `--label-map` adds.
-pub(crate) fn descriptor(arguments: &Arguments, context: &Context) -> anyhow::Result<Descriptor> {
-    let mut descriptor = Descriptor::find(&arguments.dataset)?;
+pub(crate) fn descriptor(
+    mut descriptor: Descriptor,
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<Descriptor> {
     if let Some(path) = &arguments.plan {
         let plan = Plan::load(path)?;
         for note in &plan.notes {
@@ -82,13 +85,14 @@ type ReadFiles = Result<(Vec<Artefact>, Option<Vec<Artefact>>), String>;
 /// SHA-256 of every raw file, as manifest inputs and per case; a file that cannot be read is its case's error later.
 pub(crate) fn digests(
     cases: &[RawCase],
+    raw: &Path,
     arguments: &Arguments,
 ) -> anyhow::Result<(Vec<Artefact>, Vec<ReadDigests>)> {
     let read = |source: &Source| -> Result<Vec<Artefact>, String> {
         if interrupt::requested() {
             return Err("interrupted".to_owned());
         }
-        source.artefacts("raw", &arguments.raw).map_err(|e| e.to_string())
+        source.artefacts("raw", raw).map_err(|e| e.to_string())
     };
     let found: Vec<ReadFiles> = cases
         .par_iter()
@@ -104,11 +108,10 @@ pub(crate) fn digests(
         })
         .collect();
     let mut inputs = Vec::new();
-    let built_in = Descriptor::built_in()?.iter().any(|descriptor| descriptor.name == arguments.dataset);
-    if !built_in {
-        let given = Path::new(&arguments.dataset);
+    let given = raw::clean(&arguments.dataset);
+    if Descriptor::built_in_text(&given.to_string_lossy()).is_none() {
         // a folder was described by its dataset.json
-        let file = if given.is_dir() { given.join("dataset.json") } else { given.to_owned() };
+        let file = if given.is_dir() { given.join("dataset.json") } else { given };
         inputs.push(Artefact::of_file("descriptor", &file, &arguments.out)?);
     }
     if let Some(plan) = &arguments.plan {

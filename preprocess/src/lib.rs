@@ -16,6 +16,7 @@ mod before;
 mod case;
 mod cli;
 mod convert;
+mod data_set;
 mod estimate;
 mod finish;
 mod info;

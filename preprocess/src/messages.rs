@@ -22,7 +22,7 @@ pub(crate) fn of_error(case: &str, error: &anyhow::Error, raw: &Path) -> Message
     match error.downcast_ref::<VolumeError>() {
         Some(volume) => {
             let message = Message::error(volume.code(), shorten(volume.to_string())).case(case);
-            match fix(volume) {
+            match volume.hint() {
                 Some(hint) => message.fix(shorten(hint)),
                 None => message,
             }
@@ -31,21 +31,14 @@ pub(crate) fn of_error(case: &str, error: &anyhow::Error, raw: &Path) -> Message
     }
 }
 
-/// Likely cause and remedy; where this program has a flag for it, the flag.
-fn fix(error: &VolumeError) -> Option<String> {
-    match error {
-        VolumeError::InFile { source, .. } => fix(source),
-        VolumeError::UndeclaredLabels { remap, .. } => Some(format!(
-            "Pass --label-map {remap}, or declare the value in the data set's descriptor (there, 'map' below [labels] \
-             does the same)"
-        )),
-        VolumeError::GeometryMismatch { .. } => Some(
-            "If the label was drawn on this voxel grid, use --trust-voxel-grid; otherwise resample the label onto the \
-             image's grid first"
-                .to_owned(),
-        ),
-        other => other.hint(),
+/// The message of a failed case with what becomes of the `done` others.
+pub(crate) fn with_kept(mut message: Message, done: usize) -> Message {
+    if let Some(fix) = message.fix.take_if(|fix| done > 0 && fix.ends_with("rerun the same command")) {
+        let cases = counted(done, "finished case");
+        let verb = if done == 1 { "is" } else { "are" };
+        message.fix = Some(format!("{fix}; the {cases} {verb} kept"));
     }
+    message
 }
 
 /// The message of a panic, which is a defect of ours; it costs the case, not the run.

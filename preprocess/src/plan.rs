@@ -4,12 +4,12 @@ mod fingerprint;
 mod forecast;
 
 use crate::messages::{self, size};
-use crate::{inputs, preflight};
+use crate::{data_set, inputs, preflight};
+use data_manifests::CaseSplit;
 use data_manifests::cases::triple;
 use data_manifests::descriptor::{Intensity, Resampling};
 use data_manifests::plan::{Plan, Prediction};
 use data_manifests::raw::{self, RawCase};
-use data_manifests::{CaseSplit, Descriptor};
 use fingerprint::Sampling;
 use stage::{Context, ExitStatus, Message, Severity, interrupt};
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub(crate) struct Arguments {
     /// Built-in data set, descriptor in TOML, or raw folder with dataset.json [default: the raw folder]
     #[arg(long, value_name = "NAME|FILE|DIR", required_unless_present = "raw")]
     dataset: Option<String>,
-    /// The data set's own folder [default: below $GTGM_RAW or $nnUNet_raw]
+    /// The data set's own folder [default: --dataset if that is one, else below $GTGM_RAW or $nnUNet_raw]
     #[arg(long, value_name = "DIR")]
     raw: Option<PathBuf>,
     /// Where the plan goes
@@ -75,7 +75,7 @@ impl From<Convention> for Resampling {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let (descriptor, raw) = data_set(arguments)?;
+    let (descriptor, raw) = data_set::find(arguments.dataset.as_deref(), arguments.raw.as_deref(), context)?;
     let listing = raw::list(&descriptor, &raw)?;
     let mut failed = 0;
     for problem in listing.problems {
@@ -118,25 +118,6 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     context.count("cases", train.len() as u64);
     summary(&plan, all.len(), &arguments.out, context)?;
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
-}
-
-/// The data set and its folder, of which either may stand for both.
-fn data_set(arguments: &Arguments) -> anyhow::Result<(Descriptor, PathBuf)> {
-    let given = arguments.raw.as_ref().map(|raw| raw::clean(&raw.to_string_lossy()));
-    let descriptor = match (&arguments.dataset, &given) {
-        (Some(name), _) => Descriptor::find(name)?,
-        (None, Some(raw)) => Descriptor::from_folder(raw)?,
-        (None, None) => {
-            return Err(Message::error("E020", "no data set").fix("Give --dataset or --raw").into());
-        }
-    };
-    let own = arguments.dataset.as_ref().map(PathBuf::from).filter(|path| path.is_dir());
-    let raw = given.or(own).or_else(|| raw::default_raw(&descriptor)).ok_or_else(|| {
-        Message::error("E191", "the raw directory is not given")
-            .detail(format!("data set '{}'", descriptor.name))
-            .fix("Give --raw, or set GTGM_RAW to the folder that holds the data sets")
-    })?;
-    Ok((descriptor, raw.components().collect()))
 }
 
 fn summary(plan: &Plan, cases: usize, out: &Path, context: &Context) -> anyhow::Result<()> {

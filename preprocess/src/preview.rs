@@ -6,7 +6,7 @@ mod montage;
 mod section;
 mod sides;
 
-use crate::messages;
+use crate::{data_set, messages};
 use data_manifests::raw::{self, RawCase};
 use patches::ShardStore;
 use stage::{Context, ExitStatus, Message, atomic};
@@ -29,9 +29,9 @@ pub(crate) struct Arguments {
     /// Shard directory
     #[arg(long, value_name = "DIR")]
     shards: PathBuf,
-    /// The data set's own folder
+    /// The data set's own folder [default: below $GTGM_RAW or $nnUNet_raw]
     #[arg(long, value_name = "DIR")]
-    raw: PathBuf,
+    raw: Option<PathBuf>,
     /// Where the pictures go
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
@@ -47,7 +47,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let store = ShardStore::open(&arguments.shards)?;
     refuse_inside(&arguments.out, &arguments.shards)?;
-    let raw: PathBuf = arguments.raw.components().collect();
+    let raw = data_set::raw_folder(store.descriptor(), arguments.raw.as_deref(), context)?;
     let listing = raw::list(store.descriptor(), &raw)?;
     let ids = chosen(&store, arguments)?;
     fs_err::create_dir_all(&arguments.out)?;

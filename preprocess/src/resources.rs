@@ -11,7 +11,7 @@ use std::path::Path;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
-/// Refuses a run that cannot end well; cases that are there already need no more space.
+/// Refuses a run that cannot end well.
 pub(crate) fn check_disk(
     out: &Path,
     cases: &[RawCase],
@@ -19,23 +19,7 @@ pub(crate) fn check_disk(
     admission: &Admission,
     workers: usize,
 ) -> anyhow::Result<()> {
-    // refused is only what hardly fits: intensities compress to about half, what is cropped away is not known before
-    let needed = cases
-        .iter()
-        .zip(estimates)
-        .filter(|(case, _)| !ShardStore::case_directory(out, &case.id).is_dir())
-        .filter_map(|(_, estimate)| estimate.as_ref().ok())
-        .map(|estimate| estimate.disk)
-        .fold(0, u64::saturating_add)
-        / 2;
-    let mut temporary: Vec<u64> = estimates
-        .iter()
-        .filter_map(|estimate| estimate.as_ref().ok())
-        .filter(|estimate| matches!(admission.room(estimate, out), Room::Disk(_)))
-        .map(|estimate| estimate.temporary)
-        .collect();
-    temporary.sort_unstable();
-    let needed = temporary.iter().rev().take(workers).copied().fold(needed, u64::saturating_add);
+    let needed = disk_needed(out, cases, estimates, admission, workers);
     let free = limits::free_disk_bytes(out)?;
     if free < needed {
         let text =
@@ -43,6 +27,32 @@ pub(crate) fn check_disk(
         return Err(Message::error("E161", text).fix("Free space, or use an --out on another disk").into());
     }
     Ok(())
+}
+
+/// Bytes of shards and temporary files; cases that are there already need none: they are kept, or take the place of
+/// themselves.
+fn disk_needed(
+    out: &Path,
+    cases: &[RawCase],
+    estimates: &[anyhow::Result<Estimate>],
+    admission: &Admission,
+    workers: usize,
+) -> u64 {
+    let missing: Vec<&Estimate> = cases
+        .iter()
+        .zip(estimates)
+        .filter(|(case, _)| !ShardStore::case_directory(out, &case.id).is_dir())
+        .filter_map(|(_, estimate)| estimate.as_ref().ok())
+        .collect();
+    // refused is only what hardly fits: intensities compress to about half, what is cropped away is not known before
+    let shards = missing.iter().map(|estimate| estimate.disk).fold(0, u64::saturating_add) / 2;
+    let mut temporary: Vec<u64> = missing
+        .iter()
+        .filter(|estimate| matches!(admission.room(estimate, out), Room::Disk(_)))
+        .map(|estimate| estimate.temporary)
+        .collect();
+    temporary.sort_unstable();
+    temporary.iter().rev().take(workers).copied().fold(shards, u64::saturating_add)
 }
 
 /// Memory that the run may use, in bytes, and in words who says so.
@@ -80,4 +90,55 @@ pub(crate) fn concurrency(
         context.tell(Message::warning("W160", text).fix(fix));
     }
     used
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_manifests::CaseSplit;
+    use data_manifests::raw::Source;
+
+    #[test]
+    fn only_cases_that_are_not_there_need_room() {
+        let case = |id: &str| RawCase {
+            id: id.to_owned(),
+            subject: id.to_owned(),
+            image: Source::Nifti(id.into()),
+            label: None,
+            split: CaseSplit::Train,
+        };
+        let estimate = |memory: u64, temporary: u64| {
+            Ok(Estimate {
+                spacing_zyx_mm: [1.0; 3],
+                resampled_zyx_mm: [1.0; 3],
+                channels: 1,
+                shape_zyx: [1; 3],
+                resampled_zyx: [1; 3],
+                memory,
+                streamed: 0,
+                temporary,
+                disk: 1000,
+            })
+        };
+        let cases = ["a", "b", "c", "d", "e"].map(case);
+        let large = u64::MAX / 2;
+        let estimates = [
+            estimate(large, 50_000),
+            estimate(large, 7000),
+            estimate(0, 90_000),
+            estimate(large, 6000),
+            Err(anyhow::anyhow!("its header cannot be read")),
+        ];
+        let out = tempfile::tempdir().unwrap();
+        let admission = Admission::new(1 << 30);
+        let needed = |workers| disk_needed(out.path(), &cases, &estimates, &admission, workers);
+        // half of four shards, and the temporary files of as many large cases as are worked on at once
+        assert_eq!((needed(1), needed(2), needed(8)), (52_000, 59_000, 65_000));
+        fs_err::create_dir_all(ShardStore::case_directory(out.path(), "a")).unwrap();
+        assert_eq!((needed(1), needed(2), needed(8)), (8500, 14_500, 14_500));
+        for id in ["b", "c", "d"] {
+            fs_err::create_dir_all(ShardStore::case_directory(out.path(), id)).unwrap();
+        }
+        assert_eq!(needed(8), 0);
+    }
 }

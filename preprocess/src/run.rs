@@ -1,20 +1,21 @@
 //! The run: list, estimate, convert in parallel, table, manifest.
 
 use crate::admission::Admission;
-use crate::arguments::{Arguments, Nan};
+use crate::arguments::{AlignLabels, Arguments, Nan};
 use crate::before::Before;
 use crate::case::Rules;
 use crate::convert::{Conversion, Outcome, Stop};
 use crate::estimate::{self, Estimate};
 use crate::finish::{self, Counts};
 use crate::inputs::{self, Selected};
-use crate::{messages, output, preflight, resources};
+use crate::{data_set, messages, output, preflight, resources};
 use data_manifests::cases;
 use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest, verify};
 use rayon::prelude::*;
 use stage::{Context, ExitStatus, Message, interrupt};
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use volume::intensity::NonFinite;
 
@@ -24,14 +25,13 @@ struct Parameters<'a> {
     only: Vec<&'a String>,
     non_finite: NonFinite,
     trust_voxel_grid: bool,
+    align_labels: Option<AlignLabels>,
     /// Digest of ids, subjects, roles and file names: the raw files' own digests do not cover them.
     listing: String,
 }
 
 /// Runs the stage.
 pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    // `a/` and `a` are one folder, in messages too
-    arguments.raw = arguments.raw.components().collect();
     arguments.only.sort();
     arguments.only.dedup();
     if arguments.dry_run {
@@ -42,8 +42,8 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     // the lock comes first: a run that is refused must not write its report over the other's
     let _lock = context.lock(out)?;
     context.report_to(out);
-    let descriptor = inputs::descriptor(&arguments, context)?;
-    let Selected { cases, failed: failed_before, known } = selected(&descriptor, &arguments, context)?;
+    let (descriptor, raw) = data_set(&arguments, context)?;
+    let Selected { cases, failed: failed_before, known } = selected(&descriptor, &raw, &arguments, context)?;
     let rules = Rules {
         descriptor: &descriptor,
         non_finite: match arguments.nan {
@@ -51,9 +51,10 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
             Nan::FillMin => NonFinite::FillMin,
         },
         trust_voxel_grid: arguments.trust_voxel_grid,
-        raw_root: &arguments.raw,
+        align_labels: arguments.align_labels,
+        raw_root: &raw,
     };
-    let (inputs, digests) = inputs::digests(&cases, &arguments)?;
+    let (inputs, digests) = inputs::digests(&cases, &raw, &arguments)?;
     if interrupt::requested() {
         return Ok(interrupted(Counts { converted: 0, kept: 0, failed: 0 }, &cases, context));
     }
@@ -62,7 +63,8 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
         only: arguments.only.iter().collect(),
         non_finite: rules.non_finite,
         trust_voxel_grid: rules.trust_voxel_grid,
-        listing: listing_digest(&cases, &arguments)?,
+        align_labels: rules.align_labels,
+        listing: listing_digest(&cases, &raw)?,
     };
     let manifest =
         Manifest::new("preprocess", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
@@ -87,7 +89,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     }
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     output::tidy(out, &descriptor, &wanted, &known, context)?;
-    let estimates = estimates(&cases, &descriptor, arguments.allow_large);
+    let estimates = estimates(&cases, &descriptor, &arguments);
     let workers = resources::workers(arguments.workers, cases.len());
     let (budget, whose) = resources::budget(arguments.max_ram);
     let admission = Admission::new(budget);
@@ -102,9 +104,11 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     let tally = preflight::channel_tally(&cases, &estimates);
     // of thousands of cases these take more than what is still needed
     drop((estimates, digests));
+    let counts = Counts::of(&outcomes, failed_before);
     for outcome in &outcomes {
         if let Outcome::Failed(message) = outcome {
-            context.tell(preflight::explained(message.as_ref().clone(), tally.as_deref()));
+            let message = preflight::explained(message.as_ref().clone(), tally.as_deref());
+            context.tell(messages::with_kept(message, counts.done()));
         }
     }
     let kept = outcomes.iter().filter_map(|outcome| match outcome {
@@ -113,7 +117,6 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     });
     messages::of_kept(kept).into_iter().for_each(|message| context.tell(message));
     before.tell(&outcomes, &cases, &manifest, context);
-    let counts = Counts::of(&outcomes, failed_before);
     counts.report(context);
     match conversion.stopped(&outcomes) {
         Some(Stop::Interrupted) => return Ok(interrupted(counts, &cases, context)),
@@ -130,7 +133,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
             .fix("See the other messages")
             .into());
     }
-    finish::finish(manifest, (&cases, &outcomes), counts, &descriptor, (&arguments.raw, out), context)
+    finish::finish(manifest, (&cases, &outcomes), counts, &descriptor, (&raw, out), context)
 }
 
 fn interrupted(counts: Counts, cases: &[RawCase], context: &Context) -> ExitStatus {
@@ -139,31 +142,46 @@ fn interrupted(counts: Counts, cases: &[RawCase], context: &Context) -> ExitStat
     ExitStatus::Interrupted
 }
 
-fn selected(descriptor: &Descriptor, arguments: &Arguments, context: &Context) -> anyhow::Result<Selected> {
-    let listing = raw::list(descriptor, &arguments.raw)?;
+/// The data set by the rules of this run, and its raw folder.
+fn data_set(arguments: &Arguments, context: &Context) -> anyhow::Result<(Descriptor, PathBuf)> {
+    let (descriptor, raw) = data_set::find(Some(&arguments.dataset), arguments.raw.as_deref(), context)?;
+    Ok((inputs::descriptor(descriptor, arguments, context)?, raw))
+}
+
+fn selected(
+    descriptor: &Descriptor,
+    raw: &Path,
+    arguments: &Arguments,
+    context: &Context,
+) -> anyhow::Result<Selected> {
+    let listing = raw::list(descriptor, raw)?;
     let selected = inputs::select(listing, &arguments.only, context)?;
     if selected.cases.is_empty() {
-        return Err(inputs::no_usable_case(&arguments.raw).into());
+        return Err(inputs::no_usable_case(raw).into());
     }
     Ok(selected)
 }
 
-fn listing_digest(cases: &[RawCase], arguments: &Arguments) -> anyhow::Result<String> {
+fn listing_digest(cases: &[RawCase], raw: &Path) -> anyhow::Result<String> {
     let rows: Vec<(&str, &str, CaseSplit, String, Option<String>)> = cases
         .iter()
         .map(|case| {
-            let label = case.label.as_ref().map(|label| label.portable(&arguments.raw));
-            (case.id.as_str(), case.subject.as_str(), case.split, case.image.portable(&arguments.raw), label)
+            let label = case.label.as_ref().map(|label| label.portable(raw));
+            (case.id.as_str(), case.subject.as_str(), case.split, case.image.portable(raw), label)
         })
         .collect();
     Ok(digest::digest_of(&rows)?)
 }
 
 /// Predictions from the headers; a grid that only a wrong voxel size explains is an error.
-fn estimates(cases: &[RawCase], descriptor: &Descriptor, allow_large: bool) -> Vec<anyhow::Result<Estimate>> {
+fn estimates(
+    cases: &[RawCase],
+    descriptor: &Descriptor,
+    arguments: &Arguments,
+) -> Vec<anyhow::Result<Estimate>> {
     let of_case = |case| {
-        let estimate = estimate::of_case(case, descriptor)?;
-        if !allow_large {
+        let estimate = estimate::of_case(case, descriptor, arguments.align_labels)?;
+        if !arguments.allow_large {
             estimate.refuse_explosion()?;
         }
         Ok(estimate)
@@ -173,10 +191,10 @@ fn estimates(cases: &[RawCase], descriptor: &Descriptor, allow_large: bool) -> V
 
 /// Says what would be written.
 fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let descriptor = inputs::descriptor(arguments, context)?;
-    let Selected { cases, failed: mut bad, .. } = selected(&descriptor, arguments, context)?;
+    let (descriptor, raw) = data_set(arguments, context)?;
+    let Selected { cases, failed: mut bad, .. } = selected(&descriptor, &raw, arguments, context)?;
     let mut total = 0_u64;
-    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments.allow_large)) {
+    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments)) {
         match estimate {
             Ok(e) => {
                 total = total.saturating_add(e.disk);
@@ -186,7 +204,7 @@ fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatu
             }
             Err(error) => {
                 bad += 1;
-                context.tell(messages::of_error(&case.id, &error, &arguments.raw));
+                context.tell(messages::of_error(&case.id, &error, &raw));
             }
         }
     }

@@ -27,9 +27,9 @@ pub(crate) struct Arguments {
     #[arg(value_name = "DIR")]
     directory: PathBuf,
     /// Make these cases anew, or all that are damaged
-    #[arg(long, value_name = "ID,…|all", value_delimiter = ',', requires = "raw")]
+    #[arg(long, value_name = "ID,…|all", value_delimiter = ',')]
     repair: Vec<String>,
-    /// The data set's own folder, for --repair
+    /// The data set's own folder, for --repair [default: below $GTGM_RAW or $nnUNet_raw]
     #[arg(long, value_name = "DIR")]
     raw: Option<PathBuf>,
 }
@@ -43,18 +43,14 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             .fix("Give the directory that preprocess wrote")
             .into());
     }
-    let left = match &arguments.raw {
-        Some(raw) if !arguments.repair.is_empty() => {
-            let raw: PathBuf = raw.components().collect();
-            let _lock = context.lock(&directory)?;
-            context.report_to(&directory);
-            repair::repair(&directory, &arguments.repair, &raw, context)?
-        }
-        _ => {
-            let found = examined(&directory)?;
-            context.count("cases", found.examined as u64);
-            found
-        }
+    let left = if arguments.repair.is_empty() {
+        let found = examined(&directory)?;
+        context.count("cases", found.examined as u64);
+        found
+    } else {
+        let _lock = context.lock(&directory)?;
+        context.report_to(&directory);
+        repair::repair(&directory, &arguments.repair, arguments.raw.as_deref(), context)?
     };
     finish(&directory, &left, context)
 }

@@ -1,9 +1,41 @@
-//! Several files that are the channels of one image.
+//! Channels: how errors name them, and several files that are those of one image.
 
 use crate::error::{Result, VolumeError};
 use crate::geometry::{Grid, SAME_GEOMETRY_MM, same_geometry};
 use crate::warning::Warning;
+use std::fmt;
 use std::path::Path;
+
+/// A channel in an error: its number, and its name where the data set gives it one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedChannel {
+    number: usize,
+    name: Option<String>,
+}
+
+impl From<usize> for NamedChannel {
+    fn from(number: usize) -> Self {
+        Self { number, name: None }
+    }
+}
+
+impl fmt::Display for NamedChannel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "channel {}", self.number)?;
+        self.name.as_ref().map_or(Ok(()), |name| write!(f, " ({name})"))
+    }
+}
+
+impl VolumeError {
+    /// The same error with the name of the channel that it is about.
+    #[must_use]
+    pub fn naming_channels(mut self, names: &[String]) -> Self {
+        if let Self::NonFinite { channel, .. } | Self::Constant { channel, .. } = &mut self {
+            channel.name = names.get(channel.number).cloned();
+        }
+        self
+    }
+}
 
 /// Checks that a channel lies on the first one's grid, by the rule for labels ([`crate::check_same_grid`]): shapes equal,
 /// corners within [`SAME_GEOMETRY_MM`], and up to a tenth of the smallest voxel edge with a warning.
@@ -37,6 +69,15 @@ pub fn check_same_channels(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn channels_are_named_where_the_data_set_does() {
+        let error = || VolumeError::Constant { channel: 1.into(), value: 3.0 };
+        let names = ["T1".to_owned(), "T2".to_owned()];
+        let end = "is constant: every voxel is 3; expected an image";
+        assert_eq!(error().naming_channels(&names).to_string(), format!("channel 1 (T2) {end}"));
+        assert_eq!(error().naming_channels(&names[..1]).to_string(), format!("channel 1 {end}"));
+    }
 
     #[test]
     fn channels_share_a_grid_or_are_refused() {

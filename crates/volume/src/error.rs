@@ -1,5 +1,6 @@
 //! What makes a volume unusable, with found and expected values, a stable code and the likely remedy.
 
+use crate::channels::NamedChannel;
 use crate::grouped;
 use std::fmt;
 use std::path::PathBuf;
@@ -25,7 +26,11 @@ impl fmt::Display for ValueTable {
     }
 }
 
-fn size(shape_zyx: &[usize; 3]) -> String {
+fn extent([low, high]: &[[f64; 3]; 2]) -> String {
+    [0, 1, 2].map(|axis: usize| format!("{:.1}…{:.1}", low[axis], high[axis])).join(", ")
+}
+
+pub(crate) fn size(shape_zyx: &[usize; 3]) -> String {
     format!("{}×{}×{}", shape_zyx[0], shape_zyx[1], shape_zyx[2])
 }
 
@@ -274,6 +279,19 @@ pub enum VolumeError {
         allowed_mm: f64,
     },
 
+    /// A label that is to be resampled onto its image lies beside it.
+    #[error("image and label do not overlap. {} lies within {}, {} within {} (x, y, z in mm)", label.display(), extent(label_mm), image.display(), extent(image_mm))]
+    NoOverlap {
+        /// Image file.
+        image: PathBuf,
+        /// Lowest and highest x, y, z of its voxels' centres in the world.
+        image_mm: [[f64; 3]; 2],
+        /// Label file.
+        label: PathBuf,
+        /// The same of the label.
+        label_mm: [[f64; 3]; 2],
+    },
+
     /// The files of an image's channels do not lie on one grid.
     #[error("channels differ in {differ}. {} against {}", other.display(), first.display())]
     ChannelGrid {
@@ -295,10 +313,10 @@ pub enum VolumeError {
     },
 
     /// Voxels that are NaN or infinite.
-    #[error("{} NaN and {} infinite voxels in channel {channel}; expected finite intensities", grouped(*nan), grouped(*infinite))]
+    #[error("{} NaN and {} infinite voxels in {channel}; expected finite intensities", grouped(*nan), grouped(*infinite))]
     NonFinite {
         /// Channel.
-        channel: usize,
+        channel: NamedChannel,
         /// NaN voxels.
         nan: u64,
         /// Infinite voxels.
@@ -306,10 +324,10 @@ pub enum VolumeError {
     },
 
     /// All voxels of a channel are the same.
-    #[error("channel {channel} is constant: every voxel is {value}; expected an image")]
+    #[error("{channel} is constant: every voxel is {value}; expected an image")]
     Constant {
         /// Channel.
-        channel: usize,
+        channel: NamedChannel,
         /// The only value.
         value: f32,
     },

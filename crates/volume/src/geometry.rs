@@ -93,6 +93,15 @@ impl Grid {
         })
     }
 
+    /// Lowest and highest x, y, z in the world (RAS+ mm) of its voxels' centres.
+    pub fn extent_mm(&self) -> [[f64; 3]; 2] {
+        let corners = self.corners();
+        let over = |of: fn(f64, f64) -> f64| {
+            [0, 1, 2].map(|axis: usize| corners.iter().map(|corner| corner[axis]).fold(corners[0][axis], of))
+        };
+        [over(f64::min), over(f64::max)]
+    }
+
     /// The grid of the sub-volume that begins at `start_zyx`.
     #[must_use]
     pub fn cropped(&self, start_zyx: [usize; 3], shape_zyx: [usize; 3]) -> Self {
@@ -202,8 +211,7 @@ pub fn check_same_grid(
     } else if corner_mm <= allowed_mm {
         Ok(Some(Warning::NearlySameGeometry { corner_mm }))
     } else {
-        let relative = image.directions().transpose() * label.directions();
-        let rotation_deg = ((relative.trace() - 1.0) / 2.0).clamp(-1.0, 1.0).acos().to_degrees();
+        let rotation_deg = rotation_deg(image, label);
         Err(VolumeError::GeometryMismatch {
             image: image_path.into(),
             label: label_path.into(),
@@ -212,6 +220,12 @@ pub fn check_same_grid(
             allowed_mm,
         })
     }
+}
+
+/// Angle in degrees between the axes of two grids.
+pub(crate) fn rotation_deg(a: &Grid, b: &Grid) -> f64 {
+    let relative = a.directions().transpose() * b.directions();
+    ((relative.trace() - 1.0) / 2.0).clamp(-1.0, 1.0).acos().to_degrees()
 }
 
 /// Matrix from voxel indices (x, y, z) of `to` to those of `from`.

@@ -51,7 +51,8 @@ pub fn check(counts: Counts, declared: &BTreeSet<u64>) -> Result<LabelReport> {
     let remap_to = |to: &dyn Fn(u64) -> u64| {
         unknown.iter().take(8).map(|(v, _)| format!("{v}={}", to(*v))).collect::<Vec<_>>().join(",")
     };
-    let (cause, remap) = if unknown.len() == 1 && unknown[0].0 == 255 && largest == 1 {
+    let only_255 = unknown.len() == 1 && unknown[0].0 == 255;
+    let (cause, remap) = if only_255 && (largest == 1 || counts.keys().all(|v| matches!(v, 0 | 255))) {
         ("A 0/255 mask".to_owned(), "255=1".to_owned())
     } else if unknown.len() == 1 && unknown[0].0 == largest + 1 && !counts.contains_key(&0) {
         let shift = (1..=largest + 1).map(|v| format!("{v}={}", v - 1)).collect::<Vec<_>>().join(",");
@@ -122,8 +123,13 @@ mod tests {
         assert_eq!(mask.to_string(), "label values outside the declared {0,1}: 255 (2 voxels). A 0/255 mask");
         assert_eq!(
             mask.hint().unwrap(),
-            "Add \"label_map\": {\"255\": 1} or pass --label-map 255=1, or declare the value"
+            "Pass --label-map 255=1 or add map = {\"255\" = 1} below [labels] of the data set's descriptor, or declare the value"
         );
+        // a mask of one class where several are declared; with other classes beside it, it is something else
+        let one_of_several = failure(&[0, 255, 255], &[0, 1, 2]);
+        assert!(one_of_several.to_string().ends_with("A 0/255 mask"), "{one_of_several}");
+        let other = failure(&[0, 2, 255], &[0, 1, 2]);
+        assert!(!other.to_string().contains("mask"), "{other}");
         let shifted = failure(&[1, 2, 3], &[0, 1, 2]);
         assert!(shifted.hint().unwrap().contains("--label-map 1=0,2=1,3=2"), "{:?}", shifted.hint());
         let other = failure(&[0, 1, 7], &[0, 1, 2]);

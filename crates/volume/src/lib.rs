@@ -41,7 +41,7 @@ pub mod stack;
 mod voxels;
 mod warning;
 
-pub use channels::check_same_channels;
+pub use channels::{NamedChannel, check_same_channels};
 pub use error::{Result, ValueTable, VolumeError};
 pub use geometry::{Grid, SAME_GEOMETRY_MM, check_same_grid, same_geometry};
 pub use limits::{READ_OVERHEAD, ReadLimits};

@@ -21,6 +21,7 @@ impl VolumeError {
             Self::GeometryMismatch { .. } | Self::NotParallel { .. } => "E120",
             Self::ShapeMismatch { .. } => "E121",
             Self::Affine { .. } => "E122",
+            Self::NoOverlap { .. } => "E123",
             Self::NonFinite { .. } => "E130",
             Self::IntensityRange { .. } => "E131",
             Self::Constant { .. } => "E132",
@@ -88,21 +89,27 @@ impl VolumeError {
             }
             Self::UndeclaredLabels { remap, .. } => {
                 return Some(format!(
-                    "Add \"label_map\": {{{}}} or pass --label-map {remap}, or declare the value",
+                    "Pass --label-map {remap} or add map = {{{}}} below [labels] of the data set's descriptor, or declare \
+                     the value",
                     remap
                         .split(',')
                         .filter_map(|pair| pair.split_once('='))
-                        .map(|(from, to)| format!("\"{from}\": {to}"))
+                        .map(|(from, to)| format!("\"{from}\" = {to}"))
                         .collect::<Vec<_>>()
                         .join(", ")
                 ));
             }
             Self::TooManyLabels { .. } => "Write instance maps as HDF5 with 64-bit ids",
             Self::ShapeMismatch { .. } => {
-                "Probably the label of another case or of a resampled image. Check the pair"
+                "Probably the label of another case or of a resampled image. Check the pair; to resample the label, \
+                 --align-labels nearest"
             }
             Self::GeometryMismatch { .. } => {
                 "If the label was drawn on this voxel grid, use --trust-voxel-grid; to resample the label, --align-labels nearest"
+            }
+            Self::NoOverlap { .. } => {
+                "Probably the label of another case, or one whose affine was lost. Check the pair; if the label was drawn \
+                 on this voxel grid, use --trust-voxel-grid"
             }
             Self::NonFinite { .. } => "Replace them with --nan fill=min, or export the image again",
             Self::Constant { .. } => "Probably an empty export. Check the source image",

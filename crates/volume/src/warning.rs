@@ -1,5 +1,6 @@
 //! What somebody should know about a volume that is still usable.
 
+use crate::error::size;
 use crate::grouped;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -34,6 +35,21 @@ pub enum Warning {
     NearlySameGeometry {
         /// Largest corner displacement.
         corner_mm: f64,
+    },
+    /// The label lay on another grid and was resampled onto the image's.
+    LabelAligned {
+        /// Largest corner displacement, both grids in canonical orientation.
+        corner_mm: f64,
+        /// Angle between the two sets of axes, both in canonical orientation.
+        rotation_deg: f64,
+        /// Shape of the label as stored, z, y, x.
+        label_zyx: [usize; 3],
+        /// Shape of the image as stored, z, y, x.
+        image_zyx: [usize; 3],
+        /// Voxels of the label that are not 0.
+        labelled: u64,
+        /// Those of them that lie outside of the image.
+        outside: u64,
     },
     /// The files of an image's channels differ in place, by less than a tenth of a voxel.
     ChannelsNearlyAgree {
@@ -122,6 +138,9 @@ pub enum Warning {
 }
 
 impl Warning {
+    /// The code of [`Warning::LabelAligned`], by which a record tells that its label was.
+    pub const ALIGNED: &str = "W128";
+
     /// Stable code, `W` and three digits.
     pub fn code(&self) -> &'static str {
         match self {
@@ -135,6 +154,7 @@ impl Warning {
             Self::PixdimDiffers { .. } => "W125",
             Self::ChannelsNearlyAgree { .. } => "W126",
             Self::QformUnusable { .. } => "W127",
+            Self::LabelAligned { .. } => Self::ALIGNED,
             Self::NonFiniteFilled { .. } => "W130",
             Self::ImplausibleHounsfield { .. } => "W131",
             Self::ConstantChannel { .. } => "W132",
@@ -168,6 +188,17 @@ impl fmt::Display for Warning {
                 f,
                 "image and label differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the image's grid"
             ),
+            Self::LabelAligned { corner_mm, rotation_deg, label_zyx, image_zyx, labelled, outside } => {
+                write!(
+                    f,
+                    "label of {} voxels resampled onto the image's grid of {} (z×y×x), nearest voxel: off by {corner_mm:.3} mm \
+                 at the far corner (rotation {rotation_deg:.1} deg). {} of {} labelled voxels lie outside of the image",
+                    size(label_zyx),
+                    size(image_zyx),
+                    grouped(*outside),
+                    grouped(*labelled)
+                )
+            }
             Self::ChannelsNearlyAgree { corner_mm } => write!(
                 f,
                 "channels differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the first one's grid"

@@ -1,6 +1,10 @@
 //! Paths as people give them.
 
 use crate::Descriptor;
+use stage::Message;
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Environment variables that name the folder of all raw data sets: ours, then nnU-Net's.
@@ -31,12 +35,77 @@ fn clean_with(text: &str, home: Option<&Path>) -> PathBuf {
     }
 }
 
-/// Where the raw files of a data set are when no command line says so: its folder below the first of [`RAW_ROOTS`] that is
-/// set.
-#[must_use]
-pub fn default_raw(descriptor: &Descriptor) -> Option<PathBuf> {
-    let root = RAW_ROOTS.iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.trim().is_empty()))?;
-    Some(clean(&root).join(descriptor.raw.folder()))
+/// The folder of a data set's raw files where no command line names it, and the variable that led there: the first of
+/// [`RAW_ROOTS`] below which there is a folder of that name.
+///
+/// # Errors
+/// `E191` says of each root whether it is set and exists, and which names below it are nearest.
+pub fn default_raw(descriptor: &Descriptor) -> Result<(PathBuf, &'static str), Message> {
+    let roots = RAW_ROOTS.map(|name| {
+        let value = std::env::var_os(name).map(|value| clean(&value.to_string_lossy()));
+        (name, value.filter(|path| !path.as_os_str().is_empty()))
+    });
+    below_roots(descriptor, &roots)
+}
+
+fn below_roots(
+    descriptor: &Descriptor,
+    roots: &[(&'static str, Option<PathBuf>)],
+) -> Result<(PathBuf, &'static str), Message> {
+    let folder = descriptor.raw.folder();
+    let mut looked = Vec::new();
+    for (name, root) in roots {
+        let Some(root) = root else {
+            looked.push(format!("{name} is not set"));
+            continue;
+        };
+        let place = root.join(folder);
+        if place.is_dir() {
+            return Ok((place, name));
+        }
+        let found = match folders(root) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
+            Err(error) => format!("cannot be read ({error})"),
+            Ok(there) => match nearest(folder, there) {
+                near if near.is_empty() => "exists and holds no such name".to_owned(),
+                near => format!("exists; nearest there: {}", near.join(", ")),
+            },
+        };
+        looked.push(format!("{name}={} {found}", root.display()));
+    }
+    Err(Message::error("E191", format!("no raw files of '{}'", descriptor.name))
+        .detail(format!("looked for a folder {folder}: {}", looked.join("; ")))
+        .fix(format!(
+            "Give --raw the data set's own folder, or set {} to the one that holds it",
+            RAW_ROOTS[0]
+        )))
+}
+
+/// Names of the folders below `root`.
+fn folders(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.path().is_dir() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// The names that share a word with `wanted`, those that share most first.
+fn nearest(wanted: &str, mut names: Vec<String>) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let words = |name: &str| -> BTreeSet<String> {
+        let parts = name.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
+        parts.filter(|part| part.len() > 2).collect()
+    };
+    let own = words(wanted);
+    let shared = |name: &str| words(name).intersection(&own).count();
+    names.retain(|name| shared(name) > 0);
+    names.sort_by_key(|name| (Reverse(shared(name)), name.clone()));
+    names.truncate(SHOWN);
+    names
 }
 
 /// A path of an index file (`dataset.json`, a table) below its folder: `./` goes, backslashes become slashes.
@@ -75,6 +144,39 @@ mod tests {
             assert_eq!(cleaned(typed), path, "{typed}");
         }
         assert_eq!(clean_with("~/raw", None), Path::new("~/raw"));
+    }
+
+    #[test]
+    fn the_first_root_that_has_the_folder_counts_and_all_are_named_if_none_has() {
+        let descriptor = Descriptor::find("msd04-hippocampus").unwrap();
+        let [ours, theirs] = [0, 1].map(|_| tempfile::tempdir().unwrap());
+        let below = |ours: Option<&Path>, theirs: Option<&Path>| {
+            let roots = [("GTGM_RAW", ours), ("nnUNet_raw", theirs)];
+            below_roots(&descriptor, &roots.map(|(name, root)| (name, root.map(Path::to_owned))))
+        };
+        for name in ["Dataset004_Hippocampus", "Task03_Liver", "hippocampus-task04"] {
+            fs_err::create_dir(ours.path().join(name)).unwrap();
+        }
+        let none = below(Some(ours.path()), Some(Path::new("/no/such"))).unwrap_err().to_string();
+        let none = none.replace(ours.path().to_str().unwrap(), "/raw");
+        assert_eq!(
+            none,
+            "E191 no raw files of 'msd04-hippocampus'. looked for a folder Task04_Hippocampus: GTGM_RAW=/raw exists; \
+             nearest there: hippocampus-task04, Dataset004_Hippocampus; nnUNet_raw=/no/such does not exist. Give --raw \
+             the data set's own folder, or set GTGM_RAW to the one that holds it."
+        );
+        let unset = below(None, None).unwrap_err().to_string();
+        assert!(unset.contains("GTGM_RAW is not set; nnUNet_raw is not set"), "{unset}");
+        let place = theirs.path().join("Task04_Hippocampus");
+        let strange = below(None, Some(theirs.path())).unwrap_err().to_string();
+        assert!(strange.contains("exists and holds no such name"), "{strange}");
+        fs_err::create_dir(&place).unwrap();
+        for first in [None, Some(ours.path())] {
+            assert_eq!(below(first, Some(theirs.path())).unwrap(), (place.clone(), "nnUNet_raw"));
+        }
+        let own = ours.path().join("Task04_Hippocampus");
+        fs_err::create_dir(&own).unwrap();
+        assert_eq!(below(Some(ours.path()), Some(theirs.path())).unwrap(), (own, "GTGM_RAW"));
     }
 
     #[test]

@@ -60,7 +60,8 @@ impl Image {
 }
 
 fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
-    let in_image = |e: volume::VolumeError| e.in_file(source.path());
+    let names = &rules.descriptor.channels;
+    let in_image = |e: volume::VolumeError| e.naming_channels(names).in_file(source.path());
     let RawImage { channels, grid, mut data, mut warnings } = open::image(source)?;
     expect_channels(rules, source, channels)?;
     warnings.extend(intensity::check_finite(&mut data, channels, rules.non_finite).map_err(in_image)?);
@@ -74,7 +75,8 @@ fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
 }
 
 fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) -> anyhow::Result<Image> {
-    let in_image = |e: volume::VolumeError| e.in_file(source.path());
+    let names = &rules.descriptor.channels;
+    let in_image = |e: volume::VolumeError| e.naming_channels(names).in_file(source.path());
     let mut planes = planes::image(source, ReadLimits::UNLIMITED)?;
     let (channels, grid) = (planes.channels(), *planes.grid());
     expect_channels(rules, source, channels)?;

@@ -2,6 +2,7 @@
 
 use super::image::planes_at_a_time;
 use super::{Room, Rules};
+use crate::arguments::AlignLabels;
 use anyhow::Context as _;
 use data_manifests::descriptor::{LabelKind, Labels};
 use data_manifests::raw::open::{self, RawVoxels};
@@ -11,13 +12,17 @@ use patches::{CaseWriter, ForegroundSample, LabelCount, LabelRecord, LabelType};
 use std::path::Path;
 use volume::crop::BoundingBox;
 use volume::prepare::Steps;
-use volume::resample::Label;
+use volume::resample::{Aligned, Alignment, Coverage, Label};
 use volume::spool::{Element, Spool, SpoolWriter};
 use volume::{Grid, InMemory, Orientation, ReadLimits, VolumeError, Voxels, Warning, labels};
 
-/// Labels on the stored grid, checked.
+/// Labels as stored, checked.
 pub(super) struct CaseLabels<'a> {
     declared: &'a Labels,
+    /// Their own grid.
+    grid: Grid,
+    /// How that lies to the image's, where it is another one.
+    alignment: Option<Alignment>,
     /// What was found on the way.
     pub(super) warnings: Vec<Warning>,
     voxels: Stored,
@@ -34,7 +39,8 @@ enum Stored {
 }
 
 impl<'a> CaseLabels<'a> {
-    /// Reads the labels of `case`, if it has any; they must lie on `image`'s grid and hold declared values.
+    /// Reads the labels of `case`, if it has any; they must lie on `image`'s grid, or be brought there, and hold declared
+    /// values.
     pub(super) fn read(
         rules: &Rules<'a>,
         case: &RawCase,
@@ -42,35 +48,34 @@ impl<'a> CaseLabels<'a> {
         room: &Room<'a>,
     ) -> anyhow::Result<Option<Self>> {
         let Some(source) = &case.label else { return Ok(None) };
-        let declared = rules
-            .descriptor
+        let descriptor = rules.descriptor;
+        let declared = descriptor
             .labels
             .as_ref()
-            .with_context(|| format!("data set '{}' declares no labels", rules.descriptor.name))?;
-        let lies = |grid: &Grid| {
-            // the shape is compared in any case
-            let grid = if rules.trust_voxel_grid { Grid { affine: image.affine, ..*grid } } else { *grid };
-            volume::check_same_grid(case.image.path(), image, source.path(), &grid)
-        };
-        let descriptor = rules.descriptor;
-        let (voxels, largest, warnings) = match room {
+            .with_context(|| format!("data set '{}' declares no labels", descriptor.name))?;
+        let place = |grid: &Grid| Place::of(rules, (case.image.path(), image), (source.path(), grid));
+        let (place, voxels, largest, mut warnings) = match room {
             Room::Memory => {
-                let open::RawLabels { grid, voxels, mut warnings } = open::labels(source, descriptor)?;
-                warnings.extend(lies(&grid)?);
+                let open::RawLabels { grid, voxels, warnings } = open::labels(source, descriptor)?;
+                let mut place = place(&grid)?;
+                match &voxels {
+                    RawVoxels::Narrow(values) => place.see(0, values),
+                    RawVoxels::Wide(values) => place.see(0, values),
+                }
                 let (voxels, largest) = in_memory(voxels, source, declared)?;
-                (voxels, largest, warnings)
+                (place, voxels, largest, warnings)
             }
             Room::Disk(scratch) => {
                 let mut planes = planes::labels(source, descriptor, ReadLimits::UNLIMITED)?;
-                let nearly = lies(planes.grid())?;
-                let empty = Scratch { directory: scratch, image, room };
-                let (voxels, largest) = on_disk(&mut planes, source, declared, &empty)?;
-                let mut warnings = planes.warnings().to_vec();
-                warnings.extend(nearly);
-                (voxels, largest, warnings)
+                let mut place = place(planes.grid())?;
+                let empty = Scratch { directory: scratch, room };
+                let (voxels, largest) = on_disk(&mut planes, source, declared, &empty, &mut place)?;
+                (place, voxels, largest, planes.warnings().to_vec())
             }
         };
-        Ok(Some(Self { declared, warnings, voxels, largest, room: *room }))
+        warnings.extend(place.warning());
+        let Place { grid, alignment, .. } = place;
+        Ok(Some(Self { declared, grid, alignment, warnings, voxels, largest, room: *room }))
     }
 
     /// Takes the labels the way of their image and writes them; returns what is known of them.
@@ -84,18 +89,69 @@ impl<'a> CaseLabels<'a> {
             counts: labels::Counts::new(),
             sample: ForegroundSample::new(steps.bounds.shape()),
         };
-        let (stored_zyx, orientation) = (steps.source.shape_zyx, steps.orientation);
+        let (stored_zyx, orientation) = (self.grid.shape_zyx, Orientation::to_canonical(&self.grid));
+        let alignment = self.alignment.as_ref();
         match &self.voxels {
-            Stored::Classes(v) => written.write(&InMemory::oriented(v, 1, stored_zyx, orientation)?, Some),
-            Stored::ClassesOnDisk(spool) => written.write(spool, Some),
-            Stored::Objects(v) => {
-                written.write(&InMemory::oriented(v, 1, stored_zyx, orientation)?, |_| None)
+            Stored::Classes(v) => {
+                written.write_aligned(&InMemory::oriented(v, 1, stored_zyx, orientation)?, alignment, Some)
             }
-            Stored::ObjectsOnDisk(spool) => written.write(spool, |_| None),
+            Stored::ClassesOnDisk(spool) => written.write_aligned(spool, alignment, Some),
+            Stored::Objects(v) => {
+                let source = InMemory::oriented(v, 1, stored_zyx, orientation)?;
+                written.write_aligned(&source, alignment, |_| None)
+            }
+            Stored::ObjectsOnDisk(spool) => written.write_aligned(spool, alignment, |_| None),
         }?;
         let Written { writer, counts, sample, .. } = written;
         writer.foreground(&sample.finish())?;
         Ok(record(&counts, self.declared))
+    }
+}
+
+/// How labels lie to their image.
+struct Place {
+    /// The labels' grid, or their image's where the two are the same.
+    grid: Grid,
+    /// The way to the image's grid, where the two are not the same.
+    alignment: Option<Alignment>,
+    coverage: Coverage,
+    /// Of two that are nearly the same.
+    nearly: Option<Warning>,
+}
+
+impl Place {
+    /// Compares the grid of a label with that of its image, both as stored.
+    fn of(
+        rules: &Rules<'_>,
+        (image_path, image): (&Path, &Grid),
+        (path, grid): (&Path, &Grid),
+    ) -> Result<Self, VolumeError> {
+        // the shape is compared in any case
+        let believed = if rules.trust_voxel_grid { Grid { affine: image.affine, ..*grid } } else { *grid };
+        let coverage = Coverage::default();
+        match (volume::check_same_grid(image_path, image, path, &believed), rules.align_labels) {
+            (Ok(nearly), _) => Ok(Self { grid: *image, alignment: None, coverage, nearly }),
+            (
+                Err(VolumeError::ShapeMismatch { .. } | VolumeError::GeometryMismatch { .. }),
+                Some(AlignLabels::Nearest),
+            ) => {
+                let alignment = Some(Alignment::new(image_path, image, path, grid)?);
+                Ok(Self { grid: *grid, alignment, coverage, nearly: None })
+            }
+            (Err(error), _) => Err(error),
+        }
+    }
+
+    /// Looks at planes as stored, of which `first` is the index of the first.
+    fn see<T: Label>(&mut self, first: usize, planes: &[T]) {
+        if let Some(alignment) = &self.alignment {
+            self.coverage += alignment.cover(first, planes);
+        }
+    }
+
+    fn warning(&self) -> Option<Warning> {
+        let aligned = self.alignment.as_ref().map(|alignment| alignment.warning(self.coverage));
+        aligned.or_else(|| self.nearly.clone())
     }
 }
 
@@ -111,6 +167,19 @@ struct Written<'a> {
 }
 
 impl Written<'_> {
+    /// As [`Written::write`], from labels on a grid of their own where there is an alignment.
+    fn write_aligned<T: Label + Into<u64>>(
+        &mut self,
+        source: &dyn Voxels<T>,
+        alignment: Option<&Alignment>,
+        class: impl Fn(T) -> Option<u32>,
+    ) -> anyhow::Result<()> {
+        match alignment {
+            Some(alignment) => self.write(&Aligned::new(source, alignment)?, class),
+            None => self.write(source, class),
+        }
+    }
+
     /// `class` gives the class of a label; objects have none, and no voxels are sampled of them.
     fn write<T: Label + Into<u64>>(
         &mut self,
@@ -152,10 +221,9 @@ fn in_memory(voxels: RawVoxels, source: &Source, declared: &Labels) -> anyhow::R
     })
 }
 
-/// Where temporary labels go, and the grid that they lie on.
+/// Where temporary labels go.
 struct Scratch<'a> {
     directory: &'a Path,
-    image: &'a Grid,
     room: &'a Room<'a>,
 }
 
@@ -164,17 +232,19 @@ fn on_disk(
     source: &Source,
     declared: &Labels,
     scratch: &Scratch<'_>,
+    place: &mut Place,
 ) -> anyhow::Result<(Stored, u64)> {
     match declared.kind {
         LabelKind::Instances => {
-            let (spool, largest) = scratch.spooled::<u64>(planes, |_| {}, Some)?;
+            let (spool, largest) = scratch.spooled::<u64>(planes, place, |_| {}, Some)?;
             Ok((Stored::ObjectsOnDisk(spool), largest))
         }
         LabelKind::Semantic => {
             let mut counts = labels::Counts::new();
             let see = |values: &[u64]| labels::count_into(&mut counts, values);
             // a value that does not fit is not declared: it is reported with the others
-            let (spool, largest) = scratch.spooled::<u32>(planes, see, |value| u32::try_from(value).ok())?;
+            let (spool, largest) =
+                scratch.spooled::<u32>(planes, place, see, |value| u32::try_from(value).ok())?;
             check(counts, source, declared)?;
             Ok((Stored::ClassesOnDisk(spool), largest))
         }
@@ -187,18 +257,23 @@ impl Scratch<'_> {
     fn spooled<T: Element>(
         &self,
         planes: &mut LabelPlanes,
+        place: &mut Place,
         mut see: impl FnMut(&[u64]),
         fit: impl Fn(u64) -> Option<T>,
     ) -> anyhow::Result<(Spool<T>, u64)> {
-        let orientation = Orientation::to_canonical(self.image);
-        let mut writer = SpoolWriter::<T>::new(self.directory, 1, self.image.shape_zyx, orientation)?;
-        let (mut buffer, mut largest) = (Vec::new(), 0);
+        let grid = place.grid;
+        let orientation = Orientation::to_canonical(&grid);
+        let mut writer = SpoolWriter::<T>::new(self.directory, 1, grid.shape_zyx, orientation)?;
+        let (mut buffer, mut done, mut largest) = (Vec::new(), 0, 0);
         loop {
             self.room.proceed()?;
-            if planes.next_planes(planes_at_a_time(self.image, size_of::<u64>()), &mut buffer)? == 0 {
+            let read = planes.next_planes(planes_at_a_time(&grid, size_of::<u64>()), &mut buffer)?;
+            if read == 0 {
                 return Ok((writer.finish()?, largest));
             }
             see(&buffer);
+            place.see(done, &buffer);
+            done += read;
             largest = buffer.iter().copied().fold(largest, u64::max);
             let fitted: Vec<T> = buffer.iter().map(|value| fit(*value).unwrap_or_default()).collect();
             writer.write(&fitted)?;

@@ -283,7 +283,7 @@ fn judge(
         label: None,
         split: CaseSplit::Test,
     };
-    let estimate = estimate::of_case(&raw_case, descriptor)?;
+    let estimate = estimate::of_case(&raw_case, descriptor, None)?;
     if let Err(message) = estimate.refuse_explosion() {
         volume.errors.push(message.case(&case));
     }
@@ -338,10 +338,14 @@ fn image_error(volume: &Volume, path: &Path, descriptor: Option<&Descriptor>) ->
     for (channel, s) in volume.statistics.iter().enumerate() {
         if s.nan + s.infinite > 0 {
             let (nan, infinite) = (s.nan, s.infinite);
-            return Some(VolumeError::NonFinite { channel, nan, infinite }.in_file(path).into());
+            return Some(
+                VolumeError::NonFinite { channel: channel.into(), nan, infinite }.in_file(path).into(),
+            );
         }
         if s.min == s.max {
-            return Some(VolumeError::Constant { channel, value: s.min }.in_file(path).into());
+            return Some(
+                VolumeError::Constant { channel: channel.into(), value: s.min }.in_file(path).into(),
+            );
         }
     }
     None

@@ -31,7 +31,7 @@ pub(super) fn of(
     let estimates: Vec<anyhow::Result<Estimate>> = cases
         .par_iter()
         .map(|case| {
-            let estimate = estimate::of_case(case, descriptor)?;
+            let estimate = estimate::of_case(case, descriptor, None)?;
             estimate.refuse_explosion()?;
             Ok(estimate)
         })
@@ -83,9 +83,15 @@ fn work(estimate: &Estimate) -> u64 {
 /// Seconds that one case takes.
 fn time(case: &RawCase, descriptor: &Descriptor, raw: &Path) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir()?;
-    let rules = Rules { descriptor, non_finite: NonFinite::FillMin, trust_voxel_grid: true, raw_root: raw };
+    let rules = Rules {
+        descriptor,
+        non_finite: NonFinite::FillMin,
+        trust_voxel_grid: true,
+        align_labels: None,
+        raw_root: raw,
+    };
     let digests = Digests { image: String::new(), label: case.label.as_ref().map(|_| String::new()) };
-    let estimate = estimate::of_case(case, descriptor)?;
+    let estimate = estimate::of_case(case, descriptor, None)?;
     let room = Admission::new(resources::budget(None).0).room(&estimate, folder.path());
     let started = Instant::now();
     case::make(&rules, case, &digests, &folder.path().join("case"), &room)?.pending.publish()?;

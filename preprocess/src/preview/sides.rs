@@ -5,11 +5,13 @@
 use super::section::{Cutter, Section, Stored};
 use data_manifests::Descriptor;
 use data_manifests::descriptor::LabelKind;
-use data_manifests::raw::RawCase;
-use data_manifests::raw::open::{self, RawVoxels};
+use data_manifests::raw::open::{self, RawLabels, RawVoxels};
+use data_manifests::raw::{RawCase, Source};
 use patches::{Case, Region};
 use stage::Message;
-use volume::{Grid, Orientation};
+use volume::crop::BoundingBox;
+use volume::resample::{Aligned, Alignment, Label};
+use volume::{Grid, InMemory, Orientation, Voxels, Warning};
 
 /// Planes of labels that are read at a time.
 const PLANES: usize = 32;
@@ -105,20 +107,51 @@ pub(super) fn before(
     let mut cutter = Cutter::new(place, at);
     cutter.add(&image.data[..stored.shape_zyx.iter().product()]);
     drop(image);
-    let label = match &raw.label {
-        None => None,
-        Some(source) => {
-            let mut cutter = Cutter::new(place, at);
-            match open::labels(source, descriptor)?.voxels {
-                RawVoxels::Narrow(v) => {
-                    add_planes(&mut cutter, &v, stored.shape_zyx, u64::from);
-                }
-                RawVoxels::Wide(v) => add_planes(&mut cutter, &v, stored.shape_zyx, |v| v),
-            }
-            Some(cutter.finish())
-        }
-    };
+    let label = raw.label.as_ref().map(|source| raw_label(case, (raw, source), descriptor, (place, at)));
+    let label = label.transpose()?;
     Ok(Side { grid, image: cutter.finish(), label, axis_codes: stored.axis_codes() })
+}
+
+/// Sections of a label file on the grid of its image, onto which it is brought where the shards were made so.
+fn raw_label(
+    case: &Case,
+    (raw, source): (&RawCase, &Source),
+    descriptor: &Descriptor,
+    (place, at): (Stored, [usize; 3]),
+) -> anyhow::Result<[Section<u64>; 3]> {
+    let RawLabels { grid, voxels, .. } = open::labels(source, descriptor)?;
+    let aligned = case.record().warnings.iter().any(|warning| warning.code == Warning::ALIGNED);
+    if !aligned {
+        let mut cutter = Cutter::new(place, at);
+        match voxels {
+            RawVoxels::Narrow(v) => add_planes(&mut cutter, &v, place.shape_zyx, u64::from),
+            RawVoxels::Wide(v) => add_planes(&mut cutter, &v, place.shape_zyx, |v| v),
+        }
+        return Ok(cutter.finish());
+    }
+    let image = case.record().source.steps.source;
+    let alignment = Alignment::new(raw.image.path(), &image, source.path(), &grid)?;
+    match voxels {
+        RawVoxels::Narrow(v) => aligned_sections(&v, &grid, &alignment, at),
+        RawVoxels::Wide(v) => aligned_sections(&v, &grid, &alignment, at),
+    }
+}
+
+fn aligned_sections<T: Label + Into<u64>>(
+    voxels: &[T],
+    grid: &Grid,
+    alignment: &Alignment,
+    at: [usize; 3],
+) -> anyhow::Result<[Section<u64>; 3]> {
+    let source = InMemory::oriented(voxels, 1, grid.shape_zyx, Orientation::to_canonical(grid))?;
+    let labels = Aligned::new(&source, alignment)?;
+    let shape_zyx = labels.shape_zyx();
+    let mut cutter = Cutter::new(Stored { orientation: Orientation::IDENTITY, shape_zyx }, at);
+    for z in 0..shape_zyx[0] {
+        let plane = BoundingBox { start_zyx: [z, 0, 0], end_zyx: [z + 1, shape_zyx[1], shape_zyx[2]] };
+        add_planes(&mut cutter, &labels.read(0, &plane)?, [1, shape_zyx[1], shape_zyx[2]], Into::into);
+    }
+    Ok(cutter.finish())
 }
 
 fn add_planes<T: Copy>(cutter: &mut Cutter<u64>, voxels: &[T], shape: [usize; 3], value: impl Fn(T) -> u64) {

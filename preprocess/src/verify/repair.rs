@@ -5,12 +5,13 @@
 
 use super::damage::{self, Damage};
 use crate::admission::Admission;
+use crate::arguments::AlignLabels;
 use crate::case::{self, Digests, Rules};
 use crate::convert::Outcome;
 use crate::finish::{self, DESCRIPTOR};
 use crate::inputs;
 use crate::messages::{self, counted};
-use crate::{estimate, resources};
+use crate::{data_set, estimate, resources};
 use anyhow::Context as _;
 use data_manifests::cases::{self, CaseRow};
 use data_manifests::raw::{self, Listing, RawCase, Source};
@@ -29,6 +30,9 @@ struct Recorded {
     only: BTreeSet<String>,
     non_finite: NonFinite,
     trust_voxel_grid: bool,
+    /// Manifests from before there was this choice lack it.
+    #[serde(default)]
+    align_labels: Option<AlignLabels>,
 }
 
 /// What repairs need to know.
@@ -46,7 +50,7 @@ struct Repair<'a> {
 pub(super) fn repair(
     directory: &Path,
     wanted: &[String],
-    raw: &Path,
+    raw: Option<&Path>,
     context: &Context,
 ) -> anyhow::Result<Damage> {
     let manifest = Manifest::load(directory, "preprocess").map_err(|error| {
@@ -83,15 +87,17 @@ pub(super) fn repair(
             .fix("Name cases as in cases.csv, or 'all'")
             .into());
     }
-    let listing = raw::list(&descriptor, raw)?;
+    let raw = data_set::raw_folder(&descriptor, raw, context)?;
+    let listing = raw::list(&descriptor, &raw)?;
     atomic::sweep(&ShardStore::cases_directory(directory))?;
     let rules = Rules {
         descriptor: &descriptor,
         non_finite: recorded.non_finite,
         trust_voxel_grid: recorded.trust_voxel_grid,
-        raw_root: raw,
+        align_labels: recorded.align_labels,
+        raw_root: &raw,
     };
-    let repair = Repair { directory, raw, manifest: &manifest, rules };
+    let repair = Repair { directory, raw: &raw, manifest: &manifest, rules };
     let progress = context.progress("repairs", ids.len() as u64);
     let mut made = 0_usize;
     for id in &ids {
@@ -103,7 +109,7 @@ pub(super) fn repair(
                 made += 1;
                 damage.cases.remove(id);
             }
-            Err(error) => context.tell(messages::of_error(id, &error, raw)),
+            Err(error) => context.tell(messages::of_error(id, &error, &raw)),
         }
         progress.step(id);
     }
@@ -137,7 +143,7 @@ impl Repair<'_> {
         fs_err::create_dir_all(&folder)?;
         let scratch = tempfile::Builder::new().prefix(".repair.").suffix(".tmp").tempdir_in(&folder)?;
         let fresh = scratch.path().join(id);
-        let estimate = estimate::of_case(case, self.rules.descriptor)?;
+        let estimate = estimate::of_case(case, self.rules.descriptor, self.rules.align_labels)?;
         let room = Admission::new(resources::budget(None).0).room(&estimate, scratch.path());
         case::make(&self.rules, case, &Digests { image, label }, &fresh, &room)?.pending.publish()?;
         self.expect_recorded(id, &fresh)?;

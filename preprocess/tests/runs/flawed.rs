@@ -1,6 +1,6 @@
 //! Files with one flaw each, among good cases: every flaw is named, the good cases are finished.
 
-use crate::support::{Task, flaws, said, shared};
+use crate::support::{Task, classes, flaws, said, shared};
 use data_manifests::cases::{self, CaseRow, CaseStatus};
 use stage::{ExitStatus, Severity};
 use std::path::Path;
@@ -131,6 +131,8 @@ fn what_the_messages_advise_helps() {
     let cases = [
         ("label_value_unknown", "--label-map=7=0"),
         ("label_other_affine", "--trust-voxel-grid"),
+        ("label_other_affine", "--align-labels=nearest"),
+        ("label_other_shape", "--align-labels=nearest"),
         ("nan_inf", "--nan=fill=min"),
     ];
     for (flaw, flag) in cases {
@@ -146,4 +148,26 @@ fn what_the_messages_advise_helps() {
     let task = with_flaws(data, &[]);
     let error = task.run(&["--label-map", "7=3"]).0.unwrap_err().to_string();
     insta::assert_snapshot!(error, @"E168 --label-map cannot be used. 7 becomes 3, expected a class from 0 to 2. Map to a declared class, or to 0 for the background.");
+}
+
+#[test]
+fn a_mask_of_0_and_255_is_recognised_and_its_advice_helps() {
+    let task = Task::noise(2, [20; 3]);
+    task.describe(|d| classes(&mut d.labels, &["background", "vessel"]));
+    for (id, value) in [("c00", 1), ("c01", 255)] {
+        let path = task.raw().join(format!("labelsTr/{id}.nii.gz"));
+        let mut labels = nifti::read_labels(&path).unwrap();
+        labels.data.iter_mut().filter(|v| **v > 0).for_each(|v| *v = value);
+        nifti::write_labels(&path, &labels.data, &labels.grid).unwrap();
+    }
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    insta::assert_snapshot!(said(&flaws(messages)), @r#"E110 case c01: labelsTr/c01.nii.gz: label values outside the declared {0,1}: 255 (2,735 voxels). A 0/255 mask. Pass --label-map 255=1 or add map = {"255" = 1} below [labels] of the data set's descriptor, or declare the value."#);
+    task.run_cleanly(&["--label-map", "255=1"]);
+    // or by the descriptor, in the words of the message
+    let text = fs_err::read_to_string(task.file("dataset.toml")).unwrap();
+    let text = text.replace("[labels]\n", "[labels]\nmap = {\"255\" = 1}\n");
+    let text = text.replace("[labels.map]\n", "");
+    fs_err::write(task.file("dataset.toml"), text).unwrap();
+    task.run_cleanly(&[]);
 }

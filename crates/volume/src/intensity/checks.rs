@@ -93,7 +93,7 @@ impl Contents {
             NonFinite::FillMin if value.is_finite() => {
                 Ok(Some(Warning::NonFiniteFilled { channel, count: nan + infinite, value }))
             }
-            _ => Err(VolumeError::NonFinite { channel, nan, infinite }),
+            _ => Err(VolumeError::NonFinite { channel: channel.into(), nan, infinite }),
         }
     }
 
@@ -113,7 +113,7 @@ impl Contents {
     /// [`VolumeError::Constant`].
     pub fn check_varies(&self, channel: usize) -> Result<()> {
         if self.voxels > 0 && self.smallest >= self.largest {
-            return Err(VolumeError::Constant { channel, value: self.smallest });
+            return Err(VolumeError::Constant { channel: channel.into(), value: self.smallest });
         }
         Ok(())
     }
@@ -208,7 +208,7 @@ mod tests {
     fn non_finite_voxels_are_counted_or_filled() {
         let mut data = [1.0, 2.0, f32::NAN, 5.0, f32::INFINITY, 7.0];
         let error = check_finite(&mut data, 2, NonFinite::Error).unwrap_err();
-        assert!(matches!(error, VolumeError::NonFinite { channel: 0, nan: 1, infinite: 0 }));
+        assert!(matches!(error, VolumeError::NonFinite { nan: 1, infinite: 0, .. }));
         assert_eq!(check_finite(&mut data, 2, NonFinite::FillMin).unwrap().len(), 2);
         assert_eq!(data, [1.0, 2.0, 1.0, 5.0, 5.0, 7.0]);
         assert!(check_finite(&mut [f32::NAN; 4], 1, NonFinite::FillMin).is_err());

@@ -110,7 +110,7 @@ impl IntensityRule {
         let statistics = measure(channel, self.keeps_zeros());
         if !(statistics.mean.is_finite() && statistics.std.is_finite()) {
             let (nan, infinite) = count_non_finite(channel);
-            return Err(VolumeError::NonFinite { channel: 0, nan, infinite });
+            return Err(VolumeError::NonFinite { channel: 0.into(), nan, infinite });
         }
         self.fit_statistics(&statistics)
     }
@@ -196,7 +196,7 @@ pub fn normalise(rule: &IntensityRule, data: &mut [f32], channels: usize) -> Res
         .map(|(number, channel)| {
             let transform = rule.fit(channel).map_err(|error| match error {
                 VolumeError::NonFinite { nan, infinite, .. } => {
-                    VolumeError::NonFinite { channel: number, nan, infinite }
+                    VolumeError::NonFinite { channel: number.into(), nan, infinite }
                 }
                 other => other,
             })?;
@@ -224,7 +224,7 @@ pub fn constant_warnings(transforms: &[ChannelTransform]) -> Vec<Warning> {
 pub fn fit_ct_percentile(samples: &mut [f32]) -> Result<IntensityRule> {
     let (nan, infinite) = count_non_finite(samples);
     if nan + infinite > 0 {
-        return Err(VolumeError::NonFinite { channel: 0, nan, infinite });
+        return Err(VolumeError::NonFinite { channel: 0.into(), nan, infinite });
     }
     let statistics = measure(samples, false);
     samples.sort_unstable_by(f32::total_cmp);

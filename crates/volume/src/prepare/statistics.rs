@@ -277,7 +277,7 @@ pub(super) fn non_finite(source: &dyn Voxels<f32>, channel: usize) -> VolumeErro
             Err(error) => return error,
         }
     }
-    VolumeError::NonFinite { channel, nan, infinite }
+    VolumeError::NonFinite { channel: channel.into(), nan, infinite }
 }
 
 /// The tiles of a volume in C order.

@@ -16,10 +16,13 @@
 //! the even index (MONAI takes either), and oblique volumes keep their first voxel too (MONAI centres them if the affine
 //! has been through 32 bits).
 //!
-//! Interpolation is separable: one table of indices and weights per axis (coordinates in f64). Each voxel of a result is
+//! A label that does not lie on the grid of its image comes onto it by [`Alignment`], through both affines.
+//!
+//! Interpolation along axes is separable: one table of indices and weights per axis (coordinates in f64). Each voxel of a result is
 //! a pure function of the source, so that results depend neither on the number of threads nor on the boxes in which they
 //! are made. Temporary memory beside the result: [`SCRATCH_BYTES`] per call, or 8 MiB per thread if that is more.
 
+mod align;
 mod argmax;
 mod grid;
 mod linear;
@@ -29,6 +32,7 @@ mod spline;
 mod taps;
 mod vote;
 
+pub use align::{Aligned, Alignment, Coverage};
 pub use grid::target_grid;
 pub use region::SCRATCH_BYTES;
 pub(crate) use {
