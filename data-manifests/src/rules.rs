@@ -2,7 +2,7 @@
 
 use crate::cases::{self, CaseRow, CaseStatus};
 use crate::manifest::{self, Artefact, Manifest, STAGES};
-use crate::records::{self, Caption, EmbeddingRow, Report};
+use crate::records::{self, Caption, EmbeddingRow, Report, VolumeReport};
 use crate::splits::Split;
 use crate::{Descriptor, digest};
 use anyhow::Context;
@@ -124,6 +124,14 @@ pub fn check_file(path: &Path) -> anyhow::Result<Option<&'static str>> {
             let reports: Vec<Report> = records::read_lines(path)?;
             check_ids(reports.iter().map(|r| (r.id.as_str(), r.box_zyx))).with_context(place)?;
             Ok(Some("reports"))
+        }
+        records::VOLUMES => {
+            let volumes: Vec<VolumeReport> = records::read_lines(path)?;
+            let mut seen = BTreeSet::new();
+            match volumes.iter().find(|volume| !seen.insert(&volume.case)) {
+                Some(volume) => anyhow::bail!("{}: case '{}' has two reports", place(), volume.case),
+                None => Ok(Some("volume reports")),
+            }
         }
         records::ROWS => {
             let rows: Vec<EmbeddingRow> = cases::from_csv(path)?;

@@ -140,7 +140,7 @@ fn broken_rules_are_all_listed() {
     sealed::write(&text.join("manifest.json"), &bad).unwrap();
     let wrong = rules::check_directory(&text).unwrap().join("\n").replace(root.to_str().unwrap(), "[DIR]");
     insta::assert_snapshot!(wrong, @r#"
-        stage: found 'cooking', expected one of phantom, preprocess, caption, report, embed, pretrain, train, predict, score, evaluation-report
+        stage: found 'cooking', expected one of phantom, preprocess, slices, caption, report, embed, pretrain, train, predict, score, evaluation-report
         work: found f07142c1d40e125e5504beb4441357107f0ea494d6ce491328cc38d99951b3ec, expected 400c440e4d016693accf370953d722a9d0ea15cf255b9426a5ec0ff2aac8f220 from stage, parameters and inputs
         ../x: '12' is no SHA-256
         ../x: has no role
@@ -152,4 +152,37 @@ fn broken_rules_are_all_listed() {
         [DIR]/text/rows.csv: line 2: found row 1, expected 0
         [DIR]/text/rows.csv: line 2: found row 1, expected 0
     "#);
+}
+
+#[test]
+fn a_folder_is_one_output_and_no_byte_in_it_escapes() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    for (name, text) in
+        [("cases/a/one", "1"), ("cases/a/deep/two", "22"), ("cases/b/one", "1"), ("table", "t")]
+    {
+        stage::atomic::write(&root.join(name), text.as_bytes()).unwrap();
+    }
+    let tree = |id: &str| {
+        let (bytes, sha256) = data_manifests::digest::tree(&root.join("cases").join(id)).unwrap();
+        Artefact { role: "shards".into(), path: format!("cases/{id}/"), bytes, sha256 }
+    };
+    let manifest = Manifest::new("preprocess", "0", "preprocess", &json!({}), Vec::new()).unwrap();
+    let written = manifest.finish_with(root, vec![tree("b"), tree("a")], |_| "cases").unwrap();
+    let listed: Vec<_> = written.outputs.iter().map(|o| (o.path.as_str(), o.bytes)).collect();
+    assert_eq!(listed, [("cases/a/", 3), ("cases/b/", 1), ("table", 1)]);
+    assert_eq!(verify(root).unwrap(), Vec::<String>::new());
+    assert_eq!(rules::check_directory(root).unwrap(), Vec::<String>::new());
+
+    fs_err::write(root.join("cases/a/deep/two"), "23").unwrap();
+    let wrong = verify(root).unwrap();
+    assert!(wrong.len() == 1 && wrong[0].starts_with("cases/a/: found SHA-256 "), "{wrong:?}");
+    fs_err::write(root.join("cases/a/more"), "22").unwrap();
+    assert_eq!(verify(root).unwrap(), ["cases/a/: found 5 bytes, expected 3"]);
+    assert_eq!(rules::check_directory(root).unwrap(), ["cases/a/: found 5 bytes, expected 3"]);
+    fs_err::remove_dir_all(root.join("cases/a")).unwrap();
+    assert_eq!(verify(root).unwrap(), ["cases/a/: missing"]);
+    // equal bytes under other names are another folder
+    fs_err::rename(root.join("cases/b/one"), root.join("cases/b/won")).unwrap();
+    assert!(verify(root).unwrap()[0].starts_with("cases/b/: found SHA-256 "));
 }

@@ -113,6 +113,18 @@ fn records_are_valid() {
     report["writer"] = json!("template 1");
     report["model"] = json!(null);
     report["request"] = json!("00");
+    report["sentences"] = json!([{
+        "text": "A slice.", "verdict": "supported", "sources": ["fact:plane"], "reasons": [], "origin": "template",
+        "replaces": {"text": "A liver.", "reasons": ["not here"]},
+    }]);
     expect_valid("report.json", &report);
+    let mut volume = report.clone();
     let _typed: data_manifests::records::Report = serde_json::from_value(report).unwrap();
+    for name in ["id", "plane", "index", "box_zyx"] {
+        volume.as_object_mut().unwrap().remove(name);
+    }
+    volume["slices"] = json!(["a:axial:3:0"]);
+    volume["facts"] = json!({"slices": 1});
+    expect_valid("volume-report.json", &volume);
+    let _typed: data_manifests::records::VolumeReport = serde_json::from_value(volume).unwrap();
 }

@@ -7,6 +7,8 @@ use pipeline::{Ended, Program, run};
 use stage::ExitStatus;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+use wiremock::matchers::method;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 fn ok(program: Program, words: &[&str]) -> Ended {
     let ended = run(program, words).unwrap();
@@ -143,6 +145,81 @@ fn three_modalities_from_raw_files_to_a_report() {
     for name in ["phantom-ct", "phantom-mri", "phantom-em"] {
         assert!(html.contains(name), "{name} is missing in the report");
     }
+}
+
+/// A language model that says what the caption says, and who said it.
+struct ModelB;
+
+impl Respond for ModelB {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(body["model"], "B");
+        let user = body["messages"][1]["content"].as_str().unwrap();
+        let marks = ["Description:\n", "Slice reports, in order:\n"];
+        let said = marks.iter().find_map(|mark| user.split_once(mark)).unwrap().1.lines().next().unwrap();
+        let text = format!("In the words of another model this slice is described as follows. {said}");
+        ResponseTemplate::new(200).set_body_json(serde_json::json!({
+            "model": "B",
+            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        }))
+    }
+}
+
+/// Only reports, vectors and further pretraining steps are new: shards and captions stay as they are, and the encoder goes on from
+/// the old one's weights.
+#[test]
+fn another_language_model_needs_no_other_stage_again() {
+    let folder = Folder::new();
+    folder.prepare(&[("ct", "ct")], true);
+    let at = |name: &str| folder.at(&format!("ct/{name}"));
+    let [shards, captions, text] = ["shards", "captions", "text"].map(at);
+    let pretrain = |text: &str, out: &str, more: &[&str]| {
+        let mut words =
+            vec!["--shards", &shards, "--text", text, "--out", out, "--encoder", "resenc", "--steps", "2"];
+        words.extend(["--batch", "4", "--patch-zyx", "8,16,16"]);
+        words.extend(more);
+        ok(Program::Pretrain, &words)
+    };
+    let first = folder.at("encoder");
+    pretrain(&text, &first, &[]);
+    let untouched =
+        || [&shards, &captions].map(|stage| data_manifests::digest::tree(Path::new(stage)).unwrap());
+    let before = untouched();
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = runtime.block_on(MockServer::start());
+    runtime.block_on(Mock::given(method("POST")).respond_with(ModelB).mount(&server));
+    let [reports, text_b, base] = [at("reports-b"), at("text-b"), format!("{}/v1", server.uri())];
+    let words = [
+        "report",
+        "--captions",
+        &captions,
+        "--out",
+        &reports,
+        "--writer",
+        "api",
+        "--model",
+        "B",
+        "--base-url",
+        &base,
+    ];
+    ok(Program::TextSynth, &words);
+    ok(Program::TextSynth, &["embed", "--reports", &reports, "--out", &text_b]);
+    let (old, second) = (folder.at("encoder/encoder.safetensors"), folder.at("encoder-b"));
+    pretrain(&text_b, &second, &["--init", &old]);
+
+    assert_eq!(untouched(), before);
+    for name in ["ct/reports-b", "ct/text-b", "encoder-b"] {
+        folder.verified(name);
+    }
+    let inputs = Manifest::load_any(Path::new(&second)).unwrap().inputs;
+    let init = inputs.iter().find(|input| input.role == "init").unwrap();
+    let encoder = Manifest::load_any(Path::new(&first)).unwrap();
+    assert!(encoder.outputs.iter().any(|output| output.sha256 == init.sha256));
+    // repeated, nothing is asked
+    let asked = runtime.block_on(server.received_requests()).unwrap().len();
+    ok(Program::TextSynth, &words);
+    assert_eq!(runtime.block_on(server.received_requests()).unwrap().len(), asked);
 }
 
 fn assert_predictions_lie_on_their_images(predictions: &Path, raw: &Path) {

@@ -119,8 +119,9 @@ fn ct_findings(facts: &Facts, wording: &Wording) -> Vec<String> {
     match parts.as_slice() {
         [] => {}
         [first, rest @ ..] => {
+            let whole = if facts.has("slices") { "volume" } else { "slice" };
             let start = match wording.pick("report-classes", &["a", "b"]) {
-                "a" => format!("the slice consists mainly of {first}"),
+                "a" => format!("the {whole} consists mainly of {first}"),
                 _ => format!("{first} makes up the largest measured share"),
             };
             sentences.push(if rest.is_empty() {
