@@ -82,7 +82,7 @@ fn places_near<'a>(read: &'a Read<'_>, at: usize) -> Vec<&'a str> {
             (!names.is_empty()).then_some((mention.start, names))
         })
     };
-    let before = with_places().filter(|(start, _)| *start < at).last();
+    let before = with_places().rfind(|(start, _)| *start < at);
     before.or_else(|| with_places().find(|(start, _)| *start > at)).map(|(_, names)| names).unwrap_or_else(
         || read.facts.iter().map(|(name, _)| name).filter(|n| n.ends_with("_place")).collect(),
     )

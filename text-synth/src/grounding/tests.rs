@@ -15,7 +15,8 @@ fn facts(modality: &str) -> Facts {
     facts.word("modality", modality);
     facts.word("plane", "axial");
     facts.word("level", "upper");
-    (facts.count("section", 9), facts.count("sections", 12));
+    facts.count("section", 9);
+    facts.count("sections", 12);
     facts.number("width_mm", 301.0);
     facts.number("entropy_bits", 5.1);
     facts
