@@ -175,6 +175,7 @@ impl Api {
             api: self,
             tasks,
             queue: std::mem::take(&mut plan.queue),
+            ready: VecDeque::new(),
             ledger,
             written,
             context,
