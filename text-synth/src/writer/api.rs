@@ -176,6 +176,7 @@ impl Api {
             api: self,
             tasks,
             queue: std::mem::take(&mut plan.queue),
+            ready: VecDeque::new(),
             ledger,
             written,
             context,

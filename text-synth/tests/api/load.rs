@@ -38,7 +38,8 @@ struct Seen {
     /// How often each caption got a whole reply.
     answered: Vec<u32>,
     first: Option<Instant>,
-    last: Option<Instant>,
+    /// When requests came that got one.
+    times: Vec<Instant>,
 }
 
 /// A server that answers in [`LATENCY`] and, where told to, does 9 things of 100 wrong.
@@ -50,7 +51,6 @@ fn server(n: usize, errors: bool) -> (Server, Arc<Mutex<Seen>>) {
         let now = Instant::now();
         let mut seen = kept.lock().unwrap();
         seen.first.get_or_insert(now);
-        seen.last = Some(now);
         match request % 100 {
             // not one after another, as an overloaded server would
             3 | 23 | 43 | 63 | 83 if errors => Act::error(429, "retry-after: 0\r\n"),
@@ -59,6 +59,7 @@ fn server(n: usize, errors: bool) -> (Server, Arc<Mutex<Seen>>) {
             71 if errors => Act::Half(answer(n)),
             _ => {
                 seen.answered[n] += 1;
+                seen.times.push(now);
                 Act::reply(LATENCY, answer(n))
             }
         }
@@ -76,7 +77,7 @@ fn read_ledger(out: &Path) -> Vec<String> {
     entries.iter().map(|e| e["request"].as_str().unwrap().to_owned()).collect()
 }
 
-/// Runs `n` requests; gives the share of the theoretical rate and the peak memory in bytes.
+/// Runs `n` requests; gives the share of the server's rate that was reached and the peak memory in bytes.
 fn run(n: usize, errors: bool) -> (f64, u64) {
     let directory = tempdir().unwrap();
     caption_directory(&directory.path().join("captions"), n);
@@ -101,13 +102,22 @@ fn run(n: usize, errors: bool) -> (f64, u64) {
     }
     let run: Value = serde_json::from_slice(&fs_err::read(out.join("report.json")).unwrap()).unwrap();
     assert_eq!(run["counts"]["requests_sent"], server.requests());
-    let seconds = (seen.last.unwrap() - seen.first.unwrap() + LATENCY).as_secs_f64();
-    let rate = n as f64 / seconds;
-    let share = rate / (f64::from(IN_FLIGHT) / LATENCY.as_secs_f64());
+    let rate = |first: usize, latency: Duration| {
+        let seconds = (seen.times[first - 1] - seen.first.unwrap() + latency).as_secs_f64();
+        first as f64 / seconds / (f64::from(IN_FLIGHT) / latency.as_secs_f64())
+    };
+    // what the server could have answered in the time that it really took
+    let latency = server.latency();
+    // the last requests that met an error wait by themselves, each for up to seconds: the rate is that of the run before
+    let (whole, share) = (rate(n, latency), rate(n * 9 / 10, latency));
     let peak = run["peak_resident_bytes"].as_u64().unwrap();
     println!(
-        "{n} requests, errors {errors}: {rate:.0}/s, {:.1} % of the theoretical rate, peak {} MiB, whole run {:.2} s",
+        "{n} requests, errors {errors}: server takes {:.1} ms, {:.1} % of its rate over the first nine tenths, {:.1} % over all; {:.1} % for {} ms; peak {} MiB, {:.2} s",
+        latency.as_secs_f64() * 1e3,
         share * 100.0,
+        whole * 100.0,
+        rate(n * 9 / 10, LATENCY) * 100.0,
+        LATENCY.as_millis(),
         peak >> 20,
         run["seconds"].as_f64().unwrap()
     );

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -28,9 +28,17 @@ impl Act {
     }
 }
 
+/// How long replies were kept back, in microseconds, and how many.
+#[derive(Default)]
+struct Held {
+    microseconds: AtomicUsize,
+    replies: AtomicUsize,
+}
+
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     requests: Arc<AtomicUsize>,
+    held: Arc<Held>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -42,21 +50,28 @@ impl Server {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(AtomicUsize::new(0));
-        let (count, act) = (Arc::clone(&requests), Arc::new(act));
+        let held = Arc::new(Held::default());
+        let (count, kept, act) = (Arc::clone(&requests), Arc::clone(&held), Arc::new(act));
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (count, act) = (Arc::clone(&count), Arc::clone(&act));
+                let (count, kept, act) = (Arc::clone(&count), Arc::clone(&kept), Arc::clone(&act));
                 tokio::spawn(async move {
                     // a client that goes away ends its connection, not the server
-                    let _gone = serve(stream, &count, act.as_ref()).await;
+                    let _gone = serve(stream, &count, &kept, act.as_ref()).await;
                 });
             }
         });
-        Self { address, requests, _runtime: runtime }
+        Self { address, requests, held, _runtime: runtime }
     }
 
     pub(crate) fn base(&self) -> String {
         format!("http://{}/v1", self.address)
+    }
+
+    /// How long a reply was kept back, on average: timers are coarser than what they are asked for.
+    pub(crate) fn latency(&self) -> Duration {
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
+        Duration::from_micros(of(&self.held.microseconds) / of(&self.held.replies).max(1))
     }
 
     pub(crate) fn requests(&self) -> usize {
@@ -67,6 +82,7 @@ impl Server {
 async fn serve(
     mut stream: TcpStream,
     count: &AtomicUsize,
+    held: &Held,
     act: &(impl Fn(usize, &[u8]) -> Act + Send + Sync),
 ) -> std::io::Result<()> {
     stream.set_nodelay(true)?;
@@ -100,7 +116,11 @@ async fn serve(
         let (status, headers, body, whole) = match act {
             Act::Answer { after, status, headers, body } => {
                 if !after.is_zero() {
+                    let asleep = Instant::now();
                     tokio::time::sleep(after).await;
+                    let microseconds = asleep.elapsed().as_micros() as usize;
+                    held.microseconds.fetch_add(microseconds, Ordering::Relaxed);
+                    held.replies.fetch_add(1, Ordering::Relaxed);
                 }
                 (status, headers, body, true)
             }

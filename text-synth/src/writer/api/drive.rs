@@ -1,11 +1,12 @@
 //! Sends what is queued, many at a time, and brings the answers to the ledger.
 
 use super::budget::Budget;
-use super::reply::is_broken;
+use super::reply::{Asked, is_broken};
 use super::{ATTEMPTS, Api, Work};
 use crate::client::{Client, Event, Failure};
 use crate::ledger::{Entry, Ledger};
 use crate::writer::{Stopped, Task, Written};
+use serde_json::Value;
 use stage::{Context, Message, Progress, interrupt};
 use std::collections::VecDeque;
 use std::io;
@@ -35,11 +36,20 @@ struct Done {
     result: Result<Entry, Failure>,
 }
 
+/// A request whose text is made: what it is for, its body, and the tokens that it needs.
+pub(super) struct Ready {
+    work: Work,
+    asked: Asked,
+    body: Value,
+    need: [u64; 2],
+}
+
 /// One run over a queue.
 pub(super) struct Drive<'a> {
     pub(super) api: &'a Api,
     pub(super) tasks: &'a [Task],
     pub(super) queue: VecDeque<Work>,
+    pub(super) ready: VecDeque<Ready>,
     pub(super) ledger: &'a mut Ledger,
     pub(super) written: &'a mut Written,
     pub(super) context: &'a Context,
@@ -68,6 +78,7 @@ impl Drive<'_> {
         let mut deadline: Option<Instant> = None;
         loop {
             self.start(&client, &mut budget, &mut flying);
+            self.prepare(self.api.sending.concurrency);
             if writing.is_empty() && !unwritten.is_empty() {
                 let (appender, entries) = (self.ledger.appender(), std::mem::take(&mut unwritten));
                 writing.spawn_blocking(move || appender.write(&entries).map(|()| entries));
@@ -80,6 +91,7 @@ impl Drive<'_> {
                     let mut next = Some(first);
                     while let Some(done) = next {
                         unwritten.extend(self.take(done??, &mut budget));
+                        self.start(&client, &mut budget, &mut flying);
                         next = flying.try_join_next();
                     }
                 }
@@ -112,6 +124,16 @@ impl Drive<'_> {
         Ok(())
     }
 
+    /// Makes the text of the next requests while others are in flight, so that a place that becomes free is taken at once.
+    fn prepare(&mut self, enough: usize) {
+        while self.ready.len() < enough
+            && let Some(work) = self.queue.pop_front()
+        {
+            let (asked, body, need) = self.api.chat(&work, &self.tasks[work.task]);
+            self.ready.push_back(Ready { work, asked, body, need });
+        }
+    }
+
     /// Starts as many requests as may be in flight.
     fn start(
         &mut self,
@@ -119,21 +141,19 @@ impl Drive<'_> {
         budget: &mut Budget<'_>,
         flying: &mut JoinSet<anyhow::Result<Done>>,
     ) {
-        while self.written.stopped.is_none()
-            && flying.len() < STARTED * self.api.sending.concurrency
-            && let Some(work) = self.queue.front()
-        {
+        while self.written.stopped.is_none() && flying.len() < STARTED * self.api.sending.concurrency {
             let Some(slot) = client.slot() else { return };
-            let (asked, body, need) = self.api.chat(work, &self.tasks[work.task]);
+            self.prepare(1);
+            let Some(Ready { work, asked, body, need }) = self.ready.pop_front() else { return };
             if !budget.reserve(need) {
                 // what is in flight may use less than was set aside for it
                 if flying.is_empty() {
-                    let message = budget.reached(need, self.queue.len());
+                    let message = budget.reached(need, self.queue.len() + self.ready.len() + 1);
                     self.written.stopped = Some(Stopped::Error(Box::new(message)));
                 }
+                self.ready.push_front(Ready { work, asked, body, need });
                 return;
             }
-            let Some(work) = self.queue.pop_front() else { return };
             let client = Arc::clone(client);
             flying.spawn(async move {
                 let reply = client.chat(&body, need.iter().sum(), slot).await;
@@ -191,7 +211,7 @@ impl Drive<'_> {
             Event::Paused { wait, reason, begins } => {
                 self.pauses += 1;
                 if begins && (wait >= LONG_PAUSE || self.pauses <= FEW) {
-                    let all = self.done + self.queue.len() + in_flight;
+                    let all = self.done + self.queue.len() + self.ready.len() + in_flight;
                     self.context.tell(
                         Message::info(
                             "I201",
