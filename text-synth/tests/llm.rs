@@ -1,5 +1,5 @@
-//! The writer `api` against a real server: `transformers serve` with a tiny model of random weights. Its text is noise: what counts is that the run ends by
-//! itself, that nothing is lost, and that every reply is accepted or rejected with a reason.
+//! The writer `api` against a real server: `transformers serve` with a tiny model of random weights. Its text is noise made of anatomical words: what
+//! counts is that the run ends by itself, that nothing is lost, that no word of the noise reaches a report, and that the run says so.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use serde_json::Value;
@@ -104,7 +104,7 @@ fn a_real_server_is_worked_with_to_the_end() {
         "--out",
         &out,
         "--max-tokens",
-        "32",
+        "600",
         "--concurrency",
         "2",
         "--temperature",
@@ -112,9 +112,9 @@ fn a_real_server_is_worked_with_to_the_end() {
     ];
     let output = run("text-synth", &line);
     let text = String::from_utf8_lossy(&output.stderr);
-    // noise is cut or refused: no report at all (1), or some by chance (3)
-    assert!(matches!(output.status.code(), Some(1 | 3)), "{:?}: {text}\n{}", output.status, said());
-    assert!(text.contains("W205") && (text.contains("E204") || text.contains("E205")), "{text}");
+    // noise that ended by chance was answered by the template (0); some may have been cut or too short twice (3)
+    assert!(matches!(output.status.code(), Some(0 | 3)), "{:?}: {text}\n{}", output.status, said());
+    assert!(text.contains("W215 ") && text.contains("texts contradicted what is known"), "{text}");
     assert!(!text.contains("E203") && !text.contains("E000"), "{text}");
 
     let out = directory.path().join("reports");
@@ -130,9 +130,18 @@ fn a_real_server_is_worked_with_to_the_end() {
     assert!(answers.len() - accepted <= rejected.len());
     for answer in answers {
         assert!(
-            answer["prompt_tokens"].as_u64() > Some(100) && answer["completion_tokens"].as_u64() > Some(0),
+            answer["prompt_tokens"].as_u64() > Some(0) && answer["completion_tokens"].as_u64() > Some(0),
             "{answer}"
         );
+    }
+
+    let reports = lines("reports.jsonl");
+    assert!(!reports.is_empty());
+    let replaced = |sentence: &Value| sentence.get("replaces").is_some();
+    for report in &reports {
+        let sentences = report["sentences"].as_array().unwrap();
+        assert!(sentences.iter().any(replaced), "noise was kept: {report}");
+        assert!(sentences.iter().all(|sentence| sentence["verdict"] == "supported"), "{report}");
     }
 
     // a second run asks for nothing again

@@ -1,15 +1,20 @@
 """Writes a chat model of random weights that a real server can load. usage: tiny_model.py DIRECTORY
 
-Its tokens are bytes: no vocabulary is learned, any prompt can be encoded, and what it says is noise.
+Its tokens are words of the vocabulary that reports are checked by, so what it says reads like findings and is noise: all modalities, organs
+and planes at once. It ends by chance, after some 150 words.
 """
 
+import csv
+import pathlib
 import sys
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
-END, PAD = "<|end|>", "<|pad|>"
+TERMS = pathlib.Path(__file__).resolve().parents[2] / "vocabulary" / "terms.csv"
+WORDS = 150
+END, PAD, UNKNOWN = "<|end|>", "<|pad|>", "<|unknown|>"
 TEMPLATE = (
     "{%- for message in messages -%}[{{ message['role'] }}] {{ message['content'] }}" + END + "{%- endfor -%}"
     "{%- if add_generation_prompt -%}[assistant] {%- endif -%}"
@@ -17,13 +22,16 @@ TEMPLATE = (
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    bytes_only = models.BPE(vocab={letter: i for i, letter in enumerate(letters)}, merges=[])
-    inner = Tokenizer(bytes_only)
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    with open(TERMS, newline="") as file:
+        labels = [row["label"].split() for row in csv.DictReader(file)]
+    words = sorted({word for label in labels for word in label})[::2][:WORDS] + ["."]
+    # the mark stands for the blank before each word, as in other byte-level vocabularies
+    vocabulary = {word: i for i, word in enumerate([*(f"\u0120{word}" for word in words), UNKNOWN])}
+    inner = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     inner.decoder = decoders.ByteLevel()
-    inner.add_special_tokens([END, PAD])
-    outer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=END, pad_token=PAD)
+    inner.add_special_tokens([END, PAD, UNKNOWN])
+    outer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token=END, pad_token=PAD, unk_token=UNKNOWN)
     outer.chat_template = TEMPLATE
     return outer
 
@@ -46,6 +54,8 @@ def main(directory: str) -> None:
     model = Qwen2ForCausalLM(config)
     # without settings of its own the server would look for some on the network
     model.generation_config.max_new_tokens = 64
+    # the most likely word again and again would be a loop
+    model.generation_config.do_sample = True
     model.save_pretrained(directory)
     words.save_pretrained(directory)
 
