@@ -75,12 +75,11 @@ test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume l
 	$(CARGO) test --release --quiet -p preprocess --test endurance -- --include-ignored --nocapture --test-threads 1
 	$(CARGO) test --release --quiet -p text-synth --test api -- --ignored --nocapture --test-threads 1
 
-# the same packages both times, so that their common parts are built once
-LLM_PACKAGES := -p data-manifests -p preprocess -p text-synth
+# the whole workspace, as 'make test' builds it: what is compiled for that serves here too
 .PHONY: test-llm
 test-llm: $(LLM)/.ready ## reports from a real server (transformers serve) with a tiny random model
-	$(CARGO) build --quiet $(LLM_PACKAGES) --bins
-	GTGM_LLM_PYTHON="$(CURDIR)/$(LLM)/bin/python" $(CARGO) test --quiet $(LLM_PACKAGES) --test llm -- --ignored --nocapture
+	$(CARGO) build --quiet --workspace --bins
+	GTGM_LLM_PYTHON="$(CURDIR)/$(LLM)/bin/python" $(CARGO) test --quiet --workspace --test llm -- --ignored
 
 .PHONY: lint
 lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy with warnings denied, cargo-deny's walls

@@ -77,7 +77,7 @@ fn a_real_server_is_worked_with_to_the_end() {
     succeeds("preprocess", &["--dataset", descriptor, "--raw", raw, "--out", &place("shards")]);
     succeeds(
         "text-synth",
-        &["caption", "--shards", &place("shards"), "--out", &place("captions"), "--stride", "16"],
+        &["caption", "--shards", &place("shards"), "--out", &place("captions"), "--stride", "2"],
     );
     let captions =
         fs_err::read_to_string(directory.path().join("captions/captions.jsonl")).unwrap().lines().count();

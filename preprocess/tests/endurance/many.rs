@@ -3,7 +3,8 @@
 use crate::measured::{self, Measured};
 use crate::support::Task;
 
-const SHAPE: [usize; 3] = [24, 24, 24];
+/// As large as a cropped hippocampus: of smaller cases the kernel's writing, which is not counted as the program's, is a sixth.
+const SHAPE: [usize; 3] = [56, 56, 56];
 const FEW: usize = 200;
 const MANY: usize = 2000;
 /// What may be kept of a case until the run ends: its lines of table and manifest, some of them twice while they are written.
@@ -36,10 +37,9 @@ fn two_thousand_cases_take_ten_times_two_hundred_and_no_more_memory() {
     if many_s > 4.0 {
         assert!(many.stderr.contains(" s left "), "no estimate in {many_s} s: {}", many.stderr);
     }
-    // of such small cases a sixth of the work is the kernel's writing, which is not counted as the program's
     if stage::limits::cores() == 2 {
+        assert!(used > 1.8, "{:.0} % CPU, expected more than 180 %", 100.0 * used);
         assert!(idle < 0.2, "{:.0} % idle, expected two busy cores", 100.0 * idle);
-        assert!(used > 1.6, "{:.0} % CPU, expected more than 160 %", 100.0 * used);
     }
 }
 
