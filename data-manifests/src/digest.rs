@@ -73,7 +73,7 @@ fn collect(
 /// Bytes and digest of a tree: SHA-256 over the lines `SHA-256 path` of its files, sorted by path.
 ///
 /// # Errors
-/// As [`file`] and [`files_below`].
+/// As [`file()`] and [`files_below`].
 pub fn tree(directory: &Path) -> io::Result<(u64, String)> {
     let mut tree = Tree::default();
     for path in files_below(directory)? {

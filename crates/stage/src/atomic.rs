@@ -47,7 +47,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Writes a file atomically from a stream.
 ///
 /// # Errors
-/// As [`write`], and whatever `fill` returns; `path` keeps its old content then.
+/// As [`write()`], and whatever `fill` returns; `path` keeps its old content then.
 pub fn write_with(
     path: &Path,
     fill: impl FnOnce(&mut BufWriter<&mut std::fs::File>) -> io::Result<()>,
