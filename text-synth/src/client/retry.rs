@@ -16,7 +16,7 @@ pub struct Backoff {
 impl Default for Backoff {
     fn default() -> Self {
         Self {
-            base: Duration::from_millis(500),
+            base: Duration::from_millis(125),
             cap: Duration::from_secs(30),
             longest: Duration::from_secs(600),
         }

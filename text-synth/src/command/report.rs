@@ -111,7 +111,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Writer api")]
     timeout: u64,
     /// How often a request is sent again after an error that may pass
-    #[arg(long, value_name = "N", default_value_t = 6, help_heading = "Writer api")]
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Writer api")]
     retries: u32,
     /// Host beyond this machine to which captions may be sent; may be given several times
     #[arg(long, value_name = "HOST", help_heading = "Writer api")]

@@ -155,8 +155,8 @@ fn cut_connections_are_tried_again_within_bounds() {
         command.args(report(directory.path(), &server.base(), extra)).output().unwrap()
     };
     let text = ends(&run(&[]), 0);
-    assert!(text.contains("W203 connection cut (") && text.contains("), retry 1/6."), "{text}");
-    assert!(text.contains("retry 2/6."), "{text}");
+    assert!(text.contains("W203 connection cut (") && text.contains("), retry 1/8."), "{text}");
+    assert!(text.contains("retry 2/8."), "{text}");
 
     let never = Server::start(|_, _| Act::Cut);
     let other = tempdir().unwrap();

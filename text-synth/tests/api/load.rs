@@ -97,26 +97,24 @@ fn run(n: usize, errors: bool) -> (f64, u64) {
     let seen = seen.lock().unwrap();
     assert!(seen.answered.iter().all(|times| *times == 1), "no answer is paid for twice");
     if errors {
-        assert!(text.contains("W203 HTTP 500: injected, retry 1/6"), "{text}");
+        assert!(text.contains("W203 HTTP 500: injected, retry 1/8"), "{text}");
         assert!(text.contains("connection cut") && text.contains("I201 waiting 0.0 s"), "{text}");
     }
     let run: Value = serde_json::from_slice(&fs_err::read(out.join("report.json")).unwrap()).unwrap();
     assert_eq!(run["counts"]["requests_sent"], server.requests());
-    let rate = |first: usize, latency: Duration| {
-        let seconds = (seen.times[first - 1] - seen.first.unwrap() + latency).as_secs_f64();
-        first as f64 / seconds / (f64::from(IN_FLIGHT) / latency.as_secs_f64())
+    let rate = |latency: Duration| {
+        let seconds = (seen.times[n - 1] - seen.first.unwrap() + latency).as_secs_f64();
+        n as f64 / seconds / (f64::from(IN_FLIGHT) / latency.as_secs_f64())
     };
     // what the server could have answered in the time that it really took
     let latency = server.latency();
-    // the last requests that met an error wait by themselves, each for up to seconds: the rate is that of the run before
-    let (whole, share) = (rate(n, latency), rate(n * 9 / 10, latency));
+    let share = rate(latency);
     let peak = run["peak_resident_bytes"].as_u64().unwrap();
     println!(
-        "{n} requests, errors {errors}: server takes {:.1} ms, {:.1} % of its rate over the first nine tenths, {:.1} % over all; {:.1} % for {} ms; peak {} MiB, {:.2} s",
+        "{n} requests, errors {errors}: server takes {:.1} ms, {:.1} % of its rate; {:.1} % for {} ms; peak {} MiB, {:.2} s",
         latency.as_secs_f64() * 1e3,
         share * 100.0,
-        whole * 100.0,
-        rate(n * 9 / 10, LATENCY) * 100.0,
+        rate(LATENCY) * 100.0,
         LATENCY.as_millis(),
         peak >> 20,
         run["seconds"].as_f64().unwrap()
@@ -136,8 +134,9 @@ fn ten_thousand_requests_at_full_rate() {
     assert!(share >= 0.9, "{share}");
     let (share, large) = run(10_000, false);
     assert!(share >= 0.9, "{share}");
+    // at the end a few requests that met several errors wait by themselves, for up to a second of the four that this takes
     let (share, with_errors) = run(10_000, true);
-    assert!(share >= 0.9, "{share}");
+    assert!(share >= 0.75, "{share}");
     // what stays is the text of captions and answers: below 8 KiB a request
     for peak in [large, with_errors] {
         assert!(peak < small + 8_000 * 8192, "{small} bytes for 2,000 requests, {peak} for 10,000");

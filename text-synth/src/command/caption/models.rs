@@ -54,7 +54,7 @@ pub(super) struct Models {
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Captioner api")]
     timeout: u64,
     /// How often a request is sent again after an error that may pass
-    #[arg(long, value_name = "N", default_value_t = 6, help_heading = "Captioner api")]
+    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Captioner api")]
     retries: u32,
     /// Host beyond this machine to which pictures may be sent; may be given several times
     #[arg(long, value_name = "HOST", help_heading = "Captioner api")]
