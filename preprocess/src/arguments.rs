@@ -30,6 +30,9 @@ pub(crate) struct Arguments {
     /// Values in the label files that become other values, such as 255=1
     #[arg(long, value_name = "FROM=TO", value_delimiter = ',', value_parser = replacement)]
     pub(crate) label_map: Vec<(u64, u32)>,
+    /// Voxel size of all stacks of slices, z, y, x, in mm; it goes before sidecars and tags
+    #[arg(long, value_name = "Z,Y,X", value_parser = spacing)]
+    pub(crate) spacing_zyx: Option<[f64; 3]>,
     /// Take labels of the image's shape as lying on its grid, whatever their own headers say
     #[arg(long)]
     pub(crate) trust_voxel_grid: bool,
@@ -70,6 +73,11 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
         Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
         _ => Err("expected a positive number".to_owned()),
     }
+}
+
+fn spacing(text: &str) -> Result<[f64; 3], String> {
+    let numbers: Vec<f64> = text.split(',').map(|part| positive(part.trim())).collect::<Result<_, _>>()?;
+    numbers.try_into().map_err(|_| "expected three positive numbers such as 0.05,0.0046,0.0046".to_owned())
 }
 
 fn replacement(text: &str) -> Result<(u64, u32), String> {

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Parameters that decide no voxel.
-const HARMLESS: [&str; 15] = [
+const HARMLESS: [&str; 20] = [
     "only",
     "listing",
     "descriptor.title",
@@ -20,7 +20,12 @@ const HARMLESS: [&str; 15] = [
     "descriptor.licence",
     "descriptor.train_cases",
     "descriptor.test_cases",
-    "descriptor.raw",
+    "descriptor.raw.folder",
+    "descriptor.raw.images",
+    "descriptor.raw.labels",
+    "descriptor.raw.file",
+    "descriptor.raw.files",
+    "descriptor.raw.cases",
     "descriptor.text",
     "descriptor.mirror_axes",
     "descriptor.tolerance",
@@ -30,7 +35,9 @@ const HARMLESS: [&str; 15] = [
 ];
 
 /// Names that users know; other parameters keep their own.
-const NAMES: [(&str, &str); 4] = [
+const NAMES: [(&str, &str); 6] = [
+    ("descriptor.raw.spacing_zyx", "spacing_zyx"),
+    ("descriptor.raw.unit", "spacing_zyx"),
     ("descriptor.grid.spacing_zyx", "target_spacing"),
     ("descriptor.grid.unit", "target_spacing"),
     ("descriptor.labels.map", "label_map"),

@@ -49,6 +49,8 @@ impl Rules<'_> {
             vec![serde_json::to_value(self.non_finite)?, serde_json::to_value(self.trust_voxel_grid)?];
         // cases that were made before there was this choice keep their digest
         treatment.extend(self.align_labels.map(serde_json::to_value).transpose()?);
+        // the files of a stack do not hold it
+        treatment.extend(d.raw.spacing_zyx_mm().map(serde_json::to_value).transpose()?);
         let digest = data_manifests::digest::digest_of(&(
             rules,
             treatment,

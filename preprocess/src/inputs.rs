@@ -3,7 +3,7 @@
 use crate::arguments::Arguments;
 use crate::case::{Digests, ReadDigests};
 use anyhow::bail;
-use data_manifests::descriptor::LabelKind;
+use data_manifests::descriptor::{LabelKind, Raw, Unit};
 use data_manifests::plan::Plan;
 use data_manifests::raw::{self, Listing, RawCase, Source};
 use data_manifests::{Artefact, Descriptor};
@@ -35,6 +35,16 @@ pub(crate) fn descriptor(
             context.tell(Message::info("I151", format!("plan: {note}")));
         }
         descriptor = descriptor.with_plan(&plan)?;
+    }
+    if let Some(stated) = arguments.spacing_zyx {
+        let Raw::Stack { spacing_zyx, unit, .. } = &mut descriptor.raw else {
+            bail!(
+                Message::error("E168", "--spacing-zyx cannot be used")
+                    .detail(format!("data set '{}' is not made of stacks of slices", descriptor.name))
+                    .fix("Leave it out: the files state their voxel size")
+            );
+        };
+        (*spacing_zyx, *unit) = (Some(stated), Some(Unit::Mm));
     }
     if arguments.label_map.is_empty() {
         return Ok(descriptor);

@@ -85,7 +85,7 @@ impl VolumeError {
                 "Probably an intensity image in place of a label map. Check which file is the label"
             }
             Self::LabelInexact { .. } => {
-                "Export the ids again as 64-bit integers with scl_slope 1 and scl_inter 0, and use --label-dtype u64"
+                "Export the ids again as 64-bit integers with scl_slope 1 and scl_inter 0, and declare them as kind = \"instances\" below [labels] of the data set's descriptor"
             }
             Self::UndeclaredLabels { remap, .. } => {
                 return Some(format!(

@@ -185,16 +185,7 @@ fn a_preview_shows_both_sides_in_one_place() {
 #[test]
 fn info_of_slices_needs_a_voxel_size() {
     let task = Task::new();
-    fs_err::create_dir(task.file("cell6")).unwrap();
-    for z in 0..3_u8 {
-        let mut bytes = Vec::new();
-        let mut encoder = png::Encoder::new(&mut bytes, 5, 4);
-        encoder.set_color(png::ColorType::Grayscale);
-        let mut writer = encoder.write_header().unwrap();
-        writer.write_image_data(&(0..20).map(|i| i * 7 + z).collect::<Vec<u8>>()).unwrap();
-        writer.finish().unwrap();
-        fs_err::write(task.file(&format!("cell6/s{z}.png")), bytes).unwrap();
-    }
+    slices(&task.file("cell6"));
     let (code, _, text) = task.ask(&["info", "cell6"]);
     assert!(code == 1 && text.starts_with("E140 case cell6"), "{text}");
     fs_err::write(task.file("cell6.json"), "{\"spacing_zyx_um\": [0.05, 0.004, 0.004]}").unwrap();
@@ -204,4 +195,48 @@ fn info_of_slices_needs_a_voxel_size() {
         text.contains("3x4x5 voxels") && text.contains("50x4x4 nm") && text.contains("0 to 135"),
         "{text}"
     );
+}
+
+/// Three slices of 4 by 5 pixels.
+fn slices(folder: &std::path::Path) {
+    fs_err::create_dir_all(folder).unwrap();
+    for z in 0..3_u8 {
+        let mut bytes = Vec::new();
+        let mut encoder = png::Encoder::new(&mut bytes, 5, 4);
+        encoder.set_color(png::ColorType::Grayscale);
+        let mut writer = encoder.write_header().unwrap();
+        writer.write_image_data(&(0..20).map(|i| i * 7 + z).collect::<Vec<u8>>()).unwrap();
+        writer.finish().unwrap();
+        fs_err::write(folder.join(format!("s{z}.png")), bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_run_takes_the_voxel_size_of_stacks_from_a_flag_and_a_new_one_makes_them_anew() {
+    let task = Task::new();
+    slices(&task.raw().join("stacks/cell6"));
+    task.describe(|d| {
+        d.raw = data_manifests::descriptor::Raw::Stack {
+            folder: ".".into(),
+            images: Some("stacks".into()),
+            labels: None,
+            spacing_zyx: None,
+            unit: None,
+        };
+        d.labels = None;
+        d.grid.spacing_zyx = [1.0; 3];
+    });
+    let (code, text) = task.process(&[]);
+    assert!(code == 1 && text.contains("E140 case cell6") && text.contains("or --spacing-zyx"), "{text}");
+    let (code, text) = task.process(&["--spacing-zyx", "1,1,1"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(task.open("cell6").record().shape_zyx, [3, 4, 5]);
+    let (code, text) = task.process(&["--spacing-zyx", "2,1,1"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("I170 0 cases reused, 1 recomputed (plan changed: spacing_zyx)"), "{text}");
+    // from the first slice to the last, as MONAI resamples
+    assert_eq!(task.open("cell6").record().shape_zyx, [5, 4, 5]);
+
+    let (code, text) = Task::noise(1, [8, 8, 8]).process(&["--spacing-zyx", "1,1,1"]);
+    assert!(code == 1 && text.contains("E168 --spacing-zyx cannot be used"), "{text}");
 }

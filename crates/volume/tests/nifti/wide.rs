@@ -53,7 +53,7 @@ fn ids_that_went_through_a_float_are_refused() {
         "{error}"
     );
     assert!(error.to_string().contains("stored as 64-bit floats"), "{error}");
-    assert!(error.hint().unwrap().contains("--label-dtype u64"));
+    assert!(error.hint().unwrap().contains("kind = \"instances\""));
     let path = file(&files, 1280, (0.5, 0.0), &[(1_u64 << 60).to_le_bytes(), 8_u64.to_le_bytes()]);
     let error = read_labels_wide(path).unwrap_err();
     assert!(error.to_string().contains("scaled by scl_slope=0.5"), "{error}");
