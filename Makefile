@@ -96,7 +96,7 @@ FUZZ_RUNS ?= 400000
 .PHONY: fuzz
 fuzz: ## the readers against damaged files; needs cargo-fuzz and a nightly toolchain (fuzz/README.md)
 	python3 fuzz/seeds.py
-	for target in nifti_image nifti_label gzip; do \
+	for target in nifti_image nifti_label gzip stack_tiff stack_png; do \
 	    $(CARGO) +nightly fuzz run --fuzz-dir fuzz $$target -- -runs=$(FUZZ_RUNS) -max_len=4096 -timeout=10 \
 	        -rss_limit_mb=512 -malloc_limit_mb=16; \
 	done

@@ -1,12 +1,14 @@
 //! Any bytes as a NIfTI label map: classes and 64-bit ids, whole and by planes.
 #![no_main]
 
+#[path = "../../crates/volume/tests/counting/mod.rs"]
+mod counting;
 #[path = "../../crates/volume/tests/nifti/survives.rs"]
 #[expect(dead_code, reason = "each target uses one of the checks")]
 mod survives;
 
 #[global_allocator]
-static ALLOCATOR: survives::Counting = survives::Counting;
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // Refusals are as good as images here; what must not happen panics inside.

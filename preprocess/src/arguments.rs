@@ -33,39 +33,12 @@ pub(crate) struct Arguments {
     /// Voxel size of all stacks of slices, z, y, x, in mm; it goes before sidecars and tags
     #[arg(long, value_name = "Z,Y,X", value_parser = spacing)]
     pub(crate) spacing_zyx: Option<[f64; 3]>,
-    /// Take labels of the image's shape as lying on its grid, whatever their own headers say
-    #[arg(long)]
-    pub(crate) trust_voxel_grid: bool,
-    /// Resample labels that lie on another grid onto that of their image
-    #[arg(long, value_name = "HOW", value_enum, conflicts_with = "trust_voxel_grid")]
-    pub(crate) align_labels: Option<AlignLabels>,
-    /// What NaN and infinite voxels are: an error, or replaced by their channel's smallest value
-    #[arg(long, value_name = "RULE", value_enum, default_value_t = Nan::Error)]
-    pub(crate) nan: Nan,
     /// Accept volumes that resampling makes more than 50 times as large, or longer than 4096 voxels
     #[arg(long)]
     pub(crate) allow_large: bool,
     /// Say what would be written, and write nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-}
-
-/// How labels come onto the grid of their image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum AlignLabels {
-    /// By the nearest voxel, through both affines; 0 outside of the label's volume.
-    Nearest,
-}
-
-/// Treatment of NaN and infinite voxels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Nan {
-    /// The case fails.
-    Error,
-    /// The channel's smallest finite value takes their place.
-    #[value(name = "fill=min")]
-    FillMin,
 }
 
 pub(crate) fn positive(text: &str) -> Result<f64, String> {

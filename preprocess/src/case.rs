@@ -2,9 +2,10 @@
 
 mod image;
 mod label;
+pub(crate) mod place;
 
-use crate::arguments::AlignLabels;
 use crate::messages;
+use crate::treatment::Treatment;
 use data_manifests::Descriptor;
 use data_manifests::raw::{RawCase, Source};
 use image::Image;
@@ -15,7 +16,7 @@ use stage::{Message, interrupt};
 use std::path::Path;
 use volume::Warning;
 use volume::crop::BoundingBox;
-use volume::intensity::{ChannelTransform, NonFinite};
+use volume::intensity::ChannelTransform;
 
 /// Digests of a case's raw files.
 #[derive(Debug, Clone)]
@@ -31,11 +32,7 @@ pub(crate) type ReadDigests = Result<Digests, String>;
 #[derive(Debug)]
 pub(crate) struct Rules<'a> {
     pub(crate) descriptor: &'a Descriptor,
-    pub(crate) non_finite: NonFinite,
-    /// Labels of the image's shape lie on its grid.
-    pub(crate) trust_voxel_grid: bool,
-    /// What becomes of labels on another grid; without it they are refused.
-    pub(crate) align_labels: Option<AlignLabels>,
+    pub(crate) treatment: Treatment,
     pub(crate) raw_root: &'a Path,
 }
 
@@ -45,10 +42,7 @@ impl Rules<'_> {
         let d = self.descriptor;
         let grid = (&d.grid.unit, &d.grid.spacing_zyx, d.grid.resampling);
         let rules = (&d.name, d.modality, &d.channels, &d.labels, grid, &d.intensity);
-        let mut treatment =
-            vec![serde_json::to_value(self.non_finite)?, serde_json::to_value(self.trust_voxel_grid)?];
-        // cases that were made before there was this choice keep their digest
-        treatment.extend(self.align_labels.map(serde_json::to_value).transpose()?);
+        let mut treatment = self.treatment.values()?;
         // the files of a stack do not hold it
         treatment.extend(d.raw.spacing_zyx_mm().map(serde_json::to_value).transpose()?);
         let digest = data_manifests::digest::digest_of(&(
@@ -129,7 +123,7 @@ pub(crate) fn make(
 
     let cropped = image.steps.grid();
     let pending = PendingDirectory::new(destination)?;
-    let mut writer = CaseWriter::create(pending.path())?;
+    let mut writer = CaseWriter::create(pending.path())?.with_layout(rules.treatment.layout());
     writer.image(descriptor.channels.len(), cropped.shape_zyx, |channel, lo, shape| {
         room.proceed()?;
         let end_zyx = std::array::from_fn(|axis| lo[axis] + shape[axis]);

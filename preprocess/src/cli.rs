@@ -1,6 +1,6 @@
 //! The command line: a run, or one of the commands around it.
 
-use crate::{arguments, info, plan, preview, verify};
+use crate::{arguments, info, plan, preview, treatment, verify};
 use stage::{Context, ExitStatus, Message};
 
 const EXAMPLES: &str = "\
@@ -38,6 +38,9 @@ pub struct Arguments {
     common: stage::Common,
     #[command(flatten)]
     run: Option<arguments::Arguments>,
+    // not inside of the former: a group that holds another is never taken as given
+    #[command(flatten)]
+    treatment: treatment::Flags,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -70,7 +73,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         (Some(Command::Plan(arguments)), _) => plan::run(&arguments, context),
         (Some(Command::Preview(arguments)), _) => preview::run(&arguments, context),
         (Some(Command::Verify(arguments)), _) => verify::run(&arguments, context),
-        (None, Some(arguments)) => crate::run::run(arguments, context),
+        (None, Some(run)) => crate::run::run(run, arguments.treatment.treatment(), context),
         (None, None) => {
             context.tell(Message::error("E002", "nothing to do").fix("See 'preprocess --help'"));
             Ok(ExitStatus::Usage)

@@ -1,7 +1,7 @@
 //! What a case will need before it is read.
 
-use crate::arguments::AlignLabels;
 use crate::preflight::readable;
+use crate::treatment::AlignLabels;
 use data_manifests::Descriptor;
 use data_manifests::cases;
 use data_manifests::descriptor::LabelKind;

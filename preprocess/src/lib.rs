@@ -28,6 +28,7 @@ mod preflight;
 mod preview;
 mod resources;
 mod run;
+mod treatment;
 mod verify;
 
 pub use cli::{Arguments, run};

@@ -4,6 +4,7 @@ mod fingerprint;
 mod forecast;
 
 use crate::messages::{self, size};
+use crate::treatment::Flags;
 use crate::{data_set, inputs, preflight};
 use data_manifests::CaseSplit;
 use data_manifests::cases::triple;
@@ -51,6 +52,8 @@ pub(crate) struct Arguments {
     /// Memory to stay below, in GiB [default: four fifths of what is available]
     #[arg(long, value_name = "GIB", value_parser = crate::arguments::positive)]
     max_ram: Option<f64>,
+    #[command(flatten)]
+    treatment: Flags,
     /// Leave the time out, for which one case is preprocessed
     #[arg(long)]
     no_timing: bool,
@@ -91,8 +94,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if train.is_empty() {
         return Err(inputs::no_usable_case(&raw).into());
     }
+    let treatment = arguments.treatment.treatment();
     let sampling = Sampling { voxels: arguments.sample as usize, seed: arguments.seed };
-    let measured = fingerprint::measure(&train, &descriptor, sampling, arguments.max_ram, context)?;
+    let measured =
+        fingerprint::measure(&train, &descriptor, sampling, treatment, arguments.max_ram, context)?;
     if interrupt::requested() {
         let message = Message::info("I164", "interrupted: no plan was written");
         context.tell(message.fix("Run the same command again"));
@@ -105,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let resampling = arguments.resampling.map_or(descriptor.grid.resampling, Resampling::from);
     let mut plan = Plan::from_fingerprint(&descriptor, measured.fingerprint, resampling, arguments.gpu_gb)?;
     let planned = descriptor.with_plan(&plan)?;
-    let forecast = forecast::of(&all, &planned, &raw, !arguments.no_timing, context)?;
+    let forecast = forecast::of(&all, &planned, &raw, treatment, !arguments.no_timing, context)?;
     for (case, error) in &forecast.failed {
         // unreadable training cases were named above
         if !measured.failed.iter().any(|(id, _)| id == case) {

@@ -1,13 +1,14 @@
 //! The run: list, estimate, convert in parallel, table, manifest.
 
 use crate::admission::Admission;
-use crate::arguments::{AlignLabels, Arguments, Nan};
+use crate::arguments::Arguments;
 use crate::before::Before;
 use crate::case::Rules;
 use crate::convert::{Conversion, Outcome, Stop};
 use crate::estimate::{self, Estimate};
 use crate::finish::{self, Counts};
 use crate::inputs::{self, Selected};
+use crate::treatment::Treatment;
 use crate::{data_set, messages, output, preflight, resources};
 use data_manifests::cases;
 use data_manifests::raw::{self, RawCase};
@@ -17,25 +18,27 @@ use stage::{Context, ExitStatus, Message, interrupt};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
-use volume::intensity::NonFinite;
 
 #[derive(serde::Serialize)]
 struct Parameters<'a> {
     descriptor: &'a Descriptor,
     only: Vec<&'a String>,
-    non_finite: NonFinite,
-    trust_voxel_grid: bool,
-    align_labels: Option<AlignLabels>,
+    #[serde(flatten)]
+    treatment: Treatment,
     /// Digest of ids, subjects, roles and file names: the raw files' own digests do not cover them.
     listing: String,
 }
 
 /// Runs the stage.
-pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+pub(crate) fn run(
+    mut arguments: Arguments,
+    treatment: Treatment,
+    context: &Context,
+) -> anyhow::Result<ExitStatus> {
     arguments.only.sort();
     arguments.only.dedup();
     if arguments.dry_run {
-        return dry_run(&arguments, context);
+        return dry_run(&arguments, treatment, context);
     }
     let out = arguments.out.as_path();
     output::refuse_foreign(out)?;
@@ -44,16 +47,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     context.report_to(out);
     let (descriptor, raw) = data_set(&arguments, context)?;
     let Selected { cases, failed: failed_before, known } = selected(&descriptor, &raw, &arguments, context)?;
-    let rules = Rules {
-        descriptor: &descriptor,
-        non_finite: match arguments.nan {
-            Nan::Error => NonFinite::Error,
-            Nan::FillMin => NonFinite::FillMin,
-        },
-        trust_voxel_grid: arguments.trust_voxel_grid,
-        align_labels: arguments.align_labels,
-        raw_root: &raw,
-    };
+    let rules = Rules { descriptor: &descriptor, treatment, raw_root: &raw };
     let (inputs, digests) = inputs::digests(&cases, &raw, &arguments)?;
     if interrupt::requested() {
         return Ok(interrupted(Counts { converted: 0, kept: 0, failed: 0 }, &cases, context));
@@ -61,9 +55,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     let parameters = Parameters {
         descriptor: &descriptor,
         only: arguments.only.iter().collect(),
-        non_finite: rules.non_finite,
-        trust_voxel_grid: rules.trust_voxel_grid,
-        align_labels: rules.align_labels,
+        treatment: rules.treatment,
         listing: listing_digest(&cases, &raw)?,
     };
     let manifest =
@@ -89,7 +81,7 @@ pub(crate) fn run(mut arguments: Arguments, context: &Context) -> anyhow::Result
     }
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     output::tidy(out, &descriptor, &wanted, &known, context)?;
-    let estimates = estimates(&cases, &descriptor, &arguments);
+    let estimates = estimates(&cases, &descriptor, &arguments, treatment);
     let workers = resources::workers(arguments.workers, cases.len());
     let (budget, whose) = resources::budget(arguments.max_ram);
     let admission = Admission::new(budget);
@@ -178,9 +170,10 @@ fn estimates(
     cases: &[RawCase],
     descriptor: &Descriptor,
     arguments: &Arguments,
+    treatment: Treatment,
 ) -> Vec<anyhow::Result<Estimate>> {
     let of_case = |case| {
-        let estimate = estimate::of_case(case, descriptor, arguments.align_labels)?;
+        let estimate = estimate::of_case(case, descriptor, treatment.align_labels)?;
         if !arguments.allow_large {
             estimate.refuse_explosion()?;
         }
@@ -190,11 +183,11 @@ fn estimates(
 }
 
 /// Says what would be written.
-fn dry_run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
+fn dry_run(arguments: &Arguments, treatment: Treatment, context: &Context) -> anyhow::Result<ExitStatus> {
     let (descriptor, raw) = data_set(arguments, context)?;
     let Selected { cases, failed: mut bad, .. } = selected(&descriptor, &raw, arguments, context)?;
     let mut total = 0_u64;
-    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments)) {
+    for (case, estimate) in cases.iter().zip(estimates(&cases, &descriptor, arguments, treatment)) {
         match estimate {
             Ok(e) => {
                 total = total.saturating_add(e.disk);

@@ -64,7 +64,8 @@ fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
     let in_image = |e: volume::VolumeError| e.naming_channels(names).in_file(source.path());
     let RawImage { channels, grid, mut data, mut warnings } = open::image(source)?;
     expect_channels(rules, source, channels)?;
-    warnings.extend(intensity::check_finite(&mut data, channels, rules.non_finite).map_err(in_image)?);
+    warnings
+        .extend(intensity::check_finite(&mut data, channels, rules.treatment.non_finite).map_err(in_image)?);
     intensity::check_varies(&data, channels).map_err(in_image)?;
     if rules.descriptor.modality == Modality::Ct {
         warnings.extend(intensity::hounsfield_warning(&data));
@@ -99,13 +100,13 @@ fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) 
     let mut warnings = planes.warnings();
     let spool = writer.finish()?;
     for (channel, found) in contents.iter().enumerate() {
-        warnings.extend(found.check_finite(channel, rules.non_finite).map_err(in_image)?);
+        warnings.extend(found.check_finite(channel, rules.treatment.non_finite).map_err(in_image)?);
         found.check_varies(channel).map_err(in_image)?;
     }
     if rules.descriptor.modality == Modality::Ct {
         warnings.extend(Contents::hounsfield_warning(&contents));
     }
-    let fill = match rules.non_finite {
+    let fill = match rules.treatment.non_finite {
         NonFinite::Error => Vec::new(),
         NonFinite::FillMin => contents.iter().map(Contents::smallest).collect(),
     };

@@ -1,8 +1,8 @@
 //! The labels of a case: in memory, or where they do not fit, in a temporary file.
 
 use super::image::planes_at_a_time;
+use super::place::Place;
 use super::{Room, Rules};
-use crate::arguments::AlignLabels;
 use anyhow::Context as _;
 use data_manifests::descriptor::{LabelKind, Labels};
 use data_manifests::raw::open::{self, RawVoxels};
@@ -12,7 +12,7 @@ use patches::{CaseWriter, ForegroundSample, LabelCount, LabelRecord, LabelType};
 use std::path::Path;
 use volume::crop::BoundingBox;
 use volume::prepare::Steps;
-use volume::resample::{Aligned, Alignment, Coverage, Label};
+use volume::resample::{Aligned, Alignment, Label};
 use volume::spool::{Element, Spool, SpoolWriter};
 use volume::{Grid, InMemory, Orientation, ReadLimits, VolumeError, Voxels, Warning, labels};
 
@@ -53,7 +53,8 @@ impl<'a> CaseLabels<'a> {
             .labels
             .as_ref()
             .with_context(|| format!("data set '{}' declares no labels", descriptor.name))?;
-        let place = |grid: &Grid| Place::of(rules, (case.image.path(), image), (source.path(), grid));
+        let place =
+            |grid: &Grid| Place::of(rules.treatment, (case.image.path(), image), (source.path(), grid));
         let (place, voxels, largest, mut warnings) = match room {
             Room::Memory => {
                 let open::RawLabels { grid, voxels, warnings } = open::labels(source, descriptor)?;
@@ -105,53 +106,6 @@ impl<'a> CaseLabels<'a> {
         let Written { writer, counts, sample, .. } = written;
         writer.foreground(&sample.finish())?;
         Ok(record(&counts, self.declared))
-    }
-}
-
-/// How labels lie to their image.
-struct Place {
-    /// The labels' grid, or their image's where the two are the same.
-    grid: Grid,
-    /// The way to the image's grid, where the two are not the same.
-    alignment: Option<Alignment>,
-    coverage: Coverage,
-    /// Of two that are nearly the same.
-    nearly: Option<Warning>,
-}
-
-impl Place {
-    /// Compares the grid of a label with that of its image, both as stored.
-    fn of(
-        rules: &Rules<'_>,
-        (image_path, image): (&Path, &Grid),
-        (path, grid): (&Path, &Grid),
-    ) -> Result<Self, VolumeError> {
-        // the shape is compared in any case
-        let believed = if rules.trust_voxel_grid { Grid { affine: image.affine, ..*grid } } else { *grid };
-        let coverage = Coverage::default();
-        match (volume::check_same_grid(image_path, image, path, &believed), rules.align_labels) {
-            (Ok(nearly), _) => Ok(Self { grid: *image, alignment: None, coverage, nearly }),
-            (
-                Err(VolumeError::ShapeMismatch { .. } | VolumeError::GeometryMismatch { .. }),
-                Some(AlignLabels::Nearest),
-            ) => {
-                let alignment = Some(Alignment::new(image_path, image, path, grid)?);
-                Ok(Self { grid: *grid, alignment, coverage, nearly: None })
-            }
-            (Err(error), _) => Err(error),
-        }
-    }
-
-    /// Looks at planes as stored, of which `first` is the index of the first.
-    fn see<T: Label>(&mut self, first: usize, planes: &[T]) {
-        if let Some(alignment) = &self.alignment {
-            self.coverage += alignment.cover(first, planes);
-        }
-    }
-
-    fn warning(&self) -> Option<Warning> {
-        let aligned = self.alignment.as_ref().map(|alignment| alignment.warning(self.coverage));
-        aligned.or_else(|| self.nearly.clone())
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Memory: a worker holds one case as stored; of it stay at most the sampled voxels.
 
+use crate::case::place::Place;
 use crate::resources;
+use crate::treatment::Treatment;
 use data_manifests::plan::{CaseSize, ChannelStatistics, Fingerprint};
 use data_manifests::raw::RawCase;
 use data_manifests::raw::open::{self, RawVoxels};
@@ -10,8 +12,11 @@ use data_manifests::{Descriptor, digest};
 use patches::sampler;
 use rand::RngExt;
 use stage::{Context, Message, interrupt};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use volume::{Orientation, VolumeError};
+use volume::crop::BoundingBox;
+use volume::resample::{Aligned, Label};
+use volume::{Grid, InMemory, Orientation, Voxels};
 
 /// How much of the foreground is taken, and how.
 #[derive(Debug, Clone, Copy)]
@@ -42,14 +47,16 @@ pub(super) fn measure(
     cases: &[RawCase],
     descriptor: &Descriptor,
     sampling: Sampling,
+    treatment: Treatment,
     max_ram: Option<f64>,
     context: &Context,
 ) -> anyhow::Result<Measured> {
-    // the image, then the labels: 64-bit ids beside their own narrow form at worst
+    // the image, then the labels: 64-bit ids beside their own narrow form at worst, and twice more while they are aligned
+    let per_label = if treatment.align_labels.is_some() { 28 } else { 12 };
     let bytes = |case: &RawCase| -> u64 {
         let voxels = |(channels, grid): (usize, volume::Grid)| {
             let voxels = grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>();
-            voxels.saturating_mul(4 * channels as u64 + 12)
+            voxels.saturating_mul(4 * channels as u64 + per_label)
         };
         open::header(&case.image).map_or(0, voxels)
     };
@@ -62,7 +69,7 @@ pub(super) fn measure(
         loop {
             let i = next.fetch_add(1, Ordering::Relaxed);
             let Some(case) = cases.get(i).filter(|_| !interrupt::requested()) else { return done };
-            done.push((i, one(case, descriptor, sampling)));
+            done.push((i, one(case, descriptor, sampling, treatment)));
             progress.step(&case.id);
         }
     };
@@ -93,7 +100,12 @@ pub(super) fn measure(
     Ok(Measured { fingerprint: Fingerprint::new(sizes, &shares, channels), failed })
 }
 
-fn one(case: &RawCase, descriptor: &Descriptor, sampling: Sampling) -> anyhow::Result<Found> {
+fn one(
+    case: &RawCase,
+    descriptor: &Descriptor,
+    sampling: Sampling,
+    treatment: Treatment,
+) -> anyhow::Result<Found> {
     let image = open::image(&case.image)?;
     if image.channels != descriptor.channels.len() {
         let (found, expected) = (image.channels, descriptor.channels.len());
@@ -107,20 +119,18 @@ fn one(case: &RawCase, descriptor: &Descriptor, sampling: Sampling) -> anyhow::R
     let mut samples = vec![Vec::new(); image.channels];
     if let Some(source) = &case.label {
         let labels = open::labels(source, descriptor)?;
-        if labels.grid.shape_zyx != shape {
-            return Err(VolumeError::ShapeMismatch {
-                image: case.image.path().into(),
-                image_zyx: shape,
-                label: source.path().into(),
-                label_zyx: labels.grid.shape_zyx,
-            }
-            .into());
-        }
+        let place = Place::of(treatment, (case.image.path(), &image.grid), (source.path(), &labels.grid))?;
         let ignore = descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(u64::from);
         let is_foreground = |value: u64| value != 0 && Some(value) != ignore;
         let places = match &labels.voxels {
-            RawVoxels::Narrow(v) => sample(v, |v| is_foreground(u64::from(v)), case, sampling),
-            RawVoxels::Wide(v) => sample(v, is_foreground, case, sampling),
+            RawVoxels::Narrow(v) => {
+                let v = on_image_grid(v, &place, &image.grid)?;
+                sample(&v, |v| is_foreground(u64::from(v)), case, sampling)
+            }
+            RawVoxels::Wide(v) => {
+                let v = on_image_grid(v, &place, &image.grid)?;
+                sample(&v, is_foreground, case, sampling)
+            }
         };
         for (channel, values) in samples.iter_mut().zip(image.data.chunks_exact(voxels)) {
             channel.extend(places.iter().map(|i| values[*i]).filter(|v| v.is_finite()));
@@ -138,6 +148,18 @@ fn one(case: &RawCase, descriptor: &Descriptor, sampling: Sampling) -> anyhow::R
         share: cropped.iter().product::<usize>() as f64 / voxels as f64,
         samples,
     })
+}
+
+/// The labels on the grid of their image, both as stored.
+fn on_image_grid<'a, T: Label>(labels: &'a [T], place: &Place, image: &Grid) -> volume::Result<Cow<'a, [T]>> {
+    let Some(alignment) = &place.alignment else { return Ok(Cow::Borrowed(labels)) };
+    let own = &place.grid;
+    let source = InMemory::oriented(labels, 1, own.shape_zyx, Orientation::to_canonical(own))?;
+    let aligned = Aligned::new(&source, alignment)?;
+    let canonical_zyx = aligned.shape_zyx();
+    let canonical = aligned.read(0, &BoundingBox::whole(canonical_zyx))?;
+    let (stored, _) = Orientation::to_canonical(image).invert().apply(&canonical, canonical_zyx)?;
+    Ok(Cow::Owned(stored))
 }
 
 /// Places of a uniform sample of the foreground, in order: reservoir sampling in one pass, seeded by the case's id.

@@ -4,6 +4,7 @@ use crate::admission::Admission;
 use crate::case::{self, Digests, Rules};
 use crate::estimate::{self, Estimate};
 use crate::resources;
+use crate::treatment::Treatment;
 use data_manifests::Descriptor;
 use data_manifests::plan::Prediction;
 use data_manifests::raw::RawCase;
@@ -11,7 +12,6 @@ use rayon::prelude::*;
 use stage::{Context, limits};
 use std::path::Path;
 use std::time::Instant;
-use volume::intensity::NonFinite;
 
 /// The prediction, and cases whose headers allow none.
 #[derive(Debug)]
@@ -25,13 +25,14 @@ pub(super) fn of(
     cases: &[RawCase],
     descriptor: &Descriptor,
     raw: &Path,
+    treatment: Treatment,
     timing: bool,
     context: &Context,
 ) -> anyhow::Result<Forecast> {
     let estimates: Vec<anyhow::Result<Estimate>> = cases
         .par_iter()
         .map(|case| {
-            let estimate = estimate::of_case(case, descriptor, None)?;
+            let estimate = estimate::of_case(case, descriptor, treatment.align_labels)?;
             estimate.refuse_explosion()?;
             Ok(estimate)
         })
@@ -61,7 +62,7 @@ pub(super) fn of(
         let (labelled, others): (Vec<_>, Vec<_>) = nearest.partition(|(case, _)| case.label.is_some());
         let total: f64 = sized.iter().map(|(_, estimate)| work(estimate) as f64).sum();
         for (case, estimate) in labelled.into_iter().chain(others).take(5) {
-            let Ok(seconds) = time(case, descriptor, raw) else { continue };
+            let Ok(seconds) = time(case, descriptor, raw, treatment) else { continue };
             prediction.seconds = Some(seconds * total / work(estimate).max(1) as f64 / workers as f64);
             prediction.measured_on =
                 Some(format!("{}, times {} cases on {workers} cores", case.id, sized.len()));
@@ -81,17 +82,11 @@ fn work(estimate: &Estimate) -> u64 {
 }
 
 /// Seconds that one case takes.
-fn time(case: &RawCase, descriptor: &Descriptor, raw: &Path) -> anyhow::Result<f64> {
+fn time(case: &RawCase, descriptor: &Descriptor, raw: &Path, treatment: Treatment) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir()?;
-    let rules = Rules {
-        descriptor,
-        non_finite: NonFinite::FillMin,
-        trust_voxel_grid: true,
-        align_labels: None,
-        raw_root: raw,
-    };
+    let rules = Rules { descriptor, treatment, raw_root: raw };
     let digests = Digests { image: String::new(), label: case.label.as_ref().map(|_| String::new()) };
-    let estimate = estimate::of_case(case, descriptor, None)?;
+    let estimate = estimate::of_case(case, descriptor, treatment.align_labels)?;
     let room = Admission::new(resources::budget(None).0).room(&estimate, folder.path());
     let started = Instant::now();
     case::make(&rules, case, &digests, &folder.path().join("case"), &room)?.pending.publish()?;

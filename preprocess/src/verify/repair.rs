@@ -5,12 +5,12 @@
 
 use super::damage::{self, Damage};
 use crate::admission::Admission;
-use crate::arguments::AlignLabels;
 use crate::case::{self, Digests, Rules};
 use crate::convert::Outcome;
 use crate::finish::{self, DESCRIPTOR};
 use crate::inputs;
 use crate::messages::{self, counted};
+use crate::treatment::Treatment;
 use crate::{data_set, estimate, resources};
 use anyhow::Context as _;
 use data_manifests::cases::{self, CaseRow};
@@ -21,18 +21,14 @@ use serde::Deserialize;
 use stage::{Context, Message, atomic, interrupt};
 use std::collections::BTreeSet;
 use std::path::Path;
-use volume::intensity::NonFinite;
 
 /// The parameters of a run that decide its cases, as its manifest has them.
 #[derive(Deserialize)]
 struct Recorded {
     descriptor: Descriptor,
     only: BTreeSet<String>,
-    non_finite: NonFinite,
-    trust_voxel_grid: bool,
-    /// Manifests from before there was this choice lack it.
-    #[serde(default)]
-    align_labels: Option<AlignLabels>,
+    #[serde(flatten)]
+    treatment: Treatment,
 }
 
 /// What repairs need to know.
@@ -90,13 +86,7 @@ pub(super) fn repair(
     let raw = data_set::raw_folder(&descriptor, raw, context)?;
     let listing = raw::list(&descriptor, &raw)?;
     atomic::sweep(&ShardStore::cases_directory(directory))?;
-    let rules = Rules {
-        descriptor: &descriptor,
-        non_finite: recorded.non_finite,
-        trust_voxel_grid: recorded.trust_voxel_grid,
-        align_labels: recorded.align_labels,
-        raw_root: &raw,
-    };
+    let rules = Rules { descriptor: &descriptor, treatment: recorded.treatment, raw_root: &raw };
     let repair = Repair { directory, raw: &raw, manifest: &manifest, rules };
     let progress = context.progress("repairs", ids.len() as u64);
     let mut made = 0_usize;
@@ -143,7 +133,7 @@ impl Repair<'_> {
         fs_err::create_dir_all(&folder)?;
         let scratch = tempfile::Builder::new().prefix(".repair.").suffix(".tmp").tempdir_in(&folder)?;
         let fresh = scratch.path().join(id);
-        let estimate = estimate::of_case(case, self.rules.descriptor, self.rules.align_labels)?;
+        let estimate = estimate::of_case(case, self.rules.descriptor, self.rules.treatment.align_labels)?;
         let room = Admission::new(resources::budget(None).0).room(&estimate, scratch.path());
         case::make(&self.rules, case, &Digests { image, label }, &fresh, &room)?.pending.publish()?;
         self.expect_recorded(id, &fresh)?;

@@ -243,3 +243,30 @@ fn the_two_ways_of_taking_labels_exclude_each_other() {
     assert_eq!(code, 2, "{said}");
     assert!(said.contains("--trust-voxel-grid") && said.contains("--align-labels"), "{said}");
 }
+
+#[test]
+fn a_plan_measures_what_a_run_aligns() {
+    let task = task();
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json", "--no-timing"];
+    let (code, _, said) = task.ask(&words);
+    assert!(code == 3 && said.contains("E121 case other"), "{said}");
+    let (code, _, said) = task.ask(&[&words[..], &[ALIGN]].concat());
+    assert_eq!(code, 0, "{said}");
+    let plan = data_manifests::plan::Plan::load(&task.file("plan.json")).unwrap();
+    // every labelled voxel of both cases is sampled: those of the aligned case lie where a run puts them
+    let wide = |labels: Vec<u32>| labels.into_iter().map(u64::from).collect::<Vec<_>>();
+    let aligned = expected(&label_grid(), &wide(class_labels(&label_grid())), &image_grid());
+    let own = wide(class_labels(&image_grid()));
+    let values = image(&image_grid());
+    let mut foreground: Vec<f64> = [aligned, own]
+        .iter()
+        .flat_map(|labels| labels.iter().zip(&values).filter(|(label, _)| **label != 0))
+        .map(|(_, value)| f64::from(*value))
+        .collect();
+    assert!(foreground.len() < 20_000);
+    foreground.sort_by(f64::total_cmp);
+    let found = plan.fingerprint.unwrap();
+    let mean = foreground.iter().sum::<f64>() / foreground.len() as f64;
+    assert!((found.channels[0].mean - mean).abs() < 1e-6 * mean.abs(), "{found:?}, {mean}");
+    assert_eq!(found.channels[0].min, foreground[0]);
+}

@@ -185,3 +185,30 @@ fn a_second_run_on_one_output_is_refused() {
     drop(lock);
     assert_eq!(task.process(&[]).0, 0);
 }
+
+#[test]
+fn another_compression_gives_the_same_voxels() {
+    let task = Task::noise(3, SHAPE);
+    task.run_cleanly(&[]);
+    let fast = task.tree();
+    let region = patches::Region::whole(task.open("c01").record().shape_zyx);
+    let voxels = task.open("c01").read_image(&region).unwrap();
+    let zstd = ["--compression", "zstd"];
+    let (code, text) = task.process(&zstd);
+    assert_eq!((code, task.counts()), (0, [3, 0, 0]), "{text}");
+    assert!(text.contains("I170 0 cases reused, 3 recomputed (plan changed: compression)."), "{text}");
+    assert_eq!(task.open("c01").read_image(&region).unwrap(), voxels);
+    let small = task.tree();
+    let codecs = |tree: &std::collections::BTreeMap<String, Vec<u8>>| {
+        String::from_utf8(tree["cases/c01/image/zarr.json"].clone()).unwrap()
+    };
+    assert!(codecs(&small).contains("\"zstd\"") && !codecs(&small).contains("blosc"), "{}", codecs(&small));
+    assert!(codecs(&fast).contains("blosc"));
+    assert_eq!(small["cases/c01/labels/label/0/c.0.0.0"], fast["cases/c01/labels/label/0/c.0.0.0"]);
+    // a repair takes the codec from the manifest
+    fs_err::remove_dir_all(task.out().join("cases/c01")).unwrap();
+    assert_eq!(task.ask(&["verify", "shards", "--repair", "all", "--raw", "raw"]).0, 0);
+    assert_eq!(task.tree(), small);
+    task.run_cleanly(&[]);
+    assert_eq!(task.tree(), fast);
+}

@@ -9,6 +9,7 @@ mod pixels;
 mod png_slices;
 mod spacing;
 mod tags;
+mod tiff_directory;
 mod tiff_pages;
 
 pub use spacing::SpacingSource;

@@ -1,21 +1,24 @@
 //! Pages of a TIFF: their form, their description, their pixels.
 
-use super::pixels::{COLOUR_FIX, GREY, Kind, SliceForm, first_bytes, length};
+use super::pixels::{COLOUR_FIX, GREY, Kind, SliceForm, length};
 use super::tags::Resolution;
+use super::tiff_directory;
 use crate::error::{Result, VolumeError};
 use crate::grouped;
 use std::fmt::Debug;
-use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom};
+use std::io::{BufReader, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 use tiff::decoder::ifd::Value;
-use tiff::decoder::{Decoder, DecodingResult, Limits};
+use tiff::decoder::{ChunkType, Decoder, DecodingResult, Limits};
 use tiff::tags::{Tag, Type, ValueBuffer};
 use tiff::{ColorType, TiffError};
 
 /// Most bytes of one decoded slice; the largest sections of electron microscopes stay below.
 pub(super) const SLICE_LIMIT: u64 = 4 << 30;
-/// Most bytes of one tag's value (strip tables of tall pages, long OME descriptions).
-const TAG_LIMIT: usize = 16 << 20;
+/// Most bytes of one tag's decoded values (tables of strips or tiles, long OME descriptions).
+const TAG_LIMIT: u64 = 64 << 20;
+/// Most bytes that the decoder makes out of one byte of a tag: it keeps every number in 32.
+const TAG_GROWTH: u64 = 32;
 const WHITE_IS_ZERO: u16 = 0;
 const PALETTE: u16 = 3;
 
@@ -46,14 +49,10 @@ impl TiffPages {
 
     /// The same from any source of `bytes` bytes; `path` is for messages.
     pub(super) fn new(path: &Path, mut source: Box<dyn Source>, bytes: u64) -> Result<Self> {
-        check_signature(path, &mut source)?;
+        tiff_directory::check(path, &mut source, bytes)?;
         let header = |error| fault(path, "the header of page 1", &error);
-        let limit = usize::try_from(SLICE_LIMIT).unwrap_or(usize::MAX);
-        let mut limits = Limits::default();
-        limits.decoding_buffer_size = limit;
-        limits.intermediate_buffer_size = limit;
-        limits.ifd_value_size = TAG_LIMIT;
-        let mut decoder = Decoder::new(source).map_err(header)?.with_limits(limits);
+        let for_tags = bytes.saturating_mul(TAG_GROWTH).min(TAG_LIMIT);
+        let mut decoder = Decoder::new(source).map_err(header)?.with_limits(limits(for_tags));
         let (form, first_inverted) = page_form(path, &mut decoder, 1, bytes)?;
         let description = description(&mut decoder).map_err(header)?;
         let resolution = resolution(&mut decoder).map_err(header)?;
@@ -77,7 +76,8 @@ impl TiffPages {
         }
         Ok(Self {
             path: path.into(),
-            decoder,
+            // Going to a page reads its tags again.
+            decoder: decoder.with_limits(limits(form.bytes().max(for_tags))),
             form,
             count: inverted.len(),
             inverted,
@@ -115,39 +115,14 @@ impl TiffPages {
     }
 }
 
-/// Signature and offset of the first page, before the decoder sees them, for a message of our own.
-fn check_signature(path: &Path, source: &mut Box<dyn Source>) -> Result<()> {
-    let mut head = Vec::with_capacity(16);
-    source.by_ref().take(16).read_to_end(&mut head)?;
-    source.seek(SeekFrom::Start(0))?;
-    let offset = match head.as_slice() {
-        [b'I', b'I', 42, 0, rest @ ..] | [b'M', b'M', 0, 42, rest @ ..] => rest.get(..4),
-        [b'I', b'I', 43, 0, _, _, _, _, rest @ ..] | [b'M', b'M', 0, 43, _, _, _, _, rest @ ..] => {
-            rest.get(..8)
-        }
-        other => {
-            return Err(VolumeError::StackContent {
-                path: path.into(),
-                found: format!("the file begins with {}", first_bytes(other)),
-                expected: "a TIFF signature (II*, MM* or BigTIFF)",
-                fix: "Usually an error page saved under the image's name, or another format. Fetch the file again or give it its right extension",
-            });
-        }
-    };
-    match offset {
-        None => Err(VolumeError::SliceTruncated {
-            path: path.into(),
-            slice: "the file header".into(),
-            detail: format!("{} bytes", head.len()),
-        }),
-        Some(bytes) if bytes.iter().all(|byte| *byte == 0) => Err(VolumeError::StackContent {
-            path: path.into(),
-            found: "the file has no pages".into(),
-            expected: "at least one page",
-            fix: "Usually an export that was interrupted. Export the stack again",
-        }),
-        Some(_) => Ok(()),
-    }
+/// Limits of the decoder, which has one for tags and pixels.
+fn limits(bytes: u64) -> Limits {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+    let mut limits = Limits::default();
+    limits.decoding_buffer_size = bytes;
+    limits.ifd_value_size = bytes;
+    limits.intermediate_buffer_size = usize::try_from(SLICE_LIMIT).unwrap_or(usize::MAX);
+    limits
 }
 
 /// Form of the current page, whether its values are stored inverted, and whether all its bytes are in the file.
@@ -209,6 +184,31 @@ fn page_form(
             limit: SLICE_LIMIT,
         });
     }
+    let stored = stored_bytes(path, &name, decoder, file_bytes)?;
+    let compression: Option<u16> = decoder.find_tag_unsigned(Tag::Compression).map_err(failed)?;
+    // Strips that share bytes cannot hold more than the file.
+    let possible = stored.min(file_bytes).saturating_mul(most_per_byte(compression.unwrap_or(1)));
+    // Tiles reach over the edge of the page, and are decoded whole.
+    let (across, down) = decoder.chunk_dimensions();
+    let chunk = SliceForm { height: down as usize, width: across as usize, ..form };
+    let expected = match decoder.get_chunk_type() {
+        ChunkType::Tile => form.bytes().max(chunk.bytes()),
+        ChunkType::Strip => form.bytes(),
+    };
+    if expected > possible {
+        return Err(VolumeError::ImpossibleSize { path: path.into(), expected, file_bytes, possible });
+    }
+    Ok((form, inverted))
+}
+
+/// Bytes of all strips or tiles of the current page, which must lie inside the file.
+fn stored_bytes(
+    path: &Path,
+    page: &str,
+    decoder: &mut Decoder<Box<dyn Source>>,
+    file_bytes: u64,
+) -> Result<u64> {
+    let failed = |error| fault(path, page, &error);
     let mut stored = 0_u64;
     for (offsets, counts) in
         [(Tag::StripOffsets, Tag::StripByteCounts), (Tag::TileOffsets, Tag::TileByteCounts)]
@@ -220,7 +220,7 @@ fn page_form(
             if end > file_bytes {
                 return Err(VolumeError::SliceTruncated {
                     path: path.into(),
-                    slice: name,
+                    slice: page.to_owned(),
                     detail: format!(
                         "its pixels end at byte {}, the file at {}",
                         grouped(end),
@@ -231,18 +231,7 @@ fn page_form(
             stored = stored.saturating_add(*count);
         }
     }
-    let compression: Option<u16> = decoder.find_tag_unsigned(Tag::Compression).map_err(failed)?;
-    let factor = most_per_byte(compression.unwrap_or(1));
-    let possible = stored.saturating_mul(factor);
-    if form.bytes() > possible {
-        return Err(VolumeError::ImpossibleSize {
-            path: path.into(),
-            expected: form.bytes(),
-            file_bytes,
-            possible,
-        });
-    }
-    Ok((form, inverted))
+    Ok(stored)
 }
 
 /// Most bytes that one stored byte can become, by the codes of the compression tag.

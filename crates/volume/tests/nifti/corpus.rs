@@ -5,7 +5,7 @@ use crate::survives;
 
 #[test]
 fn every_case_ever_found_is_survived() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/nifti");
     let mut cases: Vec<_> = fs_err::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     cases.sort();
     assert!(cases.len() >= 10, "the corpus is missing");

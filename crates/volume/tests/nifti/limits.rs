@@ -1,7 +1,8 @@
 //! Headers that ask for too much.
 
+use crate::counting::peak_of;
 use crate::made::{Files, Made, gz, small};
-use crate::survives::{LIMITS, peak_of};
+use crate::survives::LIMITS;
 use std::io::Cursor;
 use volume::nifti::{LabelPlanes, Planes, read_image, read_image_within, read_labels_within};
 use volume::{ReadLimits, VolumeError};

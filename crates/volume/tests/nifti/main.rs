@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod corpus;
+#[path = "../counting/mod.rs"]
+mod counting;
 mod files;
 mod geometry;
 mod limits;
@@ -14,4 +16,4 @@ mod written;
 
 /// Counts what each test allocates.
 #[global_allocator]
-static ALLOCATOR: survives::Counting = survives::Counting;
+static ALLOCATOR: counting::Counting = counting::Counting;

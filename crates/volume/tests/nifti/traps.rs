@@ -1,7 +1,7 @@
 //! What the `nifti` crate (0.18) gets wrong or leaves to its caller, each done right here.
 
+use crate::counting::peak_of;
 use crate::made::{Files, Made, gz, small};
-use crate::survives::peak_of;
 use volume::nifti::{Datatype, read_header, read_image, read_labels, write_labels, write_labels_like};
 use volume::{Grid, READ_OVERHEAD};
 

@@ -1,8 +1,12 @@
 //! TIFF and PNG stacks: what is read, where the voxel size comes from, what is refused.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod corpus;
+#[path = "../counting/mod.rs"]
+mod counting;
 mod damaged;
 mod made;
+mod survives;
 
 use made::*;
 use std::path::Path;
@@ -11,6 +15,9 @@ use tiff::encoder::colortype::{Gray8, Gray16, Gray32, Gray32Float, Gray64, RGB8}
 use tiff::encoder::{Compression, DeflateLevel};
 use volume::Warning;
 use volume::stack::{SpacingSource, Stack};
+
+#[global_allocator]
+static ALLOCATOR: counting::Counting = counting::Counting;
 
 #[test]
 fn every_number_type_and_compression_is_read() {
