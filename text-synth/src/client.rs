@@ -24,6 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 /// Largest reply that is read.
 const LARGEST_REPLY: usize = 8 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Retries whose wait may be cut short; a request that fails more often waits its time.
+const HURRIED: u32 = 3;
 
 /// How to send.
 #[derive(Debug, Clone)]
@@ -120,6 +122,9 @@ pub struct Client {
     shared: Arc<Shared>,
     slots: Arc<Semaphore>,
     over: watch::Sender<bool>,
+    /// Nothing is left to be sent but what waits to be sent again.
+    drained: watch::Sender<bool>,
+    replies: AtomicU64,
     events: UnboundedSender<Event>,
 }
 
@@ -158,8 +163,9 @@ impl Client {
             builder = builder.no_proxy();
         }
         let slots = Arc::new(Semaphore::new(options.concurrency));
-        let over = watch::Sender::new(false);
-        Ok(Self { http: builder.build()?, endpoint, options, shared, slots, over, events })
+        let (over, drained) = (watch::Sender::new(false), watch::Sender::new(false));
+        let (http, replies) = (builder.build()?, AtomicU64::new(0));
+        Ok(Self { http, endpoint, options, shared, slots, over, drained, replies, events })
     }
 
     /// Leave for one more request, where there are fewer in flight than allowed.
@@ -169,13 +175,18 @@ impl Client {
         Arc::clone(&self.slots).try_acquire_owned().ok().map(Slot)
     }
 
+    /// Says whether anything is left to be sent that has not been sent before.
+    pub fn drained(&self, drained: bool) {
+        self.drained.send_if_modified(|known| std::mem::replace(known, drained) != drained);
+    }
+
     /// Ends the run: what is in flight may come, nothing more is sent.
     pub fn end(&self) {
         self.over.send_replace(true);
     }
 
     /// Sends one chat completion, of about `tokens` tokens, until it is answered or given up. A request that waits to be sent again
-    /// holds no slot.
+    /// holds no slot; once nothing else is left, the first of its waits end as soon as the server has answered another request.
     ///
     /// # Errors
     /// [`Failure`] says whether others may succeed.
@@ -192,6 +203,7 @@ impl Client {
             drop(held);
             let (reason, after, pause) = match verdict {
                 Verdict::Reply(reply) => {
+                    self.answered();
                     let used = reply.prompt_tokens + reply.completion_tokens;
                     self.shared.pace.correct(tokens, if used == 0 { tokens } else { used });
                     if asks_for_schema && let Some(reason) = self.shared.schema.judge(&reply) {
@@ -239,6 +251,7 @@ impl Client {
                 self.tell(Event::Retrying { reason, retry });
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
+                    () = self.is_answering(), if retry <= HURRIED => {}
                     () = self.is_over() => return Err(Failure::NotSent),
                 }
             }
@@ -268,6 +281,23 @@ impl Client {
         // the sender lives as long as this client
         let mut over = self.over.subscribe();
         let _never_dropped = over.wait_for(|over| *over).await.is_ok();
+    }
+
+    fn answered(&self) {
+        self.replies.fetch_add(1, Ordering::Relaxed);
+        if *self.drained.borrow() {
+            // wakes those that wait
+            self.drained.send_modify(|_| {});
+        }
+    }
+
+    /// Returns when the server has answered somebody from now on and nothing else is left to be sent.
+    async fn is_answering(&self) {
+        let before = self.replies.load(Ordering::Relaxed);
+        let mut drained = self.drained.subscribe();
+        let answering = |drained: &bool| *drained && self.replies.load(Ordering::Relaxed) > before;
+        // the sender lives as long as this client
+        let _never_dropped = drained.wait_for(answering).await.is_ok();
     }
 
     fn tell(&self, event: Event) {

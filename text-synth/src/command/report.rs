@@ -147,6 +147,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if arguments.sending.dry_run {
         return dry_run::run(arguments, context);
     }
+    if arguments.writer == Kind::Template
+        && let Some(flag) = arguments.sending.file_flag()
+    {
+        let text = format!("{flag} is for requests to a language model, and the writer 'template' has none");
+        context.tell(Message::error("E226", text).fix("Give --writer api, or leave the flag out"));
+        return Ok(ExitStatus::Usage);
+    }
     let out = arguments.out.as_path();
     context.report_to(out);
     let input = fresh_input(&arguments.captions, "caption")?;

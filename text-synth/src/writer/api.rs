@@ -25,8 +25,6 @@ use tokio::sync::mpsc;
 const NAME: &str = "api/1";
 /// Replies that are paid for before an item is given up.
 const ATTEMPTS: usize = 2;
-/// Broken objects that are told one by one.
-const MOST_BROKEN: usize = 20;
 
 /// What decides the replies, beside caption and prompt, and how many there may be.
 #[derive(Debug, Clone)]
@@ -147,7 +145,7 @@ impl Api {
             let given_up = answers.len() >= ATTEMPTS && !self.options.retry_rejected;
             if seen.insert(request.clone()) && !answers.iter().any(Entry::accepted) && !given_up {
                 let attempt = if self.options.retry_rejected { 1 } else { answers.len() + 1 };
-                let broken = answers.last().filter(|last| attempt > 1 && reply::is_broken(last));
+                let broken = answers.last().filter(|last| attempt > 1 && is_broken(&last.reasons));
                 let broken = broken.map(|last| last.text.clone());
                 plan.queue.push_back(Work { task: i, request, attempt, broken });
             }
@@ -218,6 +216,15 @@ impl Api {
     }
 }
 
+/// A number of tokens for people.
+fn in_tokens(tokens: u64) -> String {
+    match tokens {
+        0..10_000 => format!("{tokens} tokens"),
+        10_000..1_000_000 => format!("{:.0} k tokens", tokens as f64 / 1e3),
+        _ => format!("{:.2} M tokens", tokens as f64 / 1e6),
+    }
+}
+
 /// A reply that was cut gets twice the room the second time.
 fn max_tokens(base: u32, attempt: usize) -> u32 {
     if attempt > 1 { base.saturating_mul(2) } else { base }
@@ -245,7 +252,11 @@ impl Writer for Api {
         if cached > 0 {
             context.tell(Message::info(
                 "I207",
-                format!("resumed: {cached} requests answered before, {} to do", plan.queue.len()),
+                format!(
+                    "resumed: {cached} requests answered before, {} to do, estimated {}",
+                    plan.queue.len(),
+                    in_tokens(self.needed(&plan.queue, tasks).iter().sum())
+                ),
             ));
         }
         self.counted.cached += cached as u64;
@@ -256,15 +267,10 @@ impl Writer for Api {
             self.send(tasks, &mut plan, &mut ledger, &mut written, context)?;
         }
         self.count(&ledger, context);
-        let mut broken = Vec::new();
         for (task, request) in tasks.iter().zip(&plan.requests) {
             let accepted = ledger.accepted(request);
             written.texts.push(accepted.map(|e| Text { text: e.text.clone(), request: request.clone() }));
             let answers = ledger.answers(request);
-            if accepted.is_none() && answers.len() >= ATTEMPTS && answers.last().is_some_and(reply::is_broken)
-            {
-                broken.push(task.id.as_str());
-            }
             let rejected = answers.iter().enumerate().filter(|(_, e)| !e.accepted());
             written.rejected.extend(rejected.map(|(i, e)| Rejected {
                 id: task.id.clone(),
@@ -277,24 +283,8 @@ impl Writer for Api {
             }));
         }
         if written.stopped.is_none() {
-            tell_broken(&broken, context);
             ledger.settle(&plan.requests)?;
         }
         Ok(written)
-    }
-}
-
-/// Says whose replies were no objects, even after a request to repair them.
-fn tell_broken(ids: &[&str], context: &Context) {
-    for id in ids.iter().take(MOST_BROKEN) {
-        context.tell(
-            Message::error("E206", "the reply is broken JSON, also after one request to repair it")
-                .cause("The model does not keep to the form, or its server cuts replies")
-                .fix("Pass --retry-rejected to ask again, or use another model")
-                .case(*id),
-        );
-    }
-    if ids.len() > MOST_BROKEN {
-        context.tell(Message::error("E206", format!("and {} more like these", ids.len() - MOST_BROKEN)));
     }
 }

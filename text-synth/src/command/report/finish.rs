@@ -80,6 +80,10 @@ pub(super) fn finish(
                 "Set --max-tokens {} or disable thinking",
                 arguments.max_tokens.saturating_mul(4)
             ))
+        } else if is_broken(&rejected.reasons) {
+            Message::error("E206", "the reply is broken JSON, also after one request to repair it")
+                .cause("The model does not keep to the form, or its server cuts replies")
+                .fix("Pass --retry-rejected to ask again, or use another model")
         } else {
             Message::error("E205", format!("all replies were rejected: {reasons}"))
                 .fix(format!("See {}; pass --retry-rejected to ask again", REJECTED))

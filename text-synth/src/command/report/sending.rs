@@ -58,6 +58,12 @@ impl Sending {
         Files { input: self.batch_in.clone(), out: self.batch_out.clone() }
     }
 
+    /// The flag that names a batch file, where one does.
+    pub(super) fn file_flag(&self) -> Option<&'static str> {
+        let flags = [("--batch-in", &self.batch_in), ("--batch-out", &self.batch_out)];
+        flags.into_iter().find_map(|(flag, file)| file.as_ref().map(|_| flag))
+    }
+
     pub(super) fn limits(&self) -> Limits {
         let prices = self.price_prompt.zip(self.price_completion);
         Limits {

@@ -142,9 +142,9 @@ impl Drive<'_> {
         flying: &mut JoinSet<anyhow::Result<Done>>,
     ) {
         while self.written.stopped.is_none() && flying.len() < STARTED * self.api.sending.concurrency {
-            let Some(slot) = client.slot() else { return };
+            let Some(slot) = client.slot() else { break };
             self.prepare(1);
-            let Some(Ready { work, asked, body, need }) = self.ready.pop_front() else { return };
+            let Some(Ready { work, asked, body, need }) = self.ready.pop_front() else { break };
             if !budget.reserve(need) {
                 // what is in flight may use less than was set aside for it
                 if flying.is_empty() {
@@ -160,6 +160,7 @@ impl Drive<'_> {
                 Ok(Done { work, need, result: reply.map(|reply| asked.entry(reply)) })
             });
         }
+        client.drained(self.queue.is_empty() && self.ready.is_empty());
     }
 
     /// What follows from a request that ended; gives the answer, which is to be written.
@@ -173,7 +174,7 @@ impl Drive<'_> {
                 if entry.accepted() || work.attempt >= ATTEMPTS {
                     self.step();
                 } else {
-                    let broken = is_broken(&entry).then(|| entry.text.clone());
+                    let broken = is_broken(&entry.reasons).then(|| entry.text.clone());
                     self.queue.push_back(Work { attempt: work.attempt + 1, broken, ..work });
                 }
                 return Some(entry);

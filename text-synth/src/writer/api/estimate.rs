@@ -1,8 +1,9 @@
 //! What a run would send, before it sends anything.
 
-use super::{Api, budget::money};
+use super::{Api, Work, budget::money};
 use crate::ledger::{self, Ledger};
 use crate::writer::Task;
+use std::collections::VecDeque;
 use std::fmt;
 
 /// What a run would send.
@@ -28,10 +29,7 @@ impl Api {
     pub fn estimate(&self, tasks: &[Task]) -> anyhow::Result<Estimate> {
         let answered = Ledger::peek(&self.directory, &self.header())?;
         let plan = self.plan(tasks, &answered)?;
-        let needed = plan.queue.iter().fold([0, 0], |sum: [u64; 2], work| {
-            let (.., need) = self.chat(work, &tasks[work.task]);
-            [sum[0] + need[0], sum[1] + need[1]]
-        });
+        let needed = self.needed(&plan.queue, tasks);
         let used = ledger::tokens(&answered);
         let limits = &self.options.limits;
         Ok(Estimate {
@@ -40,6 +38,14 @@ impl Api {
             used,
             needed,
             cost: limits.cost(used).zip(limits.cost(needed)).map(|(so_far, more)| [so_far, more]),
+        })
+    }
+
+    /// Tokens of the prompts of a queue, roughly, and of their replies, at most.
+    pub(super) fn needed(&self, queue: &VecDeque<Work>, tasks: &[Task]) -> [u64; 2] {
+        queue.iter().fold([0, 0], |sum: [u64; 2], work| {
+            let (.., need) = self.chat(work, &tasks[work.task]);
+            [sum[0] + need[0], sum[1] + need[1]]
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::prompts::Rendered;
 use crate::writer::judge;
 
 /// Beginning of the reason for what was to be an object and is none.
-pub(super) const BROKEN: &str = "broken JSON";
+const BROKEN: &str = "broken JSON";
 
 /// What was asked.
 #[derive(Debug, Clone)]
@@ -66,9 +66,9 @@ impl Asked {
     }
 }
 
-/// Whether an answer was to be an object and is none.
-pub(super) fn is_broken(entry: &Entry) -> bool {
-    entry.reasons.iter().any(|reason| reason.starts_with(BROKEN))
+/// Whether one of the reasons is that an answer was to be an object and is none.
+pub(crate) fn is_broken(reasons: &[String]) -> bool {
+    reasons.iter().any(|reason| reason.starts_with(BROKEN))
 }
 
 #[cfg(test)]
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!(plain.text, object.text);
         assert_eq!((plain.prompt_tokens, plain.completion_tokens), (3, 15), "estimated");
         let broken = entry(r#"{"report": "#, false);
-        assert!(is_broken(&broken) && broken.text == r#"{"report": "#, "{broken:?}");
+        assert!(is_broken(&broken.reasons) && broken.text == r#"{"report": "#, "{broken:?}");
         assert_eq!(entry("", true).reasons, ["empty", "reasoning without an answer"]);
     }
 }
