@@ -376,10 +376,55 @@ fn redact(mut body: Vec<u8>, key: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::time::Instant;
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
 
     #[test]
     fn the_key_is_taken_out_of_what_a_server_says() {
         assert_eq!(redact(b"a sk-1 b sk-1".to_vec(), b"sk-1"), b"a [key] b [key]");
+    }
+
+    /// A first request that fails once and would wait for a minute, and a second one that is answered after a while: seconds
+    /// until the first is answered, or none.
+    async fn seconds(drained: bool) -> Option<f64> {
+        let server = MockServer::start().await;
+        let reply = json!({"choices": [{"finish_reason": "stop", "message": {"content": "text"}}]});
+        let good = |template: ResponseTemplate| Mock::given(any()).respond_with(template);
+        good(ResponseTemplate::new(500)).up_to_n_times(1).with_priority(1).mount(&server).await;
+        let answer = ResponseTemplate::new(200).set_body_json(&reply).set_delay(Duration::from_millis(200));
+        good(answer).mount(&server).await;
+        let minute = Duration::from_secs(60);
+        let options = Options {
+            timeout: minute,
+            retries: 3,
+            backoff: Backoff { base: 2 * minute, cap: 2 * minute, longest: minute },
+            concurrency: 2,
+            most_requests: None,
+        };
+        let (events, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(Rates::default()));
+        let endpoint = Endpoint::new(&server.uri(), &[], None).unwrap();
+        let client = Arc::new(Client::new(endpoint, options, shared, events).unwrap());
+        client.drained(drained);
+        let started = Instant::now();
+        let (first, body) = (Arc::clone(&client), json!({}));
+        let slot = client.slot().unwrap();
+        let waiting = tokio::spawn(async move { first.chat(&body, 1, slot).await });
+        assert!(matches!(heard.recv().await, Some(Event::Retrying { retry: 1, .. })));
+        client.chat(&json!({}), 1, client.slot().unwrap()).await.unwrap();
+        let reply = tokio::time::timeout(Duration::from_secs(5), waiting).await.ok()?;
+        reply.unwrap().unwrap();
+        Some(started.elapsed().as_secs_f64())
+    }
+
+    #[tokio::test]
+    async fn a_wait_ends_early_only_where_nothing_else_is_left() {
+        let (last, among_others) = tokio::join!(seconds(true), seconds(false));
+        let last = last.unwrap();
+        assert!((0.2..4.0).contains(&last), "{last}");
+        assert_eq!(among_others, None);
     }
 
     #[test]

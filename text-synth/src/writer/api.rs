@@ -15,6 +15,7 @@ use budget::{Limits, estimated_tokens, money};
 use data_manifests::digest;
 use drive::Drive;
 use reply::Asked;
+pub(crate) use reply::is_broken;
 use serde_json::{Value, json};
 use stage::{Context, Message};
 use std::collections::{HashMap, HashSet, VecDeque};

@@ -143,6 +143,20 @@ fn a_server_answers_what_the_batch_did_not() {
     save(&answers, &[answer(&requests[1]).to_string()]);
     ends(&bench.run(&["--batch-in", answers.to_str().unwrap()]), 1);
     let text = ends(&bench.run(&[]), 0);
-    assert!(text.contains("I207 resumed: 1 requests answered before, 2 to do."), "{text}");
+    assert!(text.contains("I207 resumed: 1 requests answered before, 2 to do, estimated "), "{text}");
     assert_eq!((bench.requests().len(), bench.reports().len()), (2, 3));
+}
+
+#[test]
+fn the_template_writer_takes_no_batch_files() {
+    let bench = Bench::new(1, Vec::new());
+    let captions = bench.out().parent().unwrap().join("captions");
+    for flag in ["--batch-out", "--batch-in"] {
+        let mut command = crate::common::text_synth();
+        command.args(["report", "--captions", captions.to_str().unwrap()]);
+        command.args(["--out", bench.out().to_str().unwrap(), flag, "requests.jsonl"]);
+        let text = ends(&command.output().unwrap(), 2);
+        assert!(text.contains(&format!("E226 {flag} is for requests to a language model")), "{text}");
+        assert!(text.contains("--writer api") && !bench.out().exists(), "{text}");
+    }
 }

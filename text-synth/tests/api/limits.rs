@@ -38,7 +38,7 @@ fn a_limit_of_requests_ends_the_run_and_keeps_what_came() {
     assert_eq!((bench.requests().len(), lines(&bench.out().join("ledger.jsonl"))), (3, 4));
     assert!(!bench.out().join("manifest.json").exists());
     let text = ends(&bench.run(&["--max-requests", "3"]), 0);
-    assert!(text.contains("I207 resumed: 3 requests answered before, 2 to do."), "{text}");
+    assert!(text.contains("I207 resumed: 3 requests answered before, 2 to do, estimated "), "{text}");
     assert_eq!((bench.requests().len(), bench.reports().len()), (5, 5));
 }
 

@@ -5,6 +5,7 @@ use super::{Arguments, MANY_EQUAL};
 use crate::command::tell_some;
 use crate::grounding::refine::Tally;
 use crate::ledger;
+use crate::writer::api::is_broken;
 use crate::writer::judge::normalised;
 use crate::writer::{REJECTED, Rejected, Writer};
 use data_manifests::Manifest;
