@@ -267,7 +267,7 @@ $(foreach d,$(filter $(PHANTOMS),$(DATASETS)),$(eval $(call dataset,$(d),$(call 
 $(foreach d,$(real),$(eval $(call dataset,$(d),$(DATA)/$(FOLDER_$(d)),$(d),$(shell find -L $(DATA)/$(FOLDER_$(d)) -type f))))
 
 $(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/text/manifest.json)
-	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text) --out $(@D) \
+	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text) --out $(@D) --test-cases leave-out \
 	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $@
 

@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::selection::{SelectionRule, TestCases};
+use crate::text::ReportMatch;
 use networks::{EncoderKind, HeadNorm, ResEncSize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -43,6 +45,22 @@ pub struct Arguments {
     /// Patches a step
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..))]
     pub(crate) batch: u16,
+    /// Patches that go through the encoder at a time [default: --batch]; fewer take less memory and one more forward pass, and
+    /// the losses are those of the whole batch
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) micro_batch: Option<u16>,
+    /// Which report a patch is shown with
+    #[arg(long = "match", value_name = "RULE", value_enum, default_value = "overlap")]
+    pub(crate) report_match: ReportMatch,
+    /// What becomes of cases that are published for testing
+    #[arg(long, value_name = "RULE", value_enum, default_value = "refuse")]
+    pub(crate) test_cases: TestCases,
+    /// Share of each data set's subjects that is not trained on but asked about: retrieval of their reports, rank of features
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = parse_share)]
+    pub(crate) holdout: f64,
+    /// Ask every so many steps
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) validate_every: u64,
     /// Patch in voxels, z,y,x [default: the data set's own; the smallest edges of several]
     #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
     pub(crate) patch_zyx: Option<Triple>,
@@ -114,6 +132,13 @@ pub struct Arguments {
     pub(crate) workers: u16,
 }
 
+impl Arguments {
+    /// Which cases are trained on.
+    pub(crate) fn selection(&self) -> SelectionRule {
+        SelectionRule { test_cases: self.test_cases, holdout: self.holdout, seed: self.compute.seed }
+    }
+}
+
 impl stage::run::HasCommon for Arguments {
     fn common(&self) -> &stage::Common {
         &self.common
@@ -145,6 +170,11 @@ fn parse_positive(text: &str) -> Result<f64, String> {
 fn parse_weight(text: &str) -> Result<f64, String> {
     let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
     value.ok_or_else(|| "expected 0 or a larger number".to_owned())
+}
+
+fn parse_share(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| (0.0..1.0).contains(value));
+    value.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
 }
 
 fn parse_minutes(text: &str) -> Result<Duration, String> {

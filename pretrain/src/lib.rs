@@ -6,9 +6,11 @@
 //! Memory: the queue holds a few batches of windows as float32 beside the network, its optimiser state and activations.
 
 mod arguments;
+mod exam;
 mod pairs;
 mod plan;
 mod run;
+mod selection;
 mod task;
 mod text;
 mod watch;

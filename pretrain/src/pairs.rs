@@ -1,6 +1,7 @@
 //! Which patch, which report: every choice a pure function of (seed, step, index).
 
-use crate::text::Text;
+use crate::selection::{self, SelectionRule};
+use crate::text::{ReportMatch, Text};
 use data_manifests::cases;
 use patches::{Case, ShardStore, sampler};
 use rand::RngExt;
@@ -9,10 +10,14 @@ use std::sync::Arc;
 use training::error::BoxedError;
 
 /// A data set: its cases and, where there is one, its text.
-struct Source {
-    store: ShardStore,
-    ids: Vec<String>,
-    text: Option<Text>,
+pub(crate) struct Source {
+    pub(crate) store: ShardStore,
+    /// Cases that are trained on.
+    pub(crate) ids: Vec<String>,
+    /// Cases that are kept for questions.
+    pub(crate) held_out: Vec<String>,
+    pub(crate) test_cases_used: usize,
+    pub(crate) text: Option<Text>,
     /// Added to the text's group numbers, so that those of several data sets differ.
     first_group: usize,
 }
@@ -36,8 +41,10 @@ pub(crate) struct Cut {
     pub(crate) window_zyx: [usize; 3],
     /// The patch that the network sees; reports are matched with it.
     pub(crate) patch_zyx: [usize; 3],
-    /// Patches a step.
-    pub(crate) batch: usize,
+    /// The samples of a step that are cut here: of several processes each cuts its own.
+    pub(crate) samples: (usize, usize),
+    /// How reports are matched with patches.
+    pub(crate) report_match: ReportMatch,
     /// Seed.
     pub(crate) seed: u64,
 }
@@ -58,17 +65,14 @@ pub(crate) struct Batch {
 }
 
 impl Pairs {
-    /// Joins shards and texts; each text says from which data set it was made.
-    pub(crate) fn new(stores: Vec<ShardStore>, texts: Vec<Text>) -> anyhow::Result<Self> {
+    /// Joins shards and texts; each text says from which data set it was made. `rule` says which cases are trained on.
+    pub(crate) fn new(
+        stores: Vec<ShardStore>,
+        texts: Vec<Text>,
+        rule: &SelectionRule,
+    ) -> anyhow::Result<Self> {
         let mut sources: Vec<Source> = Vec::with_capacity(stores.len());
         for store in stores {
-            let ids: Vec<String> = store.rows().iter().map(|row| row.id.clone()).collect();
-            if ids.is_empty() {
-                return Err(Message::error("E320", "no case in the shards")
-                    .detail(store.directory().display().to_string())
-                    .fix("Run preprocess again")
-                    .into());
-            }
             let name = &store.descriptor().name;
             if let Some(other) = sources.iter().find(|s| s.store.descriptor().name == *name) {
                 let [a, b] = [other.store.directory(), store.directory()].map(|d| d.display().to_string());
@@ -77,7 +81,8 @@ impl Pairs {
                     .fix("Give each data set once; different data need different names in their descriptors")
                     .into());
             }
-            sources.push(Source { store, ids, text: None, first_group: 0 });
+            let selection::Selection { train, held_out, test_cases_used } = selection::select(&store, rule)?;
+            sources.push(Source { store, ids: train, held_out, test_cases_used, text: None, first_group: 0 });
         }
         let mut features = 0;
         let mut groups = 0;
@@ -112,7 +117,7 @@ impl Pairs {
     pub(crate) fn check(&self, context: &Context) -> anyhow::Result<()> {
         let mut damaged = 0usize;
         for source in &self.sources {
-            for id in &source.ids {
+            for id in source.ids.iter().chain(&source.held_out) {
                 if let Err(error) = source.store.case(id) {
                     damaged += 1;
                     context.tell(error.message(id));
@@ -164,6 +169,11 @@ impl Pairs {
         self.features
     }
 
+    /// The data sets.
+    pub(crate) fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
     /// The stores.
     pub(crate) fn stores(&self) -> impl Iterator<Item = &ShardStore> {
         self.sources.iter().map(|s| &s.store)
@@ -172,14 +182,15 @@ impl Pairs {
     /// The batch of a step. Data sets are drawn with equal probability, so that a large one does not crowd out the others;
     /// then a case, a channel (of several, one: gtgm.md 2.2) and a place.
     pub(crate) fn batch(&self, step: u64, cut: &Cut) -> Result<Batch, BoxedError> {
+        let (first, last) = cut.samples;
         let mut batch = Batch {
-            windows: Vec::with_capacity(cut.batch * cut.window_zyx.iter().product::<usize>()),
+            windows: Vec::with_capacity((last - first) * cut.window_zyx.iter().product::<usize>()),
             text: Vec::new(),
             rows: Vec::new(),
             groups: Vec::new(),
-            members: Vec::with_capacity(cut.batch),
+            members: Vec::with_capacity(last - first),
         };
-        for index in 0..cut.batch {
+        for index in first..last {
             let mut generator = sampler::generator(cut.seed, step, index as u64);
             let source = &self.sources[generator.random_range(0..self.sources.len())];
             let id = &source.ids[generator.random_range(0..source.ids.len())];
@@ -189,10 +200,10 @@ impl Pairs {
             let channel = generator.random_range(0..case.record().channels.len());
             case.append_image_channels(&[channel], &window, &mut batch.windows).map_err(|e| e.message(id))?;
             if let Some(text) = &source.text
-                && let Some(row) = text.choose(&mut generator, id, &patch)
+                && let Some(row) = text.choose(&mut generator, id, &patch, cut.report_match)
             {
                 batch.text.extend_from_slice(text.embedding(row));
-                batch.rows.push(index as i64);
+                batch.rows.push((index - first) as i64);
                 batch.groups.push((source.first_group + text.group(row)) as i64);
             }
             let dataset = &source.store.descriptor().name;

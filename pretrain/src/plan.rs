@@ -1,6 +1,9 @@
 //! What a run is: everything that decides its result, stored in checkpoints and in the encoder's file.
 
 use crate::arguments::Arguments;
+use crate::pairs::{Pairs, Source};
+use crate::selection::SelectionRule;
+use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
 use networks::{EncoderConfig, EncoderKind, HeadNorm, ResEncConfig};
 use patches::ShardStore;
@@ -27,6 +30,25 @@ pub(crate) struct DatasetPlan {
     pub(crate) intensity: Intensity,
     /// Digest of the work that made the shards.
     pub(crate) shards: String,
+    /// Cases that are not trained on but asked about.
+    pub(crate) held_out: Vec<String>,
+    /// Cases published for testing that are trained on.
+    pub(crate) test_cases_used: usize,
+}
+
+impl DatasetPlan {
+    fn of(source: &Source) -> Self {
+        let (descriptor, store) = (source.store.descriptor(), &source.store);
+        Self {
+            name: descriptor.name.clone(),
+            modality: descriptor.modality,
+            spacing_zyx_mm: descriptor.spacing_zyx_mm(),
+            intensity: descriptor.intensity.clone(),
+            shards: store.manifest().work.clone(),
+            held_out: source.held_out.clone(),
+            test_cases_used: source.test_cases_used,
+        }
+    }
 }
 
 /// The plan of a pretraining run.
@@ -41,6 +63,10 @@ pub(crate) struct Plan {
     /// Digests of the work that made the texts.
     pub(crate) texts: Vec<String>,
     pub(crate) batch: usize,
+    /// Patches that go through the encoder at a time; the losses see all of the batch.
+    pub(crate) micro_batch: usize,
+    pub(crate) report_match: ReportMatch,
+    pub(crate) selection: SelectionRule,
     pub(crate) steps: u64,
     pub(crate) seed: u64,
     pub(crate) precision: String,
@@ -60,16 +86,17 @@ impl Plan {
     /// The plan for these arguments and data.
     pub(crate) fn new(
         arguments: &Arguments,
-        stores: &[ShardStore],
+        pairs: &Pairs,
         texts: Vec<String>,
         init: Option<String>,
     ) -> anyhow::Result<Self> {
+        let stores: Vec<&ShardStore> = pairs.stores().collect();
         let wanted = arguments.patch_zyx.unwrap_or_else(|| {
             std::array::from_fn(|a| {
                 stores.iter().map(|s| s.descriptor().grid.patch_zyx[a]).min().unwrap_or(1)
             })
         });
-        let encoder = encoder(arguments, stores, wanted)?;
+        let encoder = encoder(arguments, &stores, wanted)?;
         let patch_zyx = divisible(wanted, encoder.required_divisor_zyx());
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
         let mirrored =
@@ -92,18 +119,12 @@ impl Plan {
             encoder,
             patch_zyx,
             window_zyx,
-            datasets: stores
-                .iter()
-                .map(|s| DatasetPlan {
-                    name: s.descriptor().name.clone(),
-                    modality: s.descriptor().modality,
-                    spacing_zyx_mm: s.descriptor().spacing_zyx_mm(),
-                    intensity: s.descriptor().intensity.clone(),
-                    shards: s.manifest().work.clone(),
-                })
-                .collect(),
+            datasets: pairs.sources().iter().map(DatasetPlan::of).collect(),
             texts,
             batch: usize::from(arguments.batch),
+            micro_batch: usize::from(arguments.micro_batch.unwrap_or(arguments.batch)),
+            report_match: arguments.report_match,
+            selection: arguments.selection(),
             steps: arguments.steps,
             seed: arguments.compute.seed,
             precision: arguments.compute.precision.clone(),
@@ -125,7 +146,11 @@ impl Plan {
     }
 }
 
-fn encoder(arguments: &Arguments, stores: &[ShardStore], patch: [usize; 3]) -> anyhow::Result<EncoderConfig> {
+fn encoder(
+    arguments: &Arguments,
+    stores: &[&ShardStore],
+    patch: [usize; 3],
+) -> anyhow::Result<EncoderConfig> {
     match arguments.encoder {
         EncoderKind::Resnet50 => Ok(EncoderConfig::Resnet50 { in_channels: 1 }),
         EncoderKind::Resenc => {

@@ -1,13 +1,14 @@
 //! The run: open, plan, train, export, manifest.
 
 use crate::arguments::Arguments;
+use crate::exam::Exam;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
 use crate::task::{Pretraining, least_texts};
 use crate::text::Text;
 use crate::watch::Watch;
 use data_manifests::{Artefact, Manifest, digest};
-use networks::{HeadNorm, weights};
+use networks::{EncoderKind, HeadNorm, weights};
 use patches::ShardStore;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeMap;
@@ -46,6 +47,14 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         );
         return Err(Message::error("E325", text).fix("Raise --batch, or use --head-norm layer").into());
     }
+    if arguments.encoder == EncoderKind::Resnet50
+        && let Some(few) = arguments.micro_batch.filter(|n| i64::from(*n) < HeadNorm::MINIMUM_BATCH)
+    {
+        let least = HeadNorm::MINIMUM_BATCH;
+        let text =
+            format!("resnet50 takes batch statistics and needs a --micro-batch of {least}, found {few}");
+        return Err(Message::error("E325", text).fix("Raise --micro-batch, or use --encoder resenc").into());
+    }
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
     Manifest::refuse_foreign(out, is_output)?;
@@ -68,20 +77,23 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         init = Some(artefact.sha256.clone());
         inputs.push(artefact);
     }
-    let plan = Plan::new(&arguments, &stores, texts, init)?;
+    let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
+    let pairs = Arc::new(Pairs::new(stores, read, &arguments.selection())?);
+    let plan = Plan::new(&arguments, &pairs, texts, init)?;
     let mut manifest =
         Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
     if manifest.reusable(out)?.is_some() {
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
         return Ok(ExitStatus::Done);
     }
-    let texts = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
-    let pairs = Arc::new(Pairs::new(stores, texts)?);
     pairs.check(context)?;
     pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), context);
     let encoder_store = nn::VarStore::new(device);
     let head_store = nn::VarStore::new(device);
-    let mut task = Pretraining::new(&encoder_store, &head_store, &plan, pairs.features(), precision)?;
+    let exam = Exam::new(&pairs, plan.patch_zyx, plan.report_match, plan.seed)?;
+    let validate_every = (!exam.is_empty()).then_some(arguments.validate_every);
+    let mut task =
+        Pretraining::new(&encoder_store, &head_store, &plan, (Arc::clone(&pairs), exam), precision)?;
     if let Some(file) = &arguments.init {
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {
@@ -104,8 +116,13 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     Manifest::withdraw(out)?;
     let first = session.state().step;
     let made = Arc::clone(&pairs);
-    let cut =
-        Cut { window_zyx: plan.window_zyx, patch_zyx: plan.patch_zyx, batch: plan.batch, seed: plan.seed };
+    let cut = Cut {
+        window_zyx: plan.window_zyx,
+        patch_zyx: plan.patch_zyx,
+        samples: (0, plan.batch),
+        report_match: plan.report_match,
+        seed: plan.seed,
+    };
     let workers = usize::from(arguments.workers);
     let mut source =
         Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step, &cut))
@@ -113,7 +130,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
-    options.validate_every = None;
+    options.validate_every = validate_every;
     options.checkpoint_every = arguments.checkpoint_every;
     options.wall_limit = arguments.wall_minutes;
     options.stop_file = arguments.stop_file.clone();

@@ -1,14 +1,17 @@
 //! One step: two views, encoder, heads, losses.
 
-use crate::pairs::Batch;
+use crate::exam::{Exam, Place};
+use crate::pairs::{Batch, Pairs};
 use crate::plan::Plan;
 use crate::watch::{CHANCE, SPREAD};
 use networks::{Encoder, HeadNorm, ProjectionHead};
+use std::sync::Arc;
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::Precision;
 use training::error::BoxedError;
 use training::losses::pretrain::{Embeddings, TextEmbeddings, pretrain_loss};
 use training::losses::redundancy::spread;
+use training::probe::{effective_rank, linear_probe, retrieve};
 use training::step::{StepLoss, Task, Validation};
 use training::views;
 
@@ -21,17 +24,30 @@ pub(crate) struct Pretraining {
     text_features: i64,
     device: Device,
     precision: Precision,
+    pairs: Arc<Pairs>,
+    exam: Exam,
+    /// Set by a loss whose encoder pass has no graph yet.
+    cached: Option<Cached>,
+}
+
+/// A batch that went through the encoder in parts without a graph: the views, and their features as leaves of the losses'
+/// graph, whose gradients the second pass hands on to the encoder (GradCache: Gao et al. 2021, arXiv 2101.06983).
+struct Cached {
+    views: [Tensor; 2],
+    features: [Tensor; 2],
 }
 
 impl Pretraining {
-    /// Builds the network: the encoder in `encoder_store`, the heads `proj_v` and `proj_t` in `head_store`.
+    /// Builds the network: the encoder in `encoder_store`, the heads `proj_v` and `proj_t` in `head_store`. `exam` asks about
+    /// cases of the data sets.
     pub(crate) fn new(
         encoder_store: &nn::VarStore,
         head_store: &nn::VarStore,
         plan: &Plan,
-        text_features: usize,
+        (pairs, exam): (Arc<Pairs>, Exam),
         precision: Precision,
     ) -> anyhow::Result<Self> {
+        let text_features = pairs.features();
         let encoder = Encoder::new(&encoder_store.root(), &plan.encoder, plan.seed)?;
         let (hidden, out, norm) = (plan.projection_hidden, plan.projection_out, plan.head_norm);
         let root = head_store.root();
@@ -42,7 +58,18 @@ impl Pretraining {
         let text_features = text_features as i64;
         let text_head = (text_features > 0).then(|| head("proj_t", text_features, plan.seed)).transpose()?;
         let device = encoder_store.device();
-        Ok(Self { encoder, image_head, text_head, plan: plan.clone(), text_features, device, precision })
+        Ok(Self {
+            encoder,
+            image_head,
+            text_head,
+            plan: plan.clone(),
+            text_features,
+            device,
+            precision,
+            pairs,
+            exam,
+            cached: None,
+        })
     }
 
     /// Features of the encoder's pooled output.
@@ -50,15 +77,88 @@ impl Pretraining {
         self.encoder.out_features()
     }
 
-    /// Pooled features and projections of a view, float32.
-    fn embed(&self, view: &Tensor) -> Result<(Tensor, Tensor), BoxedError> {
-        let raw = {
+    /// Pooled features of patches, float32.
+    fn encode(&self, patches: &Tensor, train: bool) -> Result<Tensor, BoxedError> {
+        let features = {
             let _autocast = self.precision.autocast(self.device)?;
-            self.encoder.forward_features(view, true)?
+            self.encoder.forward_features(patches, train)?
         };
-        let raw = raw.to_kind(Kind::Float);
-        let projected = self.image_head.forward_t(&raw, true)?;
-        Ok((raw, projected))
+        Ok(features.to_kind(Kind::Float))
+    }
+
+    /// First rows and numbers of rows of the parts that go through the encoder at a time.
+    fn parts(&self, rows: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
+        let most = self.plan.micro_batch as i64;
+        (0..rows).step_by(self.plan.micro_batch).map(move |first| (first, most.min(rows - first)))
+    }
+
+    /// Features of both views, one after the other: less memory than both at once, and as fast.
+    fn features_of(&mut self, views: [Tensor; 2]) -> Result<[Tensor; 2], BoxedError> {
+        let rows = views[0].size()[0];
+        if rows <= self.plan.micro_batch as i64 {
+            let [first, second] = &views;
+            return Ok([self.encode(first, true)?, self.encode(second, true)?]);
+        }
+        let without_graph = |view: &Tensor| -> Result<Tensor, BoxedError> {
+            let _guard = tch::no_grad_guard();
+            let parts = self.parts(rows).map(|(first, n)| self.encode(&view.narrow(0, first, n), true));
+            Ok(Tensor::cat(&parts.collect::<Result<Vec<_>, _>>()?, 0))
+        };
+        let features = [without_graph(&views[0])?, without_graph(&views[1])?];
+        let features = features.map(|features| features.set_requires_grad(true));
+        let kept = [features[0].shallow_clone(), features[1].shallow_clone()];
+        self.cached = Some(Cached { views, features: kept });
+        Ok(features)
+    }
+
+    /// Retrieval, rank and probe over the exam's places.
+    fn examine(&self) -> Result<Validation, BoxedError> {
+        let _guard = tch::no_grad_guard();
+        let shape = self.plan.patch_zyx;
+        let [z, y, x] = shape.map(|n| n as i64);
+        let mut features = Vec::new();
+        for places in self.exam.places.chunks(self.plan.micro_batch) {
+            let mut voxels = Vec::with_capacity(places.len() * shape.iter().product::<usize>());
+            for place in places {
+                let source = &self.pairs.sources()[place.source];
+                let case = source.store.case(&place.id).map_err(|e| e.message(&place.id))?;
+                case.append_image_channels(&[place.channel], &place.patch, &mut voxels)
+                    .map_err(|e| e.message(&place.id))?;
+            }
+            let patches = Tensor::from_slice(&voxels).view([-1, 1, z, y, x]).to_device(self.device);
+            features.push(self.encode(&patches, false)?);
+        }
+        let features = Tensor::cat(&features, 0);
+        let modalities: Vec<i64> = self.exam.places.iter().map(|place| place.modality).collect();
+        let mut validation = Validation::default();
+        let values = &mut validation.values;
+        if let Some(accuracy) = linear_probe(&features, &modalities)? {
+            values.insert("probe_modality".to_owned(), accuracy);
+        }
+        let rows = |wanted: &dyn Fn(&Place) -> bool| {
+            let rows: Vec<i64> =
+                (0..).zip(&self.exam.places).filter(|(_, p)| wanted(p)).map(|(i, _)| i).collect();
+            features.index_select(0, &Tensor::from_slice(&rows).to_device(self.device))
+        };
+        let held_out = rows(&|place| place.held_out);
+        if held_out.size()[0] >= 3 {
+            values.insert("effective_rank".to_owned(), effective_rank(&held_out)?);
+        }
+        let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
+        if let Some(head) = self.text_head.as_ref().filter(|_| !targets.is_empty()) {
+            let images = self.image_head.forward_t(&rows(&|place| place.target.is_some()), false)?;
+            let texts = Tensor::from_slice(&self.exam.texts).view([-1, self.text_features]);
+            let texts = head.forward_t(&texts.to_device(self.device), false)?;
+            let found = retrieve(&images, &texts, &targets)?;
+            for k in [1, 5, 10] {
+                values.insert(format!("recall_{k}"), found.recall(k));
+            }
+            values.insert("recall_5_chance".to_owned(), found.chance(5));
+            values.insert("median_rank".to_owned(), found.median_rank());
+            values.insert("candidates".to_owned(), found.candidates as f64);
+            validation.score = Some(found.recall(5));
+        }
+        Ok(validation)
     }
 }
 
@@ -82,13 +182,15 @@ impl Task for Pretraining {
     type Batch = Batch;
 
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
+        // of a step that was given up
+        self.cached = None;
         let [z, y, x] = self.plan.window_zyx.map(|n| n as i64);
         let windows = Tensor::from_slice(&batch.windows).view([-1, 1, z, y, x]).to_device(self.device);
         let patch = self.plan.patch_zyx.map(|n| n as i64);
-        let (first, second) = views::two_views(&windows, patch, &self.plan.views, self.plan.seed, step)?;
-        // one after the other: less memory than both at once, and as fast
-        let (raw_1, projected_1) = self.embed(&first)?;
-        let (raw_2, projected_2) = self.embed(&second)?;
+        let (first, second) = views::two_views(&windows, patch, &self.plan.views, self.plan.seed, step, 0)?;
+        let [raw_1, raw_2] = self.features_of([first, second])?;
+        let projected_1 = self.image_head.forward_t(&raw_1, true)?;
+        let projected_2 = self.image_head.forward_t(&raw_2, true)?;
 
         let text = match &self.text_head {
             Some(head) if batch.rows.len() as i64 >= least_texts(self.plan.head_norm) => {
@@ -122,12 +224,25 @@ impl Task for Pretraining {
         Ok(StepLoss { total: loss.total, parts })
     }
 
+    fn backward(&mut self, _batch: &Batch, loss: &StepLoss) -> Result<(), BoxedError> {
+        loss.total.f_backward()?;
+        let Some(Cached { views, features }) = self.cached.take() else { return Ok(()) };
+        for (view, features) in views.iter().zip(&features) {
+            let gradient = features.grad();
+            for (first, n) in self.parts(view.size()[0]) {
+                let again = self.encode(&view.narrow(0, first, n), true)?;
+                (again * gradient.narrow(0, first, n)).sum(Kind::Float).f_backward()?;
+            }
+        }
+        Ok(())
+    }
+
     fn members(&self, batch: &Batch) -> Vec<String> {
         batch.members.clone()
     }
 
     fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {
-        Ok(Validation::default())
+        self.examine()
     }
 }
 

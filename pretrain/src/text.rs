@@ -6,9 +6,20 @@ use data_manifests::{Manifest, cases};
 use networks::weights;
 use patches::{Region, ShardStore};
 use rand::{Rng, RngExt};
+use serde::{Deserialize, Serialize};
 use stage::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+
+/// Which report a patch is shown with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ReportMatch {
+    /// One of those that overlap it, with probability in proportion to the overlap
+    Overlap,
+    /// The one whose centre is nearest to the patch's
+    Nearest,
+}
 
 /// The embedded reports of one data set.
 #[derive(Debug)]
@@ -131,14 +142,25 @@ impl Text {
         Ok(unknown)
     }
 
-    /// A report whose box overlaps the patch, with probability in proportion to the overlap; where none does, the one whose
-    /// centre is nearest. `None` for a case without reports.
-    pub(crate) fn choose(&self, generator: &mut impl Rng, case: &str, patch: &Region) -> Option<usize> {
+    /// Rows of a case's reports.
+    pub(crate) fn rows_of(&self, case: &str) -> &[usize] {
+        self.by_case.get(case).map_or(&[], Vec::as_slice)
+    }
+
+    /// The report that a patch is shown with; where none overlaps, the one whose centre is nearest. `None` for a case without
+    /// reports. Takes one draw or none.
+    pub(crate) fn choose(
+        &self,
+        generator: &mut impl Rng,
+        case: &str,
+        patch: &Region,
+        rule: ReportMatch,
+    ) -> Option<usize> {
         let rows = self.by_case.get(case)?;
         let boxes: Vec<Region> = rows.iter().map(|row| region(&self.rows[*row])).collect();
         let overlaps: Vec<usize> = boxes.iter().map(|b| b.overlap(patch)).collect();
         let total: usize = overlaps.iter().sum();
-        if total == 0 {
+        if total == 0 || rule == ReportMatch::Nearest {
             let distance = |b: &Region| -> i64 {
                 (0..3).map(|a| ((b.lo[a] + b.hi[a]) - (patch.lo[a] + patch.hi[a])).pow(2)).sum()
             };
@@ -194,10 +216,22 @@ mod tests {
         for step in 0..400 {
             let mut generator = sampler::generator(1, step, 0);
             let patch = Region::at([0, 0, 0], [8, 8, 8]);
-            counts[text.choose(&mut generator, "c", &patch).unwrap()] += 1;
+            counts[text.choose(&mut generator, "c", &patch, ReportMatch::Overlap).unwrap()] += 1;
         }
         assert_eq!(counts[2], 0);
         assert!((60..140).contains(&counts[0]), "one section against three: {counts:?}");
+    }
+
+    #[test]
+    fn the_nearest_report_is_that_of_the_middle() {
+        let text = text((0..9).map(|z| row(z, [z, z + 1], z)).collect());
+        let mut generator = sampler::generator(1, 0, 0);
+        for z in 0..4 {
+            let patch = Region::at([z, 0, 0], [5, 8, 8]);
+            let found = text.choose(&mut generator, "c", &patch, ReportMatch::Nearest);
+            assert_eq!(found, Some(z as usize + 2));
+        }
+        assert_eq!(text.rows_of("c").len() + text.rows_of("other").len(), 9);
     }
 
     #[test]
@@ -205,7 +239,7 @@ mod tests {
         let text = text(vec![row(0, [0, 1], 0), row(1, [20, 21], 1)]);
         let mut generator = sampler::generator(1, 0, 0);
         let patch = Region::at([14, 0, 0], [4, 8, 8]);
-        assert_eq!(text.choose(&mut generator, "c", &patch), Some(1));
-        assert_eq!(text.choose(&mut generator, "other", &patch), None);
+        assert_eq!(text.choose(&mut generator, "c", &patch, ReportMatch::Overlap), Some(1));
+        assert_eq!(text.choose(&mut generator, "other", &patch, ReportMatch::Overlap), None);
     }
 }

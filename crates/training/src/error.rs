@@ -107,6 +107,12 @@ pub enum TrainingError {
         /// First line of LibTorch's message.
         reason: String,
     },
+    /// LibTorch refused an operation outside of a step.
+    #[error("LibTorch failed: {reason}")]
+    Tensor {
+        /// First line of LibTorch's message.
+        reason: String,
+    },
     /// The task failed.
     #[error("step {step}: {source}")]
     Task {
@@ -150,6 +156,12 @@ impl TrainingError {
         }
     }
 
+    /// A refusal of LibTorch's outside of a step.
+    #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err takes")]
+    pub(crate) fn tensor(error: tch::TchError) -> Self {
+        Self::Tensor { reason: error.to_string().lines().next().unwrap_or_default().to_owned() }
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -164,7 +176,7 @@ impl TrainingError {
             Self::RunExists { .. } => "E313",
             Self::Io(_) => "E314",
             Self::Batch { .. } => "E315",
-            Self::Task { .. } | Self::Torch { .. } | Self::Network { .. } => "E316",
+            Self::Task { .. } | Self::Torch { .. } | Self::Tensor { .. } | Self::Network { .. } => "E316",
             Self::Shape { .. } | Self::Option { .. } | Self::DuplicateName { .. } => "E317",
         }
     }

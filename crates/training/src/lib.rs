@@ -15,6 +15,7 @@ pub mod losses;
 pub mod optimizer;
 pub mod predict;
 pub mod prefetch;
+pub mod probe;
 pub mod random;
 pub mod record;
 pub mod run;

@@ -41,6 +41,15 @@ pub trait Task {
     /// Whatever the task needs to say; the run ends with it.
     fn loss(&mut self, step: u64, batch: &Self::Batch) -> std::result::Result<StepLoss, BoxedError>;
 
+    /// Adds the gradients of a loss that [`Self::loss`] gave; by default those of its graph.
+    ///
+    /// # Errors
+    /// Whatever the task needs to say; the run ends with it.
+    fn backward(&mut self, _batch: &Self::Batch, loss: &StepLoss) -> std::result::Result<(), BoxedError> {
+        loss.total.f_backward()?;
+        Ok(())
+    }
+
     /// Names of the batch's members (case, patch), for messages.
     fn members(&self, batch: &Self::Batch) -> Vec<String>;
 
@@ -143,7 +152,7 @@ pub(crate) fn attempt<T: Task>(
         if numbers.iter().any(|n| !n.is_finite()) {
             return Ok(Attempt::NotFinite("loss"));
         }
-        loss.total.backward();
+        task.backward(batch, &loss).map_err(|source| TrainingError::Task { step: step + 1, source })?;
         let norm = optimizer.clip_grad_norm(clip);
         if !norm.is_finite() {
             return Ok(Attempt::NotFinite("gradient"));

@@ -207,6 +207,8 @@ fn draw_grey(rng: &mut ChaCha8Rng, options: &ViewOptions, depth: usize) -> Grey 
 /// in y and x (the published window has twice the view's edge) lets the rescaling show more than the view. Results:
 /// `[batch, channel, out_zyx]` each.
 ///
+/// The windows are the samples `first..first + batch` of the step, so that a part of a batch is augmented as in the whole.
+///
 /// # Errors
 /// On shapes that do not fit or options outside their range.
 pub fn two_views(
@@ -215,11 +217,12 @@ pub fn two_views(
     options: &ViewOptions,
     seed: u64,
     step: u64,
+    first: u64,
 ) -> Result<(Tensor, Tensor)> {
     let (batch, _, shape) = check_image(window, out_zyx)?;
     options.check(shape, out_zyx)?;
     let _guard = tch::no_grad_guard();
-    let samples = 0..batch.unsigned_abs();
+    let samples = first..first + batch.unsigned_abs();
     let shared: Vec<Geometry> = samples
         .clone()
         .map(|index| {
@@ -295,12 +298,14 @@ mod tests {
     #[test]
     fn views_are_functions_of_seed_and_step_and_differ_from_each_other() {
         let x = window();
-        let (a, b) = two_views(&x, [4, 12, 12], &options(), 1, 2).unwrap();
+        let (a, b) = two_views(&x, [4, 12, 12], &options(), 1, 2, 0).unwrap();
         let _other = Tensor::randn([3], (Kind::Float, Device::Cpu));
-        let (c, d) = two_views(&x, [4, 12, 12], &options(), 1, 2).unwrap();
+        let (c, d) = two_views(&x, [4, 12, 12], &options(), 1, 2, 0).unwrap();
         assert!(a.equal(&c) && b.equal(&d) && !a.equal(&b));
         assert_eq!(a.size(), [6, 1, 4, 12, 12]);
-        let (e, _) = two_views(&x, [4, 12, 12], &options(), 1, 3).unwrap();
+        let (late, _) = two_views(&x.narrow(0, 2, 4), [4, 12, 12], &options(), 1, 2, 2).unwrap();
+        assert!(late.allclose(&a.narrow(0, 2, 4), 1e-6, 1e-6, false), "a part as in the whole");
+        let (e, _) = two_views(&x, [4, 12, 12], &options(), 1, 3, 0).unwrap();
         assert!(!a.equal(&e));
         let both = Tensor::cat(&[a, b], 0);
         assert!(both.isfinite().all().int64_value(&[]) == 1);
@@ -310,12 +315,12 @@ mod tests {
     fn without_perturbations_both_views_are_the_same_permuted_crop() {
         let x = window();
         let plain = ViewOptions { perturbations: Vec::new(), ..options() };
-        let (a, b) = two_views(&x, [4, 24, 24], &plain, 5, 0).unwrap();
+        let (a, b) = two_views(&x, [4, 24, 24], &plain, 5, 0, 0).unwrap();
         assert!(a.equal(&b));
         let sorted = |t: &Tensor| t.reshape([6, -1]).sort(1, false).0;
         assert!(sorted(&a).equal(&sorted(&x)));
         let still = ViewOptions { shared_p: 0.0, ..plain };
-        assert!(two_views(&x, [4, 24, 24], &still, 5, 0).unwrap().0.equal(&x));
+        assert!(two_views(&x, [4, 24, 24], &still, 5, 0, 0).unwrap().0.equal(&x));
     }
 
     #[test]
@@ -325,20 +330,20 @@ mod tests {
         for perturbation in [Rescale, Flip, Intensity, Noise, Blur] {
             let one = ViewOptions { shared_p: 0.0, perturbations: vec![perturbation], ..options() };
             let x = window();
-            let (a, _) = two_views(&x, [4, 24, 24], &one, 0, 1).unwrap();
+            let (a, _) = two_views(&x, [4, 24, 24], &one, 0, 1, 0).unwrap();
             assert!(!a.equal(&x), "{perturbation:?}");
-            let (flat, _) = two_views(&constant, [4, 12, 12], &one, 0, 1).unwrap();
+            let (flat, _) = two_views(&constant, [4, 12, 12], &one, 0, 1, 0).unwrap();
             assert!((flat + 3.0).abs().max().double_value(&[]) < 1e-5, "{perturbation:?}");
         }
         let all = ViewOptions { composition: Composition::Each { probability: 1.0 }, ..options() };
-        assert!(two_views(&window(), [4, 16, 16], &all, 0, 1).is_ok());
+        assert!(two_views(&window(), [4, 16, 16], &all, 0, 1, 0).is_ok());
     }
 
     #[test]
     fn windows_that_do_not_fit_are_refused() {
         let x = window();
-        assert!(two_views(&x, [5, 12, 12], &options(), 0, 0).is_err());
-        let text = two_views(&x, [4, 12, 16], &options(), 0, 0).unwrap_err().to_string();
+        assert!(two_views(&x, [5, 12, 12], &options(), 0, 0, 0).is_err());
+        let text = two_views(&x, [4, 12, 16], &options(), 0, 0, 0).unwrap_err().to_string();
         assert!(text.contains("equal size"), "{text}");
     }
 }

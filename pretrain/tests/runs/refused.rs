@@ -107,3 +107,19 @@ fn values_that_make_no_run_are_refused() {
     let said = study.pretrain(&CT, &[], "foreign", &SETTINGS).expect(1);
     assert!(said.contains("E165") && said.contains("thesis.tex"), "{said}");
 }
+
+#[test]
+fn cases_for_testing_are_trained_on_only_where_that_was_asked_for() {
+    let study = Study::with(&CT);
+    let with = |out: &str, rule: &str| {
+        study.pretrain(&CT, &[], out, &[&SETTINGS[..], &["--test-cases", rule]].concat())
+    };
+    let said = with("encoder", "refuse").expect(1);
+    assert!(said.contains("E312 1 test cases of phantom-ct are among the cases to pretrain on"), "{said}");
+    assert!(said.contains("--test-cases leave-out"), "{said}");
+    let said = with("left", "leave-out").expect(0);
+    assert!(said.contains("4 of 4 cases have no report"), "{said}");
+    let used = |out: &str| study.json(&format!("{out}/plan.json"))["datasets"][0]["test_cases_used"].as_u64();
+    with("used", "use").expect(0);
+    assert_eq!((used("left"), used("used")), (Some(0), Some(1)));
+}

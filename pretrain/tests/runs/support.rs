@@ -114,6 +114,10 @@ impl Study {
         words.extend(shards.iter().flat_map(|shards| ["--shards", text(shards)]));
         words.extend(texts.iter().flat_map(|directory| ["--text", text(directory)]));
         words.extend(more);
+        // phantoms have cases for testing
+        if !more.contains(&"--test-cases") {
+            words.extend(["--test-cases", "use"]);
+        }
         run(&words)
     }
 

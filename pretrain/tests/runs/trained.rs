@@ -76,7 +76,8 @@ fn new_text_starts_from_the_old_encoder() {
     assert_eq!(inputs[2]["role"], "init");
     assert_eq!(inputs[2]["path"], "../first/encoder.safetensors");
     // weights of another network are refused
-    let other = [&settings[..4], &["--init", text(&encoder), "--encoder", "resnet50"]].concat();
+    let other = [&settings[..4], &["--test-cases", "use", "--init", text(&encoder), "--encoder", "resnet50"]]
+        .concat();
     let (shards, out) = (study.path("ct"), study.path("third"));
     let words = [&["--shards", text(&shards), "--out", text(&out)], &other[..]].concat();
     let said = run(&words).expect(1);
@@ -105,4 +106,60 @@ fn values_come_from_a_file_and_flags_win() {
     assert_eq!((plan["steps"].as_u64(), plan["batch"].as_u64()), (Some(1), Some(2)));
     assert_eq!(plan["patch_zyx"], serde_json::json!([8, 16, 16]));
     assert_eq!((plan["head_norm"].as_str(), plan["loss"]["vr_space"].as_str()), (Some("layer"), Some("raw")));
+}
+
+#[test]
+fn held_out_cases_are_asked_about_and_never_trained_on() {
+    let study = Study::with(&KINDS);
+    let texts = [study.text(Kind::Ct, 5, 1), study.text(Kind::Mri, 5, 2)];
+    let texts = [texts[0].as_path(), &texts[1]];
+    let settings = ["--steps", "4", "--batch", "4", "--patch-zyx", "8,16,16", "--holdout", "0.4"];
+    let more = ["--validate-every", "2", "--match", "nearest"];
+    study.pretrain(&KINDS, &texts, "encoder", &[&settings[..], &more].concat()).expect(0);
+    let held: Vec<String> = study.json("encoder/plan.json")["datasets"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|d| d["held_out"].as_array().unwrap().clone())
+        .map(|id| id.as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(held.len(), 4, "{held:?}");
+    // two reports of each held-out case to choose from
+    assert_eq!(study.recorded("encoder", "candidates"), [8.0, 8.0]);
+    assert_eq!(study.recorded("encoder", "recall_5_chance"), [0.625, 0.625]);
+    for name in
+        ["recall_1", "recall_5", "recall_10", "median_rank", "effective_rank", "probe_modality", "score"]
+    {
+        let values = study.recorded("encoder", name);
+        assert!(values.len() == 2 && values.iter().all(|value| value.is_finite()), "{name}: {values:?}");
+    }
+    assert_eq!(study.recorded("encoder", "recall_10"), [1.0, 1.0]);
+    assert!(study.verified("encoder").iter().any(|file| file == "checkpoint_best.safetensors"));
+    // nothing of them reached a batch: without their files the same weights come out
+    let weights = study.bytes("encoder/encoder.safetensors");
+    let none = ["--validate-every", "9", "--match", "nearest"];
+    let again = study.pretrain(&KINDS, &texts, "again", &[&settings[..], &none].concat()).expect(0);
+    assert!(!again.contains("W311"), "{again}");
+    assert!(study.bytes("again/encoder.safetensors") == weights, "asking changes nothing");
+}
+
+#[test]
+fn a_batch_in_parts_gives_the_whole_batchs_gradients() {
+    let study = Study::with(&[Kind::Ct]);
+    let text = study.text(Kind::Ct, 5, 1);
+    let settings = ["--steps", "3", "--batch", "8", "--patch-zyx", "8,16,16", "--log-every", "1"];
+    study.pretrain(&[Kind::Ct], &[&text], "whole", &settings).expect(0);
+    for part in ["3", "4", "1"] {
+        let out = format!("parts-of-{part}");
+        study
+            .pretrain(&[Kind::Ct], &[&text], &out, &[&settings[..], &["--micro-batch", part]].concat())
+            .expect(0);
+        for name in ["loss", "grad_norm"] {
+            let (whole, parts) = (study.recorded("whole", name), study.recorded(&out, name));
+            assert_eq!(whole.len(), 3);
+            for (a, b) in whole.iter().zip(&parts) {
+                assert!((a - b).abs() < 2e-4 * a.abs(), "{name} in parts of {part}: {whole:?}, {parts:?}");
+            }
+        }
+    }
 }

@@ -89,8 +89,20 @@ fn three_modalities_from_raw_files_to_a_report() {
         words.extend(["--shards".into(), folder.at(&format!("{kind}/shards"))]);
         words.extend(["--text".into(), folder.at(&format!("{kind}/text"))]);
     }
-    let rest =
-        ["--out", &encoder, "--encoder", "resenc", "--steps", "2", "--batch", "4", "--patch-zyx", "8,16,16"];
+    let rest = [
+        "--out",
+        &encoder,
+        "--encoder",
+        "resenc",
+        "--steps",
+        "2",
+        "--batch",
+        "4",
+        "--patch-zyx",
+        "8,16,16",
+        "--test-cases",
+        "leave-out",
+    ];
     words.extend(rest.map(str::to_owned));
     ok(Program::Pretrain, &words.iter().map(String::as_str).collect::<Vec<_>>());
     folder.verified("encoder");
@@ -176,7 +188,7 @@ fn another_language_model_needs_no_other_stage_again() {
     let pretrain = |text: &str, out: &str, more: &[&str]| {
         let mut words =
             vec!["--shards", &shards, "--text", text, "--out", out, "--encoder", "resenc", "--steps", "2"];
-        words.extend(["--batch", "4", "--patch-zyx", "8,16,16"]);
+        words.extend(["--batch", "4", "--patch-zyx", "8,16,16", "--test-cases", "leave-out"]);
         words.extend(more);
         ok(Program::Pretrain, &words)
     };
@@ -255,7 +267,8 @@ fn pretraining_continues_to_the_same_bytes() {
         let common =
             ["--shards", &shards, "--text", &text, "--out", out, "--encoder", "resenc", "--steps", "5"];
         let rest = ["--batch", "4", "--patch-zyx", "8,16,16", "--log-every", "1", "--checkpoint-every", "2"];
-        common.iter().chain(&rest).chain(more).map(|w| (*w).to_owned()).collect()
+        let rest = rest.iter().chain(&["--test-cases", "leave-out"]);
+        common.iter().chain(rest).chain(more).map(|w| (*w).to_owned()).collect()
     };
     let start = |out: &str, more: &[&str]| {
         let words = words(out, more);
