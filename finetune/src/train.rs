@@ -22,14 +22,12 @@ use tch::nn;
 use torch_runtime::{Precision, parse_device};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
-use training::run::{Opening, Reporter, RunOptions, Session};
+use training::run::{Opening, Reporter, RunOptions, Session, role_of};
 
 /// Names of the files that a run writes.
 fn is_output(name: &str) -> bool {
-    matches!(
-        name,
-        model::FILE_NAME | "plan.json" | "split.json" | "load_report.json" | "metrics.jsonl" | "timing.jsonl"
-    ) || (name.starts_with("checkpoint_") && name.ends_with(".safetensors"))
+    matches!(name, model::FILE_NAME | "plan.json" | "split.json" | "load_report.json")
+        || role_of(name).is_some()
 }
 
 /// Runs the command.
@@ -131,8 +129,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         "plan.json" => "plan",
         "split.json" => "split",
         "load_report.json" => "load-report",
-        "metrics.jsonl" | "timing.jsonl" => "record",
-        _ => "checkpoint",
+        other => role_of(other).unwrap_or("other"),
     })?;
     context.say(&format!("Model: {}", out.join(model::FILE_NAME).display()));
     Ok(ExitStatus::Done)

@@ -17,7 +17,7 @@ use tch::nn;
 use torch_runtime::{Precision, parse_device};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
-use training::run::{Opening, RunOptions, Session};
+use training::run::{Opening, RunOptions, Session, role_of};
 
 /// Name of the exported encoder.
 const ENCODER: &str = "encoder.safetensors";
@@ -26,8 +26,7 @@ const INIT_SHARE: f64 = 0.9;
 
 /// Names of the files that a run writes.
 fn is_output(name: &str) -> bool {
-    matches!(name, ENCODER | "plan.json" | "metrics.jsonl" | "timing.jsonl")
-        || (name.starts_with("checkpoint_") && name.ends_with(".safetensors"))
+    matches!(name, ENCODER | "plan.json") || role_of(name).is_some()
 }
 
 /// Runs the stage.
@@ -160,8 +159,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     manifest.finish(out, |path| match path {
         ENCODER => "encoder",
         "plan.json" => "plan",
-        "metrics.jsonl" | "timing.jsonl" => "record",
-        _ => "checkpoint",
+        other => role_of(other).unwrap_or("other"),
     })?;
     context.say(&format!("Encoder: {}", out.join(ENCODER).display()));
     Ok(ExitStatus::Done)

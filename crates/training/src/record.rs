@@ -2,10 +2,13 @@
 //!
 //! `metrics.jsonl` holds what the run computed and nothing that depends on the clock: an interrupted and resumed run
 //! leaves the same bytes as an uninterrupted one. `timing.jsonl` holds seconds, the share of time spent waiting for
-//! batches, and memory. Both begin each line with `step` (completed steps) and `kind` (`step` or `validation`); numbers
-//! that are not finite are the strings `NaN`, `inf`, `-inf`.
+//! batches, and memory. Each line begins with `step` (completed steps) and `kind` (`step` or `validation`); numbers that
+//! are not finite are the strings `NaN`, `inf`, `-inf`. `tensorboard/` holds both once more as TensorBoard's events.
+
+pub mod events;
 
 use crate::{Result, TrainingError};
+use events::Events;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -61,11 +64,12 @@ impl Lines {
     }
 }
 
-/// The two files of a run.
+/// The files of a run.
 #[derive(Debug)]
 pub struct Record {
     metrics: Lines,
     timing: Lines,
+    events: Events,
 }
 
 impl Record {
@@ -77,7 +81,7 @@ impl Record {
         for name in [METRICS, TIMING] {
             stage::atomic::write(&directory.join(name), b"")?;
         }
-        Self::open(directory)
+        Self::open(directory, Events::create(directory)?)
     }
 
     /// Continues a record after `step` completed steps: later lines and an incomplete last line are removed. Returns how
@@ -90,11 +94,12 @@ impl Record {
         for name in [METRICS, TIMING] {
             removed += cut(&directory.join(name), step)?;
         }
-        Ok((Self::open(directory)?, removed))
+        Ok((Self::open(directory, Events::resume(directory, step)?)?, removed))
     }
 
-    fn open(directory: &Path) -> Result<Self> {
+    fn open(directory: &Path, events: Events) -> Result<Self> {
         Ok(Self {
+            events,
             metrics: Lines::open(directory.join(METRICS))?,
             timing: Lines::open(directory.join(TIMING))?,
         })
@@ -105,7 +110,8 @@ impl Record {
     /// # Errors
     /// When it cannot be written.
     pub fn metrics(&mut self, step: u64, kind: &str, values: &Values) -> Result<()> {
-        self.metrics.append(step, kind, values)
+        self.metrics.append(step, kind, values)?;
+        self.events.append(step, kind, values)
     }
 
     /// Adds a line of values that depend on clock and machine.
@@ -113,7 +119,8 @@ impl Record {
     /// # Errors
     /// When it cannot be written.
     pub fn timing(&mut self, step: u64, kind: &str, values: &Values) -> Result<()> {
-        self.timing.append(step, kind, values)
+        self.timing.append(step, kind, values)?;
+        self.events.append(step, &format!("timing-{kind}"), values)
     }
 
     /// Brings all lines to disk; called before a checkpoint is written, so that no checkpoint is ahead of the record.
@@ -122,6 +129,7 @@ impl Record {
     /// When the system fails to.
     pub fn sync(&mut self) -> Result<()> {
         self.metrics.file.sync_all()?;
+        self.events.sync()?;
         Ok(self.timing.file.sync_all()?)
     }
 }

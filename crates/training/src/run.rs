@@ -6,10 +6,12 @@
 //! with one number of threads).
 
 mod clock;
+mod files;
 mod open;
 mod options;
 mod reporter;
 
+pub use files::role_of;
 pub use open::Opening;
 pub use options::{Observer, Outcome, RunOptions, StopReason};
 pub use reporter::Reporter;
