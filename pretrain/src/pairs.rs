@@ -113,6 +113,12 @@ impl Pairs {
         Ok(Self { sources, features })
     }
 
+    /// No data set, texts of `features` numbers: for tests of what follows on batches.
+    #[cfg(test)]
+    pub(crate) fn without_images(features: usize) -> Self {
+        Self { sources: Vec::new(), features }
+    }
+
     /// Opens every case, so that a damaged one is known before the first step and not days later.
     pub(crate) fn check(&self, context: &Context) -> anyhow::Result<()> {
         let mut damaged = 0usize;

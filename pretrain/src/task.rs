@@ -247,6 +247,9 @@ impl Task for Pretraining {
 }
 
 #[cfg(test)]
+mod against_torch;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
