@@ -2,10 +2,17 @@
 //!
 //! Pretraining: image-text contrast ([`contrastive`]), redundancy reduction between two views ([`redundancy`]) and their
 //! weighted sum ([`pretrain`]). Fine-tuning: soft Dice with cross-entropy ([`dice_ce`]). All compute in float32, whatever
-//! the precision of their inputs: call them after the guard of an autocast forward pass is dropped, since autocast would
+//! the precision of their inputs (those of pretraining in float64 where the inputs are): call them after the guard of an autocast forward pass is dropped, since autocast would
 //! turn their matrix products back into bfloat16.
 
 pub mod contrastive;
 pub mod dice_ce;
 pub mod pretrain;
 pub mod redundancy;
+
+use tch::{Kind, Tensor};
+
+/// float64 as it is, everything else as float32.
+fn wide(x: &Tensor) -> Tensor {
+    if x.kind() == Kind::Double { x.shallow_clone() } else { x.to_kind(Kind::Float) }
+}

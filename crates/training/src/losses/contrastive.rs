@@ -1,5 +1,6 @@
 //! Symmetric InfoNCE between image and text embeddings.
 
+use super::wide;
 use crate::{Result, TrainingError};
 use tch::{Kind, Tensor};
 
@@ -28,7 +29,7 @@ impl Contrast {
 /// of the other (their entry is removed from both softmaxes), since telling them apart is not what should be learnt.
 ///
 /// # Shapes
-/// `image`, `text`: `[batch, feature]`, any float kind; computed in float32.
+/// `image`, `text`: `[batch, feature]`, any float kind; computed in float32, or float64 where both are.
 ///
 /// # Errors
 /// On unequal shapes, fewer than two rows (no negatives), a temperature that is not positive, or another number of groups
@@ -71,15 +72,16 @@ pub fn vlp(image: &Tensor, text: &Tensor, temperature: f64, text_groups: Option<
     })
 }
 
-/// Rows divided by their L2 norm, float32. Shape kept: `[batch, feature]`.
+/// Rows divided by their L2 norm, float32 (float64 stays). Shape kept: `[batch, feature]`.
 pub(crate) fn unit_rows(x: &Tensor) -> Tensor {
-    let x = x.to_kind(Kind::Float);
+    let x = wide(x);
     let norm = x.norm_scalaropt_dim(2, [1i64], true).clamp_min(NORM_EPSILON);
     x / norm
 }
 
 fn against_diagonal(similarity: &Tensor) -> Tensor {
-    -similarity.log_softmax(1, Kind::Float).diagonal(0, 0, 1).mean(Kind::Float)
+    let kind = similarity.kind();
+    -similarity.log_softmax(1, kind).diagonal(0, 0, 1).mean(kind)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::contrastive::vlp;
 use super::redundancy::{Centering, OFF_DIAGONAL_WEIGHT, cross_correlation};
 use crate::Result;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 /// Which views are contrasted with the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -132,5 +132,5 @@ pub fn pretrain_loss(embeddings: &Embeddings<'_>, options: &PretrainLossOptions)
         }
     }
     parts.push(("vr", vr.detach()));
-    Ok(PretrainLoss { total: Tensor::stack(&terms, 0).sum(Kind::Float), parts })
+    Ok(PretrainLoss { total: Tensor::stack(&terms, 0).sum(vr.kind()), parts })
 }

@@ -1,6 +1,7 @@
 //! The negative-free visual loss: the cross-correlation of two views' features should be the identity.
 
 use super::contrastive::unit_rows;
+use super::wide;
 use crate::{Result, TrainingError};
 use tch::{Kind, Tensor};
 
@@ -21,7 +22,7 @@ pub enum Centering {
     Raw,
 }
 
-/// L_VR = ½ [Σᵢ (Cᵢᵢ − 1)² + 0.0051 Σ_{i≠j} Cᵢⱼ²] with C = aᵀ b / batch, in float32.
+/// L_VR = ½ [Σᵢ (Cᵢᵢ − 1)² + 0.0051 Σ_{i≠j} Cᵢⱼ²] with C = aᵀ b / batch, in float32 (float64 stays).
 ///
 /// # Shapes
 /// `a`, `b`: `[batch, feature]`, any float kind; the result is a scalar. Needs memory for `feature`² numbers.
@@ -51,11 +52,11 @@ pub fn cross_correlation(a: &Tensor, b: &Tensor, centering: Centering, off_diago
         });
     }
     let prepare = |x: &Tensor| {
-        let x = x.to_kind(Kind::Float);
+        let x = wide(x);
         match centering {
             Centering::Raw => x,
             Centering::Standardised => {
-                let mean = x.mean_dim([0i64].as_slice(), true, Kind::Float);
+                let mean = x.mean_dim([0i64].as_slice(), true, x.kind());
                 let variance = x.var_dim([0i64].as_slice(), false, true);
                 (x - mean) / (variance + VARIANCE_EPSILON).sqrt()
             }
@@ -64,8 +65,9 @@ pub fn cross_correlation(a: &Tensor, b: &Tensor, centering: Centering, off_diago
     let rows = shape[0] as f64;
     let correlation = prepare(a).transpose(0, 1).matmul(&prepare(b)) / rows;
     let diagonal = correlation.diagonal(0, 0, 1);
-    let squares = correlation.square().sum(Kind::Float) - diagonal.square().sum(Kind::Float);
-    Ok(((diagonal - 1.0).square().sum(Kind::Float) + squares * off_diagonal) * 0.5)
+    let kind = correlation.kind();
+    let squares = correlation.square().sum(kind) - diagonal.square().sum(kind);
+    Ok(((diagonal - 1.0).square().sum(kind) + squares * off_diagonal) * 0.5)
 }
 
 /// How far an embedding is from collapse: the standard deviation over the batch of L2-normalised rows, averaged over
