@@ -12,4 +12,5 @@ struct group_store {
 struct group_backend {
   // Calls go through the base class, whose methods are virtual.
   c10::intrusive_ptr<c10d::Backend> backend;
+  bool gloo;
 };

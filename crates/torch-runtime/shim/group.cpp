@@ -22,6 +22,7 @@ using std::chrono::milliseconds;
 
 struct group_work {
   c10::intrusive_ptr<c10d::Work> work;
+  bool gloo;
 };
 
 char* group_store_open(const char* host, uint16_t port, int32_t listen_fd, int64_t timeout, const char* prefix,
@@ -69,7 +70,7 @@ char* group_gloo(group_store* store, int32_t rank, int32_t size, const char* hos
                                : interface != nullptr ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)
                                                       : c10d::ProcessGroupGloo::createDefaultDevice());
     auto own = c10::make_intrusive<c10d::PrefixStore>("gloo", store->store);
-    *out = new group_backend{c10::make_intrusive<c10d::ProcessGroupGloo>(own, rank, size, std::move(options))};
+    *out = new group_backend{c10::make_intrusive<c10d::ProcessGroupGloo>(own, rank, size, std::move(options)), true};
   });
 }
 
@@ -84,7 +85,7 @@ void group_backend_free(group_backend* backend) { delete backend; }
 char* group_all_reduce_sum(group_backend* backend, const at::Tensor* tensor, group_work** out) {
   return guarded([&] {
     std::vector<at::Tensor> tensors{tensor->detach()};
-    *out = new group_work{backend->backend->allreduce(tensors)};
+    *out = new group_work{backend->backend->allreduce(tensors), backend->gloo};
   });
 }
 
@@ -92,7 +93,7 @@ char* group_all_gather(group_backend* backend, const at::Tensor* output, const a
   return guarded([&] {
     at::Tensor target = output->detach();
     at::Tensor source = input->detach();
-    *out = new group_work{backend->backend->_allgather_base(target, source)};
+    *out = new group_work{backend->backend->_allgather_base(target, source), backend->gloo};
   });
 }
 
@@ -101,12 +102,25 @@ char* group_broadcast(group_backend* backend, const at::Tensor* tensor, int32_t 
     std::vector<at::Tensor> tensors{tensor->detach()};
     c10d::BroadcastOptions options;
     options.rootRank = from;
-    *out = new group_work{backend->backend->broadcast(tensors, options)};
+    *out = new group_work{backend->backend->broadcast(tensors, options), backend->gloo};
   });
 }
 
-char* group_work_wait(group_work* work) {
+char* group_work_wait(group_work* work, int64_t slice, int32_t* done) {
   return guarded([&] {
+    *done = 1;
+    if (work->gloo) {
+      try {
+        work->work->wait(milliseconds(slice));
+        return;
+      } catch (...) {
+        // Either the collective failed, which the wait below says again, or the slice is over.
+        if (!work->work->isCompleted()) {
+          *done = 0;
+          return;
+        }
+      }
+    }
     // Without a time of its own: the backend's time-out ends the collective.
     TORCH_CHECK(work->work->wait(kNoTimeout), "the collective was aborted");
   });

@@ -39,7 +39,8 @@ void group_backend_free(group_backend* backend);
 char* group_all_reduce_sum(group_backend* backend, const at::Tensor* tensor, group_work** out);
 char* group_all_gather(group_backend* backend, const at::Tensor* output, const at::Tensor* input, group_work** out);
 char* group_broadcast(group_backend* backend, const at::Tensor* tensor, int32_t from, group_work** out);
-char* group_work_wait(group_work* work);
+// Waits until the collective is done, by Gloo no longer than `slice`; `done` tells.
+char* group_work_wait(group_work* work, int64_t slice, int32_t* done);
 void group_work_free(group_work* work);
 
 // Gives `tensor` the gradient `gradient`, of the same shape, where it had none.

@@ -17,6 +17,6 @@ char* group_nccl(group_store* store, int32_t rank, int32_t size, int64_t timeout
     auto options = c10d::ProcessGroupNCCL::Options::create();
     options->timeout = std::chrono::milliseconds(timeout);
     auto own = c10::make_intrusive<c10d::PrefixStore>("nccl", store->store);
-    *out = new group_backend{c10::make_intrusive<c10d::ProcessGroupNCCL>(own, rank, size, std::move(options))};
+    *out = new group_backend{c10::make_intrusive<c10d::ProcessGroupNCCL>(own, rank, size, std::move(options)), false};
   });
 }

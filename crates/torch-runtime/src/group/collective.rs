@@ -13,6 +13,9 @@ use tch::{Device, Kind, Tensor};
 /// How long a process whose collective failed waits for the others to say that theirs failed too.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// How often a process that waits looks whether another has failed.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// A collective under way. Its tensor must not be read or written before [`Pending::wait`].
 #[must_use = "the tensor holds the sum only after `wait`"]
 pub struct Pending {
@@ -30,7 +33,7 @@ impl Pending {
     /// # Errors
     /// E332 when a peer ended or the time-out passed, with the ranks that gave no sign.
     pub fn wait(self) -> Result<(), Error> {
-        self.work.wait().map_err(|reason| self.group.0.failed(self.operation, self.started, reason))?;
+        self.group.0.finish(&self.work, self.operation, self.started)?;
         if let Some((target, copy)) = &self.staged {
             target.detach().f_copy_(copy)?;
         }
@@ -169,15 +172,33 @@ impl Member {
         }
     }
 
+    /// Waits for a collective. Not every rank talks to the one that is lost: those learn of it from the board.
+    fn finish(&self, work: &Work, operation: &'static str, started: Instant) -> Result<(), Error> {
+        loop {
+            match work.wait(LOOK) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    if let Some(rank) = self.board.failure() {
+                        return Err(self.failed(
+                            operation,
+                            started,
+                            format!("rank {rank} says that it failed there"),
+                        ));
+                    }
+                }
+                Err(reason) => return Err(self.failed(operation, started, reason)),
+            }
+        }
+    }
+
     /// Meets the other processes and checks that they come from the same collective with the same tensors.
     fn meet(&self, operation: &'static str, fingerprint: Fingerprint) -> Result<(), Error> {
         let started = Instant::now();
         let own = fingerprint.and_text(operation).to_bytes();
         let own = Tensor::f_from_data_size(&own, &[1, BYTES as i64], Kind::Uint8)?;
         let all = Tensor::f_zeros([self.size as i64, BYTES as i64], (Kind::Uint8, Device::Cpu))?;
-        self.start(operation, Device::Cpu, started, |gloo| gloo.all_gather(&all, &own))?
-            .wait()
-            .map_err(|reason| self.failed(operation, started, reason))?;
+        let work = self.start(operation, Device::Cpu, started, |gloo| gloo.all_gather(&all, &own))?;
+        self.finish(&work, operation, started)?;
         let mut bytes = vec![0; self.size * BYTES];
         let count = bytes.len();
         all.f_copy_data_u8(&mut bytes, count)?;

@@ -53,13 +53,21 @@ unsafe extern "C" {
         out: Out,
     ) -> *mut c_char;
     fn group_broadcast(backend: *mut Opaque, tensor: *const C_tensor, from: i32, out: Out) -> *mut c_char;
-    fn group_work_wait(work: *mut Opaque) -> *mut c_char;
+    fn group_work_wait(work: *mut Opaque, slice: i64, done: *mut i32) -> *mut c_char;
     fn group_work_free(work: *mut Opaque);
     fn group_set_gradient(tensor: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
 }
 
 fn check(answer: *mut c_char) -> Outcome<()> {
-    message(answer).map_or(Ok(()), Err)
+    message(answer).map_or(Ok(()), |text| Err(without_source(&text).to_owned()))
+}
+
+/// Gloo's messages begin with a place in its sources, which tells people nothing.
+fn without_source(text: &str) -> &str {
+    let place = text.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    place
+        .filter(|(place, _)| place.contains(".cc:") || place.contains(".cpp:"))
+        .map_or(text, |(_, rest)| rest)
 }
 
 fn milliseconds(time: Duration) -> i64 {
@@ -222,9 +230,12 @@ pub(super) struct Work(NonNull<Opaque>);
 unsafe impl Send for Work {}
 
 impl Work {
-    pub(super) fn wait(&self) -> Outcome<()> {
-        // SAFETY: the handle is live.
-        check(unsafe { group_work_wait(self.0.as_ptr()) })
+    /// Waits until the collective is done, by Gloo no longer than `slice`; whether it is.
+    pub(super) fn wait(&self, slice: Duration) -> Outcome<bool> {
+        let mut done = 0;
+        // SAFETY: the handle is live, the flag lives through the call.
+        check(unsafe { group_work_wait(self.0.as_ptr(), milliseconds(slice), &raw mut done) })?;
+        Ok(done != 0)
     }
 }
 
@@ -239,4 +250,16 @@ impl Drop for Work {
 pub(super) fn set_gradient(tensor: &Tensor, gradient: &Tensor) -> Outcome<()> {
     // SAFETY: both tensors are live; exceptions are caught in the shim.
     check(unsafe { group_set_gradient(tensor.as_ptr(), gradient.as_ptr()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_source;
+
+    #[test]
+    fn places_in_sources_are_left_out() {
+        let text = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Read error [127.0.0.1]:4: Connection reset";
+        assert_eq!(without_source(text), "Read error [127.0.0.1]:4: Connection reset");
+        assert_eq!(without_source("[127.0.0.1]: refused"), "[127.0.0.1]: refused");
+    }
 }

@@ -13,6 +13,9 @@ const LINGER: Duration = Duration::from_millis(400);
 /// The longest pause between two looks at the store.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The key under which a rank says that a collective failed.
+const FAILURE: &str = "failure";
+
 /// The ranks' notice board: keys that each of them sets when it has come somewhere.
 pub(super) struct Board {
     store: Store,
@@ -105,12 +108,20 @@ impl Board {
     /// Says that this rank has failed and returns those that do not say so within `grace`: they ended or hang.
     pub(super) fn roll_call(&self, grace: Duration) -> Vec<usize> {
         let deadline = Instant::now() + grace;
+        // Those who wait for someone else look here. Where it fails, no one can read it.
+        drop(self.store.set(FAILURE, &(self.rank as u64).to_le_bytes()));
         let silent = match self.say("failed", 0) {
             Ok(()) => self.look_for_all("failed", deadline, || false).err().unwrap_or_default(),
             Err(_) => vec![0],
         };
         self.linger();
         silent
+    }
+
+    /// The rank that last said that it failed.
+    pub(super) fn failure(&self) -> Option<u64> {
+        let there = self.store.has(FAILURE).unwrap_or(false);
+        there.then(|| self.store.get(FAILURE).ok()).flatten().map(u64::from_le_bytes)
     }
 
     fn look_for_all(&self, name: &str, deadline: Instant, stop: impl Fn() -> bool) -> Result<(), Vec<usize>> {
