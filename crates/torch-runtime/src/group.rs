@@ -26,7 +26,7 @@ pub use gather::gather_rows;
 pub use launch::{Launch, Network};
 pub use reducer::{BUCKET_BYTES, Reducer};
 
-use crate::device::describe_device;
+use crate::device::{describe_device, parse_device};
 use crate::error::Error;
 use ffi::{Backend, Bind};
 use std::fmt;
@@ -67,11 +67,13 @@ impl Group {
     ///
     /// # Errors
     /// E330 when processes disagree on their number or their ranks; E331 when rank 0's port is in use, or rank 0 or
-    /// other ranks do not appear within `timeout`; E335 for a GPU without NCCL.
+    /// other ranks do not appear within `timeout`; E335 for a GPU without NCCL; without a code for a GPU that is not there.
     pub fn join(launch: &Launch, device: Device, timeout: Duration) -> Result<Self, Error> {
         if device.is_cuda() && !cfg!(feature = "nccl") {
             return Err(GroupError::NoNccl { device: describe_device(device) }.into());
         }
+        // Says what is missing better than NCCL does.
+        parse_device(&describe_device(device))?;
         let (rank, size) = (launch.rank, launch.size);
         let board = Board::open(launch, timeout)?;
         let failed = |reason| GroupError::Connect { rank, size, reason };

@@ -23,19 +23,20 @@ impl Group {
     pub fn agree(&self, label: &str, fingerprint: Fingerprint) -> Result<(), Error> {
         let member = &self.0;
         let (rank, size) = (member.rank, member.size);
+        let started = Instant::now();
         let missing = |missing| GroupError::Missing {
             rank,
             size,
             missing,
             what: format!("the comparison of {label}"),
-            timeout: member.timeout,
+            waited: started.elapsed(),
         };
         let name = format!("agree/{}", member.comparisons.fetch_add(1, Ordering::Relaxed));
         let values = format!("{name}/values");
         // Processes that compare different things differ.
         let own = fingerprint.and_text(label).to_bytes();
         member.board.write(&values, &own).map_err(|_| missing(vec![0]))?;
-        member.board.wait_for_all(&name, 0, Instant::now() + member.timeout).map_err(missing)?;
+        member.board.wait_for_all(&name, 0, started + member.timeout).map_err(missing)?;
         let all = (0..size)
             .map(|other| member.board.read(&values, other).map(|bytes| Fingerprint::from_bytes(&bytes)))
             .collect::<Result<Vec<_>, _>>()

@@ -50,7 +50,7 @@ pub enum GroupError {
     /// Ranks did not appear.
     #[error(
         "rank {rank} of {size} waited {} for {} at {what}. The process did not start, ended (see its log), or is slower \
-         than the time-out", Seconds(*.timeout), Ranks(.missing)
+         than the time-out", Seconds(*.waited), Ranks(.missing)
     )]
     Missing {
         /// This process.
@@ -62,7 +62,7 @@ pub enum GroupError {
         /// Where they were expected.
         what: String,
         /// How long was waited.
-        timeout: Duration,
+        waited: Duration,
     },
     /// The processes reached rank 0 but not one another.
     #[error(

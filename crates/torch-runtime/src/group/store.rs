@@ -28,7 +28,7 @@ pub(super) struct Board {
 impl Board {
     /// Opens the store, on rank 0 serving it, and waits until every rank is there.
     pub(super) fn open(launch: &Launch, timeout: Duration) -> Result<Self, GroupError> {
-        let deadline = Instant::now() + timeout;
+        let started = Instant::now();
         let (rank, size) = (launch.rank, launch.size);
         let serves = rank == 0 && launch.launcher_store.is_none();
         let listener = if serves { Some(listen(launch)?) } else { None };
@@ -48,12 +48,8 @@ impl Board {
         if board.store.has(&key("joined", rank)).unwrap_or(false) {
             return Err(contradiction("RANK", format!("{rank} in two processes"), "another number in each"));
         }
-        board.wait_for_all("joined", size as u64, deadline).map_err(|missing| GroupError::Missing {
-            rank,
-            size,
-            missing,
-            what: launch.address(),
-            timeout,
+        board.wait_for_all("joined", size as u64, started + timeout).map_err(|missing| {
+            GroupError::Missing { rank, size, missing, what: launch.address(), waited: started.elapsed() }
         })?;
         for other in 0..size {
             let theirs = board.read::<8>("joined", other).map(u64::from_le_bytes);

@@ -14,7 +14,9 @@ const CPU: Device = Device::Cpu;
 pub(crate) fn play(role: &str) {
     let timeout = Duration::from_millis(env::var(TIMEOUT).unwrap().parse().unwrap());
     let outcome = Launch::from_environment().map_err(Error::from).and_then(|launch| {
-        let group = Group::join(&launch.unwrap(), CPU, timeout)?;
+        let launch = launch.unwrap();
+        let store = if launch.launcher_store.is_some() { "the launcher's store" } else { "an own store" };
+        let group = Group::join(&launch, CPU, timeout)?;
         match role {
             "collectives" => collectives(&group),
             "gradients" => gradients(&group),
@@ -23,7 +25,7 @@ pub(crate) fn play(role: &str) {
             other => unlucky(other, &group),
         }?;
         // In one write: torchrun mixes the lines of ranks.
-        println!("\nrank {} of {} done", group.rank(), group.size());
+        println!("\nrank {} of {} done with {store}", group.rank(), group.size());
         Ok(())
     });
     if let Err(error) = outcome {

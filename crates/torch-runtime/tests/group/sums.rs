@@ -31,18 +31,20 @@ fn weights_of_rank_0_reach_all_and_are_agreed_on() {
 }
 
 #[test]
-#[expect(clippy::print_stderr, reason = "says that the test was skipped")]
 fn torchrun_starts_groups() {
     if Command::new("torchrun").arg("--help").output().is_err() {
         eprintln!("skipped: there is no torchrun on PATH");
         return;
     }
-    // Once with the store of torchrun's agent, once with a store of rank 0's own.
-    for agent in ["1", "0"] {
+    let port = crate::processes::free_port().to_string();
+    let ways: [(&[&str], &str, &str); 2] = [
+        (&["--master-port", &port], "0", "the launcher's store"),
+        // Rank 0's own store, at this machine's name.
+        (&["--standalone"], "1", "an own store"),
+    ];
+    for (arguments, own_store, expected) in ways {
         let mut torchrun = Command::new("torchrun");
         let rank = rank_command("collectives", Duration::from_secs(60));
-        torchrun.args(["--no-python", "--nproc-per-node", "2", "--master-port"]);
-        torchrun.arg(crate::processes::free_port().to_string());
         for (name, value) in rank.get_envs() {
             match value {
                 Some(value) => torchrun.env(name, value),
@@ -50,14 +52,16 @@ fn torchrun_starts_groups() {
             };
         }
         let output = torchrun
-            .env("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", if agent == "1" { "0" } else { "1" })
+            .args(["--no-python", "--nproc-per-node", "2"])
+            .args(arguments)
+            .env("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", own_store)
             .arg(env::current_exe().unwrap())
             .args(rank.get_args())
             .output()
             .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stdout));
-        let joined = String::from_utf8_lossy(&output.stdout).matches("of 2 done").count();
-        assert_eq!(joined, 2, "{said}");
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        assert_eq!(said.matches(&format!("of 2 done with {expected}")).count(), 2, "{arguments:?}: {said}");
     }
 }
