@@ -7,8 +7,12 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <c10/util/Logging.h>
+
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -20,6 +24,39 @@ static_assert(sizeof(c10d::ProcessGroupGloo) == 488, "not the ProcessGroupGloo o
 using shim::guarded;
 using std::chrono::milliseconds;
 
+namespace {
+
+// While one lives, LibTorch logs nothing below fatal: c10d writes a C++ stack trace for each attempt that fails, and what
+// failed is in the exception, which becomes our message. Nothing changes where the user has asked for a level.
+class Quiet {
+ public:
+  Quiet() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (depth_++ == 0) {
+      before_ = FLAGS_caffe2_log_level;
+      if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) {
+        FLAGS_caffe2_log_level = kFatal;
+      }
+    }
+  }
+  ~Quiet() {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (--depth_ == 0) {
+      FLAGS_caffe2_log_level = before_;
+    }
+  }
+  Quiet(const Quiet&) = delete;
+  Quiet& operator=(const Quiet&) = delete;
+
+ private:
+  static constexpr int kFatal = 3;
+  static inline std::mutex mutex_;
+  static inline int depth_ = 0;
+  static inline int before_ = 0;
+};
+
+}  // namespace
+
 struct group_work {
   c10::intrusive_ptr<c10d::Work> work;
   bool gloo;
@@ -28,6 +65,7 @@ struct group_work {
 char* group_store_open(const char* host, uint16_t port, int32_t listen_fd, int64_t timeout, const char* prefix,
                        group_store** out) {
   return guarded([&] {
+    const Quiet quiet;
     c10d::TCPStoreOptions options;
     options.port = port;
     options.timeout = milliseconds(timeout);
@@ -45,15 +83,22 @@ char* group_store_open(const char* host, uint16_t port, int32_t listen_fd, int64
 }
 
 char* group_store_set(group_store* store, const char* key, const uint8_t* data, size_t size) {
-  return guarded([&] { store->store->set(key, std::vector<uint8_t>(data, data + size)); });
+  return guarded([&] {
+    const Quiet quiet;
+    store->store->set(key, std::vector<uint8_t>(data, data + size));
+  });
 }
 
 char* group_store_has(group_store* store, const char* key, int32_t* found) {
-  return guarded([&] { *found = store->store->check({key}) ? 1 : 0; });
+  return guarded([&] {
+    const Quiet quiet;
+    *found = store->store->check({key}) ? 1 : 0;
+  });
 }
 
 char* group_store_get(group_store* store, const char* key, uint8_t* data, size_t size) {
   return guarded([&] {
+    const Quiet quiet;
     const std::vector<uint8_t> value = store->store->get(key);
     TORCH_CHECK(value.size() == size, "the value of ", key, " has ", value.size(), " bytes, expected ", size);
     std::copy(value.begin(), value.end(), data);
@@ -65,6 +110,7 @@ void group_store_free(group_store* store) { delete store; }
 char* group_gloo(group_store* store, int32_t rank, int32_t size, const char* host, const char* interface,
                  int64_t timeout, group_backend** out) {
   return guarded([&] {
+    const Quiet quiet;
     auto options = c10d::ProcessGroupGloo::Options::create(milliseconds(timeout));
     options->devices.push_back(host != nullptr        ? c10d::ProcessGroupGloo::createDeviceForHostname(host)
                                : interface != nullptr ? c10d::ProcessGroupGloo::createDeviceForInterface(interface)

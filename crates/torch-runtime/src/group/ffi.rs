@@ -59,7 +59,7 @@ unsafe extern "C" {
 }
 
 fn check(answer: *mut c_char) -> Outcome<()> {
-    message(answer).map_or(Ok(()), |text| Err(without_source(&text).to_owned()))
+    message(answer).map_or(Ok(()), |text| Err(without_source(&text).trim_end_matches('.').to_owned()))
 }
 
 /// Gloo's messages begin with a place in its sources, which tells people nothing.

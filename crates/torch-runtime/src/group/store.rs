@@ -4,7 +4,7 @@ use super::error::GroupError;
 use super::ffi::{Bind, Store};
 use super::launch::{Launch, Network, join};
 use std::io;
-use std::net::{IpAddr, TcpListener};
+use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,13 @@ impl Board {
             Some(attempt) => format!("/worker/attempt_{attempt}"),
             None => "group".to_owned(),
         };
-        let store = Store::open(&host, launch.port, listener, timeout, &prefix).map_err(|reason| {
-            GroupError::NoStore { rank, size, address: launch.address(), timeout, reason }
-        })?;
+        let no_store =
+            |reason| GroupError::NoStore { rank, size, address: launch.address(), timeout, reason };
+        if !serves {
+            knock(&host, launch.port, started + timeout).map_err(|error| no_store(error.to_string()))?;
+        }
+        let left = timeout.saturating_sub(started.elapsed());
+        let store = Store::open(&host, launch.port, listener, left, &prefix).map_err(no_store)?;
         let board = Self { store, rank, size, serves };
         if board.store.has(&key("joined", rank)).unwrap_or(false) {
             return Err(contradiction("RANK", format!("{rank} in two processes"), "another number in each"));
@@ -191,6 +195,29 @@ impl<'a> Bind<'a> {
             (None, Some(interface)) => Self::Interface(interface),
             (None, None) => Self::Name,
         }
+    }
+}
+
+/// Waits until something listens at host:port. LibTorch's own waiting may take twice the time-out.
+fn knock(host: &str, port: u16, deadline: Instant) -> io::Result<()> {
+    let mut pause = Duration::from_millis(10);
+    loop {
+        let outcome = (host, port).to_socket_addrs().and_then(|addresses| {
+            let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            for address in addresses {
+                let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
+                match TcpStream::connect_timeout(&address, left) {
+                    Ok(_) => return Ok(()),
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        });
+        if outcome.is_ok() || Instant::now() >= deadline {
+            return outcome;
+        }
+        sleep(pause);
+        pause = (pause * 2).min(5 * PAUSE);
     }
 }
 
