@@ -112,7 +112,7 @@ impl fmt::Display for Fingerprint {
         if !names.is_empty() {
             write!(f, " ({})", names.join(", "))?;
         }
-        write!(f, ", layout {:016x}, content {:016x}", self.layout, self.content)
+        Ok(())
     }
 }
 
@@ -126,21 +126,15 @@ pub(super) fn compare(
     let Some(first) = all.first() else { return Ok(()) };
     let others: Vec<usize> = (0..all.len()).filter(|other| all[*other] != *first).collect();
     let Some(one) = others.first().map(|other| all[*other]) else { return Ok(()) };
-    let same_counts = (one.tensors, one.elements, one.kinds) == (first.tensors, first.elements, first.kinds);
-    let what = if !same_counts {
-        ""
-    } else if one.layout != first.layout {
-        "; shapes or their order differ"
-    } else {
-        "; contents differ"
-    };
-    Err(GroupError::Differ {
-        rank,
-        size: all.len(),
-        label: label.to_owned(),
-        differences: format!("{} {one}; rank 0 {first}{what}", HasOrHave(&others)),
-        fix,
-    })
+    let differences =
+        if (one.tensors, one.elements, one.kinds) != (first.tensors, first.elements, first.kinds) {
+            format!("{} {one}, rank 0 has {first}", HasOrHave(&others))
+        } else if one.layout != first.layout {
+            format!("{} other shapes, or another order of them, than rank 0 for {one}", HasOrHave(&others))
+        } else {
+            format!("{} digest {:016x}, rank 0 has {:016x}", HasOrHave(&others), one.content, first.content)
+        };
+    Err(GroupError::Differ { rank, size: all.len(), label: label.to_owned(), differences, fix })
 }
 
 /// `rank 1 has`, `ranks 1, 2 have`.
@@ -186,8 +180,8 @@ mod tests {
             text.contains("rank 0 of 3: weights differ between processes: rank 2 has 1 tensor(s) of 3"),
             "{text}"
         );
-        assert!(text.contains("rank 0 1 tensor(s) of 2 elements (float32)"), "{text}");
+        assert!(text.contains("rank 0 has 1 tensor(s) of 2 elements (float32)"), "{text}");
         let text = compare(1, "weights", "", &[two.and_text("a"), two, two]).unwrap_err().to_string();
-        assert!(text.contains("ranks 1, 2 have") && text.contains("contents differ"), "{text}");
+        assert!(text.contains("ranks 1, 2 have digest "), "{text}");
     }
 }

@@ -36,7 +36,7 @@ pub fn gather_rows(group: &Group, local: &Tensor) -> Result<Tensor, Error> {
     let before = rows * i64::try_from(group.rank()).unwrap_or(0);
     let fixed = local.detach();
     // The difference is zero and only carries the gradient.
-    let own = &fixed + (local - &fixed) * i64::try_from(group.size()).unwrap_or(1);
+    let own = local.f_sub(&fixed)?.f_mul_scalar(i64::try_from(group.size()).unwrap_or(1))?.f_add(&fixed)?;
     let after = before + rows;
     let total = all.size().first().copied().unwrap_or(0);
     let parts = [all.f_narrow(0, 0, before)?, own, all.f_narrow(0, after, total - after)?];

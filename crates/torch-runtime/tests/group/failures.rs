@@ -26,7 +26,7 @@ fn processes_that_differ_are_named_on_every_rank() {
         assert!(rank.after < LONG / 2, "{rank:?}");
     }
     for rank in run("differ-in-content", 2, LONG) {
-        says(&rank, &["E333", "plan differ between processes: rank 1 has", "contents differ"]);
+        says(&rank, &["E333", "plans differ between processes: rank 1 has digest "]);
     }
 }
 

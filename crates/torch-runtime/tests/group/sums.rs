@@ -2,6 +2,7 @@
 
 use crate::processes::{rank_command, succeeds};
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,12 +31,22 @@ fn weights_of_rank_0_reach_all_and_are_agreed_on() {
     succeeds("weights", 2);
 }
 
+/// PyTorch's launcher: on PATH, or in the environment that LibTorch belongs to.
+fn torchrun() -> Option<PathBuf> {
+    let libraries = torch_runtime::linked().library_folder;
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join("torchrun"))
+        .chain(libraries.ancestors().map(|folder| folder.join("bin/torchrun")))
+        .find(|program| program.is_file())
+}
+
 #[test]
 fn torchrun_starts_groups() {
-    if Command::new("torchrun").arg("--help").output().is_err() {
-        eprintln!("skipped: there is no torchrun on PATH");
+    let Some(program) = torchrun() else {
+        eprintln!("skipped: there is no torchrun on PATH or beside LibTorch");
         return;
-    }
+    };
     let port = crate::processes::free_port().to_string();
     let ways: [(&[&str], &str, &str); 2] = [
         (&["--master-port", &port], "0", "the launcher's store"),
@@ -43,7 +54,7 @@ fn torchrun_starts_groups() {
         (&["--standalone"], "1", "an own store"),
     ];
     for (arguments, own_store, expected) in ways {
-        let mut torchrun = Command::new("torchrun");
+        let mut torchrun = Command::new(&program);
         let rank = rank_command("collectives", Duration::from_secs(60));
         for (name, value) in rank.get_envs() {
             match value {
