@@ -1,33 +1,102 @@
 //! Compiles the C++ shim against LibTorch's headers and lets this package's tests find LibTorch.
 
 use std::env;
-use std::path::PathBuf;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-fn main() -> Result<(), torch_link::LinkError> {
-    torch_link::link()?;
-    let libraries = torch_link::library_folder()?;
-    println!("cargo:rerun-if-changed=shim/shim.cpp");
-    println!("cargo:rerun-if-changed=shim/shim.h");
+/// Why the shim cannot be compiled.
+enum BuildError {
+    Link(torch_link::LinkError),
+    NoHeader { header: &'static str, folders: Vec<PathBuf> },
+    NoCuda(PathBuf),
+}
+
+impl fmt::Debug for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Link(error) => fmt::Display::fmt(error, f),
+            Self::NoHeader { header, folders } => {
+                write!(f, "feature nccl: no {header} in")?;
+                for folder in folders {
+                    write!(f, " {}", folder.display())?;
+                }
+                write!(
+                    f,
+                    ". For the wheel of torch==2.11.0: pip install nvidia-nccl-cu13 nvidia-cuda-crt==13.0.88 \
+                     nvidia-cuda-cccl==13.0.85; otherwise set NCCL_INCLUDE_DIR and CUDA_HOME. Without the feature \
+                     groups work on CPUs"
+                )
+            }
+            Self::NoCuda(folder) => write!(
+                f,
+                "feature nccl: no libtorch_cuda.so in {}: install the CUDA build of torch==2.11.0, or build without \
+                 the feature",
+                folder.display()
+            ),
+        }
+    }
+}
+
+fn main() -> Result<(), BuildError> {
+    torch_link::link().map_err(BuildError::Link)?;
+    let libraries = torch_link::library_folder().map_err(BuildError::Link)?;
+    println!("cargo:rerun-if-changed=shim");
     println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rustc-env=TORCH_LIBRARY_FOLDER={}", libraries.display());
     // Wheel and LibTorch archive alike keep `include` beside `lib`; LIBTORCH_INCLUDE is torch-sys's own override.
     let root = env::var_os("LIBTORCH_INCLUDE").map_or_else(|| libraries.join(".."), PathBuf::from);
-    cc::Build::new()
+    let mut build = cc::Build::new();
+    build
         .cpp(true)
-        .std("c++17")
+        .std("c++20")
         .pic(true)
         .warnings(true)
         .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
-        // Headers that are not ours must not warn.
-        .flag("-isystem")
-        .flag(root.join("include"))
-        .flag("-isystem")
-        .flag(root.join("include/torch/csrc/api/include"))
+        .define("USE_C10D_GLOO", None)
         .file("shim/shim.cpp")
-        .compile("torch_runtime_shim");
+        .file("shim/group.cpp");
+    // Headers that are not ours must not warn.
+    for folder in
+        [PathBuf::from("shim/gloo-stubs"), root.join("include"), root.join("include/torch/csrc/api/include")]
+    {
+        build.flag("-isystem").flag(folder);
+    }
+    let nccl = env::var_os("CARGO_FEATURE_NCCL").is_some();
+    if nccl {
+        for folder in nvidia_headers(&libraries)? {
+            build.flag("-isystem").flag(folder);
+        }
+        build.define("USE_C10D_NCCL", None).file("shim/group_nccl.cpp");
+    }
+    build.compile("torch_runtime_shim");
     // After the shim, whose symbols they resolve.
     println!("cargo:rustc-link-search=native={}", libraries.display());
-    println!("cargo:rustc-link-lib=dylib=torch_cpu");
-    println!("cargo:rustc-link-lib=dylib=c10");
+    for library in
+        if nccl { &["torch_cuda", "c10_cuda", "torch_cpu", "c10"][..] } else { &["torch_cpu", "c10"] }
+    {
+        println!("cargo:rustc-link-lib=dylib={library}");
+    }
     Ok(())
+}
+
+/// The folders with NVIDIA's headers that `ProcessGroupNCCL.hpp` needs: those beside PyTorch's wheel, or what
+/// `NCCL_INCLUDE_DIR` and `CUDA_HOME` name.
+fn nvidia_headers(libraries: &Path) -> Result<Vec<PathBuf>, BuildError> {
+    println!("cargo:rerun-if-env-changed=NCCL_INCLUDE_DIR");
+    println!("cargo:rerun-if-env-changed=CUDA_HOME");
+    if !libraries.join("libtorch_cuda.so").exists() {
+        return Err(BuildError::NoCuda(libraries.to_owned()));
+    }
+    // The wheels lie in site-packages, next to torch; the folder may be reached through a link.
+    let torch = libraries.canonicalize().unwrap_or_else(|_| libraries.to_owned());
+    let wheels = torch.join("../../nvidia");
+    let nccl = env::var_os("NCCL_INCLUDE_DIR").map_or_else(|| wheels.join("nccl/include"), PathBuf::from);
+    let cuda = env::var_os("CUDA_HOME").map_or_else(|| wheels.join("cu13"), PathBuf::from).join("include");
+    let folders = vec![nccl, cuda.join("cccl"), cuda];
+    for header in ["nccl.h", "cuda_runtime_api.h", "crt/host_defines.h", "nv/target"] {
+        if !folders.iter().any(|folder| folder.join(header).exists()) {
+            return Err(BuildError::NoHeader { header, folders });
+        }
+    }
+    Ok(folders)
 }

@@ -1,43 +1,21 @@
 #include "shim.h"
 
+#include "guard.h"
+
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/version.h>
 
 #include <cstdlib>
-#include <cstring>
-#include <exception>
 
 #if TORCH_VERSION_MAJOR != 2 || TORCH_VERSION_MINOR != 11
 #error "tch 0.24 belongs to PyTorch 2.11: run `make setup`, which installs torch==2.11.0 into .venv"
 #endif
 
+using shim::guarded;
+
 namespace {
-
-char* copy_message(const char* text) {
-  const size_t size = std::strlen(text) + 1;
-  char* message = static_cast<char*>(std::malloc(size));
-  if (message != nullptr) {
-    std::memcpy(message, text, size);
-  } else {
-    std::abort();  // null would mean success
-  }
-  return message;
-}
-
-// No C++ exception may cross into Rust.
-template <typename F>
-char* guarded(F&& body) {
-  try {
-    body();
-    return nullptr;
-  } catch (const std::exception& error) {
-    return copy_message(error.what());
-  } catch (...) {
-    return copy_message("an exception that is no std::exception");
-  }
-}
 
 at::DeviceType device_type(int32_t cuda) { return cuda != 0 ? at::kCUDA : at::kCPU; }
 

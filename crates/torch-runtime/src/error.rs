@@ -1,5 +1,6 @@
 //! What can go wrong between us and LibTorch.
 
+use crate::group::GroupError;
 use tch::TchError;
 use thiserror::Error as ThisError;
 
@@ -80,9 +81,23 @@ pub enum Error {
         /// The device that was asked for.
         found: String,
     },
+    /// Processes of a data-parallel run do not work together.
+    #[error(transparent)]
+    Group(#[from] GroupError),
     /// LibTorch refused.
     #[error("LibTorch: {0}")]
     Torch(String),
+}
+
+impl Error {
+    /// The stable code of messages that have one.
+    #[must_use]
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Group(error) => Some(error.code()),
+            _ => None,
+        }
+    }
 }
 
 /// The line of a LibTorch error that says what is wrong; the rest is a C++ stack trace.

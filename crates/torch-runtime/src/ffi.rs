@@ -25,18 +25,23 @@ unsafe extern "C" {
     fn shim_cudnn_benchmark(on: *mut i32) -> *mut c_char;
 }
 
-/// Turns the shim's answer into a result and frees its message.
-fn check(message: *mut c_char) -> Result<(), Error> {
-    if message.is_null() {
-        return Ok(());
+/// The first line of the shim's answer, which is freed; none means success.
+pub(crate) fn message(answer: *mut c_char) -> Option<String> {
+    if answer.is_null() {
+        return None;
     }
     // SAFETY: the shim returns null or a NUL-terminated string from malloc that is ours until shim_free, called once.
     let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        shim_free(message);
+        let text = CStr::from_ptr(answer).to_string_lossy().into_owned();
+        shim_free(answer);
         text
     };
-    Err(Error::Torch(first_line_of(&text)))
+    Some(first_line_of(&text))
+}
+
+/// Turns the shim's answer into a result.
+fn check(answer: *mut c_char) -> Result<(), Error> {
+    message(answer).map_or(Ok(()), |text| Err(Error::Torch(text)))
 }
 
 /// Reads a flag through a function that writes it.

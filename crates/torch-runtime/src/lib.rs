@@ -1,5 +1,6 @@
 //! The little of LibTorch that tch does not expose: device set-up with errors that say what is linked, bfloat16
-//! autocast, deterministic kernels, and the version of the library that is really loaded.
+//! autocast, deterministic kernels, process groups for data-parallel training, and the version of the library that is really
+//! loaded.
 //!
 //! This crate holds the workspace's only C++ (`shim/`) and its only `unsafe` calls into LibTorch.
 
@@ -8,6 +9,7 @@ mod context;
 mod device;
 mod error;
 mod ffi;
+pub mod group;
 mod precision;
 
 pub use autocast::Autocast;
@@ -16,4 +18,5 @@ pub use context::{
 };
 pub use device::{Linked, describe_device, linked, parse_device};
 pub use error::{Error, first_line};
+pub use group::{Group, Launch, Reducer, gather_rows};
 pub use precision::Precision;

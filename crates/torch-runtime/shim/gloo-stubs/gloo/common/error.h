@@ -1,0 +1,2 @@
+// Stub; see ../../README.md.
+#pragma once

@@ -1,0 +1,6 @@
+// Stub; see ../../README.md.
+#pragma once
+
+namespace gloo::transport {
+class Device;
+}  // namespace gloo::transport

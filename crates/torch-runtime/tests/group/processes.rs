@@ -1,0 +1,80 @@
+//! Starting the ranks of a group on this machine.
+
+use std::env;
+use std::net::TcpListener;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The variable that tells a rank what to do.
+pub(crate) const ROLE: &str = "GROUP_ROLE";
+/// The variable with the group's time-out in milliseconds.
+pub(crate) const TIMEOUT: &str = "GROUP_TIMEOUT";
+
+/// What one rank left.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) rank: usize,
+    pub(crate) success: bool,
+    /// Standard output and standard error.
+    pub(crate) said: String,
+    pub(crate) after: Duration,
+}
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+/// This binary as a rank, with none of the variables of launchers.
+pub(crate) fn rank_command(role: &str, timeout: Duration) -> Command {
+    let mut command = Command::new(env::current_exe().unwrap());
+    for (name, _) in env::vars() {
+        let launchers =
+            ["RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_", "SLURM_", "OMPI_", "TORCHELASTIC", "GLOO_"];
+        if launchers.iter().any(|known| name.starts_with(known)) {
+            command.env_remove(name);
+        }
+    }
+    command.args(["worker", "--exact", "--nocapture"]).env(ROLE, role);
+    command.env(TIMEOUT, timeout.as_millis().to_string()).env("OMP_NUM_THREADS", "1");
+    command
+}
+
+/// One rank started by variables as torchrun sets them.
+pub(crate) fn start(
+    role: &str,
+    rank: usize,
+    size: usize,
+    port: u16,
+    timeout: Duration,
+) -> thread::JoinHandle<Ended> {
+    let mut command = rank_command(role, timeout);
+    command
+        .env("RANK", rank.to_string())
+        .env("WORLD_SIZE", size.to_string())
+        .env("LOCAL_RANK", rank.to_string());
+    command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    thread::spawn(move || {
+        let begin = Instant::now();
+        let output = command.output().unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Ended { rank, success: output.status.success(), said, after: begin.elapsed() }
+    })
+}
+
+/// All ranks of a group, to their end.
+pub(crate) fn run(role: &str, size: usize, timeout: Duration) -> Vec<Ended> {
+    let port = free_port();
+    let ranks: Vec<_> = (0..size).map(|rank| start(role, rank, size, port, timeout)).collect();
+    ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+}
+
+/// Fails with what was said unless all ranks succeeded.
+pub(crate) fn succeeds(role: &str, size: usize) {
+    for rank in run(role, size, Duration::from_secs(60)) {
+        assert!(rank.success, "{role}, rank {} of {size}: {}", rank.rank, rank.said);
+    }
+}
