@@ -75,6 +75,12 @@ pub(crate) fn run(role: &str, size: usize, timeout: Duration) -> Vec<Ended> {
 /// Fails with what was said unless all ranks succeeded.
 pub(crate) fn succeeds(role: &str, size: usize) {
     for rank in run(role, size, Duration::from_secs(60)) {
-        assert!(rank.success, "{role}, rank {} of {size}: {}", rank.rank, rank.said);
+        let done = format!("rank {} of {size} done", rank.rank);
+        assert!(
+            rank.success && rank.said.contains(&done),
+            "{role}, rank {} of {size}: {}",
+            rank.rank,
+            rank.said
+        );
     }
 }

@@ -1,10 +1,14 @@
 //! What collectives compute.
 
-use crate::processes::{rank_command, succeeds};
+use crate::processes::{free_port, rank_command, succeeds};
 use std::env;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
+use tch::{Device, Tensor};
+use torch_runtime::group::{DEFAULT_TIMEOUT, Network};
+use torch_runtime::{Group, Launch};
 
 #[test]
 fn collectives_between_one_two_and_three_processes() {
@@ -31,6 +35,52 @@ fn weights_of_rank_0_reach_all_and_are_agreed_on() {
     succeeds("weights", 2);
 }
 
+#[test]
+fn srun_starts_groups_on_an_interface() {
+    let port = free_port().to_string();
+    let ranks: Vec<_> = ["0", "1"]
+        .map(|rank| {
+            let mut command = rank_command("collectives", Duration::from_secs(60));
+            command.env("SLURM_PROCID", rank).env("SLURM_NTASKS", "2").env("SLURM_LOCALID", rank);
+            command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", &port);
+            if cfg!(target_os = "linux") {
+                command.env("GLOO_SOCKET_IFNAME", "lo");
+            }
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        })
+        .into_iter()
+        .collect();
+    for rank in ranks {
+        let output = rank.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.contains("of 2 done"), "{said}");
+    }
+}
+
+#[test]
+fn threads_can_be_ranks_and_hosts_be_chosen() {
+    let port = free_port();
+    let ranks = [0, 1].map(|rank| {
+        thread::spawn(move || {
+            let launch = Launch {
+                rank,
+                size: 2,
+                local_rank: rank,
+                master: "127.0.0.1".to_owned(),
+                port,
+                network: Network::Auto,
+                launcher_store: None,
+            };
+            let launch = launch.on(Network::Host("127.0.0.1".to_owned()));
+            let group = Group::join(&launch, Device::Cpu, DEFAULT_TIMEOUT).unwrap();
+            let sum = Tensor::from_slice(&[group.rank() as i64 + 1]);
+            group.all_reduce_sum(std::slice::from_ref(&sum)).unwrap();
+            sum.int64_value(&[0])
+        })
+    });
+    assert_eq!(ranks.map(|rank| rank.join().unwrap()), [3, 3]);
+}
+
 /// PyTorch's launcher: on PATH, or in the environment that LibTorch belongs to.
 fn torchrun() -> Option<PathBuf> {
     let libraries = torch_runtime::linked().library_folder;
@@ -47,7 +97,7 @@ fn torchrun_starts_groups() {
         eprintln!("skipped: there is no torchrun on PATH or beside LibTorch");
         return;
     };
-    let port = crate::processes::free_port().to_string();
+    let port = free_port().to_string();
     let ways: [(&[&str], &str, &str); 2] = [
         (&["--master-port", &port], "0", "the launcher's store"),
         // Rank 0's own store, at this machine's name.
