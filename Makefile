@@ -103,13 +103,14 @@ fuzz: ## the readers against damaged files; needs cargo-fuzz and a nightly toolc
 
 # What each benchmark runs of ours; the whole workspace takes minutes and most of it is not needed.
 BENCH ?= preprocess
-BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py,$(wildcard bench/*.py)))
+BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py bench/torch_%,$(wildcard bench/*.py)))
 BUILT_preprocess := -p preprocess -p data-manifests
 BUILT_shards := -p patches --example shards
 BUILT_grounding := -p text-synth --example grounding
+BUILT_pretrain := -p data-manifests -p preprocess -p text-synth -p pretrain --bins
 
 .PHONY: bench
-bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|grounding
+bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|grounding|pretrain
 	@test -n "$(filter $(BENCH),$(BENCHES))" || { echo 'unknown BENCH "$(BENCH)". Known: $(BENCHES)'; exit 2; }
 	$(CARGO) build --quiet --release $(or $(BUILT_$(BENCH)),--workspace --bins)
 	$(VENV)/bin/python bench/$(BENCH).py

@@ -42,7 +42,7 @@ pub struct Arguments {
     /// Training steps in all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,
-    /// Patches a step
+    /// Patches a step; of several processes (torchrun, srun, mpirun) each takes so many
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(2..))]
     pub(crate) batch: u16,
     /// Patches that go through the encoder at a time [default: --batch]; fewer take less memory and one more forward pass, and

@@ -9,6 +9,7 @@ mod arguments;
 mod exam;
 mod pairs;
 mod plan;
+mod processes;
 mod run;
 mod selection;
 mod task;

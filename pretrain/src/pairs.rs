@@ -41,7 +41,9 @@ pub(crate) struct Cut {
     pub(crate) window_zyx: [usize; 3],
     /// The patch that the network sees; reports are matched with it.
     pub(crate) patch_zyx: [usize; 3],
-    /// The samples of a step that are cut here: of several processes each cuts its own.
+    /// Patches a step.
+    pub(crate) batch: usize,
+    /// Those of them whose windows are read here: of several processes each reads its own. Texts are those of all.
     pub(crate) samples: (usize, usize),
     /// How reports are matched with patches.
     pub(crate) report_match: ReportMatch,
@@ -52,11 +54,11 @@ pub(crate) struct Cut {
 /// One batch on the CPU.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// `[batch, 1, z, y, x]` windows.
+    /// `[samples, 1, z, y, x]` windows of this process's samples.
     pub(crate) windows: Vec<f32>,
     /// `[rows.len(), features]` text embeddings.
     pub(crate) text: Vec<f32>,
-    /// Which sample each text belongs to.
+    /// Which sample of the whole batch each text belongs to.
     pub(crate) rows: Vec<i64>,
     /// Group of each text.
     pub(crate) groups: Vec<i64>,
@@ -196,24 +198,27 @@ impl Pairs {
             groups: Vec::new(),
             members: Vec::with_capacity(last - first),
         };
-        for index in first..last {
+        for index in 0..cut.batch {
             let mut generator = sampler::generator(cut.seed, step, index as u64);
             let source = &self.sources[generator.random_range(0..self.sources.len())];
             let id = &source.ids[generator.random_range(0..source.ids.len())];
             let case: Arc<Case> = source.store.case(id).map_err(|e| e.message(id))?;
             let patch = sampler::uniform(&mut generator, case.record().shape_zyx, cut.patch_zyx);
-            let window = patch.widened(cut.window_zyx);
             let channel = generator.random_range(0..case.record().channels.len());
-            case.append_image_channels(&[channel], &window, &mut batch.windows).map_err(|e| e.message(id))?;
+            if (first..last).contains(&index) {
+                let window = patch.widened(cut.window_zyx);
+                case.append_image_channels(&[channel], &window, &mut batch.windows)
+                    .map_err(|e| e.message(id))?;
+                let dataset = &source.store.descriptor().name;
+                batch.members.push(format!("{dataset}/{id}@{}", cases::triple(&patch.lo)));
+            }
             if let Some(text) = &source.text
                 && let Some(row) = text.choose(&mut generator, id, &patch, cut.report_match)
             {
                 batch.text.extend_from_slice(text.embedding(row));
-                batch.rows.push((index - first) as i64);
+                batch.rows.push(index as i64);
                 batch.groups.push((source.first_group + text.group(row)) as i64);
             }
-            let dataset = &source.store.descriptor().name;
-            batch.members.push(format!("{dataset}/{id}@{}", cases::triple(&patch.lo)));
         }
         Ok(batch)
     }

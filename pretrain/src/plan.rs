@@ -62,6 +62,7 @@ pub(crate) struct Plan {
     pub(crate) datasets: Vec<DatasetPlan>,
     /// Digests of the work that made the texts.
     pub(crate) texts: Vec<String>,
+    /// Patches a step, of all processes together.
     pub(crate) batch: usize,
     /// Patches that go through the encoder at a time; the losses see all of the batch.
     pub(crate) micro_batch: usize,
@@ -89,6 +90,7 @@ impl Plan {
         pairs: &Pairs,
         texts: Vec<String>,
         init: Option<String>,
+        processes: usize,
     ) -> anyhow::Result<Self> {
         let stores: Vec<&ShardStore> = pairs.stores().collect();
         let wanted = arguments.patch_zyx.unwrap_or_else(|| {
@@ -121,7 +123,7 @@ impl Plan {
             window_zyx,
             datasets: pairs.sources().iter().map(DatasetPlan::of).collect(),
             texts,
-            batch: usize::from(arguments.batch),
+            batch: usize::from(arguments.batch) * processes,
             micro_batch: usize::from(arguments.micro_batch.unwrap_or(arguments.batch)),
             report_match: arguments.report_match,
             selection: arguments.selection(),

@@ -4,18 +4,21 @@ use crate::arguments::Arguments;
 use crate::exam::Exam;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
-use crate::task::{Pretraining, least_texts};
+use crate::processes::{Process, message};
+use crate::task::{Pretraining, least_texts, samples};
 use crate::text::Text;
 use crate::watch::Watch;
 use data_manifests::{Artefact, Manifest, digest};
 use networks::{EncoderKind, HeadNorm, weights};
 use patches::ShardStore;
-use stage::{Context, ExitStatus, Message, atomic, limits};
+use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tch::nn;
-use torch_runtime::{Precision, parse_device};
+use tch::{Tensor, nn};
+use torch_runtime::Precision;
+use torch_runtime::group::Fingerprint;
 use training::optimizer::{Optimizer, named_variables};
+use training::parallel::Peers;
 use training::prefetch::Prefetch;
 use training::run::{Opening, RunOptions, Session, role_of};
 
@@ -29,14 +32,23 @@ fn is_output(name: &str) -> bool {
     matches!(name, ENCODER | "plan.json") || role_of(name).is_some()
 }
 
-/// Runs the stage.
+fn clones(variables: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+    variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
+}
+
+/// Runs the stage; of several processes the first writes.
 ///
 /// # Errors
 /// Fails when inputs cannot be used, training diverges, or the output cannot be written.
 pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    context.report_to(out);
-    let device = parse_device(&arguments.compute.device)?;
+    let process = Process::join(&arguments.compute.device)?;
+    // what all would say the same, one says
+    let silent = Context::new(context.program(), true);
+    let context = if process.is_leader() { context } else { &silent };
+    if process.is_leader() {
+        context.report_to(out);
+    }
     let precision: Precision = arguments.compute.precision.parse()?;
     if arguments.head_norm == HeadNorm::Batch && i64::from(arguments.batch) < HeadNorm::MINIMUM_BATCH {
         let text = format!(
@@ -54,11 +66,17 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
             format!("resnet50 takes batch statistics and needs a --micro-batch of {least}, found {few}");
         return Err(Message::error("E325", text).fix("Raise --micro-batch, or use --encoder resenc").into());
     }
-    torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
-    Manifest::refuse_foreign(out, is_output)?;
-    let _lock = context.lock(out)?;
-    atomic::sweep(out)?;
+    let _lock = if process.is_leader() {
+        Manifest::refuse_foreign(out, is_output)?;
+        let lock = context.lock(out)?;
+        atomic::sweep(out)?;
+        Some(lock)
+    } else {
+        // inputs are named relative to it
+        fs_err::create_dir_all(out)?;
+        None
+    };
 
     let stores = arguments.shards.iter().map(|d| ShardStore::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
     let mut texts = Vec::new();
@@ -78,21 +96,28 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     }
     let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
     let pairs = Arc::new(Pairs::new(stores, read, &arguments.selection())?);
-    let plan = Plan::new(&arguments, &pairs, texts, init)?;
+    let plan = Plan::new(&arguments, &pairs, texts, init, process.size())?;
     let mut manifest =
         Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
-    if manifest.reusable(out)?.is_some() {
+    let finished = process.is_leader() && manifest.reusable(out)?.is_some();
+    if process.told_by_leader(finished)? {
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
         return Ok(ExitStatus::Done);
     }
     pairs.check(context)?;
     pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), context);
-    let encoder_store = nn::VarStore::new(device);
-    let head_store = nn::VarStore::new(device);
+    let encoder_store = nn::VarStore::new(process.device);
+    let head_store = nn::VarStore::new(process.device);
     let exam = Exam::new(&pairs, plan.patch_zyx, plan.report_match, plan.seed)?;
     let validate_every = (!exam.is_empty()).then_some(arguments.validate_every);
-    let mut task =
-        Pretraining::new(&encoder_store, &head_store, &plan, (Arc::clone(&pairs), exam), precision)?;
+    let mut task = Pretraining::new(
+        &encoder_store,
+        &head_store,
+        &plan,
+        (Arc::clone(&pairs), exam),
+        precision,
+        process.group.clone(),
+    )?;
     if let Some(file) = &arguments.init {
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {
@@ -106,19 +131,32 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     let plan_json = serde_json::to_value(&plan)?;
-    if arguments.overwrite {
+    let mut session = if process.is_leader() {
+        if arguments.overwrite {
+            Manifest::withdraw(out)?;
+        }
+        let session =
+            Session::open(out, plan_json.clone(), plan.seed, clones(&variables), &mut optimizer, opening)
+                .map_err(|e| e.message())?;
+        // not before the run was accepted: a refused command leaves a finished stage as it was
         Manifest::withdraw(out)?;
+        session
+    } else {
+        Session::follow(plan_json.clone(), plan.seed, clones(&variables))
+    };
+    if let Some(group) = &process.group {
+        let same = Fingerprint::of(&[]).and_text(&digest::canonical(&plan_json));
+        group.agree("plans", same).map_err(message)?;
+        let peers = Peers::new(group.clone(), &variables).map_err(|e| e.message())?;
+        session = session.with_peers(peers, &mut optimizer).map_err(|e| e.message())?;
     }
-    let session = Session::open(out, plan_json.clone(), plan.seed, variables, &mut optimizer, opening)
-        .map_err(|e| e.message())?;
-    // not before the run was accepted: a refused command leaves a finished stage as it was
-    Manifest::withdraw(out)?;
     let first = session.state().step;
     let made = Arc::clone(&pairs);
     let cut = Cut {
         window_zyx: plan.window_zyx,
         patch_zyx: plan.patch_zyx,
-        samples: (0, plan.batch),
+        batch: plan.batch,
+        samples: samples(plan.batch, process.group.as_ref()),
         report_match: plan.report_match,
         seed: plan.seed,
     };
@@ -144,6 +182,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         return Ok(outcome.status());
     }
 
+    if !process.is_leader() {
+        return Ok(ExitStatus::Done);
+    }
     let metadata = BTreeMap::from([
         ("plan".to_owned(), digest::canonical(&plan_json)),
         ("stage".to_owned(), "pretrain".to_owned()),

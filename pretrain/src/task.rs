@@ -7,7 +7,7 @@ use crate::watch::{CHANCE, SPREAD};
 use networks::{Encoder, HeadNorm, ProjectionHead};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor, nn};
-use torch_runtime::Precision;
+use torch_runtime::{Group, Precision, gather_rows};
 use training::error::BoxedError;
 use training::losses::pretrain::{Embeddings, TextEmbeddings, pretrain_loss};
 use training::losses::redundancy::spread;
@@ -24,6 +24,10 @@ pub(crate) struct Pretraining {
     text_features: i64,
     device: Device,
     precision: Precision,
+    /// Where several processes share a batch.
+    group: Option<Group>,
+    /// The first sample of this process.
+    first: u64,
     pairs: Arc<Pairs>,
     exam: Exam,
     /// Set by a loss whose encoder pass has no graph yet.
@@ -46,6 +50,7 @@ impl Pretraining {
         plan: &Plan,
         (pairs, exam): (Arc<Pairs>, Exam),
         precision: Precision,
+        group: Option<Group>,
     ) -> anyhow::Result<Self> {
         let text_features = pairs.features();
         let encoder = Encoder::new(&encoder_store.root(), &plan.encoder, plan.seed)?;
@@ -66,6 +71,8 @@ impl Pretraining {
             text_features,
             device,
             precision,
+            first: samples(plan.batch, group.as_ref()).0 as u64,
+            group,
             pairs,
             exam,
             cached: None,
@@ -109,6 +116,14 @@ impl Pretraining {
         let kept = [features[0].shallow_clone(), features[1].shallow_clone()];
         self.cached = Some(Cached { views, features: kept });
         Ok(features)
+    }
+
+    /// Features of the whole batch, of all processes; heads and losses see all of it, and batch statistics are global.
+    fn gathered(&self, features: Tensor) -> Result<Tensor, BoxedError> {
+        match &self.group {
+            Some(group) => Ok(gather_rows(group, &features)?),
+            None => Ok(features),
+        }
     }
 
     /// Retrieval, rank and probe over the exam's places.
@@ -162,6 +177,13 @@ impl Pretraining {
     }
 }
 
+/// First and last sample (exclusive) of a batch that this process takes.
+pub(crate) fn samples(batch: usize, group: Option<&Group>) -> (usize, usize) {
+    let (rank, size) = group.map_or((0, 1), |group| (group.rank(), group.size()));
+    let each = batch / size;
+    (rank * each, (rank + 1) * each)
+}
+
 /// How many texts a batch needs: a contrast needs a negative, and batch statistics more than that.
 pub(crate) fn least_texts(norm: HeadNorm) -> i64 {
     match norm {
@@ -187,8 +209,10 @@ impl Task for Pretraining {
         let [z, y, x] = self.plan.window_zyx.map(|n| n as i64);
         let windows = Tensor::from_slice(&batch.windows).view([-1, 1, z, y, x]).to_device(self.device);
         let patch = self.plan.patch_zyx.map(|n| n as i64);
-        let (first, second) = views::two_views(&windows, patch, &self.plan.views, self.plan.seed, step, 0)?;
+        let (first, second) =
+            views::two_views(&windows, patch, &self.plan.views, self.plan.seed, step, self.first)?;
         let [raw_1, raw_2] = self.features_of([first, second])?;
+        let (raw_1, raw_2) = (self.gathered(raw_1)?, self.gathered(raw_2)?);
         let projected_1 = self.image_head.forward_t(&raw_1, true)?;
         let projected_2 = self.image_head.forward_t(&raw_2, true)?;
 

@@ -113,6 +113,9 @@ pub enum TrainingError {
         /// First line of LibTorch's message.
         reason: String,
     },
+    /// LibTorch's set-up or a group of processes failed.
+    #[error(transparent)]
+    Runtime(#[from] torch_runtime::Error),
     /// The task failed.
     #[error("step {step}: {source}")]
     Task {
@@ -177,6 +180,7 @@ impl TrainingError {
             Self::Io(_) => "E314",
             Self::Batch { .. } => "E315",
             Self::Task { .. } | Self::Torch { .. } | Self::Tensor { .. } | Self::Network { .. } => "E316",
+            Self::Runtime(error) => error.code().unwrap_or("E316"),
             Self::Shape { .. } | Self::Option { .. } | Self::DuplicateName { .. } => "E317",
         }
     }
@@ -193,6 +197,11 @@ impl TrainingError {
             && let Some(inner) = source.downcast_ref::<Self>()
         {
             return inner.message().detail(self.to_string());
+        }
+        if let Self::Task { source, .. } = self
+            && let Some(code) = source.downcast_ref::<torch_runtime::Error>().and_then(|error| error.code())
+        {
+            return Message::error(code, self.to_string());
         }
         let message = Message::error(self.code(), self.to_string());
         match self {

@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod error;
 pub mod losses;
 pub mod optimizer;
+pub mod parallel;
 pub mod predict;
 pub mod prefetch;
 pub mod probe;

@@ -18,6 +18,7 @@ pub use reporter::Reporter;
 
 use crate::checkpoint::{Best, Folder, RunState, Which};
 use crate::optimizer::Optimizer;
+use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
 use crate::record::{Record, Values};
 use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_call};
@@ -30,11 +31,18 @@ use std::path::Path;
 use std::time::Instant;
 use tch::Tensor;
 
-/// A run's directory, record and state, ready to be continued.
+/// What a run keeps on disk.
 #[derive(Debug)]
-pub struct Session {
+struct Disk {
     folder: Folder,
     record: Record,
+}
+
+/// A run's directory, record and state, ready to be continued. Of several processes only the first has the directory.
+#[derive(Debug)]
+pub struct Session {
+    disk: Option<Disk>,
+    peers: Option<Peers>,
     plan: Value,
     variables: Vec<(String, Tensor)>,
     state: RunState,
@@ -54,7 +62,25 @@ impl Session {
         }
         let record = Record::create(directory)?;
         let state = RunState { seed, ..RunState::default() };
-        Ok(Self { folder, record, plan, variables, state, messages: Vec::new() })
+        let disk = Some(Disk { folder, record });
+        Ok(Self { disk, peers: None, plan, variables, state, messages: Vec::new() })
+    }
+
+    /// This process's part in the run of another one, which has the directory; [`Session::with_peers`] brings the state.
+    #[must_use]
+    pub fn follow(plan: Value, seed: u64, variables: Vec<(String, Tensor)>) -> Self {
+        let state = RunState { seed, ..RunState::default() };
+        Self { disk: None, peers: None, plan, variables, state, messages: Vec::new() }
+    }
+
+    /// Trains together with other processes: all of them start from the first one's weights, optimiser and counters.
+    ///
+    /// # Errors
+    /// When a process is lost, or holds another model.
+    pub fn with_peers(mut self, peers: Peers, optimizer: &mut Optimizer) -> Result<Self> {
+        self.state = peers.share(&self.variables, optimizer, self.state)?;
+        self.peers = Some(peers);
+        Ok(self)
     }
 
     /// Continues the run in `directory`: weights, optimiser state, counters and record as of its latest checkpoint.
@@ -82,19 +108,13 @@ impl Session {
                 format!("removed {removed} record lines that are newer than the checkpoint"),
             ));
         }
-        Ok(Self { folder, record, plan, variables, state, messages })
+        Ok(Self { disk: Some(Disk { folder, record }), peers: None, plan, variables, state, messages })
     }
 
     /// Where the run stands; batches must begin at `state().step`, drawn from `state().seed`.
     #[must_use]
     pub fn state(&self) -> &RunState {
         &self.state
-    }
-
-    /// The run's checkpoints.
-    #[must_use]
-    pub fn folder(&self) -> &Folder {
-        &self.folder
     }
 
     /// Trains up to `options.steps`, or until asked to stop. A finished run leaves `checkpoint_final.safetensors`.
@@ -135,7 +155,7 @@ impl Session {
         let mut buffers = Buffers::new(&self.variables);
         let mut suspects = Suspects::default();
         let mut stopped = None;
-        let mut saved = self.folder.has_run().then_some(self.state.step);
+        let mut saved = self.disk.as_ref().and_then(|disk| disk.folder.has_run().then_some(self.state.step));
         while self.state.step < options.steps && stopped.is_none() {
             let Some(fetched) = source.next()? else {
                 return Err(self.source_error("the source of batches ended early".to_owned()));
@@ -162,7 +182,7 @@ impl Session {
                 self.validate(task, optimizer, options, observer)?;
                 clock.exclude(paused.elapsed());
             }
-            stopped = if last { None } else { stop_reason(options, started, stop_requested) };
+            stopped = if last { None } else { self.stop_reason(options, started, stop_requested)? };
             // skipped steps changed no weight, so a state that ends in some is as good as the one before
             if last || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
                 self.save(Which::Latest, optimizer)?;
@@ -173,6 +193,21 @@ impl Session {
             self.save(Which::Final, optimizer)?;
         }
         Ok(Outcome { state: self.state, stopped })
+    }
+
+    /// Why to stop now; what one process has to do, all do.
+    fn stop_reason(
+        &self,
+        options: &RunOptions,
+        started: Instant,
+        stop_requested: &dyn Fn() -> bool,
+    ) -> Result<Option<StopReason>> {
+        let own = stop_reason(options, started, stop_requested);
+        Ok(match &self.peers {
+            Some(peers) if peers.any(own.is_some())? => Some(own.unwrap_or(StopReason::Peer)),
+            Some(_) => None,
+            None => own,
+        })
     }
 
     fn source_error(&self, text: String) -> TrainingError {
@@ -193,7 +228,8 @@ impl Session {
     ) -> Result<()> {
         let step = self.state.step;
         seed_torch(self.state.seed, step, Purpose::Step);
-        let tried = attempt(task, optimizer, step, batch, options.lr.at(step), options.clip)?;
+        let tried =
+            attempt(task, optimizer, step, batch, options.lr.at(step), options.clip, self.peers.as_ref())?;
         self.state.step += 1;
         match tried {
             Attempt::Updated(values) => {
@@ -213,7 +249,9 @@ impl Session {
                 let members = task.members(batch);
                 suspects.add(&members, options.skips_allowed as usize);
                 if self.state.skipped_in_a_row >= options.skips_allowed {
-                    self.record.sync()?;
+                    if let Some(disk) = &mut self.disk {
+                        disk.record.sync()?;
+                    }
                     return Err(TrainingError::NotFinite {
                         what,
                         step: self.state.step,
@@ -242,8 +280,10 @@ impl Session {
         metrics.insert("lr".to_owned(), options.lr.at(step - 1));
         metrics.insert("skipped".to_owned(), self.state.skipped as f64);
         let timing = clock.lap(step);
-        self.record.metrics(step, "step", &metrics)?;
-        self.record.timing(step, "step", &timing)?;
+        if let Some(Disk { record, .. }) = &mut self.disk {
+            record.metrics(step, "step", &metrics)?;
+            record.timing(step, "step", &timing)?;
+        }
         observer.logged(step, &metrics, &timing);
         Ok(())
     }
@@ -274,9 +314,11 @@ impl Session {
             values.insert("score".to_owned(), score);
             values.insert("score_smoothed".to_owned(), smoothed);
         }
-        self.record.metrics(step, "validation", &values)?;
-        let seconds = Values::from([("seconds".to_owned(), started.elapsed().as_secs_f64())]);
-        self.record.timing(step, "validation", &seconds)?;
+        if let Some(Disk { record, .. }) = &mut self.disk {
+            record.metrics(step, "validation", &values)?;
+            let seconds = Values::from([("seconds".to_owned(), started.elapsed().as_secs_f64())]);
+            record.timing(step, "validation", &seconds)?;
+        }
         if is_best {
             self.save(Which::Best, optimizer)?;
         }
@@ -285,8 +327,10 @@ impl Session {
     }
 
     fn save(&mut self, which: Which, optimizer: &Optimizer) -> Result<()> {
-        self.record.sync()?;
-        self.folder.save(which, &self.variables, optimizer, &self.plan, &self.state)?;
+        if let Some(Disk { folder, record }) = &mut self.disk {
+            record.sync()?;
+            folder.save(which, &self.variables, optimizer, &self.plan, &self.state)?;
+        }
         Ok(())
     }
 }

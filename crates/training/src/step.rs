@@ -2,6 +2,7 @@
 
 use crate::error::BoxedError;
 use crate::optimizer::Optimizer;
+use crate::parallel::Peers;
 use crate::record::Values;
 use crate::{Result, TrainingError};
 use std::any::Any;
@@ -135,6 +136,7 @@ pub(crate) fn attempt<T: Task>(
     batch: &T::Batch,
     lr: f64,
     clip: Option<f64>,
+    peers: Option<&Peers>,
 ) -> Result<Attempt> {
     optimizer.zero_grad();
     torch_call(step, || -> Result<_> {
@@ -149,10 +151,18 @@ pub(crate) fn attempt<T: Task>(
         // one transfer for all of them
         let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
             .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })?;
+        // all processes go on, or none
+        let numbers = match peers {
+            Some(peers) => peers.means(&numbers)?,
+            None => numbers,
+        };
         if numbers.iter().any(|n| !n.is_finite()) {
             return Ok(Attempt::NotFinite("loss"));
         }
         task.backward(batch, &loss).map_err(|source| TrainingError::Task { step: step + 1, source })?;
+        if let Some(peers) = peers {
+            peers.average_gradients()?;
+        }
         let norm = optimizer.clip_grad_norm(clip);
         if !norm.is_finite() {
             return Ok(Attempt::NotFinite("gradient"));

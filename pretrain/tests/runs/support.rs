@@ -107,6 +107,11 @@ impl Study {
 
     /// `pretrain` of a compact resenc with small heads on these kinds' shards.
     pub(crate) fn pretrain(&self, kinds: &[Kind], texts: &[&Path], out: &str, more: &[&str]) -> Ran {
+        ran(self.command(kinds, texts, out, more))
+    }
+
+    /// The command of [`Self::pretrain`].
+    pub(crate) fn command(&self, kinds: &[Kind], texts: &[&Path], out: &str, more: &[&str]) -> Command {
         let out = self.path(out);
         let mut words: Vec<&str> = vec!["--out", text(&out), "--encoder", "resenc", "--lr", "1e-3"];
         words.extend(["--projection-hidden", "16", "--projection-out", "8"]);
@@ -118,7 +123,7 @@ impl Study {
         if !more.contains(&"--test-cases") {
             words.extend(["--test-cases", "use"]);
         }
-        run(&words)
+        command(&words)
     }
 
     /// Names of all files of a stage; every byte is as its manifest says.
@@ -160,9 +165,17 @@ impl Ran {
 }
 
 pub(crate) fn run(words: &[&str]) -> Ran {
+    ran(command(words))
+}
+
+fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
     // tests run side by side: one core each
     command.args(words).env("SLURM_CPUS_PER_TASK", "1").env("OMP_NUM_THREADS", "1");
+    command
+}
+
+fn ran(mut command: Command) -> Ran {
     let Output { status, stderr, .. } = command.output().unwrap();
     Ran { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
 }

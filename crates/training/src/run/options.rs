@@ -89,6 +89,8 @@ pub enum StopReason {
     StopFile(PathBuf),
     /// The wall-time limit was reached.
     WallLimit(Duration),
+    /// Another process of the run had to stop.
+    Peer,
 }
 
 /// How a run ended.
@@ -113,6 +115,7 @@ impl Outcome {
         let reason = match self.stopped.as_ref()? {
             StopReason::Signal => "asked to stop by a signal".to_owned(),
             StopReason::StopFile(path) => format!("found {}", path.display()),
+            StopReason::Peer => "another process of this run had to stop".to_owned(),
             StopReason::WallLimit(limit) => format!("{} s are over", limit.as_secs()),
         };
         Some(

@@ -1,0 +1,162 @@
+//! Several processes that train one encoder.
+
+use crate::support::{Ran, Study, text};
+use data_manifests::phantom::Kind;
+use networks::weights;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tch::Kind as Number;
+
+const SETTINGS: [&str; 10] = [
+    "--steps",
+    "5",
+    "--patch-zyx",
+    "8,16,16",
+    "--log-every",
+    "1",
+    "--checkpoint-every",
+    "100",
+    "--micro-batch",
+    "4",
+];
+
+/// Losses agree to 1e-5. Of the weights some have gradients that are next to nothing, and AdamW divides each by its own size:
+/// their steps of 1e-3 follow the last digits.
+const NEAR: f64 = 1e-3;
+
+fn study() -> (Study, PathBuf) {
+    let study = Study::with(&[Kind::Ct]);
+    let reports = study.text(Kind::Ct, 5, 1);
+    (study, reports)
+}
+
+/// A port that was free a moment ago.
+fn port() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+}
+
+/// The command of one rank.
+fn rank(command: &mut Command, rank: usize, size: usize, port: &str) {
+    let (rank, size) = (rank.to_string(), size.to_string());
+    command.envs([("RANK", rank.as_str()), ("LOCAL_RANK", &rank), ("WORLD_SIZE", &size)]);
+    command.envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port)]);
+    command.stderr(Stdio::piped()).stdout(Stdio::piped());
+}
+
+fn ended(child: Child) -> Ran {
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        code: output.status.code().unwrap_or(-1),
+        text: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Two processes to their ends, which both have this exit code.
+#[track_caller]
+fn both(study: &Study, reports: &Path, out: &str, more: &[&str], code: i32) {
+    let port = port();
+    let children = [0, 1].map(|number| {
+        let mut command = study.command(&[Kind::Ct], &[reports], out, &[&SETTINGS[..], more].concat());
+        rank(&mut command, number, 2, &port);
+        command.spawn().unwrap()
+    });
+    let [first, second] = children.map(ended);
+    assert_eq!((first.code, second.code), (code, code), "{}\nand\n{}", first.text, second.text);
+}
+
+/// Largest difference between the weights of two encoders, relative to the largest weight of each tensor. Biases that a norm
+/// follows are left out: their gradients are rounding, and AdamW makes whole steps of it.
+fn distance(study: &Study, a: &str, b: &str) -> f64 {
+    let read = |out: &str| weights::read_tensors(&study.path(out).join("encoder.safetensors")).unwrap();
+    let (a, b) = (read(a), read(b));
+    assert!(a.len() > 10 && a.keys().eq(b.keys()));
+    let largest = |x: tch::Tensor| x.to_kind(Number::Double).abs().max().double_value(&[]);
+    let decided =
+        a.iter().filter(|(name, _)| !name.ends_with("conv.bias") && !name.ends_with("all_modules.0.bias"));
+    decided.map(|(name, x)| largest(x - &b[name]) / largest(x.shallow_clone()).max(1e-3)).fold(0.0, f64::max)
+}
+
+#[test]
+fn two_processes_make_the_steps_of_one_with_twice_the_batch() {
+    let (study, reports) = study();
+    let one = [&SETTINGS[..], &["--batch", "8"]].concat();
+    study.pretrain(&[Kind::Ct], &[&reports], "one", &one).expect(0);
+    both(&study, &reports, "two", &["--batch", "4"], 0);
+    study.verified("two");
+    assert_eq!(study.json("one/plan.json"), study.json("two/plan.json"));
+    let losses = |out: &str| study.recorded(out, "loss");
+    assert_eq!(losses("two").len(), 5);
+    for (a, b) in losses("one").iter().zip(losses("two")) {
+        assert!((a - b).abs() < 1e-5 * a.abs().max(1.0), "{:?} {:?}", losses("one"), losses("two"));
+    }
+    let far = distance(&study, "one", "two");
+    assert!(far < NEAR, "{far}");
+    // a finished run has nothing to do, whoever asks
+    both(&study, &reports, "two", &["--batch", "4"], 0);
+}
+
+#[test]
+fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
+    let (study, reports) = study();
+    both(&study, &reports, "whole", &["--batch", "4"], 0);
+    let stop = study.path("stop");
+    fs_err::write(&stop, "").unwrap();
+    for out in ["again", "alone"] {
+        both(&study, &reports, out, &["--batch", "4", "--stop-file", text(&stop)], 75);
+    }
+    both(&study, &reports, "again", &["--batch", "4"], 0);
+    let bytes = |out: &str| study.bytes(&format!("{out}/encoder.safetensors"));
+    assert!(bytes("again") == bytes("whole"), "the same bytes");
+    let one = [&SETTINGS[..], &["--batch", "8"]].concat();
+    let said = study.pretrain(&[Kind::Ct], &[&reports], "alone", &one).expect(0);
+    assert!(said.contains("I318 resuming after step 1"), "{said}");
+    let far = distance(&study, "whole", "alone");
+    assert!(far < NEAR, "{far}");
+}
+
+#[test]
+fn a_process_that_dies_ends_the_other_with_a_message() {
+    let (study, reports) = study();
+    let port = port();
+    let settings = ["--batch", "4", "--patch-zyx", "8,16,16", "--steps", "100000", "--log-every", "1"];
+    let mut children = [0, 1].map(|number| {
+        let mut command = study.command(&[Kind::Ct], &[&reports], "two", &settings);
+        rank(&mut command, number, 2, &port);
+        command.spawn().unwrap()
+    });
+    let record = study.path("two/metrics.jsonl");
+    let started = Instant::now();
+    while fs_err::read(&record).map_or(0, |text| text.len()) < 200 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no step within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    children[1].kill().unwrap();
+    let killed = Instant::now();
+    let [first, second] = children;
+    let said = ended(first).expect(1);
+    assert!(killed.elapsed() < Duration::from_secs(60));
+    assert!(said.contains("E332") && said.contains("rank 1"), "{said}");
+    assert_eq!(ended(second).code, -1);
+}
+
+#[test]
+fn torchrun_starts_it() {
+    let torchrun = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/torchrun");
+    if !torchrun.exists() {
+        println!("skipped: no torchrun in .venv (make setup installs it)");
+        return;
+    }
+    let (study, reports) = study();
+    let own = study.command(&[Kind::Ct], &[&reports], "two", &[&SETTINGS[..], &["--batch", "4"]].concat());
+    let mut command = Command::new(torchrun);
+    command
+        .args(["--no-python", "--nproc-per-node", "2", "--standalone"])
+        .arg(own.get_program())
+        .args(own.get_args());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    study.verified("two");
+    assert_eq!(study.json("two/plan.json")["batch"], 8);
+}
