@@ -15,7 +15,7 @@ pub enum Encoder {
     /// nnU-Net's residual encoder.
     Resenc(ResEncEncoder),
     /// SwinUNETR's transformer and the block on its coarsest state.
-    SwinUnetr(SwinUnetrEncoder),
+    SwinUnetr(Box<SwinUnetrEncoder>),
 }
 
 impl Encoder {
@@ -34,7 +34,8 @@ impl Encoder {
                 ResEncEncoder::new(path, *in_channels, topology, seed).map(Self::Resenc)
             }
             EncoderConfig::SwinUnetr { in_channels, transformer } => {
-                SwinUnetrEncoder::new(path, *in_channels, transformer, seed).map(Self::SwinUnetr)
+                SwinUnetrEncoder::new(path, *in_channels, transformer, seed)
+                    .map(|network| Self::SwinUnetr(Box::new(network)))
             }
         }
     }

@@ -15,7 +15,7 @@ pub enum SegmentationNetwork {
     /// nnU-Net's residual-encoder U-Net.
     Resenc(ResEncUNet),
     /// SwinUNETR.
-    SwinUnetr(SwinUnetr),
+    SwinUnetr(Box<SwinUnetr>),
 }
 
 impl SegmentationNetwork {
@@ -33,7 +33,8 @@ impl SegmentationNetwork {
                 ResEncUNet::new(path, *in_channels, *classes, topology, seed).map(Self::Resenc)
             }
             NetworkConfig::SwinUnetr { in_channels, classes, transformer } => {
-                SwinUnetr::new(path, *in_channels, *classes, transformer, seed).map(Self::SwinUnetr)
+                SwinUnetr::new(path, *in_channels, *classes, transformer, seed)
+                    .map(|network| Self::SwinUnetr(Box::new(network)))
             }
         }
     }
