@@ -17,7 +17,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo '  make reproduce DATA=DIR [DATASETS="msd04-hippocampus …"] [FRACTIONS="0.01 0.1 1"] [BUDGET=quick|paper]'
-	@echo '                 [DEVICE=cpu|cuda] [PRECISION=fp32|bf16] [ENCODER=resenc|resnet50] [OUT=runs/reproduce] [SEED=0]'
+	@echo '                 [DEVICE=cpu|cuda] [PRECISION=fp32|bf16] [ENCODER=resenc|resnet50|swin-unetr] [OUT=runs/reproduce] [SEED=0]'
 
 # LibTorch comes with PyTorch's wheel; .venv/torch is what .cargo/config.toml points at, whatever Python's version is.
 $(VENV)/.python: requirements.txt
@@ -141,8 +141,9 @@ FRACTIONS_demo  := 1
 FRACTIONS_quick := 1
 FRACTIONS_paper := 0.01 0.1 1
 FRACTIONS ?= $(FRACTIONS_$(BUDGET))
-NETWORK_resenc   := resenc
-NETWORK_resnet50 := resunet50
+NETWORK_resenc     := resenc
+NETWORK_resnet50   := resunet50
+NETWORK_swin-unetr := swin-unetr
 COMPUTE := --device $(DEVICE) --precision $(PRECISION) --seed $(SEED)
 
 # Where each data set lies below DATA.
@@ -246,7 +247,7 @@ ifeq ($(strip $(TRAIN_$(BUDGET))),)
 $(error unknown BUDGET '$(BUDGET)': use quick or paper)
 endif
 ifeq ($(strip $(NETWORK_$(ENCODER))),)
-$(error unknown ENCODER '$(ENCODER)': use resenc or resnet50)
+$(error unknown ENCODER '$(ENCODER)': use resenc, resnet50 or swin-unetr)
 endif
 
 SIZE := demo

@@ -1,6 +1,6 @@
 //! The command line.
 
-use networks::{NetworkKind, ResEncSize};
+use networks::{NetworkKind, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -52,12 +52,21 @@ pub(crate) struct Train {
     /// Where the model goes
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// resunet50 (as published) or resenc (nnU-Net's residual-encoder U-Net)
+    /// resunet50 (as published), resenc (nnU-Net's residual-encoder U-Net) or swin-unetr (MONAI's SwinUNETR)
     #[arg(long, default_value = "resunet50")]
     pub(crate) network: NetworkKind,
     /// Size of a resenc network that takes no encoder's shape
     #[arg(long, default_value = "compact")]
     pub(crate) size: ResEncSize,
+    /// Channels of the first stage of a swin-unetr that takes no encoder's shape, a multiple of 12
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    pub(crate) swin_feature_size: i64,
+    /// Blocks of the four stages of such a swin-unetr (2,4,2,2 as published)
+    #[arg(long, value_name = "N,N,N,N", default_value = "2,2,2,2", value_parser = SwinConfig::parse_depths)]
+    pub(crate) swin_depths: [usize; 4],
+    /// Voxels joined between stages of such a swin-unetr: complete (MONAI) or published (of eight, six)
+    #[arg(long, default_value = "complete")]
+    pub(crate) swin_merging: SwinMerging,
     /// Encoder to start from: encoder.safetensors of 'pretrain'
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder_weights: Option<PathBuf>,

@@ -2,7 +2,7 @@
 
 use crate::selection::{SelectionRule, TestCases};
 use crate::text::ReportMatch;
-use networks::{EncoderKind, HeadNorm, ResEncSize};
+use networks::{EncoderKind, HeadNorm, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
 use training::losses::pretrain::{VlpViews, VrSpace};
@@ -33,12 +33,21 @@ pub struct Arguments {
     /// Where the encoder goes
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// resnet50 (as published) or resenc (nnU-Net's residual encoder)
+    /// resnet50 (as published), resenc (nnU-Net's residual encoder) or swin-unetr (SwinUNETR's transformer)
     #[arg(long, default_value = "resnet50")]
     pub(crate) encoder: EncoderKind,
     /// Size of resenc: compact trains on a CPU
     #[arg(long, default_value = "compact")]
     pub(crate) size: ResEncSize,
+    /// Channels of the first stage of swin-unetr, a multiple of 12
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    pub(crate) swin_feature_size: i64,
+    /// Blocks of the four stages of swin-unetr (2,4,2,2 as published)
+    #[arg(long, value_name = "N,N,N,N", default_value = "2,2,2,2", value_parser = SwinConfig::parse_depths)]
+    pub(crate) swin_depths: [usize; 4],
+    /// Voxels joined between stages of swin-unetr: complete (MONAI) or published (of eight, six)
+    #[arg(long, default_value = "complete")]
+    pub(crate) swin_merging: SwinMerging,
     /// Training steps in all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,

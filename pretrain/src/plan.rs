@@ -5,7 +5,7 @@ use crate::pairs::{Pairs, Source};
 use crate::selection::SelectionRule;
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
-use networks::{EncoderConfig, EncoderKind, HeadNorm, ResEncConfig};
+use networks::{EncoderConfig, EncoderKind, HeadNorm, ResEncConfig, SwinConfig};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
 use stage::Message;
@@ -164,6 +164,17 @@ fn encoder(
             let topology = ResEncConfig::for_patch(patch.map(|n| n as i64), spacing, arguments.size)
                 .map_err(|e| Message::error("E324", e.to_string()).fix("Choose a larger --patch-zyx"))?;
             Ok(EncoderConfig::Resenc { in_channels: 1, topology })
+        }
+        EncoderKind::SwinUnetr => {
+            let transformer = SwinConfig {
+                feature_size: arguments.swin_feature_size,
+                depths: arguments.swin_depths,
+                merging: arguments.swin_merging,
+            };
+            transformer.validate().map_err(|e| {
+                Message::error("E324", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
+            })?;
+            Ok(EncoderConfig::SwinUnetr { in_channels: 1, transformer })
         }
     }
 }

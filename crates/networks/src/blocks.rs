@@ -29,7 +29,7 @@ pub(crate) struct ConvShape {
 }
 
 impl Conv3d {
-    /// Padded by half the kernel, so that stride 1 keeps the size.
+    /// Padded so that an odd kernel with stride 1 keeps the size, and an even one with its own size as stride divides it.
     pub(crate) fn new(scope: &Scope<'_>, shape: ConvShape, init: ConvInit) -> Result<Self, Error> {
         let [z, y, x] = shape.kernel_zyx;
         let dimensions = [shape.output, shape.input, z, y, x];
@@ -38,7 +38,7 @@ impl Conv3d {
             weight: scope.parameter("weight", &dimensions, weight)?,
             bias: shape.bias.then(|| scope.parameter("bias", &[shape.output], bias)).transpose()?,
             stride: shape.stride_zyx,
-            padding: [z / 2, y / 2, x / 2],
+            padding: shape.kernel_zyx.map(|size| (size - 1) / 2),
         })
     }
 
@@ -51,11 +51,11 @@ impl Conv3d {
     }
 }
 
-/// A transposed 3-D convolution with bias.
+/// A transposed 3-D convolution.
 #[derive(Debug)]
 pub struct ConvTranspose3d {
     weight: Tensor,
-    bias: Tensor,
+    bias: Option<Tensor>,
     stride: [i64; 3],
     padding: [i64; 3],
 }
@@ -73,7 +73,7 @@ impl ConvTranspose3d {
         let (weight, bias) = init.fills(&dimensions);
         Ok(Self {
             weight: scope.parameter("weight", &dimensions, weight)?,
-            bias: scope.parameter("bias", &[shape.output], bias)?,
+            bias: shape.bias.then(|| scope.parameter("bias", &[shape.output], bias)).transpose()?,
             stride: shape.stride_zyx,
             padding: padding_zyx,
         })
@@ -84,7 +84,7 @@ impl ConvTranspose3d {
     /// # Errors
     /// When LibTorch refuses.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        Ok(input.f_conv_transpose3d(&self.weight, Some(&self.bias), self.stride, self.padding, 0, 1, 1)?)
+        Ok(input.f_conv_transpose3d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 0, 1, 1)?)
     }
 }
 
@@ -163,23 +163,19 @@ impl InstanceNorm3d {
     /// # Errors
     /// When LibTorch refuses.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        if input.device() == Device::Cpu {
-            // The same numbers from the kernel for groups of one channel, which is a third faster on CPU.
-            let groups = self.weight.size1()?;
-            Ok(input.f_group_norm(groups, Some(&self.weight), Some(&self.bias), EPSILON, true)?)
-        } else {
-            let none = None::<&Tensor>;
-            Ok(input.f_instance_norm(
-                Some(&self.weight),
-                Some(&self.bias),
-                none,
-                none,
-                true,
-                0.1,
-                EPSILON,
-                true,
-            )?)
-        }
+        instance_norm(input, Some([&self.weight, &self.bias]))
+    }
+}
+
+/// Each sample's each channel to mean 0 and variance 1 over z, y, x, ε 1e-5; then scaled and shifted where `affine` says.
+pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Result<Tensor, Error> {
+    let (weight, bias) = affine.map(|[weight, bias]| (weight, bias)).unzip();
+    if input.device() == Device::Cpu {
+        // The same numbers from the kernel for groups of one channel, which is a third faster on CPU.
+        let (_, groups, _, _, _) = input.size5()?;
+        Ok(input.f_group_norm(groups, weight, bias, EPSILON, true)?)
+    } else {
+        Ok(input.f_instance_norm(weight, bias, None, None, true, 0.1, EPSILON, true)?)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which network: what a plan stores and a checkpoint carries, enough to build it again.
 
 use crate::error::Error;
+use crate::swin::SwinConfig;
 use crate::topology::ResEncConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,6 +22,14 @@ pub enum EncoderConfig {
         in_channels: i64,
         /// Its stages.
         topology: ResEncConfig,
+    },
+    /// SwinUNETR's transformer and the block on its coarsest state.
+    #[serde(rename = "swin-unetr")]
+    SwinUnetr {
+        /// Channels of the image.
+        in_channels: i64,
+        /// Its stages.
+        transformer: SwinConfig,
     },
 }
 
@@ -44,6 +53,16 @@ pub enum NetworkConfig {
         /// Its stages.
         topology: ResEncConfig,
     },
+    /// SwinUNETR.
+    #[serde(rename = "swin-unetr")]
+    SwinUnetr {
+        /// Channels of the image.
+        in_channels: i64,
+        /// Classes, background included.
+        classes: i64,
+        /// Its stages.
+        transformer: SwinConfig,
+    },
 }
 
 impl EncoderConfig {
@@ -52,13 +71,16 @@ impl EncoderConfig {
         match self {
             Self::Resnet50 { .. } => EncoderKind::Resnet50,
             Self::Resenc { .. } => EncoderKind::Resenc,
+            Self::SwinUnetr { .. } => EncoderKind::SwinUnetr,
         }
     }
 
     /// Channels of the image.
     pub fn in_channels(&self) -> i64 {
         match self {
-            Self::Resnet50 { in_channels } | Self::Resenc { in_channels, .. } => *in_channels,
+            Self::Resnet50 { in_channels }
+            | Self::Resenc { in_channels, .. }
+            | Self::SwinUnetr { in_channels, .. } => *in_channels,
         }
     }
 
@@ -67,6 +89,7 @@ impl EncoderConfig {
         match self {
             Self::Resnet50 { .. } => [1; 3],
             Self::Resenc { topology, .. } => topology.required_divisor_zyx(),
+            Self::SwinUnetr { .. } => SwinConfig::DIVISOR_ZYX,
         }
     }
 
@@ -79,6 +102,7 @@ impl EncoderConfig {
         match self {
             Self::Resnet50 { .. } => Ok(()),
             Self::Resenc { topology, .. } => topology.validate(),
+            Self::SwinUnetr { transformer, .. } => transformer.validate(),
         }
     }
 }
@@ -89,20 +113,25 @@ impl NetworkConfig {
         match self {
             Self::Resunet50 { .. } => NetworkKind::Resunet50,
             Self::Resenc { .. } => NetworkKind::Resenc,
+            Self::SwinUnetr { .. } => NetworkKind::SwinUnetr,
         }
     }
 
     /// Channels of the image.
     pub fn in_channels(&self) -> i64 {
         match self {
-            Self::Resunet50 { in_channels, .. } | Self::Resenc { in_channels, .. } => *in_channels,
+            Self::Resunet50 { in_channels, .. }
+            | Self::Resenc { in_channels, .. }
+            | Self::SwinUnetr { in_channels, .. } => *in_channels,
         }
     }
 
     /// Classes, background included.
     pub fn classes(&self) -> i64 {
         match self {
-            Self::Resunet50 { classes, .. } | Self::Resenc { classes, .. } => *classes,
+            Self::Resunet50 { classes, .. }
+            | Self::Resenc { classes, .. }
+            | Self::SwinUnetr { classes, .. } => *classes,
         }
     }
 
@@ -112,6 +141,9 @@ impl NetworkConfig {
             Self::Resunet50 { in_channels, .. } => EncoderConfig::Resnet50 { in_channels: *in_channels },
             Self::Resenc { in_channels, topology, .. } => {
                 EncoderConfig::Resenc { in_channels: *in_channels, topology: topology.clone() }
+            }
+            Self::SwinUnetr { in_channels, transformer, .. } => {
+                EncoderConfig::SwinUnetr { in_channels: *in_channels, transformer: transformer.clone() }
             }
         }
     }
@@ -145,9 +177,8 @@ macro_rules! kinds {
     ($(#[$meta:meta])* $name:ident, $field:literal, { $($(#[$doc:meta])* $variant:ident = $text:literal),+ }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-        #[serde(rename_all = "lowercase")]
         pub enum $name {
-            $($(#[$doc])* $variant),+
+            $($(#[$doc])* #[serde(rename = $text)] $variant),+
         }
 
         impl fmt::Display for $name {
@@ -179,7 +210,9 @@ kinds!(
         /// GTGM's 3-D ResNet-50.
         Resnet50 = "resnet50",
         /// nnU-Net's residual encoder.
-        Resenc = "resenc"
+        Resenc = "resenc",
+        /// SwinUNETR's transformer and the block on its coarsest state.
+        SwinUnetr = "swin-unetr"
     }
 );
 
@@ -189,7 +222,9 @@ kinds!(
         /// GTGM's U-Net on ResNet-50.
         Resunet50 = "resunet50",
         /// nnU-Net's residual-encoder U-Net.
-        Resenc = "resenc"
+        Resenc = "resenc",
+        /// SwinUNETR.
+        SwinUnetr = "swin-unetr"
     }
 );
 
@@ -208,6 +243,20 @@ mod tests {
         assert_eq!(config.required_divisor_zyx(), [8; 3]);
         let small = r#"{"kind":"resunet50","in_channels":1,"classes":2}"#;
         assert_eq!(serde_json::from_str::<NetworkConfig>(small).unwrap().kind(), NetworkKind::Resunet50);
+        let config =
+            NetworkConfig::SwinUnetr { in_channels: 2, classes: 3, transformer: SwinConfig::default() };
+        let text = serde_json::to_string(&config).unwrap();
+        assert_eq!(
+            text,
+            r#"{"kind":"swin-unetr","in_channels":2,"classes":3,"transformer":{"feature_size":48,"depths":[2,2,2,2],"merging":"complete"}}"#
+        );
+        assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
+        assert_eq!(
+            (config.kind(), config.encoder().kind()),
+            (NetworkKind::SwinUnetr, EncoderKind::SwinUnetr)
+        );
+        assert_eq!((config.required_divisor_zyx(), config.in_channels(), config.classes()), ([32; 3], 2, 3));
+        assert_eq!(serde_json::to_string(&EncoderKind::SwinUnetr).unwrap(), r#""swin-unetr""#);
         assert!(
             serde_json::from_str::<NetworkConfig>(
                 r#"{"kind":"resunet50","in_channels":1,"classes":2,"x":1}"#
@@ -225,5 +274,9 @@ mod tests {
             NetworkConfig::Resunet50 { in_channels: 1, classes: 0 }.validate().unwrap_err().to_string();
         assert!(text.contains("classes is 0"), "{text}");
         assert!(EncoderConfig::Resnet50 { in_channels: 0 }.validate().is_err());
+        let transformer = SwinConfig { feature_size: 50, ..SwinConfig::default() };
+        let text =
+            EncoderConfig::SwinUnetr { in_channels: 1, transformer }.validate().unwrap_err().to_string();
+        assert!(text.contains("feature_size is 50"), "{text}");
     }
 }

@@ -4,6 +4,7 @@ use crate::config::EncoderConfig;
 use crate::error::Error;
 use crate::resenc::ResEncEncoder;
 use crate::resnet::ResNet50;
+use crate::swin::{SwinConfig, SwinUnetrEncoder};
 use tch::{Tensor, nn};
 
 /// An image encoder: a volume to feature maps and one vector.
@@ -13,11 +14,13 @@ pub enum Encoder {
     Resnet50(ResNet50),
     /// nnU-Net's residual encoder.
     Resenc(ResEncEncoder),
+    /// SwinUNETR's transformer and the block on its coarsest state.
+    SwinUnetr(Box<SwinUnetrEncoder>),
 }
 
 impl Encoder {
     /// Builds the encoder of `config` at `path`, values drawn from `seed`. The residual encoder's names begin with
-    /// `encoder.` below `path`, ResNet-50's have no prefix, as in the files of their authors.
+    /// `encoder.` below `path`, those of ResNet-50 and SwinUNETR have no prefix, as in the files of their authors.
     ///
     /// # Errors
     /// For a configuration that describes no network, and when a name is taken.
@@ -29,6 +32,10 @@ impl Encoder {
             }
             EncoderConfig::Resenc { in_channels, topology } => {
                 ResEncEncoder::new(path, *in_channels, topology, seed).map(Self::Resenc)
+            }
+            EncoderConfig::SwinUnetr { in_channels, transformer } => {
+                SwinUnetrEncoder::new(path, *in_channels, transformer, seed)
+                    .map(|network| Self::SwinUnetr(Box::new(network)))
             }
         }
     }
@@ -44,13 +51,15 @@ impl Encoder {
         match self {
             Self::Resnet50(network) => network.forward_features(input, train),
             Self::Resenc(network) => network.forward_features(input),
+            Self::SwinUnetr(network) => network.forward_features(input),
         }
     }
 
     /// Feature maps, finest first.
     ///
     /// # Shapes
-    /// input: `[batch, in_channels, z, y, x]`; see [`ResNet50::forward_maps`] and [`ResEncEncoder::forward_maps`].
+    /// input: `[batch, in_channels, z, y, x]`; see [`ResNet50::forward_maps`], [`ResEncEncoder::forward_maps`] and
+    /// [`SwinUnetrEncoder::forward_maps`].
     ///
     /// # Errors
     /// As for [`Encoder::forward_features`].
@@ -58,6 +67,7 @@ impl Encoder {
         match self {
             Self::Resnet50(network) => network.forward_maps(input, train),
             Self::Resenc(network) => network.forward_maps(input),
+            Self::SwinUnetr(network) => network.forward_maps(input),
         }
     }
 
@@ -66,6 +76,7 @@ impl Encoder {
         match self {
             Self::Resnet50(_) => ResNet50::OUT_FEATURES,
             Self::Resenc(network) => network.out_features(),
+            Self::SwinUnetr(network) => network.out_features(),
         }
     }
 
@@ -74,6 +85,7 @@ impl Encoder {
         match self {
             Self::Resnet50(_) => [1; 3],
             Self::Resenc(network) => network.required_divisor_zyx(),
+            Self::SwinUnetr(_) => SwinConfig::DIVISOR_ZYX,
         }
     }
 }

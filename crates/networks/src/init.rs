@@ -79,6 +79,12 @@ impl<'a> Scope<'a> {
         self.add(name, tensor, false)
     }
 
+    /// A tensor that never changes, kept because files carry it.
+    pub(crate) fn constant(&self, name: &str, value: &Tensor) -> Result<(), Error> {
+        let tensor = value.f_to_device_(self.path.device(), value.kind(), false, true)?;
+        self.add(name, tensor, false).map(drop)
+    }
+
     /// A counter, as PyTorch keeps in batch normalisation.
     pub(crate) fn counter(&self, name: &str) -> Result<Tensor, Error> {
         let tensor = Tensor::f_zeros([0_i64; 0], (tch::Kind::Int64, self.path.device()))?;

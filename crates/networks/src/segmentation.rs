@@ -4,6 +4,7 @@ use crate::config::NetworkConfig;
 use crate::error::Error;
 use crate::resenc::ResEncUNet;
 use crate::resunet::ResUNet50;
+use crate::swin::{SwinConfig, SwinUnetr};
 use tch::{Tensor, nn};
 
 /// A segmentation network: a volume to logits per class and voxel.
@@ -13,6 +14,8 @@ pub enum SegmentationNetwork {
     Resunet50(ResUNet50),
     /// nnU-Net's residual-encoder U-Net.
     Resenc(ResEncUNet),
+    /// SwinUNETR.
+    SwinUnetr(Box<SwinUnetr>),
 }
 
 impl SegmentationNetwork {
@@ -29,6 +32,10 @@ impl SegmentationNetwork {
             NetworkConfig::Resenc { in_channels, classes, topology } => {
                 ResEncUNet::new(path, *in_channels, *classes, topology, seed).map(Self::Resenc)
             }
+            NetworkConfig::SwinUnetr { in_channels, classes, transformer } => {
+                SwinUnetr::new(path, *in_channels, *classes, transformer, seed)
+                    .map(|network| Self::SwinUnetr(Box::new(network)))
+            }
         }
     }
 
@@ -43,6 +50,7 @@ impl SegmentationNetwork {
         match self {
             Self::Resunet50(network) => network.forward_t(input, train),
             Self::Resenc(network) => network.forward_t(input),
+            Self::SwinUnetr(network) => network.forward_t(input),
         }
     }
 
@@ -58,6 +66,7 @@ impl SegmentationNetwork {
         match self {
             Self::Resunet50(network) => Ok(vec![network.forward_t(input, train)?]),
             Self::Resenc(network) => network.forward_deep(input),
+            Self::SwinUnetr(network) => Ok(vec![network.forward_t(input)?]),
         }
     }
 
@@ -66,6 +75,7 @@ impl SegmentationNetwork {
         match self {
             Self::Resunet50(_) => [1; 3],
             Self::Resenc(network) => network.encoder().required_divisor_zyx(),
+            Self::SwinUnetr(_) => SwinConfig::DIVISOR_ZYX,
         }
     }
 }

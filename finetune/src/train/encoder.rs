@@ -24,12 +24,18 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
         unusable(format!("the encoder's plan cannot be read: {e}"))
             .fix("Give the encoder.safetensors that 'pretrain' wrote")
     })?;
-    let (expected, remedy) = match network {
-        NetworkKind::Resunet50 => (EncoderKind::Resnet50, NetworkKind::Resenc),
-        NetworkKind::Resenc => (EncoderKind::Resenc, NetworkKind::Resunet50),
+    let expected = match network {
+        NetworkKind::Resunet50 => EncoderKind::Resnet50,
+        NetworkKind::Resenc => EncoderKind::Resenc,
+        NetworkKind::SwinUnetr => EncoderKind::SwinUnetr,
     };
     let found = stored.encoder.kind();
     if found != expected {
+        let remedy = match found {
+            EncoderKind::Resnet50 => NetworkKind::Resunet50,
+            EncoderKind::Resenc => NetworkKind::Resenc,
+            EncoderKind::SwinUnetr => NetworkKind::SwinUnetr,
+        };
         let text = format!("the encoder is a {found}, and --network {network} takes a {expected}");
         let fix = format!("Use --network {remedy}, or an encoder made with 'pretrain --encoder {expected}'");
         return Err(unusable(text).fix(fix).into());

@@ -5,7 +5,7 @@ use crate::arguments::Train;
 use crate::model::{self, ModelPlan};
 use data_manifests::Descriptor;
 use data_manifests::splits::Split;
-use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig};
+use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, SwinConfig};
 use patches::ShardStore;
 use serde::Serialize;
 use stage::Message;
@@ -69,7 +69,14 @@ pub(super) fn plan(
     let rule = if arguments.optimizer == "sgd" { Rule::sgd() } else { Rule::adamw() };
     let mut optimizer = OptimizerOptions::new(rule, arguments.weight_decay);
     if (arguments.encoder_lr_factor - 1.0).abs() > f64::EPSILON {
-        optimizer.lr_factors.insert("encoder".to_owned(), arguments.encoder_lr_factor);
+        // beginnings of the names of what pretraining taught
+        let names: &[&str] = match network.kind() {
+            NetworkKind::Resunet50 | NetworkKind::Resenc => &["encoder"],
+            NetworkKind::SwinUnetr => &["swinViT", "encoder10"],
+        };
+        for name in names {
+            optimizer.lr_factors.insert((*name).to_owned(), arguments.encoder_lr_factor);
+        }
     }
     let fraction = split.fraction(arguments.fraction).map_err(|e| {
         Message::error("E402", e.to_string()).fix("Give --fraction a number above 0 and at most 1")
@@ -96,7 +103,8 @@ pub(super) fn plan(
     })
 }
 
-/// The network: a resenc takes the shape of the encoder that it starts from, or one for the data set's patch.
+/// The network: a resenc and a swin-unetr take the shape of the encoder that they start from; else a resenc has one for
+/// the data set's patch, and a swin-unetr what the options say.
 fn network(arguments: &Train, descriptor: &Descriptor, classes: usize) -> anyhow::Result<NetworkConfig> {
     let stored = match &arguments.encoder_weights {
         Some(file) => encoder::configuration(file, arguments.network)?,
@@ -104,19 +112,34 @@ fn network(arguments: &Train, descriptor: &Descriptor, classes: usize) -> anyhow
     };
     let in_channels = descriptor.channels.len() as i64;
     let classes = classes as i64;
-    if arguments.network == NetworkKind::Resunet50 {
-        return Ok(NetworkConfig::Resunet50 { in_channels, classes });
-    }
-    let topology = match stored {
-        Some(EncoderConfig::Resenc { topology, .. }) => topology,
-        // weights of other origin carry no plan: the data set's own shape, and loading says what fits
-        _ => {
-            let patch = descriptor.grid.patch_zyx.map(|n| n as i64);
-            ResEncConfig::for_patch(patch, descriptor.spacing_zyx_mm(), arguments.size).map_err(|e| {
-                Message::error("E416", e.to_string())
-                    .fix("Enlarge grid.patch_zyx in the data set's descriptor")
-            })?
+    // weights of other origin carry no plan: the shape that there would be without them, and loading says what fits
+    match (arguments.network, stored) {
+        (NetworkKind::Resunet50, _) => Ok(NetworkConfig::Resunet50 { in_channels, classes }),
+        (NetworkKind::Resenc, Some(EncoderConfig::Resenc { topology, .. })) => {
+            Ok(NetworkConfig::Resenc { in_channels, classes, topology })
         }
-    };
-    Ok(NetworkConfig::Resenc { in_channels, classes, topology })
+        (NetworkKind::Resenc, _) => {
+            let patch = descriptor.grid.patch_zyx.map(|n| n as i64);
+            let topology = ResEncConfig::for_patch(patch, descriptor.spacing_zyx_mm(), arguments.size)
+                .map_err(|e| {
+                    Message::error("E416", e.to_string())
+                        .fix("Enlarge grid.patch_zyx in the data set's descriptor")
+                })?;
+            Ok(NetworkConfig::Resenc { in_channels, classes, topology })
+        }
+        (NetworkKind::SwinUnetr, Some(EncoderConfig::SwinUnetr { transformer, .. })) => {
+            Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
+        }
+        (NetworkKind::SwinUnetr, _) => {
+            let transformer = SwinConfig {
+                feature_size: arguments.swin_feature_size,
+                depths: arguments.swin_depths,
+                merging: arguments.swin_merging,
+            };
+            transformer.validate().map_err(|e| {
+                Message::error("E416", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
+            })?;
+            Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
+        }
+    }
 }

@@ -124,11 +124,15 @@ impl Study {
         let patch = self.descriptor.grid.patch_zyx.map(|n| n as i64);
         let spacing = self.descriptor.spacing_zyx_mm();
         let topology = ResEncConfig::for_patch(patch, spacing, ResEncSize::Compact).unwrap();
-        let config = EncoderConfig::Resenc { in_channels: 1, topology };
+        self.encoder_of(&EncoderConfig::Resenc { in_channels: 1, topology })
+    }
+
+    /// Any encoder as 'pretrain' would write it, with random weights; its file.
+    pub(crate) fn encoder_of(&self, config: &EncoderConfig) -> PathBuf {
         let store = nn::VarStore::new(Device::Cpu);
-        let _encoder = Encoder::new(&store.root(), &config, 5).unwrap();
+        let _encoder = Encoder::new(&store.root(), config, 5).unwrap();
         let path = self.path("encoder.safetensors");
-        weights::save(&store, &path, &plan_of(&config)).unwrap();
+        weights::save(&store, &path, &plan_of(config)).unwrap();
         path
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::support::{Study, plan_of, recorded, replace_label, run, text};
 use data_manifests::phantom::Kind;
-use networks::{EncoderConfig, weights};
+use networks::{EncoderConfig, SwinConfig, SwinMerging, weights};
 use std::collections::BTreeMap;
 use tch::Tensor;
 
@@ -53,6 +53,36 @@ fn an_encoder_of_one_channel_is_adapted_to_four() {
     assert_eq!(plan["model"]["network"]["in_channels"], 4);
     assert_eq!(plan["optimizer"]["lr_factors"]["encoder"], 0.1);
     assert!(study.json("model/manifest.json")["inputs"][1]["role"] == "encoder");
+}
+
+#[test]
+fn a_swin_encoder_starts_a_swin_unetr_of_its_own_shape() {
+    let study = Study::new(Kind::Mri);
+    let transformer = SwinConfig { feature_size: 12, depths: [1, 1, 1, 1], merging: SwinMerging::Published };
+    let encoder = study.encoder_of(&EncoderConfig::SwinUnetr { in_channels: 1, transformer });
+    let (shards, out) = (study.shards(), study.path("model"));
+    let words = ["train", "--shards", text(&shards), "--out", text(&out), "--network", "swin-unetr"];
+    let more = ["--encoder-weights", text(&encoder), "--encoder-lr-factor", "0.1", "--steps", "1"];
+    let short = ["--batch", "1", "--validate-every", "0"];
+    let said = run(&[&words[..], &more, &short].concat()).expect(0);
+    assert!(said.contains("1 adapted, 0 skipped, 0 missing (100 %"), "{said}");
+    let plan = study.json("model/plan.json");
+    assert_eq!(plan["model"]["network"]["transformer"]["feature_size"], 12);
+    assert_eq!(plan["model"]["network"]["transformer"]["merging"], "published");
+    assert_eq!(plan["optimizer"]["lr_factors"], serde_json::json!({"encoder10": 0.1, "swinViT": 0.1}));
+    let patch: Vec<u64> = serde_json::from_value(plan["model"]["patch_zyx"].clone()).unwrap();
+    assert!(patch.iter().all(|size| size % 32 == 0), "{patch:?}");
+    study.verified("model");
+
+    let other = study.path("scratch");
+    let scratch = ["--from-scratch", "--steps", "1", "--swin-feature-size", "20"];
+    let said = run(&[&words[..4], &[text(&other)], &words[5..], &scratch].concat()).expect(1);
+    assert!(said.contains("E416") && said.contains("feature_size is 20"), "{said}");
+    let said = run(&[&words[..6], &["resenc"], &more].concat()).expect(1);
+    assert!(
+        said.contains("E401 the encoder is a swin-unetr") && said.contains("Use --network swin-unetr"),
+        "{said}"
+    );
 }
 
 #[test]

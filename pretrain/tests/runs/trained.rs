@@ -85,6 +85,35 @@ fn new_text_starts_from_the_old_encoder() {
 }
 
 #[test]
+fn a_swin_encoder_is_trained_on_patches_that_it_can_halve() {
+    let study = Study::with(&[Kind::Ct]);
+    let embedded = study.text(Kind::Ct, 5, 1);
+    let (shards, out) = (study.path("ct"), study.path("encoder"));
+    let words = ["--shards", text(&shards), "--text", text(&embedded), "--out", text(&out), "--steps", "2"];
+    let small = ["--batch", "4", "--projection-hidden", "16", "--projection-out", "8", "--log-every", "1"];
+    let swin = ["--encoder", "swin-unetr", "--swin-feature-size", "12", "--swin-depths", "1,2,1,1"];
+    let patch = ["--patch-zyx", "8,40,64"];
+    run(&[&words[..], &small, &swin, &patch].concat()).expect(0);
+    let plan = study.json("encoder/plan.json");
+    assert_eq!(plan["patch_zyx"], serde_json::json!([32, 64, 64]));
+    let config: EncoderConfig = serde_json::from_value(plan["encoder"].clone()).unwrap();
+    let EncoderConfig::SwinUnetr { in_channels: 1, transformer } = config else { unreachable!("{config:?}") };
+    assert_eq!((transformer.feature_size, transformer.depths), (12, [1, 2, 1, 1]));
+    let store = nn::VarStore::new(Device::Cpu);
+    let network = NetworkConfig::SwinUnetr { in_channels: 1, classes: 3, transformer };
+    let _network = SegmentationNetwork::new(&store.root(), &network, 0).unwrap();
+    let file = study.path("encoder/encoder.safetensors");
+    let report = weights::load(&store, &file, &LoadOptions::encoder(1.0)).unwrap();
+    assert_eq!((report.matched.len(), report.skipped.len(), report.missing.len()), (report.considered, 0, 0));
+
+    let bad = ["--encoder", "swin-unetr", "--swin-feature-size", "10", "--overwrite"];
+    let said = run(&[&words[..], &small, &bad].concat()).expect(1);
+    assert!(said.contains("E324") && said.contains("feature_size is 10"), "{said}");
+    let said = run(&[&words[..], &["--encoder", "swin-unetr", "--swin-depths", "2,2,2"]].concat()).expect(2);
+    assert!(said.contains("four numbers of at least 1"), "{said}");
+}
+
+#[test]
 fn the_image_text_loss_falls() {
     let study = Study::with(&[Kind::Ct]);
     let text = study.text(Kind::Ct, 5, 1);

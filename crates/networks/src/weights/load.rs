@@ -1,7 +1,7 @@
 //! From a file into a network.
 
 use crate::error::Error;
-use crate::weights::names::{self, is_counter, is_encoder, is_stem};
+use crate::weights::names::{self, is_constant, is_encoder, is_incidental, is_stem};
 use crate::weights::read::{self, Mapped};
 use crate::weights::report::{Adapted, LoadReport, Skipped};
 use safetensors::tensor::TensorView;
@@ -21,14 +21,15 @@ pub struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// For the network's own file: every tensor, no other, no change. Only batch normalisation's counters may be absent.
+    /// For the network's own file: every tensor, no other, no change. Only batch normalisation's counters and constants
+    /// may be absent.
     pub fn exact() -> Self {
         Self { minimum_share: 1.0, encoder_only: false, exact: true }
     }
 
     /// For transferring an encoder: at least `minimum_share` of its tensors must be in the file. Names of ResNet-50 and
-    /// of the U-Net on it are translated, wrappers' prefixes dropped, and the first convolution is adapted to another
-    /// number of channels.
+    /// of the U-Net on it are translated, wrappers' prefixes dropped, those of SwinUNETR's transformer found without its
+    /// prefix, and the first convolution is adapted to another number of channels.
     pub fn encoder(minimum_share: f64) -> Self {
         Self { minimum_share, encoder_only: true, exact: false }
     }
@@ -57,7 +58,14 @@ pub fn load(store: &nn::VarStore, path: &Path, options: &LoadOptions) -> Result<
     check(&report, options)?;
     let mut copies = Vec::with_capacity(plan.sources.len());
     for (name, source) in &plan.sources {
-        copies.push((&variables[name], source.tensor(path)?));
+        let (variable, tensor) = (&variables[name], source.tensor(path)?);
+        if is_constant(name)
+            && !variable.f_to_device(tensor.device())?.f_equal(&tensor.f_to_kind(variable.kind())?)?
+        {
+            let differences = format!("{name}: other values than a window of this network has");
+            return Err(Error::OtherNetwork { path: path.to_owned(), differences });
+        }
+        copies.push((variable, tensor));
     }
     let _guard = tch::no_grad_guard();
     for (variable, tensor) in copies {
@@ -136,7 +144,7 @@ impl<'a> Plan<'a> {
                     self.match_up(name, view, &target);
                     taken.insert(target);
                 }
-                None if is_counter(name) => {}
+                None if is_incidental(name) => {}
                 None if self.options.encoder_only => self.skip(name, "no tensor of this encoder".to_owned()),
                 None => self.skip(name, "the network has no variable of that name".to_owned()),
             }
@@ -186,7 +194,7 @@ impl<'a> Plan<'a> {
     }
 
     fn report(&self, path: &Path) -> LoadReport {
-        let counted = |name: &&String| !is_counter(name);
+        let counted = |name: &&String| !is_incidental(name);
         let adapted: BTreeSet<&str> = self.adapted.iter().map(|adapted| adapted.name.as_str()).collect();
         LoadReport {
             path: path.to_owned(),

@@ -11,15 +11,32 @@ const RESNET_TO_RESUNET: [(&str, &str); 6] = [
 ];
 
 /// First convolutions, whose input channels are those of the image.
-const STEMS: [&str; 3] = ["conv1.weight", "encoder1.0.weight", "encoder.stem.convs.0.conv.weight"];
+const STEMS: [&str; 4] = [
+    "conv1.weight",
+    "encoder1.0.weight",
+    "encoder.stem.convs.0.conv.weight",
+    "swinViT.patch_embed.proj.weight",
+];
+
+/// What every name of SwinUNETR's transformer begins with.
+const SWIN: &str = "swinViT.";
 
 /// Prefixes that wrappers put before every name.
 const WRAPPERS: [&str; 4] = ["module.", "model.", "backbone.", "network."];
 
 /// Whether the variable belongs to an image encoder.
 pub fn is_encoder(name: &str) -> bool {
-    name.starts_with("encoder.")
+    if is_swin_skip(name) {
+        return false;
+    }
+    ["encoder.", SWIN, "encoder10."].iter().any(|prefix| name.starts_with(prefix))
         || RESNET_TO_RESUNET.iter().any(|(resnet, unet)| name.starts_with(resnet) || name.starts_with(unet))
+}
+
+/// Whether the variable belongs to SwinUNETR's `encoder1` to `encoder4`: blocks of the decoder's skips, whose names
+/// begin as those of ResNet-50 inside the U-Net.
+fn is_swin_skip(name: &str) -> bool {
+    (1..=4).any(|level| name.starts_with(&format!("encoder{level}.layer.")))
 }
 
 /// Whether the variable is the weight of an encoder's first convolution.
@@ -28,8 +45,18 @@ pub(crate) fn is_stem(name: &str) -> bool {
 }
 
 /// Whether the variable is batch normalisation's counter, which no result depends on.
-pub(crate) fn is_counter(name: &str) -> bool {
+fn is_counter(name: &str) -> bool {
     name.ends_with(".num_batches_tracked")
+}
+
+/// Whether the variable is the same in every file: the positions of tokens in a window.
+pub(crate) fn is_constant(name: &str) -> bool {
+    name.ends_with(".relative_position_index")
+}
+
+/// Whether a network is complete without the variable.
+pub(crate) fn is_incidental(name: &str) -> bool {
+    is_counter(name) || is_constant(name)
 }
 
 /// Every name that dynamic-network-architectures gives the residual U-Net's tensor `name`, itself first.
@@ -64,7 +91,9 @@ pub(crate) fn canonical(name: &str) -> String {
         Some(rest) if rest.starts_with("encoder.") => rest,
         _ => name,
     };
-    name.replace(".all_modules.0.", ".conv.").replace(".all_modules.1.", ".norm.")
+    let name = name.replace(".all_modules.0.", ".conv.").replace(".all_modules.1.", ".norm.");
+    // Transformers that MONAI's self-supervised pretraining published name these layers as the first Swin did.
+    name.replace(".mlp.fc1.", ".mlp.linear1.").replace(".mlp.fc2.", ".mlp.linear2.")
 }
 
 /// Names under which a network may hold the tensor that a file calls `name` (canonical), the likeliest first.
@@ -73,6 +102,7 @@ pub(crate) fn candidates(name: &str) -> Vec<String> {
     let bare = name.strip_prefix("encoder.").unwrap_or(name);
     names.push(bare.to_owned());
     names.push(format!("encoder.{bare}"));
+    names.push(format!("{SWIN}{bare}"));
     for (resnet, unet) in RESNET_TO_RESUNET {
         if let Some(rest) = bare.strip_prefix(resnet) {
             names.push(format!("{unet}{rest}"));
@@ -116,5 +146,25 @@ mod tests {
         assert!(candidates("stem.convs.0.conv.bias").contains(&"encoder.stem.convs.0.conv.bias".to_owned()));
         assert!(is_encoder("encoder5.0.conv1.weight") && is_encoder("layer1.0.bn1.bias"));
         assert!(!is_encoder("decoder4.0.weight") && !is_encoder("proj_v.0.weight"));
+    }
+
+    #[test]
+    fn a_swin_encoder_is_the_transformer_and_the_block_below_it() {
+        assert!(is_encoder("swinViT.layers1.0.blocks.0.attn.qkv.weight"));
+        assert!(is_encoder("encoder10.layer.conv1.conv.weight") && is_encoder("encoder2.0.conv1.weight"));
+        for skip in [
+            "encoder1.layer.conv3.conv.weight",
+            "encoder4.layer.conv1.conv.weight",
+            "decoder5.transp_conv.conv.weight",
+        ] {
+            assert!(!is_encoder(skip), "{skip}");
+        }
+        let name = canonical("module.layers1.0.blocks.1.mlp.fc2.bias");
+        assert!(
+            candidates(&name).contains(&"swinViT.layers1.0.blocks.1.mlp.linear2.bias".to_owned()),
+            "{name}"
+        );
+        assert!(is_incidental("swinViT.layers1.0.blocks.0.attn.relative_position_index"));
+        assert!(!is_incidental("swinViT.layers1.0.blocks.0.attn.relative_position_bias_table"));
     }
 }

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 pub struct LoadReport {
     /// The file.
     pub path: PathBuf,
-    /// How many variables could take a tensor; batch normalisation's counters do not count.
+    /// How many variables could take a tensor; batch normalisation's counters and constants do not
+    /// count.
     pub considered: usize,
     /// Variables that took a tensor as it is.
     pub matched: Vec<String>,

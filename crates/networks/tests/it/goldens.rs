@@ -3,6 +3,7 @@
 use crate::rule::{compare, fill, json, ramp_of};
 use networks::{
     Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResNet50, ResUNet50, SegmentationNetwork,
+    SwinConfig, SwinMerging,
 };
 use serde_json::Value;
 use tch::{Device, Tensor, nn};
@@ -128,6 +129,61 @@ fn residual_unet_matches_nnunet() {
     let features = encoder.forward_features(&input, false).unwrap();
     assert_eq!(features.size(), [1, encoder.out_features()]);
     assert!(features.allclose(&network.encoder().forward_features(&input).unwrap(), 1e-5, 1e-6, false));
+}
+
+/// The golden's configuration, from its state dict's shapes.
+fn swin(golden: &Value) -> SwinConfig {
+    let entries = golden["state_dict"].as_object().unwrap();
+    let depth = |stage: usize| {
+        let block = |block: usize| format!("swinViT.layers{}.0.blocks.{block}.norm1.weight", stage + 1);
+        (0..).take_while(|index| entries.contains_key(&block(*index))).count()
+    };
+    SwinConfig {
+        feature_size: shape(&entries["swinViT.patch_embed.proj.weight"])[0],
+        depths: [0, 1, 2, 3].map(depth),
+        merging: SwinMerging::Complete,
+    }
+}
+
+#[test]
+fn swin_unetr_matches_monai() {
+    let golden = json("net_swin_unetr_monai.json");
+    let classes = golden["output_shape"][1].as_i64().unwrap();
+    let config = NetworkConfig::SwinUnetr { in_channels: 1, classes, transformer: swin(&golden) };
+    let store = nn::VarStore::new(Device::Cpu);
+    let network = SegmentationNetwork::new(&store.root(), &config, 0).unwrap();
+    let positions: Vec<Tensor> = store.variables().into_values().filter(|t| !t.is_floating_point()).collect();
+    assert_eq!(positions.len(), 8);
+    fill(&store, &golden, str::to_owned, str::to_owned);
+    let _guard = tch::no_grad_guard();
+    let input = ramp_of(&golden["input"]);
+    let SegmentationNetwork::SwinUnetr(unetr) = &network else { panic!("another network") };
+    let states = unetr.encoder().hidden_states(&input).unwrap();
+    assert_eq!(states[4].size(), shape(&golden["bottleneck_shape"]));
+    compare(&states[4], &golden["bottleneck"]);
+    let output = network.forward_t(&input, false).unwrap();
+    assert_eq!(output.size(), shape(&golden["output_shape"]));
+    compare(&output, &golden["output"]);
+}
+
+#[test]
+fn swin_unetr_has_the_published_sizes() {
+    let published = SwinConfig { depths: [2, 4, 2, 2], ..SwinConfig::default() };
+    let count = |transformer: SwinConfig, in_channels, classes| {
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = NetworkConfig::SwinUnetr { in_channels, classes, transformer };
+        SegmentationNetwork::new(&store.root(), &config, 0).unwrap();
+        let names = store.variables();
+        let swin = names.iter().filter(|(name, t)| name.starts_with("swinViT.") && t.requires_grad());
+        (swin.map(|(_, tensor)| tensor.numel()).sum::<usize>(), parameters(&store))
+    };
+    let encoder = nn::VarStore::new(Device::Cpu);
+    let config = EncoderConfig::SwinUnetr { in_channels: 1, transformer: published.clone() };
+    Encoder::new(&encoder.root(), &config, 0).unwrap();
+    // The published encoder has 41.7 million with a gradient, 768·2048 + 2048 of them in its last layer.
+    assert_eq!(parameters(&encoder), 8_312_046 + 2 * 27 * 768 * 768);
+    assert_eq!(count(SwinConfig::default(), 1, 14).1, 62_187_296);
+    assert_eq!(count(published, 1, 1), (8_312_046, 8_312_046 + 54_124_657));
 }
 
 #[test]

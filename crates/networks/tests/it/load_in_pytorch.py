@@ -1,4 +1,4 @@
-"""Loads weights written by this crate into the networks of their authors, strictly, and compares outputs."""
+"""Loads weights written by this crate into the networks of their authors, strictly, compares outputs, and writes them again."""
 
 import json
 import sys
@@ -9,7 +9,7 @@ ABSENT = 77
 try:
     import torch
     from safetensors import safe_open
-    from safetensors.torch import load_file
+    from safetensors.torch import load_file, save_file
     from torch import nn
 except ImportError as error:
     print(error)
@@ -53,18 +53,41 @@ def resenc(topology):
     )
 
 
+def swin_unetr(topology):
+    from monai.networks.nets import SwinUNETR
+    from monai.networks.nets.swin_unetr import PatchMerging
+
+    class Published(PatchMerging):
+        """The order of MONAI 0.9 and of GTGM's published code."""
+
+        def forward(self, x):
+            order = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 0, 1), (0, 1, 0), (0, 0, 1), (1, 1, 1)]
+            x = torch.cat([x[:, i::2, j::2, k::2] for i, j, k in order], -1)
+            return self.reduction(self.norm(x))
+
+    return SwinUNETR(
+        in_channels=2,
+        out_channels=3,
+        feature_size=topology["feature_size"],
+        depths=topology["depths"],
+        downsample={"complete": "merging", "published": Published}[topology["merging"]],
+    )
+
+
 def main():
     kind, directory = sys.argv[1], Path(sys.argv[2])
     weights = directory / "weights.safetensors"
     with safe_open(weights, "pt") as file:
         topology = json.loads(file.metadata()["topology"] or "null")
     try:
-        network = {"resnet50": resnet50, "resenc": resenc}[kind](topology)
+        network = {"resnet50": resnet50, "resenc": resenc, "swin-unetr": swin_unetr}[kind](topology)
     except ImportError as error:
         print(error)
         sys.exit(ABSENT)
     network.load_state_dict(load_file(weights), strict=True)
     network.eval()
+    again = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    save_file(again, directory / "again.safetensors")
     case = load_file(directory / "case.safetensors")
     with torch.no_grad():
         found = network(case["input"])

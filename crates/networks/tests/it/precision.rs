@@ -1,7 +1,9 @@
 //! Training steps in both number formats.
 
 use crate::rule::ramp;
-use networks::{Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork};
+use networks::{
+    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig,
+};
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::Precision;
 
@@ -56,4 +58,14 @@ fn the_resnet_trains_in_bf16() {
     let encoder = Encoder::new(&store.root(), &config, 1).unwrap();
     let input = ramp(&[4, 1, 8, 48, 48]);
     compare(&store, || encoder.forward_features(&input, true).unwrap());
+}
+
+#[test]
+fn the_swin_unetr_trains_in_bf16() {
+    let store = nn::VarStore::new(Device::Cpu);
+    let transformer = SwinConfig { feature_size: 12, ..SwinConfig::default() };
+    let config = NetworkConfig::SwinUnetr { in_channels: 1, classes: 2, transformer };
+    let network = SegmentationNetwork::new(&store.root(), &config, 1).unwrap();
+    let input = ramp(&[1, 1, 32, 64, 32]);
+    compare(&store, || network.forward_t(&input, true).unwrap());
 }

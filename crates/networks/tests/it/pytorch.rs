@@ -1,8 +1,11 @@
-//! PyTorch loads our files with `strict=True` and computes the same.
+//! PyTorch loads our files with `strict=True` and computes the same; what it writes is loaded here.
 
 use crate::rule::{ramp, root};
-use networks::weights::{save, save_tensors};
-use networks::{Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork};
+use networks::weights::{LoadOptions, load, save, save_tensors};
+use networks::{
+    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig,
+    SwinMerging,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +16,7 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/load_in_pyto
 /// What the script says when a package that it needs is absent.
 const ABSENT: i32 = 77;
 
-fn check(kind: &str, directory: &Path) {
+fn check(kind: &str, directory: &Path, store: &nn::VarStore) {
     let python = root().join(".venv/bin/python");
     if !python.is_file() {
         eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
@@ -23,7 +26,10 @@ fn check(kind: &str, directory: &Path) {
     let said =
         String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
     match output.status.code() {
-        Some(0) => {}
+        Some(0) => {
+            let again = directory.join("again.safetensors");
+            load(store, &again, &LoadOptions::exact()).unwrap();
+        }
         Some(ABSENT) => eprintln!("skipped: {said}"),
         _ => panic!("{said}"),
     }
@@ -33,11 +39,11 @@ fn check(kind: &str, directory: &Path) {
 fn store_case(
     directory: &Path,
     store: &nn::VarStore,
-    topology: Option<&ResEncConfig>,
+    topology: Option<serde_json::Value>,
     input: Tensor,
     output: Tensor,
 ) {
-    let topology = topology.map(|topology| serde_json::to_string(topology).unwrap()).unwrap_or_default();
+    let topology = topology.map(|topology| topology.to_string()).unwrap_or_default();
     let metadata = BTreeMap::from([("topology".to_owned(), topology)]);
     save(store, &directory.join("weights.safetensors"), &metadata).unwrap();
     let case = BTreeMap::from([("input".to_owned(), input), ("output".to_owned(), output.detach())]);
@@ -55,7 +61,7 @@ fn monai_takes_the_resnet() {
     let _ = encoder.forward_features(&input, true).unwrap();
     let output = encoder.forward_features(&input, false).unwrap();
     store_case(directory.path(), &store, None, input, output);
-    check("resnet50", directory.path());
+    check("resnet50", directory.path(), &store);
 }
 
 #[test]
@@ -73,6 +79,36 @@ fn nnunets_library_takes_the_residual_unet() {
     }
     let input = ramp(&[1, 2, 8, 32, 32]);
     let output = network.forward_t(&input, false).unwrap();
-    store_case(directory.path(), &store, Some(&topology), input, output);
-    check("resenc", directory.path());
+    store_case(directory.path(), &store, Some(serde_json::json!(topology)), input, output);
+    check("resenc", directory.path(), &store);
+}
+
+/// Patches whose maps have windows that shift, shrink and are padded, along one axis and not along another.
+#[test]
+fn monai_takes_the_swin_unetr() {
+    for (merging, size) in [
+        (SwinMerging::Complete, [32, 64, 96]),
+        (SwinMerging::Complete, [96, 32, 32]),
+        (SwinMerging::Published, [32, 32, 64]),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let transformer = SwinConfig { feature_size: 12, depths: [2, 4, 2, 2], merging };
+        let config =
+            NetworkConfig::SwinUnetr { in_channels: 2, classes: 3, transformer: transformer.clone() };
+        let store = nn::VarStore::new(Device::Cpu);
+        let network = SegmentationNetwork::new(&store.root(), &config, 3).unwrap();
+        let _guard = tch::no_grad_guard();
+        // Biases of position start near nothing, and norms at 1 and 0: move every weight, so that all of them count.
+        for (name, variable) in store.variables() {
+            if variable.is_floating_point() {
+                let scale = if name.ends_with("bias_table") { 3.0 } else { 0.1 };
+                let shift = crate::rule::weight(&name, &variable.size()) * scale;
+                let _ = variable.shallow_clone().f_add_(&shift).unwrap();
+            }
+        }
+        let input = ramp(&[2, 2, size[0], size[1], size[2]]);
+        let output = network.forward_t(&input, false).unwrap();
+        store_case(directory.path(), &store, Some(serde_json::json!(transformer)), input, output);
+        check("swin-unetr", directory.path(), &store);
+    }
 }

@@ -3,7 +3,10 @@
 use networks::weights::{
     self, LoadOptions, load, read_metadata, read_tensors, save, save_canonical, save_tensors, save_where,
 };
-use networks::{Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork};
+use networks::{
+    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig,
+    SwinMerging,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor, nn};
@@ -131,6 +134,58 @@ fn encoders_move_into_networks_with_other_channels() {
     save_where(&source, &path, &none(), weights::is_encoder).unwrap();
     let (copy, _) = encoder(&EncoderConfig::Resenc { in_channels: 1, topology: small() }, 9);
     load(&copy, &path, &LoadOptions::exact()).unwrap();
+}
+
+#[test]
+fn a_swin_encoder_fills_its_part_of_the_segmentation_network() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("encoder.safetensors");
+    let transformer = SwinConfig { feature_size: 12, depths: [2, 1, 1, 1], merging: SwinMerging::Published };
+    let config = EncoderConfig::SwinUnetr { in_channels: 1, transformer: transformer.clone() };
+    let (source, pretrained) = encoder(&config, 1);
+    save(&source, &path, &none()).unwrap();
+    assert!(source.variables().keys().all(|name| weights::is_encoder(name)));
+
+    let network = |in_channels, seed| {
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = NetworkConfig::SwinUnetr { in_channels, classes: 3, transformer: transformer.clone() };
+        let network = SegmentationNetwork::new(&store.root(), &config, seed).unwrap();
+        (store, network)
+    };
+    let (target, unetr) = network(1, 2);
+    let skip = "encoder2.layer.conv1.conv.weight";
+    let before = target.variables()[skip].copy();
+    let report = load(&target, &path, &LoadOptions::encoder(1.0)).unwrap();
+    assert_eq!((report.share(), report.skipped.len(), report.missing.len()), (1.0, 0, 0), "{report}");
+    assert_eq!(target.variables()[skip], before);
+    let SegmentationNetwork::SwinUnetr(unetr) = &unetr else { panic!("another network") };
+    let input = Tensor::randn([1, 1, 32, 32, 64], (Kind::Float, Device::Cpu));
+    let features = pretrained.forward_features(&input, false).unwrap();
+    assert_eq!(unetr.encoder().forward_features(&input).unwrap(), features);
+
+    // More channels, names without the transformer's prefix, and the published layer behind the pooling.
+    let mut bare: BTreeMap<String, Tensor> = source
+        .variables()
+        .into_iter()
+        .map(|(name, tensor)| (format!("module.{}", name.trim_start_matches("swinViT.")), tensor))
+        .collect();
+    bare.insert("module.linear.weight".to_owned(), Tensor::zeros([4, 192], (Kind::Float, Device::Cpu)));
+    save_tensors(&bare, &path, &none()).unwrap();
+    let (target, _) = network(4, 2);
+    let report = load(&target, &path, &LoadOptions::encoder(1.0)).unwrap();
+    assert_eq!((report.adapted.len(), report.skipped.len()), (1, 1), "{report}");
+    assert_eq!(report.adapted[0].name, "swinViT.patch_embed.proj.weight");
+    assert_eq!(report.skipped[0].name, "module.linear.weight");
+
+    // Positions are constants: they may be absent and must not differ.
+    let mut tensors: BTreeMap<String, Tensor> = source.variables().into_iter().collect();
+    let index = "swinViT.layers1.0.blocks.1.attn.relative_position_index";
+    tensors.remove(index);
+    save_tensors(&tensors, &path, &none()).unwrap();
+    load(&source, &path, &LoadOptions::exact()).unwrap();
+    tensors.insert(index.to_owned(), Tensor::zeros([343, 343], (Kind::Int64, Device::Cpu)));
+    save_tensors(&tensors, &path, &none()).unwrap();
+    assert!(refused(&source, &path, &LoadOptions::exact()).contains(index));
 }
 
 #[test]
