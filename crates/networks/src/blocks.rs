@@ -29,7 +29,7 @@ pub(crate) struct ConvShape {
 }
 
 impl Conv3d {
-    /// Padded so that an odd kernel with stride 1 keeps the size, and an even one with its own size as stride divides it.
+    /// Padded so that an odd kernel with stride 1 keeps the size; an even one is for strides of its own size.
     pub(crate) fn new(scope: &Scope<'_>, shape: ConvShape, init: ConvInit) -> Result<Self, Error> {
         let [z, y, x] = shape.kernel_zyx;
         let dimensions = [shape.output, shape.input, z, y, x];

@@ -8,8 +8,8 @@ use std::str::FromStr;
 /// Features must be a multiple of this, so that the heads of every stage share them evenly.
 const FEATURE_STEP: i64 = 12;
 
-/// A SwinUNETR. Heads (3, 6, 12, 24), window (7 voxels, shifted by 3), patch (2 voxels) and the ratio of the inner layer
-/// (4) are fixed, as in MONAI's defaults and in the published code.
+/// A SwinUNETR. Heads (3, 6, 12, 24), window (7 voxels, shifted by 3), patch (2 voxels) and the ratio of the inner
+/// layer (4) are fixed, as in MONAI's defaults and in the published code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SwinConfig {

@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::init::{ConvInit, Scope};
 use tch::Tensor;
 
-/// Two convolutions beside a shortcut, which is projected where channels change. Instance norms without scale and shift,
-/// LeakyReLU 0.01.
+/// Two convolutions beside a shortcut, which is projected where channels change. Instance norms without scale and
+/// shift, LeakyReLU 0.01.
 #[derive(Debug)]
 pub(super) struct ResBlock {
     first: Conv3d,
@@ -27,8 +27,8 @@ impl ResBlock {
         })
     }
 
-    /// `[batch, input, z, y, x]` → `[batch, output, z, y, x]`. Over a single voxel an instance norm gives 0, and the block
-    /// is its shortcut.
+    /// `[batch, input, z, y, x]` → `[batch, output, z, y, x]`. Over a single voxel an instance norm gives 0, and the
+    /// block is its shortcut.
     pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
         let step = |convolution: &Conv3d, input: &Tensor| instance_norm(&convolution.forward(input)?, None);
         // In place is safe: no backward pass needs a norm's output.

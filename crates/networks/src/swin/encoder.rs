@@ -12,9 +12,10 @@ use tch::{Tensor, nn};
 
 /// SwinUNETR's transformer (`swinViT`) and the block on its coarsest state (`encoder10`).
 ///
-/// The published encoder has a layer `linear` to 2048 features behind the pooling; its released form does not fit its own
-/// features (384 inputs for 768). Here the projection head takes the pooled features directly, and a file's `linear` is
-/// reported as skipped. The blocks on the finer states belong to the decoder's side: pretraining gives them no gradient.
+/// The published encoder has a layer `linear` to 2048 features behind the pooling; its released form does not fit its
+/// own features (384 inputs for 768). Here the projection head takes the pooled features directly, and a file's
+/// `linear` is reported as skipped. The blocks on the finer states belong to the decoder's side: pretraining gives them
+/// no gradient.
 #[derive(Debug)]
 pub struct SwinUnetrEncoder {
     in_channels: i64,
@@ -46,8 +47,8 @@ impl SwinUnetrEncoder {
         16 * self.feature_size
     }
 
-    /// The five hidden states of the transformer, finest first, each token normalised over its features without scale and
-    /// shift.
+    /// The five hidden states of the transformer, finest first, each token normalised over its features without scale
+    /// and shift.
     ///
     /// # Shapes
     /// input: `[batch, in_channels, z, y, x]`, sizes multiples of 32; state s:

@@ -84,8 +84,8 @@ impl SwinUnetr {
     pub fn forward_t(&self, input: &Tensor) -> Result<Tensor, Error> {
         let mut maps = self.encoder.forward_maps(input)?;
         let mut current = maps.pop().ok_or_else(no_stages)?;
-        // Below each decoder level lies the map of its own resolution: the image, then the states. The coarsest of these
-        // goes in as it is.
+        // Beside each decoder level lies the map of its own resolution: the image, then the states. The coarsest of
+        // these goes in as it is.
         maps.insert(0, input.shallow_clone());
         for (level, up) in (0..self.decoder.len()).rev().zip(&self.decoder) {
             let skip = match self.skips.get(level) {

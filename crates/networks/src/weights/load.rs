@@ -28,8 +28,8 @@ impl LoadOptions {
     }
 
     /// For transferring an encoder: at least `minimum_share` of its tensors must be in the file. Names of ResNet-50 and
-    /// of the U-Net on it are translated, wrappers' prefixes dropped, those of SwinUNETR's transformer found without its
-    /// prefix, and the first convolution is adapted to another number of channels.
+    /// of the U-Net on it are translated, wrappers' prefixes dropped, those of SwinUNETR's transformer found without
+    /// its prefix, and the first convolution is adapted to another number of channels.
     pub fn encoder(minimum_share: f64) -> Self {
         Self { minimum_share, encoder_only: true, exact: false }
     }

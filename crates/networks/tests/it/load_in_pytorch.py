@@ -1,4 +1,4 @@
-"""Loads weights written by this crate into the networks of their authors, strictly, compares outputs, and writes them again."""
+"""Loads weights written by this crate into the networks of their authors, strictly, compares outputs, writes them again."""
 
 import json
 import sys
