@@ -12,6 +12,7 @@ Examples:
   pretrain --shards runs/a/shards --text runs/a/text --out runs/encoder --encoder resenc --steps 2000
   pretrain --shards a/shards --text a/text --shards b/shards --text b/text --out enc --encoder resnet50 --steps 200000
   pretrain … --init old/encoder.safetensors      after the text was made again, from the old encoder's weights
+  torchrun --no-python --nproc-per-node 2 pretrain … --batch 8     two processes that make the steps of one with 16
 Repeat the command after an interruption to continue.";
 
 /// Shards and text embeddings to an encoder

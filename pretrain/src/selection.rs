@@ -41,19 +41,23 @@ pub(crate) struct Selection {
 ///
 /// # Errors
 /// `E312` for test cases where they are refused, `E320` where nothing is left to train on.
-pub(crate) fn select(store: &ShardStore, rule: &SelectionRule) -> anyhow::Result<Selection> {
-    let name = &store.descriptor().name;
+pub(crate) fn select(store: &ShardStore, rule: &SelectionRule) -> Result<Selection, Message> {
+    of_rows(&store.descriptor().name, store.rows(), rule).map_err(|message| {
+        message.detail(format!("{}: {} cases", store.directory().display(), store.rows().len()))
+    })
+}
+
+fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<Selection, Message> {
     let is_test = |row: &cases::CaseRow| row.split == CaseSplit::Test;
-    let tests = store.rows().iter().filter(|row| is_test(row)).count();
+    let tests = rows.iter().filter(|row| is_test(row)).count();
     if tests > 0 && rule.test_cases == TestCases::Refuse {
         let text = format!("{tests} test cases of {name} are among the cases to pretrain on");
         return Err(Message::error("E312", text)
             .cause("Scores on them would come from an encoder that has seen their images")
-            .fix("Give --test-cases leave-out, or --test-cases use: the plan and every report will say so")
-            .into());
+            .fix("Give --test-cases leave-out, or --test-cases use: the plan and every report will say so"));
     }
     let kept: Vec<&cases::CaseRow> =
-        store.rows().iter().filter(|row| rule.test_cases == TestCases::Use || !is_test(row)).collect();
+        rows.iter().filter(|row| rule.test_cases == TestCases::Use || !is_test(row)).collect();
     let mut subjects: Vec<(String, &str)> = kept
         .iter()
         .map(|row| row.subject.as_str())
@@ -68,11 +72,69 @@ pub(crate) fn select(store: &ShardStore, rule: &SelectionRule) -> anyhow::Result
         kept.into_iter().partition(|row| held.contains(row.subject.as_str()));
     if train.is_empty() {
         return Err(Message::error("E320", format!("no case of {name} is left to train on"))
-            .detail(format!("{}: {} cases", store.directory().display(), store.rows().len()))
-            .fix("Run preprocess again, or change --test-cases or --holdout")
-            .into());
+            .fix("Run preprocess again, or change --test-cases or --holdout"));
     }
     let ids = |rows: Vec<&cases::CaseRow>| rows.into_iter().map(|row| row.id.clone()).collect();
     let test_cases_used = train.iter().filter(|row| is_test(row)).count();
     Ok(Selection { train: ids(train), held_out: ids(held_out), test_cases_used })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_manifests::CaseStatus;
+
+    /// Two cases of each subject; every fifth subject is one for testing.
+    fn rows(subjects: usize) -> Vec<cases::CaseRow> {
+        (0..2 * subjects)
+            .map(|i| cases::CaseRow {
+                id: format!("c{i}"),
+                subject: format!("s{}", i / 2),
+                image: String::new(),
+                label: String::new(),
+                split: if i / 2 % 5 == 4 { CaseSplit::Test } else { CaseSplit::Train },
+                shape: String::new(),
+                spacing: String::new(),
+                status: CaseStatus::Done,
+                digest: String::new(),
+                label_voxels: String::new(),
+            })
+            .collect()
+    }
+
+    fn rule(test_cases: TestCases, holdout: f64, seed: u64) -> SelectionRule {
+        SelectionRule { test_cases, holdout, seed }
+    }
+
+    #[test]
+    fn subjects_are_held_out_as_a_whole_and_for_good() {
+        let rows = rows(40);
+        let select = |rows: &[cases::CaseRow], seed| {
+            of_rows("d", rows, &rule(TestCases::LeaveOut, 0.25, seed)).unwrap()
+        };
+        let found = select(&rows, 1);
+        assert_eq!((found.train.len(), found.held_out.len(), found.test_cases_used), (48, 16, 0));
+        let subject = |id: &String| id[1..].parse::<usize>().unwrap() / 2;
+        let held: BTreeSet<usize> = found.held_out.iter().map(subject).collect();
+        assert_eq!(held.len(), 8);
+        assert!(found.train.iter().all(|id| !held.contains(&subject(id)) && subject(id) % 5 != 4));
+        assert_eq!(select(&rows, 1), found);
+        assert_ne!(select(&rows, 2).held_out, found.held_out);
+        // of a smaller set, those that were held out of it stay so but for the share
+        let fewer = select(&rows[..70], 1);
+        let stay = fewer.held_out.iter().filter(|id| found.held_out.contains(id)).count();
+        assert!(stay + 4 >= fewer.held_out.len(), "{fewer:?} {found:?}");
+    }
+
+    #[test]
+    fn cases_for_testing_are_refused_left_out_or_counted() {
+        let rows = rows(10);
+        let refused = of_rows("d", &rows, &rule(TestCases::Refuse, 0.0, 0)).unwrap_err().to_string();
+        assert!(refused.contains("E312 4 test cases of d"), "{refused}");
+        assert_eq!(of_rows("d", &rows, &rule(TestCases::Use, 0.0, 0)).unwrap().test_cases_used, 4);
+        let none = of_rows("d", &rows[8..10], &rule(TestCases::LeaveOut, 0.0, 0)).unwrap_err().to_string();
+        assert!(none.contains("E320"), "{none}");
+        // a share below half a subject holds nobody out
+        assert!(of_rows("d", &rows, &rule(TestCases::Use, 0.04, 0)).unwrap().held_out.is_empty());
+    }
 }

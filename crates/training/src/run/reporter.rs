@@ -2,7 +2,12 @@
 
 use super::Observer;
 use crate::record::Values;
-use stage::{Context, Message, Progress};
+use stage::{Context, Message, Progress, limits};
+
+/// Share of time spent waiting for batches from which something is said.
+const LONG_WAIT: f64 = 0.2;
+/// Record lines in a row with such a share; the first batches always take a while.
+const LONG_WAITS: u32 = 3;
 
 /// Progress with the last loss, a line per validation, every message.
 #[derive(Debug)]
@@ -10,6 +15,27 @@ pub struct Reporter<'a> {
     context: &'a Context,
     progress: Progress,
     note: String,
+    waits: Waits,
+}
+
+/// Lines in a row in which the run waited long for batches; said once.
+#[derive(Debug, Default)]
+struct Waits {
+    in_a_row: u32,
+    said: bool,
+}
+
+impl Waits {
+    fn see(&mut self, step: u64, share: f64) -> Option<Message> {
+        self.in_a_row = if share > LONG_WAIT { self.in_a_row + 1 } else { 0 };
+        if self.said || self.in_a_row < LONG_WAITS {
+            return None;
+        }
+        self.said = true;
+        let text = format!("step {step}: waited {:.0} % of the time for batches", 100.0 * share);
+        let cores = limits::cores();
+        Some(Message::info("I309", text).fix(format!("Try more --workers; {cores} cores are granted")))
+    }
 }
 
 impl<'a> Reporter<'a> {
@@ -18,7 +44,7 @@ impl<'a> Reporter<'a> {
     pub fn new(context: &'a Context, first: u64, steps: u64) -> Self {
         let progress = context.progress("steps", steps);
         progress.start_at(first);
-        Self { context, progress, note: String::new() }
+        Self { context, progress, note: String::new(), waits: Waits::default() }
     }
 
     /// Ends the progress display.
@@ -42,6 +68,9 @@ impl Observer for Reporter<'_> {
         let wait = 100.0 * timing.get("data_wait").copied().unwrap_or(f64::NAN);
         self.note = format!("loss {loss:.4}, {rate:.2} steps/s, data wait {wait:.0} %");
         tracing::info!("step {step}: {} | {}", list(metrics), list(timing));
+        if let Some(message) = self.waits.see(step, wait / 100.0) {
+            self.message(message);
+        }
     }
 
     fn validated(&mut self, step: u64, values: &Values, is_best: bool) {
@@ -52,5 +81,23 @@ impl Observer for Reporter<'_> {
 
     fn message(&mut self, message: Message) {
         self.progress.suspend(|| self.context.tell(message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_waits_for_batches_is_told_of_once() {
+        let mut waits = Waits::default();
+        let said: Vec<usize> = [0.9, 0.9, 0.1, 0.3, 0.41, 0.5, 0.6, f64::NAN, 0.9, 0.9, 0.9]
+            .into_iter()
+            .enumerate()
+            .filter_map(|(line, share)| waits.see(10, share).map(|_| line))
+            .collect();
+        assert_eq!(said, [5]);
+        let message = Waits { in_a_row: 2, said: false }.see(30, 0.41).unwrap().to_string();
+        assert!(message.contains("I309 step 30: waited 41 % of the time for batches"), "{message}");
     }
 }
