@@ -2,7 +2,7 @@
 
 use crate::selection::{SelectionRule, TestCases};
 use crate::text::ReportMatch;
-use networks::{EncoderKind, HeadNorm, ResEncSize, SwinConfig, SwinMerging};
+use networks::{EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
 use training::losses::pretrain::{VlpViews, VrSpace};
@@ -59,6 +59,9 @@ pub struct Arguments {
     /// the losses are those of the whole batch
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) micro_batch: Option<u16>,
+    /// Order of feature maps in memory: contiguous or channels-last [default: channels-last for resnet50, else contiguous]
+    #[arg(long, value_name = "ORDER", value_parser = parse_format)]
+    pub(crate) memory_format: Option<MemoryFormat>,
     /// Which report a patch is shown with
     #[arg(long = "match", value_name = "RULE", value_enum, default_value = "overlap")]
     pub(crate) report_match: ReportMatch,
@@ -180,6 +183,14 @@ fn parse_positive(text: &str) -> Result<f64, String> {
 fn parse_weight(text: &str) -> Result<f64, String> {
     let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
     value.ok_or_else(|| "expected 0 or a larger number".to_owned())
+}
+
+fn parse_format(text: &str) -> Result<MemoryFormat, String> {
+    match text {
+        "contiguous" => Ok(MemoryFormat::Contiguous),
+        "channels-last" => Ok(MemoryFormat::ChannelsLast),
+        _ => Err("expected contiguous or channels-last".to_owned()),
+    }
 }
 
 fn parse_share(text: &str) -> Result<f64, String> {

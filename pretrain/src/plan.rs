@@ -5,7 +5,7 @@ use crate::pairs::{Pairs, Source};
 use crate::selection::SelectionRule;
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
-use networks::{EncoderConfig, EncoderKind, HeadNorm, ResEncConfig, SwinConfig};
+use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, SwinConfig};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
 use stage::Message;
@@ -66,6 +66,8 @@ pub(crate) struct Plan {
     pub(crate) batch: usize,
     /// Patches that go through the encoder at a time; the losses see all of the batch.
     pub(crate) micro_batch: usize,
+    /// Of the encoder; it decides the last digits.
+    pub(crate) memory_format: MemoryFormat,
     pub(crate) report_match: ReportMatch,
     pub(crate) selection: SelectionRule,
     pub(crate) steps: u64,
@@ -125,6 +127,11 @@ impl Plan {
             texts,
             batch: usize::from(arguments.batch) * processes,
             micro_batch: usize::from(arguments.micro_batch.unwrap_or(arguments.batch)),
+            memory_format: arguments.memory_format.unwrap_or(match arguments.encoder {
+                EncoderKind::Resnet50 => MemoryFormat::ChannelsLast,
+                // instance norms reorder what is not contiguous
+                EncoderKind::Resenc | EncoderKind::SwinUnetr => MemoryFormat::Contiguous,
+            }),
             report_match: arguments.report_match,
             selection: arguments.selection(),
             steps: arguments.steps,

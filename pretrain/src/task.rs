@@ -54,6 +54,7 @@ impl Pretraining {
     ) -> anyhow::Result<Self> {
         let text_features = pairs.features();
         let encoder = Encoder::new(&encoder_store.root(), &plan.encoder, plan.seed)?;
+        plan.memory_format.apply(encoder_store)?;
         let (hidden, out, norm) = (plan.projection_hidden, plan.projection_out, plan.head_norm);
         let root = head_store.root();
         let head = |name: &str, features: i64, seed: u64| {

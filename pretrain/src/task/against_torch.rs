@@ -6,7 +6,7 @@ use crate::pairs::{Batch, Pairs};
 use crate::plan::Plan;
 use crate::selection::{SelectionRule, TestCases};
 use crate::text::ReportMatch;
-use networks::{EncoderConfig, HeadNorm, ResEncConfig, ResEncSize, weights};
+use networks::{EncoderConfig, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, weights};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -43,6 +43,7 @@ fn plan() -> Plan {
         texts: Vec::new(),
         batch: BATCH,
         micro_batch: BATCH,
+        memory_format: MemoryFormat::Contiguous,
         report_match: ReportMatch::Overlap,
         selection: SelectionRule { test_cases: TestCases::Refuse, holdout: 0.0, seed: 0 },
         steps: STEPS,

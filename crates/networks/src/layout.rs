@@ -1,0 +1,73 @@
+//! The order in memory of a network's convolution weights, which decides that of its feature maps.
+
+use crate::error::Error;
+use serde::{Deserialize, Serialize};
+use tch::nn;
+
+/// Order of the axes of 5-D tensors in memory; values, shapes and files are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemoryFormat {
+    /// Batch, channel, z, y, x.
+    #[default]
+    Contiguous,
+    /// Batch, z, y, x, channel: convolutions and batch norms of networks with many channels are faster; instance norms
+    /// are slower, because LibTorch reorders their input first.
+    ChannelsLast,
+}
+
+impl MemoryFormat {
+    /// Brings all 5-D variables of a store into this order. LibTorch's convolutions take the order of their weights for
+    /// their outputs. Call it before an optimiser is made.
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub fn apply(self, store: &nn::VarStore) -> Result<(), Error> {
+        let _guard = tch::no_grad_guard();
+        for mut variable in store.variables().into_values().filter(|variable| variable.dim() == 5) {
+            let data = variable.detach();
+            let ordered = match self {
+                Self::Contiguous => data.f_contiguous()?,
+                Self::ChannelsLast => {
+                    data.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?
+                }
+            };
+            variable.f_set_data(&ordered)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Encoder, EncoderConfig};
+    use tch::{Device, Kind, Tensor};
+
+    #[test]
+    fn the_order_changes_no_value() {
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = EncoderConfig::Resnet50 { in_channels: 1 };
+        let encoder = Encoder::new(&store.root(), &config, 3).unwrap();
+        tch::manual_seed(1);
+        let input = Tensor::randn([2, 1, 8, 64, 64], (Kind::Float, Device::Cpu));
+        let maps = encoder.forward_maps(&input, false).unwrap();
+        let weight = |store: &nn::VarStore| store.variables()["layer2.0.conv2.weight"].shallow_clone();
+        let before = weight(&store);
+        let values = before.copy();
+        MemoryFormat::ChannelsLast.apply(&store).unwrap();
+        // the variable itself was reordered: whoever holds it sees that
+        assert_eq!(before.stride(), weight(&store).stride());
+        assert_eq!(before.stride()[1], 1);
+        assert!(before.equal(&values) && before.requires_grad());
+        let again = encoder.forward_maps(&input, false).unwrap();
+        assert_eq!(again[2].stride()[1], 1, "maps follow the weights");
+        for (a, b) in maps.iter().zip(&again) {
+            assert!(a.allclose(b, 1e-3, 1e-4 * a.abs().max().double_value(&[]), false));
+        }
+        again[4].sum(Kind::Float).backward();
+        assert_eq!(before.grad().stride(), before.stride());
+        MemoryFormat::Contiguous.apply(&store).unwrap();
+        assert!(weight(&store).is_contiguous());
+    }
+}
