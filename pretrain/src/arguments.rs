@@ -28,7 +28,8 @@ pub struct Arguments {
     /// Shards of a data set; repeat for several
     #[arg(long, value_name = "DIR", required = true)]
     pub(crate) shards: Vec<PathBuf>,
-    /// Embeddings made from one of the shard directories; repeat for several. Cases without text serve the visual loss
+    /// Embeddings made from one of the shard directories; repeat for several. Several of one data set are other wordings of its
+    /// reports: one is drawn each time. Cases without text serve the visual loss
     #[arg(long, value_name = "DIR")]
     pub(crate) text: Vec<PathBuf>,
     /// Where the encoder goes

@@ -51,7 +51,8 @@ impl Exam {
         for (number, source) in pairs.sources().iter().enumerate() {
             let modality = source.store.descriptor().modality as i64;
             let mut candidates: HashMap<usize, i64> = HashMap::new();
-            if let Some(text) = &source.text {
+            // one wording is enough to ask for
+            if let Some(text) = source.texts.first() {
                 for row in source.held_out.iter().flat_map(|id| text.rows_of(id)) {
                     candidates.entry(text.group(*row)).or_insert_with(|| {
                         exam.texts.extend_from_slice(text.embedding(*row));
@@ -74,7 +75,7 @@ impl Exam {
                     index += 1;
                     let patch = sampler::uniform(&mut generator, case.record().shape_zyx, patch_zyx);
                     let channel = generator.random_range(0..case.record().channels.len());
-                    let row = source.text.as_ref().and_then(|text| {
+                    let row = source.texts.first().and_then(|text| {
                         held_out
                             .then(|| text.choose(&mut generator, id, &patch, rule))
                             .flatten()

@@ -1,7 +1,7 @@
 //! Which patch, which report: every choice a pure function of (seed, step, index).
 
 use crate::selection::{self, SelectionRule};
-use crate::text::{ReportMatch, Text};
+use crate::text::{self, ReportMatch, Text};
 use data_manifests::cases;
 use patches::{Case, ShardStore, sampler};
 use rand::RngExt;
@@ -9,7 +9,7 @@ use stage::{Context, Message};
 use std::sync::Arc;
 use training::error::BoxedError;
 
-/// A data set: its cases and, where there is one, its text.
+/// A data set: its cases and, where there are any, its texts.
 pub(crate) struct Source {
     pub(crate) store: ShardStore,
     /// Cases that are trained on.
@@ -17,14 +17,16 @@ pub(crate) struct Source {
     /// Cases that are kept for questions.
     pub(crate) held_out: Vec<String>,
     pub(crate) test_cases_used: usize,
-    pub(crate) text: Option<Text>,
-    /// Added to the text's group numbers, so that those of several data sets differ.
-    first_group: usize,
+    /// Wordings of the reports, of which one is drawn for each patch.
+    pub(crate) texts: Vec<Text>,
+    /// For each wording the number of each of its groups among those of all data sets: reports of one caption are in one group,
+    /// however they are worded.
+    groups: Vec<Vec<i64>>,
 }
 
 impl Source {
     fn described(&self) -> usize {
-        self.text.as_ref().map_or(0, |text| self.ids.iter().filter(|id| text.describes(id)).count())
+        self.ids.iter().filter(|id| self.texts.iter().any(|text| text.describes(id))).count()
     }
 }
 
@@ -84,10 +86,16 @@ impl Pairs {
                     .into());
             }
             let selection::Selection { train, held_out, test_cases_used } = selection::select(&store, rule)?;
-            sources.push(Source { store, ids: train, held_out, test_cases_used, text: None, first_group: 0 });
+            sources.push(Source {
+                store,
+                ids: train,
+                held_out,
+                test_cases_used,
+                texts: Vec::new(),
+                groups: Vec::new(),
+            });
         }
         let mut features = 0;
-        let mut groups = 0;
         for text in texts {
             let (directory, dataset) = (text.directory().display().to_string(), text.dataset().to_owned());
             if features != 0 && features != text.features() {
@@ -103,14 +111,11 @@ impl Pairs {
                         .detail(format!("{directory} was made from data set '{dataset}'"))
                         .fix("Give its shards too, or leave the text out")
                 })?;
-            source.first_group = groups;
-            groups += text.groups();
-            if source.text.replace(text).is_some() {
-                return Err(Message::error("E322", format!("data set '{dataset}' has two texts"))
-                    .detail(directory)
-                    .fix("Give one text for each data set")
-                    .into());
-            }
+            source.texts.push(text);
+        }
+        let mut first = 0;
+        for source in &mut sources {
+            (source.groups, first) = text::joined_groups(&source.texts, first);
         }
         Ok(Self { sources, features })
     }
@@ -138,12 +143,14 @@ impl Pairs {
                 .into());
         }
         for source in &self.sources {
-            let Some(text) = &source.text else { continue };
-            let unknown = text.check(&source.store)?;
-            if let Some(first) = unknown.first() {
-                let what = format!("reports of {} cases that are not in the shards: left out", unknown.len());
-                let detail = format!("{}: first {first}", text.directory().display());
-                context.tell(Message::warning("W311", what).detail(detail));
+            for text in &source.texts {
+                let unknown = text.check(&source.store)?;
+                if let Some(first) = unknown.first() {
+                    let what =
+                        format!("reports of {} cases that are not in the shards: left out", unknown.len());
+                    let detail = format!("{}: first {first}", text.directory().display());
+                    context.tell(Message::warning("W311", what).detail(detail));
+                }
             }
         }
         Ok(())
@@ -212,12 +219,16 @@ impl Pairs {
                 let dataset = &source.store.descriptor().name;
                 batch.members.push(format!("{dataset}/{id}@{}", cases::triple(&patch.lo)));
             }
-            if let Some(text) = &source.text
-                && let Some(row) = text.choose(&mut generator, id, &patch, cut.report_match)
-            {
+            let wording = match source.texts.len() {
+                0 => continue,
+                1 => 0,
+                several => generator.random_range(0..several),
+            };
+            let text = &source.texts[wording];
+            if let Some(row) = text.choose(&mut generator, id, &patch, cut.report_match) {
                 batch.text.extend_from_slice(text.embedding(row));
                 batch.rows.push(index as i64);
-                batch.groups.push((source.first_group + text.group(row)) as i64);
+                batch.groups.push(source.groups[wording][text.group(row)]);
             }
         }
         Ok(batch)

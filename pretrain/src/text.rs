@@ -177,6 +177,35 @@ impl Text {
     }
 }
 
+/// Numbers, from `first` on, for the groups of several wordings of a data set's reports: groups that hold reports of one caption
+/// become one. Also gives the first number that is free.
+pub(crate) fn joined_groups(texts: &[Text], first: i64) -> (Vec<Vec<i64>>, i64) {
+    let starts: Vec<usize> =
+        texts.iter().scan(0, |next, text| Some(std::mem::replace(next, *next + text.groups()))).collect();
+    let mut parents: Vec<usize> = (0..texts.iter().map(Text::groups).sum()).collect();
+    let root = |parents: &mut Vec<usize>, mut at: usize| {
+        while parents[at] != at {
+            parents[at] = parents[parents[at]];
+            at = parents[at];
+        }
+        at
+    };
+    let mut seen: HashMap<&str, usize> = HashMap::new();
+    for (text, start) in texts.iter().zip(&starts) {
+        for row in &text.rows {
+            let group = start + row.group;
+            let earlier = *seen.entry(&row.id).or_insert(group);
+            let (a, b) = (root(&mut parents, earlier), root(&mut parents, group));
+            // the lower one stays, so that numbers do not depend on the order of rows
+            let (low, high) = (a.min(b), a.max(b));
+            parents[high] = low;
+        }
+    }
+    let numbers: Vec<i64> = (0..parents.len()).map(|at| first + root(&mut parents, at) as i64).collect();
+    let joined = texts.iter().zip(starts).map(|(text, start)| numbers[start..start + text.groups()].to_vec());
+    (joined.collect(), first + parents.len() as i64)
+}
+
 fn region(row: &EmbeddingRow) -> Region {
     Region { lo: [row.z0, row.y0, row.x0].map(|v| v as i64), hi: [row.z1, row.y1, row.x1].map(|v| v as i64) }
 }
@@ -220,6 +249,18 @@ mod tests {
         }
         assert_eq!(counts[2], 0);
         assert!((60..140).contains(&counts[0]), "one section against three: {counts:?}");
+    }
+
+    #[test]
+    fn wordings_of_one_caption_share_a_group() {
+        // r0 and r1 are worded alike in the second text, so that they and r2's other wording do not part
+        let first = text(vec![row(0, [0, 1], 0), row(1, [1, 2], 1), row(2, [2, 3], 2)]);
+        let second = text(vec![row(0, [0, 1], 0), row(1, [1, 2], 0), row(2, [2, 3], 1)]);
+        let (alone, next) = joined_groups(std::slice::from_ref(&first), 7);
+        assert_eq!((alone, next), (vec![vec![7, 8, 9]], 10));
+        let (joined, next) = joined_groups(&[first, second], 7);
+        assert_eq!((joined, next), (vec![vec![7, 7, 9], vec![7, 9]], 12));
+        assert_eq!(joined_groups(&[], 3), (Vec::new(), 3));
     }
 
     #[test]

@@ -192,3 +192,19 @@ fn a_batch_in_parts_gives_the_whole_batchs_gradients() {
         }
     }
 }
+
+#[test]
+fn several_wordings_of_a_data_set_take_turns() {
+    let study = Study::with(&[Kind::Ct]);
+    let texts = [1, 2].map(|seed| study.text(Kind::Ct, 5, seed));
+    let settings = ["--steps", "3", "--batch", "6", "--patch-zyx", "8,16,16", "--log-every", "1"];
+    let run = |out: &str, texts: &[&std::path::Path]| {
+        study.pretrain(&[Kind::Ct], texts, out, &settings).expect(0);
+        study.recorded(out, "vlp_1")
+    };
+    let (one, other) = (run("one", &[&texts[0]]), run("other", &[&texts[1]]));
+    let both = run("both", &[&texts[0], &texts[1]]);
+    assert!(both.iter().all(|value| value.is_finite()) && both != one && both != other, "{both:?}");
+    assert_eq!(study.json("both/plan.json")["texts"].as_array().unwrap().len(), 2);
+    study.verified("both");
+}
