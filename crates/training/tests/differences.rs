@@ -7,7 +7,7 @@ use training::losses::pretrain::{Embeddings, PretrainLossOptions, TextEmbeddings
 use training::losses::redundancy::{Centering, OFF_DIAGONAL_WEIGHT, cross_correlation};
 
 /// Half the width of a difference.
-const H: f64 = 1e-5;
+const H: f64 = 1e-6;
 
 fn normal(rows: i64, columns: i64) -> Tensor {
     Tensor::randn([rows, columns], (Kind::Double, Device::Cpu))

@@ -6,6 +6,7 @@ use networks::weights;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tch::Kind as Number;
 
@@ -32,9 +33,17 @@ fn study() -> (Study, PathBuf) {
     (study, reports)
 }
 
-/// A port that was free a moment ago.
-fn port() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+/// A port below those that the system gives to connections, so that none of these takes it; a test process has a hundred of
+/// its own, and each is given out once.
+fn port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 18_000 + (std::process::id() % 130) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// The command of one rank.
@@ -56,7 +65,7 @@ fn ended(child: Child) -> Ran {
 /// Two processes to their ends, which both have this exit code.
 #[track_caller]
 fn both(study: &Study, reports: &Path, out: &str, more: &[&str], code: i32) {
-    let port = port();
+    let port = port().to_string();
     let children = [0, 1].map(|number| {
         let mut command = study.command(&[Kind::Ct], &[reports], out, &[&SETTINGS[..], more].concat());
         rank(&mut command, number, 2, &port);
@@ -119,7 +128,7 @@ fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
 #[test]
 fn a_process_that_dies_ends_the_other_with_a_message() {
     let (study, reports) = study();
-    let port = port();
+    let port = port().to_string();
     let settings = ["--batch", "4", "--patch-zyx", "8,16,16", "--steps", "100000", "--log-every", "1"];
     let mut children = [0, 1].map(|number| {
         let mut command = study.command(&[Kind::Ct], &[&reports], "two", &settings);

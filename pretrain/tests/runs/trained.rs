@@ -92,7 +92,7 @@ fn a_swin_encoder_is_trained_on_patches_that_it_can_halve() {
     let words = ["--shards", text(&shards), "--text", text(&embedded), "--out", text(&out), "--steps", "2"];
     let small = ["--batch", "4", "--projection-hidden", "16", "--projection-out", "8", "--log-every", "1"];
     let swin = ["--encoder", "swin-unetr", "--swin-feature-size", "12", "--swin-depths", "1,2,1,1"];
-    let patch = ["--patch-zyx", "8,40,64"];
+    let patch = ["--patch-zyx", "8,40,64", "--test-cases", "use"];
     run(&[&words[..], &small, &swin, &patch].concat()).expect(0);
     let plan = study.json("encoder/plan.json");
     assert_eq!(plan["patch_zyx"], serde_json::json!([32, 64, 64]));
@@ -106,7 +106,7 @@ fn a_swin_encoder_is_trained_on_patches_that_it_can_halve() {
     let report = weights::load(&store, &file, &LoadOptions::encoder(1.0)).unwrap();
     assert_eq!((report.matched.len(), report.skipped.len(), report.missing.len()), (report.considered, 0, 0));
 
-    let bad = ["--encoder", "swin-unetr", "--swin-feature-size", "10", "--overwrite"];
+    let bad = ["--encoder", "swin-unetr", "--swin-feature-size", "10", "--overwrite", "--test-cases", "use"];
     let said = run(&[&words[..], &small, &bad].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("feature_size is 10"), "{said}");
     let said = run(&[&words[..], &["--encoder", "swin-unetr", "--swin-depths", "2,2,2"]].concat()).expect(2);

@@ -3,6 +3,7 @@
 use std::env;
 use std::net::TcpListener;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,9 +22,17 @@ pub(crate) struct Ended {
     pub(crate) after: Duration,
 }
 
-/// A port that was free a moment ago.
+/// A port below those that the system gives to connections, so that none of these takes it; a test process has a hundred of
+/// its own, and each is given out once.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 18_000 + (std::process::id() % 130) as u16 * 100;
+    loop {
+        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// This binary as a rank, with none of the variables of launchers.
