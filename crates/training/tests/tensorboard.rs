@@ -1,5 +1,4 @@
 //! TensorBoard's own reader gets what the record holds, before and after a resume.
-#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::path::Path;
 use std::process::Command;
