@@ -2,9 +2,14 @@
 //!
 //! Everything takes `[batch, channels, z, y, x]` unless said otherwise.
 
+mod norm;
+
 use crate::error::Error;
 use crate::init::{ConvInit, Fill, Scope};
-use tch::{Device, Tensor};
+use tch::Tensor;
+
+pub use norm::{InstanceNorm3d, LayerNorm};
+pub(crate) use norm::{instance_norm, layer_norm};
 
 /// ε of every normalisation here, PyTorch's default.
 const EPSILON: f64 = 1e-5;
@@ -142,43 +147,6 @@ impl BatchNorm {
     }
 }
 
-/// Instance normalisation with scale and shift, without running statistics; ε 1e-5.
-#[derive(Debug)]
-pub struct InstanceNorm3d {
-    weight: Tensor,
-    bias: Tensor,
-}
-
-impl InstanceNorm3d {
-    /// The scale starts at `scale`: 0 lets a residual branch start as nothing.
-    pub(crate) fn new(scope: &Scope<'_>, features: i64, scale: f64) -> Result<Self, Error> {
-        Ok(Self {
-            weight: scope.parameter("weight", &[features], Fill::Constant(scale))?,
-            bias: scope.parameter("bias", &[features], Fill::Constant(0.0))?,
-        })
-    }
-
-    /// Each sample's each channel to mean 0 and variance 1 over z, y, x, then scaled and shifted.
-    ///
-    /// # Errors
-    /// When LibTorch refuses.
-    pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        instance_norm(input, Some([&self.weight, &self.bias]))
-    }
-}
-
-/// Each sample's each channel to mean 0 and variance 1 over z, y, x, ε 1e-5; then scaled and shifted where `affine` says.
-pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Result<Tensor, Error> {
-    let (weight, bias) = affine.map(|[weight, bias]| (weight, bias)).unzip();
-    if input.device() == Device::Cpu {
-        // The same numbers from the kernel for groups of one channel, which is a third faster on CPU.
-        let (_, groups, _, _, _) = input.size5()?;
-        Ok(input.f_group_norm(groups, weight, bias, EPSILON, true)?)
-    } else {
-        Ok(input.f_instance_norm(weight, bias, None, None, true, 0.1, EPSILON, true)?)
-    }
-}
-
 /// A fully connected layer, PyTorch's default initialisation.
 #[derive(Debug)]
 pub struct Linear {
@@ -201,41 +169,6 @@ impl Linear {
     /// When LibTorch refuses.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
         Ok(input.f_linear(&self.weight, Some(&self.bias))?)
-    }
-}
-
-/// Layer normalisation over the last axis; ε 1e-5.
-#[derive(Debug)]
-pub struct LayerNorm {
-    features: i64,
-    affine: Option<(Tensor, Tensor)>,
-}
-
-impl LayerNorm {
-    pub(crate) fn new(scope: &Scope<'_>, features: i64, affine: bool) -> Result<Self, Error> {
-        let affine = if affine {
-            Some((
-                scope.parameter("weight", &[features], Fill::Constant(1.0))?,
-                scope.parameter("bias", &[features], Fill::Constant(0.0))?,
-            ))
-        } else {
-            None
-        };
-        Ok(Self { features, affine })
-    }
-
-    /// `[…, features]` → the same shape.
-    ///
-    /// # Errors
-    /// When LibTorch refuses.
-    pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        Ok(input.f_layer_norm(
-            self.features,
-            self.affine.as_ref().map(|(weight, _)| weight),
-            self.affine.as_ref().map(|(_, bias)| bias),
-            EPSILON,
-            true,
-        )?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! The part of SwinUNETR that pretraining teaches.
 
-use crate::blocks::{check_input, global_mean};
+use crate::blocks::{check_input, global_mean, layer_norm};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::Scope;
@@ -96,8 +96,7 @@ impl SwinUnetrEncoder {
 /// Layer normalisation without scale and shift; `[batch, z, y, x, features]` → `[batch, features, z, y, x]`.
 fn normalised(state: &Tensor) -> Result<Tensor, Error> {
     let (_, _, _, _, features) = state.size5()?;
-    let none = None::<&Tensor>;
-    Ok(state.f_layer_norm(features, none, none, 1e-5, true)?.f_permute([0, 4, 1, 2, 3])?.f_contiguous()?)
+    Ok(layer_norm(state, features, None)?.f_permute([0, 4, 1, 2, 3])?.f_contiguous()?)
 }
 
 #[cfg(test)]
