@@ -1,7 +1,5 @@
 //! `preprocess preview`: pictures of cases before and after, with label outlines.
 
-mod canvas;
-mod font;
 mod montage;
 mod section;
 mod sides;

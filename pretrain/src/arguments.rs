@@ -66,18 +66,33 @@ pub struct Arguments {
     /// Which report a patch is shown with
     #[arg(long = "match", value_name = "RULE", value_enum, default_value = "overlap")]
     pub(crate) report_match: ReportMatch,
+    /// Also align so many equal parts of each patch along z with the reports of their own slices; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) parts: u16,
+    /// Weight of the parts' image-text loss
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = parse_weight, requires = "parts")]
+    pub(crate) parts_weight: f64,
     /// What becomes of cases that are published for testing
     #[arg(long, value_name = "RULE", value_enum, default_value = "refuse")]
     pub(crate) test_cases: TestCases,
     /// Share of each data set's subjects that is not trained on but asked about: retrieval of their reports, rank of features
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = parse_share)]
     pub(crate) holdout: f64,
+    /// How data sets are mixed: each is drawn in proportion to its number of cases to this power, from 0 (all data sets
+    /// alike) to 1 (all cases alike)
+    #[arg(long, value_name = "POWER", default_value_t = 0.0, value_parser = parse_power)]
+    pub(crate) mix: f64,
     /// Ask every so many steps
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) validate_every: u64,
     /// Patch in voxels, z,y,x [default: the data set's own; the smallest edges of several]
     #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
     pub(crate) patch_zyx: Option<Triple>,
+    /// What the two views of a patch undergo: published (one of rescaling, flips, grey values, noise and blur), or extended (each
+    /// of these with probability 1/2, and for electron microscopy what befalls sections: misaligned, missing, out of focus, elastic,
+    /// cut out)
+    #[arg(long, value_enum, value_name = "SET", default_value = "published")]
+    pub(crate) views: ViewSet,
     /// Peak learning rate
     #[arg(long, default_value_t = 2e-5)]
     pub(crate) lr: f64,
@@ -146,6 +161,15 @@ pub struct Arguments {
     pub(crate) workers: u16,
 }
 
+/// What views undergo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum ViewSet {
+    /// As the published code does
+    Published,
+    /// More at a time, and the electron microscope's faults
+    Extended,
+}
+
 impl Arguments {
     /// Which cases are trained on.
     pub(crate) fn selection(&self) -> SelectionRule {
@@ -197,6 +221,11 @@ fn parse_format(text: &str) -> Result<MemoryFormat, String> {
 fn parse_share(text: &str) -> Result<f64, String> {
     let value = text.parse::<f64>().ok().filter(|value| (0.0..1.0).contains(value));
     value.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
+}
+
+fn parse_power(text: &str) -> Result<f64, String> {
+    let value = text.parse::<f64>().ok().filter(|value| (0.0..=1.0).contains(value));
+    value.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 fn parse_minutes(text: &str) -> Result<Duration, String> {

@@ -7,7 +7,7 @@ use rand::RngExt;
 use std::collections::HashMap;
 
 /// Patches of each held-out case.
-const PATCHES: u64 = 4;
+const PATCHES: u64 = 8;
 /// Patches of a data set without held-out cases; only the probe for modalities looks at them.
 const PROBED: u64 = 16;
 /// Stands for the step in what is drawn here: no training step has this number.

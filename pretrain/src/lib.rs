@@ -7,7 +7,9 @@
 
 mod arguments;
 mod exam;
+mod inputs;
 mod pairs;
+mod parts;
 mod plan;
 mod processes;
 mod run;

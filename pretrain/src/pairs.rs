@@ -3,7 +3,8 @@
 use crate::selection::{self, SelectionRule};
 use crate::text::{self, ReportMatch, Text};
 use data_manifests::cases;
-use patches::{Case, ShardStore, sampler};
+use data_manifests::descriptor::Modality;
+use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use stage::{Context, Message};
 use std::sync::Arc;
@@ -25,6 +26,14 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// Adds the report of an image row.
+    fn add(&self, wording: usize, row: usize, image: usize, texts: &mut Texts) {
+        let text = &self.texts[wording];
+        texts.embeddings.extend_from_slice(text.embedding(row));
+        texts.rows.push(image as i64);
+        texts.groups.push(self.groups[wording][text.group(row)]);
+    }
+
     fn described(&self) -> usize {
         self.ids.iter().filter(|id| self.texts.iter().any(|text| text.describes(id))).count()
     }
@@ -33,7 +42,23 @@ impl Source {
 /// All data sets of a run.
 pub(crate) struct Pairs {
     sources: Vec<Source>,
+    /// Upper end of each data set's part of the numbers from 0 to 1.
+    ends: Vec<f64>,
     features: usize,
+}
+
+/// Upper ends of the shares of data sets with so many cases, each proportional to cases to the power `mix`.
+fn ends(cases: impl Iterator<Item = usize>, mix: f64) -> Vec<f64> {
+    let weights: Vec<f64> = cases.map(|n| (n as f64).powf(mix)).collect();
+    let all: f64 = weights.iter().sum();
+    let mut below = 0.0;
+    weights
+        .iter()
+        .map(|weight| {
+            below += weight;
+            below / all
+        })
+        .collect()
 }
 
 /// How batches are cut.
@@ -49,8 +74,21 @@ pub(crate) struct Cut {
     pub(crate) samples: (usize, usize),
     /// How reports are matched with patches.
     pub(crate) report_match: ReportMatch,
+    /// Equal parts along z that have reports of their own; 0 for none.
+    pub(crate) parts: usize,
     /// Seed.
     pub(crate) seed: u64,
+}
+
+/// Embedded reports and what they belong to.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    /// `[rows.len(), features]`.
+    pub(crate) embeddings: Vec<f32>,
+    /// Which image row each belongs to.
+    pub(crate) rows: Vec<i64>,
+    /// Group of each.
+    pub(crate) groups: Vec<i64>,
 }
 
 /// One batch on the CPU.
@@ -58,22 +96,31 @@ pub(crate) struct Cut {
 pub(crate) struct Batch {
     /// `[samples, 1, z, y, x]` windows of this process's samples.
     pub(crate) windows: Vec<f32>,
-    /// `[rows.len(), features]` text embeddings.
-    pub(crate) text: Vec<f32>,
-    /// Which sample of the whole batch each text belongs to.
-    pub(crate) rows: Vec<i64>,
-    /// Group of each text.
-    pub(crate) groups: Vec<i64>,
+    /// Of each of these, whether its sections were cut and imaged one by one.
+    pub(crate) sectioned: Vec<bool>,
+    /// The reports of patches; rows are samples of the whole batch.
+    pub(crate) texts: Texts,
+    /// The reports of parts; rows are sample times parts plus part.
+    pub(crate) part_texts: Texts,
     /// Names of the samples, for messages.
     pub(crate) members: Vec<String>,
 }
 
+/// One of so many equal parts of a patch along z.
+fn part_of(patch: &Region, part: usize, parts: usize) -> Region {
+    let depth = patch.hi[0] - patch.lo[0];
+    let end = |n: usize| patch.lo[0] + depth * n as i64 / parts as i64;
+    Region { lo: [end(part), patch.lo[1], patch.lo[2]], hi: [end(part + 1), patch.hi[1], patch.hi[2]] }
+}
+
 impl Pairs {
-    /// Joins shards and texts; each text says from which data set it was made. `rule` says which cases are trained on.
+    /// Joins shards and texts; each text says from which data set it was made. `rule` says which cases are trained on; a data
+    /// set is drawn in proportion to its number of those to the power `mix`.
     pub(crate) fn new(
         stores: Vec<ShardStore>,
         texts: Vec<Text>,
         rule: &SelectionRule,
+        mix: f64,
     ) -> anyhow::Result<Self> {
         let mut sources: Vec<Source> = Vec::with_capacity(stores.len());
         for store in stores {
@@ -117,13 +164,14 @@ impl Pairs {
         for source in &mut sources {
             (source.groups, first) = text::joined_groups(&source.texts, first);
         }
-        Ok(Self { sources, features })
+        let ends = ends(sources.iter().map(|source| source.ids.len()), mix);
+        Ok(Self { sources, ends, features })
     }
 
     /// No data set, texts of `features` numbers: for tests of what follows on batches.
     #[cfg(test)]
     pub(crate) fn without_images(features: usize) -> Self {
-        Self { sources: Vec::new(), features }
+        Self { sources: Vec::new(), ends: Vec::new(), features }
     }
 
     /// Opens every case, so that a damaged one is known before the first step and not days later.
@@ -165,9 +213,13 @@ impl Pairs {
             let text = format!("{without} of {all} cases have no report: used for the visual loss only");
             context.tell(Message::warning("W311", text));
         }
-        // data sets are drawn with equal probability
-        let share: f64 = self.sources.iter().map(|s| s.described() as f64 / s.ids.len() as f64).sum::<f64>()
-            / self.sources.len() as f64;
+        let parts = self.ends.iter().scan(0.0, |below, end| Some(end - std::mem::replace(below, *end)));
+        let share: f64 = self
+            .sources
+            .iter()
+            .zip(parts)
+            .map(|(s, part)| part * s.described() as f64 / s.ids.len() as f64)
+            .sum();
         let expected = batch as f64 * share;
         if described > 0 && expected < least as f64 {
             let text = format!(
@@ -194,20 +246,22 @@ impl Pairs {
         self.sources.iter().map(|s| &s.store)
     }
 
-    /// The batch of a step. Data sets are drawn with equal probability, so that a large one does not crowd out the others;
-    /// then a case, a channel (of several, one: gtgm.md 2.2) and a place.
+    /// The batch of a step. Data sets are drawn as [`Self::new`] was told, then a case, a channel (of several, one: gtgm.md 2.2) and a place.
     pub(crate) fn batch(&self, step: u64, cut: &Cut) -> Result<Batch, BoxedError> {
         let (first, last) = cut.samples;
         let mut batch = Batch {
             windows: Vec::with_capacity((last - first) * cut.window_zyx.iter().product::<usize>()),
-            text: Vec::new(),
-            rows: Vec::new(),
-            groups: Vec::new(),
+            sectioned: Vec::with_capacity(last - first),
+            texts: Texts::default(),
+            part_texts: Texts::default(),
             members: Vec::with_capacity(last - first),
         };
         for index in 0..cut.batch {
             let mut generator = sampler::generator(cut.seed, step, index as u64);
-            let source = &self.sources[generator.random_range(0..self.sources.len())];
+            let drawn: f64 = generator.random();
+            // rounding may leave the last end below 1
+            let number = self.ends.partition_point(|end| *end <= drawn).min(self.sources.len() - 1);
+            let source = &self.sources[number];
             let id = &source.ids[generator.random_range(0..source.ids.len())];
             let case: Arc<Case> = source.store.case(id).map_err(|e| e.message(id))?;
             let patch = sampler::uniform(&mut generator, case.record().shape_zyx, cut.patch_zyx);
@@ -216,8 +270,9 @@ impl Pairs {
                 let window = patch.widened(cut.window_zyx);
                 case.append_image_channels(&[channel], &window, &mut batch.windows)
                     .map_err(|e| e.message(id))?;
-                let dataset = &source.store.descriptor().name;
-                batch.members.push(format!("{dataset}/{id}@{}", cases::triple(&patch.lo)));
+                let descriptor = source.store.descriptor();
+                batch.sectioned.push(descriptor.modality == Modality::Em);
+                batch.members.push(format!("{}/{id}@{}", descriptor.name, cases::triple(&patch.lo)));
             }
             let wording = match source.texts.len() {
                 0 => continue,
@@ -226,11 +281,38 @@ impl Pairs {
             };
             let text = &source.texts[wording];
             if let Some(row) = text.choose(&mut generator, id, &patch, cut.report_match) {
-                batch.text.extend_from_slice(text.embedding(row));
-                batch.rows.push(index as i64);
-                batch.groups.push(source.groups[wording][text.group(row)]);
+                source.add(wording, row, index, &mut batch.texts);
+            }
+            for part in 0..cut.parts {
+                if let Some(row) = text.within(id, &part_of(&patch, part, cut.parts)) {
+                    source.add(wording, row, index * cut.parts + part, &mut batch.part_texts);
+                }
             }
         }
         Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_patch() {
+        let patch = Region::at([-3, 2, 2], [8, 4, 4]);
+        let parts: Vec<Region> = (0..3).map(|part| part_of(&patch, part, 3)).collect();
+        assert_eq!(parts.iter().map(|p| (p.lo[0], p.hi[0])).collect::<Vec<_>>(), [(-3, -1), (-1, 2), (2, 5)]);
+        assert!(parts.iter().all(|part| part.overlap(&patch) == part.voxels()));
+    }
+
+    #[test]
+    fn shares_of_data_sets_follow_the_mix() {
+        let found = |mix: f64| ends([100, 1, 25].into_iter(), mix);
+        let near = |found: Vec<f64>, expected: [f64; 3]| {
+            found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12)
+        };
+        assert!(near(found(0.0), [1.0 / 3.0, 2.0 / 3.0, 1.0]), "equal");
+        assert!(near(found(0.5), [10.0 / 16.0, 11.0 / 16.0, 1.0]), "square roots");
+        assert!(near(found(1.0), [100.0 / 126.0, 101.0 / 126.0, 1.0]), "by cases");
     }
 }

@@ -1,7 +1,8 @@
 //! What a run is: everything that decides its result, stored in checkpoints and in the encoder's file.
 
-use crate::arguments::Arguments;
+use crate::arguments::{Arguments, ViewSet};
 use crate::pairs::{Pairs, Source};
+use crate::parts::PartsPlan;
 use crate::selection::SelectionRule;
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
@@ -69,7 +70,11 @@ pub(crate) struct Plan {
     /// Of the encoder; it decides the last digits.
     pub(crate) memory_format: MemoryFormat,
     pub(crate) report_match: ReportMatch,
+    /// Alignment of parts of patches with reports of their own.
+    pub(crate) parts: Option<PartsPlan>,
     pub(crate) selection: SelectionRule,
+    /// Data sets are drawn in proportion to their cases to this power.
+    pub(crate) mix: f64,
     pub(crate) steps: u64,
     pub(crate) seed: u64,
     pub(crate) precision: String,
@@ -133,11 +138,16 @@ impl Plan {
                 EncoderKind::Resenc | EncoderKind::SwinUnetr => MemoryFormat::Contiguous,
             }),
             report_match: arguments.report_match,
+            parts: PartsPlan::new(arguments.parts, arguments.parts_weight, patch_zyx[0])?,
             selection: arguments.selection(),
+            mix: arguments.mix,
             steps: arguments.steps,
             seed: arguments.compute.seed,
             precision: arguments.compute.precision.clone(),
-            views: ViewOptions::published(["z", "y", "x"].map(mirrored), transpose),
+            views: match arguments.views {
+                ViewSet::Published => ViewOptions::published(["z", "y", "x"].map(mirrored), transpose),
+                ViewSet::Extended => ViewOptions::extended(["z", "y", "x"].map(mirrored), transpose),
+            },
             loss: PretrainLossOptions {
                 temperature: arguments.temperature,
                 vlp_views: arguments.vlp_views,

@@ -2,17 +2,18 @@
 
 use crate::arguments::Arguments;
 use crate::exam::Exam;
+use crate::inputs::Inputs;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
 use crate::processes::{Process, message};
 use crate::task::{Pretraining, least_texts, samples};
-use crate::text::Text;
 use crate::watch::Watch;
-use data_manifests::{Artefact, Manifest, digest};
+use data_manifests::{Manifest, digest};
 use networks::{EncoderKind, HeadNorm, weights};
-use patches::ShardStore;
+use serde_json::Value;
 use stage::{Context, ExitStatus, Message, atomic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
 use torch_runtime::Precision;
@@ -50,22 +51,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         context.report_to(out);
     }
     let precision: Precision = arguments.compute.precision.parse()?;
-    if arguments.head_norm == HeadNorm::Batch && i64::from(arguments.batch) < HeadNorm::MINIMUM_BATCH {
-        let text = format!(
-            "--head-norm batch needs a batch of {}, found {}",
-            HeadNorm::MINIMUM_BATCH,
-            arguments.batch
-        );
-        return Err(Message::error("E325", text).fix("Raise --batch, or use --head-norm layer").into());
-    }
-    if arguments.encoder == EncoderKind::Resnet50
-        && let Some(few) = arguments.micro_batch.filter(|n| i64::from(*n) < HeadNorm::MINIMUM_BATCH)
-    {
-        let least = HeadNorm::MINIMUM_BATCH;
-        let text =
-            format!("resnet50 takes batch statistics and needs a --micro-batch of {least}, found {few}");
-        return Err(Message::error("E325", text).fix("Raise --micro-batch, or use --encoder resenc").into());
-    }
+    enough_for_statistics(&arguments)?;
     torch_runtime::set_deterministic(true, true)?;
     let _lock = if process.is_leader() {
         Manifest::refuse_foreign(out, is_output)?;
@@ -78,27 +64,11 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         None
     };
 
-    let stores = arguments.shards.iter().map(|d| ShardStore::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut texts = Vec::new();
-    let mut inputs = Vec::new();
-    for store in &stores {
-        inputs.push(Manifest::as_input("shards", store.directory(), out)?);
-    }
-    for directory in &arguments.text {
-        texts.push(Manifest::load(directory, "embed")?.work);
-        inputs.push(Manifest::as_input("text", directory, out)?);
-    }
-    let mut init = None;
-    if let Some(file) = &arguments.init {
-        let artefact = Artefact::of_file("init", file, out)?;
-        init = Some(artefact.sha256.clone());
-        inputs.push(artefact);
-    }
-    let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
-    let pairs = Arc::new(Pairs::new(stores, read, &arguments.selection())?);
+    let Inputs { pairs, artefacts, texts, init } = Inputs::open(&arguments, out)?;
+    let pairs = Arc::new(pairs);
     let plan = Plan::new(&arguments, &pairs, texts, init, process.size())?;
     let mut manifest =
-        Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
+        Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, artefacts)?;
     let finished = process.is_leader() && manifest.reusable(out)?.is_some();
     if process.told_by_leader(finished)? {
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
@@ -129,27 +99,8 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
 
     let variables = named_variables(&[("", &encoder_store), ("", &head_store)]).map_err(|e| e.message())?;
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
-    let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     let plan_json = serde_json::to_value(&plan)?;
-    let mut session = if process.is_leader() {
-        if arguments.overwrite {
-            Manifest::withdraw(out)?;
-        }
-        let session =
-            Session::open(out, plan_json.clone(), plan.seed, clones(&variables), &mut optimizer, opening)
-                .map_err(|e| e.message())?;
-        // not before the run was accepted: a refused command leaves a finished stage as it was
-        Manifest::withdraw(out)?;
-        session
-    } else {
-        Session::follow(plan_json.clone(), plan.seed, clones(&variables))
-    };
-    if let Some(group) = &process.group {
-        let same = Fingerprint::of(&[]).and_text(&digest::canonical(&plan_json));
-        group.agree("plans", same).map_err(message)?;
-        let peers = Peers::new(group.clone(), &variables).map_err(|e| e.message())?;
-        session = session.with_peers(peers, &mut optimizer).map_err(|e| e.message())?;
-    }
+    let session = open_session(&arguments, &plan, &plan_json, &process, &variables, &mut optimizer)?;
     let first = session.state().step;
     let made = Arc::clone(&pairs);
     let cut = Cut {
@@ -158,19 +109,14 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         batch: plan.batch,
         samples: samples(plan.batch, process.group.as_ref()),
         report_match: plan.report_match,
+        parts: plan.parts.map_or(0, |parts| parts.count),
         seed: plan.seed,
     };
     let workers = usize::from(arguments.workers);
     let mut source =
         Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step, &cut))
             .map_err(|e| e.message())?;
-    let mut options = RunOptions::new(plan.steps, plan.lr);
-    options.clip = plan.clip;
-    options.log_every = arguments.log_every;
-    options.validate_every = validate_every;
-    options.checkpoint_every = arguments.checkpoint_every;
-    options.wall_limit = arguments.wall_minutes;
-    options.stop_file = arguments.stop_file.clone();
+    let options = run_options(&arguments, &plan, validate_every);
     let mut watch = Watch::new(context, first, plan.steps, task.features());
     let outcome =
         session.run(&mut task, &mut optimizer, &mut source, &options, &mut watch).map_err(|e| e.message())?;
@@ -185,23 +131,98 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     if !process.is_leader() {
         return Ok(ExitStatus::Done);
     }
-    let metadata = BTreeMap::from([
-        ("plan".to_owned(), digest::canonical(&plan_json)),
-        ("stage".to_owned(), "pretrain".to_owned()),
-    ]);
-    weights::save(&encoder_store, &out.join(ENCODER), &metadata)?;
-    atomic::write(&out.join("plan.json"), &serde_json::to_vec_pretty(&plan_json)?)?;
-    manifest.datasets = pairs.stores().map(|s| s.descriptor().name.clone()).collect();
-    let licences: std::collections::BTreeSet<_> =
-        pairs.stores().map(|s| s.descriptor().licence.as_str()).collect();
-    manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.counts.insert("steps".to_owned(), outcome.state.step);
     manifest.counts.insert("skipped_steps".to_owned(), outcome.state.skipped);
+    export(out, &encoder_store, &plan_json, &pairs, manifest)?;
+    context.say(&format!("Encoder: {}", out.join(ENCODER).display()));
+    Ok(ExitStatus::Done)
+}
+
+/// Refuses batches over which no norm can take its statistics.
+fn enough_for_statistics(arguments: &Arguments) -> Result<(), Message> {
+    if arguments.head_norm == HeadNorm::Batch && i64::from(arguments.batch) < HeadNorm::MINIMUM_BATCH {
+        let text = format!(
+            "--head-norm batch needs a batch of {}, found {}",
+            HeadNorm::MINIMUM_BATCH,
+            arguments.batch
+        );
+        return Err(Message::error("E325", text).fix("Raise --batch, or use --head-norm layer"));
+    }
+    if arguments.encoder == EncoderKind::Resnet50
+        && let Some(few) = arguments.micro_batch.filter(|n| i64::from(*n) < HeadNorm::MINIMUM_BATCH)
+    {
+        let least = HeadNorm::MINIMUM_BATCH;
+        let text =
+            format!("resnet50 takes batch statistics and needs a --micro-batch of {least}, found {few}");
+        return Err(Message::error("E325", text).fix("Raise --micro-batch, or use --encoder resenc"));
+    }
+    Ok(())
+}
+
+/// Begins or continues the run; of several processes the others follow the first, which alone reads and writes.
+fn open_session(
+    arguments: &Arguments,
+    plan: &Plan,
+    plan_json: &Value,
+    process: &Process,
+    variables: &[(String, Tensor)],
+    optimizer: &mut Optimizer,
+) -> anyhow::Result<Session> {
+    let out = arguments.out.as_path();
+    let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
+    let mut session = if process.is_leader() {
+        if arguments.overwrite {
+            Manifest::withdraw(out)?;
+        }
+        let session = Session::open(out, plan_json.clone(), plan.seed, clones(variables), optimizer, opening)
+            .map_err(|e| e.message())?;
+        // not before the run was accepted: a refused command leaves a finished stage as it was
+        Manifest::withdraw(out)?;
+        session
+    } else {
+        Session::follow(plan_json.clone(), plan.seed, clones(variables))
+    };
+    if let Some(group) = &process.group {
+        let same = Fingerprint::of(&[]).and_text(&digest::canonical(plan_json));
+        group.agree("plans", same).map_err(message)?;
+        let peers = Peers::new(group.clone(), variables).map_err(|e| e.message())?;
+        session = session.with_peers(peers, optimizer).map_err(|e| e.message())?;
+    }
+    Ok(session)
+}
+
+fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) -> RunOptions {
+    let mut options = RunOptions::new(plan.steps, plan.lr);
+    options.clip = plan.clip;
+    options.log_every = arguments.log_every;
+    options.validate_every = validate_every;
+    options.checkpoint_every = arguments.checkpoint_every;
+    options.wall_limit = arguments.wall_minutes;
+    options.stop_file = arguments.stop_file.clone();
+    options
+}
+
+/// Writes what later stages read, the manifest last.
+fn export(
+    out: &Path,
+    encoder: &nn::VarStore,
+    plan: &Value,
+    pairs: &Pairs,
+    mut manifest: Manifest,
+) -> anyhow::Result<()> {
+    let metadata = BTreeMap::from([
+        ("plan".to_owned(), digest::canonical(plan)),
+        ("stage".to_owned(), "pretrain".to_owned()),
+    ]);
+    weights::save(encoder, &out.join(ENCODER), &metadata)?;
+    atomic::write(&out.join("plan.json"), &serde_json::to_vec_pretty(plan)?)?;
+    manifest.datasets = pairs.stores().map(|s| s.descriptor().name.clone()).collect();
+    let licences: BTreeSet<_> = pairs.stores().map(|s| s.descriptor().licence.as_str()).collect();
+    manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.finish(out, |path| match path {
         ENCODER => "encoder",
         "plan.json" => "plan",
         other => role_of(other).unwrap_or("other"),
     })?;
-    context.say(&format!("Encoder: {}", out.join(ENCODER).display()));
-    Ok(ExitStatus::Done)
+    Ok(())
 }

@@ -1,7 +1,11 @@
 //! One step: two views, encoder, heads, losses.
 
-use crate::exam::{Exam, Place};
+mod aligned;
+mod examine;
+
+use crate::exam::Exam;
 use crate::pairs::{Batch, Pairs};
+use crate::parts::Parts;
 use crate::plan::Plan;
 use crate::watch::{CHANCE, SPREAD};
 use networks::{Encoder, HeadNorm, ProjectionHead};
@@ -11,7 +15,6 @@ use torch_runtime::{Group, Precision, gather_rows};
 use training::error::BoxedError;
 use training::losses::pretrain::{Embeddings, TextEmbeddings, pretrain_loss};
 use training::losses::redundancy::spread;
-use training::probe::{effective_rank, linear_probe, retrieve};
 use training::step::{StepLoss, Task, Validation};
 use training::views;
 
@@ -20,6 +23,8 @@ pub(crate) struct Pretraining {
     encoder: Encoder,
     image_head: ProjectionHead,
     text_head: Option<ProjectionHead>,
+    /// Parts of patches and their head.
+    parts: Option<(Parts, ProjectionHead)>,
     plan: Plan,
     text_features: i64,
     device: Device,
@@ -64,7 +69,12 @@ impl Pretraining {
         let text_features = text_features as i64;
         let text_head = (text_features > 0).then(|| head("proj_t", text_features, plan.seed)).transpose()?;
         let device = encoder_store.device();
+        let parts = plan.parts.filter(|_| text_features > 0);
+        let parts = parts.map(|of| Parts::new(&encoder, of.count, plan.patch_zyx, device)).transpose()?;
+        let parts =
+            parts.map(|parts| Ok::<_, networks::Error>((parts, head("proj_p", parts.features, plan.seed)?)));
         Ok(Self {
+            parts: parts.transpose()?,
             encoder,
             image_head,
             text_head,
@@ -94,8 +104,8 @@ impl Pretraining {
         Ok(features.to_kind(Kind::Float))
     }
 
-    /// First rows and numbers of rows of the parts that go through the encoder at a time.
-    fn parts(&self, rows: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
+    /// First rows and numbers of rows of the pieces that go through the encoder at a time.
+    fn pieces(&self, rows: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
         let most = self.plan.micro_batch as i64;
         (0..rows).step_by(self.plan.micro_batch).map(move |first| (first, most.min(rows - first)))
     }
@@ -105,12 +115,13 @@ impl Pretraining {
         let rows = views[0].size()[0];
         if rows <= self.plan.micro_batch as i64 {
             let [first, second] = &views;
-            return Ok([self.encode(first, true)?, self.encode(second, true)?]);
+            return Ok([self.encode_with_parts(first)?, self.encode_with_parts(second)?]);
         }
         let without_graph = |view: &Tensor| -> Result<Tensor, BoxedError> {
             let _guard = tch::no_grad_guard();
-            let parts = self.parts(rows).map(|(first, n)| self.encode(&view.narrow(0, first, n), true));
-            Ok(Tensor::cat(&parts.collect::<Result<Vec<_>, _>>()?, 0))
+            let pieces =
+                self.pieces(rows).map(|(first, n)| self.encode_with_parts(&view.narrow(0, first, n)));
+            Ok(Tensor::cat(&pieces.collect::<Result<Vec<_>, _>>()?, 0))
         };
         let features = [without_graph(&views[0])?, without_graph(&views[1])?];
         let features = features.map(|features| features.set_requires_grad(true));
@@ -125,56 +136,6 @@ impl Pretraining {
             Some(group) => Ok(gather_rows(group, &features)?),
             None => Ok(features),
         }
-    }
-
-    /// Retrieval, rank and probe over the exam's places.
-    fn examine(&self) -> Result<Validation, BoxedError> {
-        let _guard = tch::no_grad_guard();
-        let shape = self.plan.patch_zyx;
-        let [z, y, x] = shape.map(|n| n as i64);
-        let mut features = Vec::new();
-        for places in self.exam.places.chunks(self.plan.micro_batch) {
-            let mut voxels = Vec::with_capacity(places.len() * shape.iter().product::<usize>());
-            for place in places {
-                let source = &self.pairs.sources()[place.source];
-                let case = source.store.case(&place.id).map_err(|e| e.message(&place.id))?;
-                case.append_image_channels(&[place.channel], &place.patch, &mut voxels)
-                    .map_err(|e| e.message(&place.id))?;
-            }
-            let patches = Tensor::from_slice(&voxels).view([-1, 1, z, y, x]).to_device(self.device);
-            features.push(self.encode(&patches, false)?);
-        }
-        let features = Tensor::cat(&features, 0);
-        let modalities: Vec<i64> = self.exam.places.iter().map(|place| place.modality).collect();
-        let mut validation = Validation::default();
-        let values = &mut validation.values;
-        if let Some(accuracy) = linear_probe(&features, &modalities)? {
-            values.insert("probe_modality".to_owned(), accuracy);
-        }
-        let rows = |wanted: &dyn Fn(&Place) -> bool| {
-            let rows: Vec<i64> =
-                (0..).zip(&self.exam.places).filter(|(_, p)| wanted(p)).map(|(i, _)| i).collect();
-            features.index_select(0, &Tensor::from_slice(&rows).to_device(self.device))
-        };
-        let held_out = rows(&|place| place.held_out);
-        if held_out.size()[0] >= 3 {
-            values.insert("effective_rank".to_owned(), effective_rank(&held_out)?);
-        }
-        let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
-        if let Some(head) = self.text_head.as_ref().filter(|_| !targets.is_empty()) {
-            let images = self.image_head.forward_t(&rows(&|place| place.target.is_some()), false)?;
-            let texts = Tensor::from_slice(&self.exam.texts).view([-1, self.text_features]);
-            let texts = head.forward_t(&texts.to_device(self.device), false)?;
-            let found = retrieve(&images, &texts, &targets)?;
-            for k in [1, 5, 10] {
-                values.insert(format!("recall_{k}"), found.recall(k));
-            }
-            values.insert("recall_5_chance".to_owned(), found.chance(5));
-            values.insert("median_rank".to_owned(), found.median_rank());
-            values.insert("candidates".to_owned(), found.candidates as f64);
-            validation.score = Some(found.recall(5));
-        }
-        Ok(validation)
     }
 }
 
@@ -210,22 +171,22 @@ impl Task for Pretraining {
         let [z, y, x] = self.plan.window_zyx.map(|n| n as i64);
         let windows = Tensor::from_slice(&batch.windows).view([-1, 1, z, y, x]).to_device(self.device);
         let patch = self.plan.patch_zyx.map(|n| n as i64);
-        let (first, second) =
-            views::two_views(&windows, patch, &self.plan.views, self.plan.seed, step, self.first)?;
-        let [raw_1, raw_2] = self.features_of([first, second])?;
+        let views::Views { first, second, reversed } = views::two_views(
+            &windows,
+            patch,
+            &self.plan.views,
+            self.plan.seed,
+            step,
+            self.first,
+            &batch.sectioned,
+        )?;
+        let [features_1, features_2] = self.features_of([first, second])?;
+        let (raw_1, parts_1) = self.parted(&features_1, &reversed[0])?;
+        let (raw_2, parts_2) = self.parted(&features_2, &reversed[1])?;
         let (raw_1, raw_2) = (self.gathered(raw_1)?, self.gathered(raw_2)?);
         let projected_1 = self.image_head.forward_t(&raw_1, true)?;
         let projected_2 = self.image_head.forward_t(&raw_2, true)?;
-
-        let text = match &self.text_head {
-            Some(head) if batch.rows.len() as i64 >= least_texts(self.plan.head_norm) => {
-                let text =
-                    Tensor::from_slice(&batch.text).view([-1, self.text_features]).to_device(self.device);
-                let rows = Tensor::from_slice(&batch.rows).to_device(self.device);
-                Some((head.forward_t(&text, true)?, rows))
-            }
-            _ => None,
-        };
+        let text = self.projected(&batch.texts)?;
         let embeddings = Embeddings {
             projected_1: &projected_1,
             projected_2: &projected_2,
@@ -234,19 +195,24 @@ impl Task for Pretraining {
             text: text.as_ref().map(|(projected, rows)| TextEmbeddings {
                 projected,
                 rows: Some(rows),
-                groups: Some(&batch.groups),
+                groups: Some(&batch.texts.groups),
             }),
         };
         let loss = pretrain_loss(&embeddings, &self.plan.loss)?;
         let mut parts: Vec<(String, Tensor)> =
             loss.parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         if text.is_some() {
-            let chance = Tensor::from(chance(&batch.groups)).to_device(self.device);
+            let chance = Tensor::from(chance(&batch.texts.groups)).to_device(self.device);
             parts.push((CHANCE.to_owned(), chance));
         }
+        let mut total = loss.total;
+        if let Some(loss) = self.loss_of_parts([parts_1, parts_2], &batch.part_texts)? {
+            parts.push(("vlp_parts".to_owned(), loss.detach()));
+            total = total + loss * self.plan.parts.map_or(0.0, |parts| parts.weight);
+        }
         parts.push((SPREAD.to_owned(), Tensor::from(spread(&raw_1)?).to_device(self.device)));
-        parts.push(("texts".to_owned(), Tensor::from(batch.rows.len() as f64).to_device(self.device)));
-        Ok(StepLoss { total: loss.total, parts })
+        parts.push(("texts".to_owned(), Tensor::from(batch.texts.rows.len() as f64).to_device(self.device)));
+        Ok(StepLoss { total, parts })
     }
 
     fn backward(&mut self, _batch: &Batch, loss: &StepLoss) -> Result<(), BoxedError> {
@@ -254,8 +220,8 @@ impl Task for Pretraining {
         let Some(Cached { views, features }) = self.cached.take() else { return Ok(()) };
         for (view, features) in views.iter().zip(&features) {
             let gradient = features.grad();
-            for (first, n) in self.parts(view.size()[0]) {
-                let again = self.encode(&view.narrow(0, first, n), true)?;
+            for (first, n) in self.pieces(view.size()[0]) {
+                let again = self.encode_with_parts(&view.narrow(0, first, n))?;
                 (again * gradient.narrow(0, first, n)).sum(Kind::Float).f_backward()?;
             }
         }

@@ -161,10 +161,7 @@ impl Text {
         let overlaps: Vec<usize> = boxes.iter().map(|b| b.overlap(patch)).collect();
         let total: usize = overlaps.iter().sum();
         if total == 0 || rule == ReportMatch::Nearest {
-            let distance = |b: &Region| -> i64 {
-                (0..3).map(|a| ((b.lo[a] + b.hi[a]) - (patch.lo[a] + patch.hi[a])).pow(2)).sum()
-            };
-            return (0..rows.len()).min_by_key(|i| distance(&boxes[*i])).map(|i| rows[i]);
+            return (0..rows.len()).min_by_key(|i| distance(&boxes[*i], patch)).map(|i| rows[i]);
         }
         let mut left = generator.random_range(0..total);
         for (row, overlap) in rows.iter().zip(overlaps) {
@@ -175,6 +172,18 @@ impl Text {
         }
         None
     }
+
+    /// Of the reports that overlap a part of a patch, the one whose centre is nearest to the part's.
+    pub(crate) fn within(&self, case: &str, part: &Region) -> Option<usize> {
+        let rows = self.by_case.get(case)?.iter().copied();
+        let overlapping = rows.filter(|row| region(&self.rows[*row]).overlap(part) > 0);
+        overlapping.min_by_key(|row| distance(&region(&self.rows[*row]), part))
+    }
+}
+
+/// Squared distance of two centres, in half voxels.
+fn distance(a: &Region, b: &Region) -> i64 {
+    (0..3).map(|axis| ((a.lo[axis] + a.hi[axis]) - (b.lo[axis] + b.hi[axis])).pow(2)).sum()
 }
 
 /// Numbers, from `first` on, for the groups of several wordings of a data set's reports: groups that hold reports of one caption
@@ -273,6 +282,13 @@ mod tests {
             assert_eq!(found, Some(z as usize + 2));
         }
         assert_eq!(text.rows_of("c").len() + text.rows_of("other").len(), 9);
+    }
+
+    #[test]
+    fn a_part_has_the_report_that_lies_in_it() {
+        let text = text(vec![row(0, [0, 1], 0), row(1, [5, 6], 1), row(2, [6, 7], 2)]);
+        let of = |z: i64| text.within("c", &Region::at([z, 0, 0], [2, 8, 8]));
+        assert_eq!([0, 2, 4, 6].map(of), [Some(0), None, Some(1), Some(2)]);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! Letters of 5 by 8 dots, for the words on a picture.
 
 /// Dots of a letter's width, and of the gap after it.
-pub(super) const WIDTH: usize = 5;
-pub(super) const ADVANCE: usize = 6;
+pub(crate) const WIDTH: usize = 5;
+pub(crate) const ADVANCE: usize = 6;
 /// Dots of a letter's height, descenders included.
-pub(super) const HEIGHT: usize = 8;
+pub(crate) const HEIGHT: usize = 8;
 
 /// The columns of each printable ASCII character from the blank to the tilde; the lowest bit is the top dot.
 #[rustfmt::skip]
@@ -36,7 +36,7 @@ const COLUMNS: [[u8; WIDTH]; 95] = [
 ];
 
 /// Whether a letter has a dot in a column and row; other alphabets show as question marks.
-pub(super) fn is_set(letter: char, column: usize, row: usize) -> bool {
+pub(crate) fn is_set(letter: char, column: usize, row: usize) -> bool {
     let known = |c: char| (c as usize).checked_sub(usize::from(b' ')).filter(|i| *i < COLUMNS.len());
     let index = known(letter).or_else(|| known('?')).unwrap_or_default();
     COLUMNS[index].get(column).is_some_and(|bits| row < HEIGHT && bits >> row & 1 == 1)

@@ -5,9 +5,11 @@
 //! batch); LibTorch's generator is not touched.
 
 pub mod affine;
+pub mod elastic;
 pub mod filter;
 pub mod flips;
 pub mod intensity;
+pub mod sections;
 mod select;
 
 use crate::random::{Purpose, coin, stream, uniform};

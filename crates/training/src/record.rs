@@ -3,9 +3,11 @@
 //! `metrics.jsonl` holds what the run computed and nothing that depends on the clock: an interrupted and resumed run
 //! leaves the same bytes as an uninterrupted one. `timing.jsonl` holds seconds, the share of time spent waiting for
 //! batches, and memory. Each line begins with `step` (completed steps) and `kind` (`step` or `validation`); numbers that
-//! are not finite are the strings `NaN`, `inf`, `-inf`. `tensorboard/` holds both once more as TensorBoard's events.
+//! are not finite are the strings `NaN`, `inf`, `-inf`. `tensorboard/` holds both once more as TensorBoard's events, and
+//! `progress.png` shows them.
 
 pub mod events;
+pub mod progress;
 
 use crate::{Result, TrainingError};
 use events::Events;

@@ -20,7 +20,7 @@ use crate::checkpoint::{Best, Folder, RunState, Which};
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
-use crate::record::{Record, Values};
+use crate::record::{Record, Values, progress};
 use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_call};
 use crate::{Result, TrainingError};
 use clock::Clock;
@@ -330,6 +330,9 @@ impl Session {
         if let Some(Disk { folder, record }) = &mut self.disk {
             record.sync()?;
             folder.save(which, &self.variables, optimizer, &self.plan, &self.state)?;
+            if which == Which::Latest {
+                progress::save(folder.directory())?;
+            }
         }
         Ok(())
     }

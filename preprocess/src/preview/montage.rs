@@ -1,6 +1,5 @@
 //! The picture: two columns (before, after), three rows (planes), words around them.
 
-use super::canvas::{Canvas, Colour, LINE, text_width};
 use super::section::Section;
 use super::sides::{Side, offset_zyx_mm};
 use crate::preflight::readable;
@@ -8,6 +7,7 @@ use data_manifests::Descriptor;
 use data_manifests::cases::triple;
 use data_manifests::descriptor::{LabelKind, Modality};
 use patches::CaseRecord;
+use pictures::{Canvas, Colour, LINE, text_width};
 use std::collections::BTreeSet;
 
 /// Pixels along the longest side of a section.
@@ -160,7 +160,7 @@ pub(super) fn draw(
         "seen from feet, front and left; R is the body's right"
     };
     canvas.write(top + LINE / 2 + LINE, MARGIN, convention, FAINT);
-    canvas.encode()
+    Ok(canvas.encode()?)
 }
 
 /// Draws one section at a place, with its outlines and the letters at its edges.

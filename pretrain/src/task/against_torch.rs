@@ -2,7 +2,7 @@
 
 use super::Pretraining;
 use crate::exam::Exam;
-use crate::pairs::{Batch, Pairs};
+use crate::pairs::{Batch, Pairs, Texts};
 use crate::plan::Plan;
 use crate::selection::{SelectionRule, TestCases};
 use crate::text::ReportMatch;
@@ -45,7 +45,9 @@ fn plan() -> Plan {
         micro_batch: BATCH,
         memory_format: MemoryFormat::Contiguous,
         report_match: ReportMatch::Overlap,
+        parts: None,
         selection: SelectionRule { test_cases: TestCases::Refuse, holdout: 0.0, seed: 0 },
+        mix: 0.0,
         steps: STEPS,
         seed: 5,
         precision: "fp32".to_owned(),
@@ -86,9 +88,13 @@ fn windows(step: u64) -> Vec<f32> {
 fn batch(step: u64) -> Batch {
     Batch {
         windows: windows(step),
-        text: numbers(BATCH * FEATURES, step, 2),
-        rows: (0..BATCH as i64).collect(),
-        groups: (0..BATCH as i64).collect(),
+        sectioned: vec![false; BATCH],
+        texts: Texts {
+            embeddings: numbers(BATCH * FEATURES, step, 2),
+            rows: (0..BATCH as i64).collect(),
+            groups: (0..BATCH as i64).collect(),
+        },
+        part_texts: Texts::default(),
         members: Vec::new(),
     }
 }
@@ -122,11 +128,11 @@ fn three_steps_are_those_of_pytorch() {
     for step in 0..STEPS {
         let batch = batch(step);
         let window = Tensor::from_slice(&batch.windows).view([BATCH as i64, 1, 8, 48, 48]);
-        let (first, second) =
-            views::two_views(&window, PATCH.map(|n| n as i64), &plan.views, plan.seed, step, 0).unwrap();
+        let views::Views { first, second, .. } =
+            views::two_views(&window, PATCH.map(|n| n as i64), &plan.views, plan.seed, step, 0, &[]).unwrap();
         given.insert(format!("view1/{step}"), first.contiguous());
         given.insert(format!("view2/{step}"), second.contiguous());
-        let text = Tensor::from_slice(&batch.text).view([BATCH as i64, FEATURES as i64]);
+        let text = Tensor::from_slice(&batch.texts.embeddings).view([BATCH as i64, FEATURES as i64]);
         given.insert(format!("text/{step}"), text);
     }
     let directory = tempfile::tempdir().unwrap();

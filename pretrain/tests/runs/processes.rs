@@ -104,6 +104,14 @@ fn two_processes_make_the_steps_of_one_with_twice_the_batch() {
     assert!(far < NEAR, "{far}");
     // a finished run has nothing to do, whoever asks
     both(&study, &reports, "two", &["--batch", "4"], 0);
+
+    let parts = ["--parts", "2"];
+    study.pretrain(&[Kind::Ct], &[&reports], "one-parts", &[&one[..], &parts].concat()).expect(0);
+    both(&study, &reports, "two-parts", &["--batch", "4", "--parts", "2"], 0);
+    assert_eq!(study.recorded("two-parts", "vlp_parts").len(), 5);
+    for (a, b) in study.recorded("one-parts", "loss").iter().zip(study.recorded("two-parts", "loss")) {
+        assert!((a - b).abs() < 1e-5 * a.abs().max(1.0), "{a} {b}");
+    }
 }
 
 #[test]

@@ -91,12 +91,16 @@ fn values_that_make_no_run_are_refused() {
     let said =
         study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--patch-zyx", "4,4,4"]].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("--patch-zyx"), "{said}");
+    let said = study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--parts", "1"]].concat()).expect(1);
+    assert!(said.contains("E329") && said.contains("--parts from 2"), "{said}");
     for bad in [
         ["--wall-minutes", "-1"],
         ["--size", "huge"],
         ["--patch-zyx", "8,8"],
         ["--steps", "0"],
         ["--temperature", "0"],
+        ["--mix", "1.5"],
+        ["--views", "none"],
     ] {
         study.pretrain(&CT, &[], "encoder", &bad).expect(2);
     }

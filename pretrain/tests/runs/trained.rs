@@ -208,3 +208,54 @@ fn several_wordings_of_a_data_set_take_turns() {
     assert_eq!(study.json("both/plan.json")["texts"].as_array().unwrap().len(), 2);
     study.verified("both");
 }
+
+/// Phantoms have two reports each, one of either half: patches that hold both have a report for each of their parts.
+#[test]
+fn parts_of_patches_are_aligned_with_their_own_reports() {
+    let study = Study::with(&[Kind::Ct]);
+    let text = study.text(Kind::Ct, 8, 1);
+    let settings = ["--steps", "3", "--batch", "6", "--patch-zyx", "16,16,16", "--log-every", "1"];
+    let run = |out: &str, more: &[&str]| {
+        study.pretrain(&[Kind::Ct], &[&text], out, &[&settings[..], more].concat()).expect(0);
+        ["loss", "vlp_parts", "vlp_1"].map(|name| study.recorded(out, name))
+    };
+    let [whole, of_parts, global] = run("parts", &["--parts", "2", "--parts-weight", "0.5"]);
+    assert!(
+        of_parts.len() == 3 && of_parts.iter().all(|value| value.is_finite() && *value > 0.0),
+        "{of_parts:?}"
+    );
+    study.verified("parts");
+    let [without, none, same] = run("without", &[]);
+    assert!(none.is_empty());
+    // before the first update both have the same weights
+    assert!((global[0] - same[0]).abs() < 1e-5, "{global:?} {same:?}");
+    assert!((whole[0] - without[0] - 0.5 * of_parts[0]).abs() < 1e-4, "{whole:?} {without:?} {of_parts:?}");
+    let [pieces, ..] = run("pieces", &["--parts", "2", "--parts-weight", "0.5", "--micro-batch", "3"]);
+    for (a, b) in whole.iter().zip(&pieces) {
+        assert!((a - b).abs() < 2e-4 * a.abs(), "{whole:?} {pieces:?}");
+    }
+}
+
+/// Drawn by cases, the larger of two data sets is met more often than drawn as an equal.
+#[test]
+fn data_sets_are_mixed_as_asked_and_views_are_extended() {
+    let study = Study::with(&[Kind::Ct, Kind::Em]);
+    let settings = ["--steps", "2", "--batch", "6", "--patch-zyx", "8,16,16", "--log-every", "1"];
+    let kinds = [Kind::Ct, Kind::Em];
+    let run = |out: &str, more: &[&str]| {
+        study.pretrain(&kinds, &[], out, &[&settings[..], more].concat()).expect(0);
+        study.verified(out);
+        (study.recorded(out, "loss"), study.json(&format!("{out}/plan.json")))
+    };
+    let (equal, plan) = run("equal", &[]);
+    assert_eq!(
+        (plan["mix"].as_f64(), plan["views"]["section_perturbations"].as_array().map(Vec::len)),
+        (Some(0.0), Some(0))
+    );
+    let (by_cases, _) = run("by-cases", &["--mix", "1"]);
+    let (extended, plan) = run("extended", &["--views", "extended"]);
+    assert_eq!(plan["views"]["section_perturbations"].as_array().map(Vec::len), Some(5));
+    for other in [&by_cases, &extended] {
+        assert!(other.iter().all(|loss| loss.is_finite()) && *other != equal, "{other:?} {equal:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! The files that the loop writes into a run's directory.
 
-use crate::record::{METRICS, TIMING, events};
+use crate::record::{METRICS, TIMING, events, progress::PROGRESS};
 
 /// Role in a manifest of a file that the loop wrote: `record` or `checkpoint`; none for others. `path` is relative to the
 /// run's directory.
@@ -8,7 +8,7 @@ use crate::record::{METRICS, TIMING, events};
 pub fn role_of(path: &str) -> Option<&'static str> {
     let top = path.split('/').next().unwrap_or(path);
     match top {
-        METRICS | TIMING | events::FOLDER => Some("record"),
+        METRICS | TIMING | PROGRESS | events::FOLDER => Some("record"),
         _ if top.starts_with("checkpoint_") && top.ends_with(".safetensors") => Some("checkpoint"),
         _ => None,
     }

@@ -1,0 +1,48 @@
+//! What a run reads: shards, texts, weights to start from.
+
+use crate::arguments::Arguments;
+use crate::pairs::Pairs;
+use crate::text::Text;
+use data_manifests::{Artefact, Manifest};
+use patches::ShardStore;
+use std::path::Path;
+
+/// Opened inputs, and what manifest and plan say of them.
+pub(crate) struct Inputs {
+    pub(crate) pairs: Pairs,
+    /// For the manifest.
+    pub(crate) artefacts: Vec<Artefact>,
+    /// Digests of the work that made the texts.
+    pub(crate) texts: Vec<String>,
+    /// SHA-256 of the weights to start from.
+    pub(crate) init: Option<String>,
+}
+
+impl Inputs {
+    /// Opens them; the manifest names them relative to `out`.
+    ///
+    /// # Errors
+    /// When one of them is missing, unfinished, or does not fit the others.
+    pub(crate) fn open(arguments: &Arguments, out: &Path) -> anyhow::Result<Self> {
+        let stores =
+            arguments.shards.iter().map(|d| ShardStore::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
+        let mut artefacts = Vec::new();
+        for store in &stores {
+            artefacts.push(Manifest::as_input("shards", store.directory(), out)?);
+        }
+        let mut texts = Vec::new();
+        for directory in &arguments.text {
+            texts.push(Manifest::load(directory, "embed")?.work);
+            artefacts.push(Manifest::as_input("text", directory, out)?);
+        }
+        let mut init = None;
+        if let Some(file) = &arguments.init {
+            let artefact = Artefact::of_file("init", file, out)?;
+            init = Some(artefact.sha256.clone());
+            artefacts.push(artefact);
+        }
+        let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
+        let pairs = Pairs::new(stores, read, &arguments.selection(), arguments.mix)?;
+        Ok(Self { pairs, artefacts, texts, init })
+    }
+}

@@ -1,0 +1,66 @@
+//! Features of patches and of their parts, and texts, on the way to the losses.
+
+use super::{Pretraining, least_texts};
+use crate::pairs::Texts;
+use crate::parts::Parts;
+use tch::{Kind, Tensor};
+use training::error::BoxedError;
+use training::losses::contrastive::vlp;
+
+impl Pretraining {
+    /// As [`Self::encode`] with training statistics, and beside them the features of all parts where these are aligned.
+    pub(super) fn encode_with_parts(&self, patches: &Tensor) -> Result<Tensor, BoxedError> {
+        let Some((parts, _)) = &self.parts else { return self.encode(patches, true) };
+        let _autocast = self.precision.autocast(self.device)?;
+        let maps = self.encoder.forward_maps(patches, true)?;
+        let last = maps.last().ok_or("the encoder gave no feature map")?;
+        let whole = last.f_mean_dim([2_i64, 3, 4].as_slice(), false, Kind::Float)?;
+        Ok(Tensor::f_cat(&[whole, parts.pool(&maps)?], 1)?)
+    }
+
+    /// Features of patches and, where parts are aligned, of their parts as `[batch, count, features]` from the lowest z on.
+    pub(super) fn parted(
+        &self,
+        features: &Tensor,
+        reversed: &[bool],
+    ) -> Result<(Tensor, Option<Tensor>), BoxedError> {
+        let Some((parts, _)) = &self.parts else { return Ok((features.shallow_clone(), None)) };
+        let whole = self.features();
+        let of_parts = features.narrow(1, whole, parts.count as i64 * parts.features);
+        let of_parts = of_parts.view([-1, parts.count as i64, parts.features]);
+        Ok((features.narrow(1, 0, whole), Some(Parts::ordered(&of_parts, reversed)?)))
+    }
+
+    /// Texts through their head; none where they are too few for a contrast.
+    pub(super) fn projected(&self, texts: &Texts) -> Result<Option<(Tensor, Tensor)>, BoxedError> {
+        let Some(head) = &self.text_head else { return Ok(None) };
+        if (texts.rows.len() as i64) < least_texts(self.plan.head_norm) {
+            return Ok(None);
+        }
+        let text =
+            Tensor::from_slice(&texts.embeddings).view([-1, self.text_features]).to_device(self.device);
+        let rows = Tensor::from_slice(&texts.rows).to_device(self.device);
+        Ok(Some((head.forward_t(&text, true)?, rows)))
+    }
+
+    /// The image-text loss of parts, the mean over both views; none without enough texts of parts.
+    pub(super) fn loss_of_parts(
+        &self,
+        views: [Option<Tensor>; 2],
+        texts: &Texts,
+    ) -> Result<Option<Tensor>, BoxedError> {
+        let (Some((parts, head)), [Some(first), Some(second)]) = (&self.parts, views) else {
+            return Ok(None);
+        };
+        let Some((text, rows)) = self.projected(texts)? else { return Ok(None) };
+        let mut sum = Tensor::zeros([], (Kind::Float, self.device));
+        for view in [first, second] {
+            let view = self.gathered(view.reshape([-1, parts.count as i64 * parts.features]))?;
+            let image = head.forward_t(&view.view([-1, parts.features]), true)?;
+            let loss =
+                vlp(&image.index_select(0, &rows), &text, self.plan.loss.temperature, Some(&texts.groups))?;
+            sum = sum + loss.sum() / 2.0;
+        }
+        Ok(Some(sum))
+    }
+}
