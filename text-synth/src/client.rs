@@ -1,5 +1,6 @@
 //! A client for OpenAI-compatible chat completions: retries, and a pace, limits and a number of requests in flight that all callers share.
 
+pub mod batches;
 pub mod classify;
 pub mod endpoint;
 pub mod pace;
@@ -10,7 +11,7 @@ use classify::{Answer, Reply, Verdict};
 use endpoint::Endpoint;
 use pace::{Pace, Rates};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::redirect;
+use reqwest::{RequestBuilder, Response, redirect};
 use retry::Backoff;
 use schema::Schema;
 use serde_json::Value;
@@ -61,6 +62,11 @@ impl Shared {
     #[must_use]
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Counts requests that go out together.
+    pub fn add(&self, requests: u64) {
+        self.sent.fetch_add(requests, Ordering::Relaxed);
     }
 
     /// Counts one more request unless that would be too many.
@@ -228,20 +234,11 @@ impl Client {
             if let Some(after) = after
                 && after > self.options.backoff.longest
             {
-                let wait = after.as_secs();
-                return Err(Failure::Run(
-                    Message::error("E201", format!("the server asks to wait {wait} s"))
-                        .detail(format!("{}: {reason}", self.endpoint.base()))
-                        .fix("Run the same command later; what was answered is kept"),
-                ));
+                return Err(Failure::Run(self.asks_too_much(after, &reason)));
             }
             retry += 1;
             if retry > self.options.retries {
-                return Err(Failure::Item(
-                    Message::error("E203", format!("no reply after {} attempts", self.options.retries + 1))
-                        .detail(format!("{}: {reason}", self.endpoint.base()))
-                        .fix("Check the server, then run the same command again; what was answered is kept"),
-                ));
+                return Err(Failure::Item(self.unreached(&reason)));
             }
             let wait = self.options.backoff.delay(retry, after, rand::random());
             if pause {
@@ -318,7 +315,15 @@ impl Client {
     }
 
     async fn exchange(&self, body: &Value) -> Result<Answer, reqwest::Error> {
-        let mut response = self.http.post(self.endpoint.url.clone()).json(body).send().await?;
+        self.receive(self.http.post(self.endpoint.url.clone()).json(body)).await
+    }
+
+    async fn receive(&self, request: RequestBuilder) -> Result<Answer, reqwest::Error> {
+        self.read(request.send().await?).await
+    }
+
+    /// Reads what comes back, up to [`LARGEST_REPLY`].
+    async fn read(&self, mut response: Response) -> Result<Answer, reqwest::Error> {
         let header = |name| {
             response.headers().get(name).and_then(|v: &HeaderValue| v.to_str().ok()).map(str::to_owned)
         };
@@ -341,7 +346,21 @@ impl Client {
         Ok(answer)
     }
 
-    fn refused(&self, reason: &str) -> Message {
+    fn asks_too_much(&self, after: Duration, reason: &str) -> Message {
+        Message::error("E201", format!("the server asks to wait {} s", after.as_secs()))
+            .detail(format!("{}: {reason}", self.endpoint.base()))
+            .fix("Run the same command later; what was answered is kept")
+    }
+
+    fn unreached(&self, reason: &str) -> Message {
+        Message::error("E203", format!("no reply after {} attempts", self.options.retries + 1))
+            .detail(format!("{}: {reason}", self.endpoint.base()))
+            .fix("Check the server, then run the same command again; what was answered is kept")
+    }
+
+    /// What is said of a request that cannot succeed.
+    #[must_use]
+    pub fn refused(&self, reason: &str) -> Message {
         let key = if self.endpoint.key.is_some() { "$OPENAI_API_KEY" } else { "$OPENAI_API_KEY (not set)" };
         Message::error("E202", "the server refused the request")
             .detail(format!("{}: {reason}", self.endpoint.base()))
@@ -355,7 +374,9 @@ impl Client {
             .fix("Give --base-url with http:// for a server on this machine without TLS, or install its authority's certificate")
     }
 
-    fn too_many(&self) -> Message {
+    /// What is said where no more requests may be sent.
+    #[must_use]
+    pub fn too_many(&self) -> Message {
         let most = self.options.most_requests.unwrap_or_default();
         Message::error(
             "E209",

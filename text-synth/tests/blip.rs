@@ -93,6 +93,70 @@ fn captions_are_those_of_the_model_on_the_pictures() {
     reports.assert().success();
 }
 
+/// A killed run goes on from what it has said, and gives the bytes of one that was not.
+#[test]
+fn a_killed_run_goes_on() {
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a"), ct("b")]);
+    tiny_blip(&at("model"));
+    let model = at("model");
+    let options = ["--captioner", "blip", "--blip", model.to_str().unwrap(), "--max-length", "12"];
+    let options = [&options[..], &["--stride", "1", "--batch", "2", "--beams", "3"]].concat();
+    captions(&at("shards"), &at("whole"), &options);
+
+    let said = at("killed").join("captioned.jsonl");
+    let lines = || fs_err::read(&said).map_or(0, |bytes| bytes.iter().filter(|byte| **byte == b'\n').count());
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("text-synth"))
+        .args(["caption", "--quiet", "--shards"])
+        .arg(at("shards"))
+        .arg("--out")
+        .arg(at("killed"))
+        .args(&options)
+        .spawn()
+        .unwrap();
+    while lines() < 7 {
+        assert!(child.try_wait().unwrap().is_none(), "ended before it could be killed");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(!at("killed").join("manifest.json").exists());
+    // the kill left half a line
+    let whole_lines = lines();
+    let mut bytes = fs_err::read(&said).unwrap();
+    bytes.extend_from_slice(br#"{"id":"a:ax"#);
+    fs_err::write(&said, &bytes).unwrap();
+    fs_err::create_dir_all(at("marked")).unwrap();
+    let mut text: Vec<String> = String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect();
+    let run = |out: &str| {
+        let mut command = text_synth();
+        command.args(["caption", "--shards"]).arg(at("shards")).arg("--out").arg(at(out)).args(&options);
+        let output = command.assert().success();
+        String::from_utf8_lossy(&output.get_output().stderr).into_owned()
+    };
+    let told = run("killed");
+    assert!(
+        told.contains(&format!("I207 resumed: {} pictures captioned before.", whole_lines - 1)),
+        "{told}"
+    );
+    for file in ["captions.jsonl", "slices.jsonl", "rejected.jsonl"] {
+        let read = |out: &str| fs_err::read(at(out).join(file)).unwrap();
+        assert!(read("killed") == read("whole"), "{file}");
+    }
+    assert!(!said.exists() && verify::verify(&at("killed")).is_ok());
+
+    // what was said is not asked of the model again
+    let first: serde_json::Value = serde_json::from_str(&text[1]).unwrap();
+    text[1] = serde_json::json!({"id": first["id"], "text": "a text of before"}).to_string();
+    fs_err::write(at("marked").join("captioned.jsonl"), text[..3].join("\n") + "\n").unwrap();
+    run("marked");
+    let marked: Vec<Caption> = records::read_lines(&at("marked").join(records::CAPTIONS)).unwrap();
+    assert_eq!(marked[0].caption, "a text of before");
+    let whole: Vec<Caption> = records::read_lines(&at("whole").join(records::CAPTIONS)).unwrap();
+    assert_eq!(marked[1..], whole[1..]);
+}
+
 #[test]
 fn pictures_are_prepared_as_by_transformers() {
     let directory = tempdir().unwrap();

@@ -1,9 +1,12 @@
 //! The captioner `blip`: a frozen BLIP looks at the picture; facts are measured beside it, so that what it says can be checked.
 
+pub mod journal;
+
 use super::clean::clean;
 use super::{PictureCaptioner, Seen, Told};
 use crate::writer::Rejected;
 use data_manifests::digest;
+use journal::Journal;
 use networks::blip::{Captioner, GreyImage, Search};
 use stage::{Context, Message, interrupt};
 use std::path::{Path, PathBuf};
@@ -18,6 +21,7 @@ pub struct Blip {
     model: Captioner,
     search: Search,
     batch: usize,
+    journal: Option<Journal>,
 }
 
 impl Blip {
@@ -31,7 +35,40 @@ impl Blip {
                 "Give --blip the directory of a BLIP captioning model in Hugging Face layout: config.json, model.safetensors, and tokenizer.json or vocab.txt",
             )
         })?;
-        Ok(Self { model, search, batch })
+        Ok(Self { model, search, batch, journal: None })
+    }
+
+    /// Goes on from what an interrupted run has said in `directory`, and writes down what this one says; `work` is the digest of
+    /// all that decides captions.
+    ///
+    /// # Errors
+    /// Any I/O error.
+    pub fn resume(mut self, directory: &Path, work: &str, context: &Context) -> anyhow::Result<Self> {
+        let journal = Journal::open(directory, work, self.batch)?;
+        if journal.len() > 0 {
+            let text = format!("resumed: {} pictures captioned before", journal.len());
+            context.tell(Message::info("I207", text));
+        }
+        self.journal = Some(journal);
+        Ok(self)
+    }
+
+    /// What the model says of a batch, or has said already.
+    fn say(&mut self, seen: &[Seen]) -> anyhow::Result<Vec<String>> {
+        let ids = || seen.iter().map(|seen| seen.id.as_str());
+        if let Some(said) = self.journal.as_ref().and_then(|journal| journal.all(ids())) {
+            return Ok(said);
+        }
+        let pictures: Vec<GreyImage> = seen.iter().map(|s| s.picture.clone()).collect();
+        let captions = self.model.caption(&pictures, "", &self.search).map_err(|error| {
+            Message::error("E222", "the captioner failed")
+                .detail(error.to_string())
+                .fix("Try a smaller --batch; --max-length must fit the model")
+        })?;
+        if let Some(journal) = &mut self.journal {
+            journal.add(ids().zip(captions.iter().map(String::as_str)))?;
+        }
+        Ok(captions)
     }
 
     /// The files on which captions depend.
@@ -54,12 +91,7 @@ impl PictureCaptioner for Blip {
         if interrupt::requested() {
             return Ok(None);
         }
-        let pictures: Vec<GreyImage> = seen.iter().map(|s| s.picture.clone()).collect();
-        let captions = self.model.caption(&pictures, "", &self.search).map_err(|error| {
-            Message::error("E222", "the captioner failed")
-                .detail(error.to_string())
-                .fix("Try a smaller --batch; --max-length must fit the model")
-        })?;
+        let captions = self.say(seen)?;
         let told = seen.iter().zip(captions).map(|(seen, raw)| {
             let text = clean(&raw);
             if !text.is_empty() {

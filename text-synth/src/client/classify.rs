@@ -1,6 +1,7 @@
 //! What an HTTP answer means: a reply, try again, this request is wrong, or no request can succeed.
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::error::Error;
 use std::io;
@@ -94,21 +95,27 @@ struct Usage {
     completion_tokens: u64,
 }
 
-/// Classifies an answer; `now` is needed for dates in `Retry-After`.
+/// Classifies the answer to a chat completion; `now` is needed for dates in `Retry-After`.
 #[must_use]
 pub fn classify(answer: &Answer, now: SystemTime) -> Verdict {
+    refusal(answer, now).unwrap_or_else(|| completion(answer))
+}
+
+/// What it means that the server did not do what was asked, whatever that was; none where it did.
+#[must_use]
+pub fn refusal(answer: &Answer, now: SystemTime) -> Option<Verdict> {
     let after = answer.retry_after.as_deref().and_then(|text| retry_after(text, now));
     let said = quote(answer);
     let reason = format!("HTTP {}: {said}", answer.status);
-    match answer.status {
-        200..=299 => completion(answer),
+    Some(match answer.status {
+        200..=299 => return None,
         300..=399 => Verdict::Run(format!("{reason}; redirects are not followed")),
         429 | 503 | 529 => Verdict::Again { reason, after, pause: true },
         408 | 409 | 425 | 500..=599 => Verdict::Again { reason, after, pause: after.is_some() },
         401 | 403 | 404 | 405 | 407 => Verdict::Run(reason),
         400 | 422 if complains_of_schema(&answer.body) => Verdict::NoSchema(reason),
         _ => Verdict::Item(reason),
-    }
+    })
 }
 
 /// Whether an error is about the form of reply that was asked for, as servers put it.
@@ -148,24 +155,29 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-fn completion(answer: &Answer) -> Verdict {
-    let again = |reason: String| Verdict::Again { reason, after: None, pause: false };
+/// The body of an answer; a page of a proxy and half an object may be right the next time.
+///
+/// # Errors
+/// [`Verdict::Again`] where it is no `what`.
+pub fn parse<T: DeserializeOwned>(answer: &Answer, what: &str) -> Result<T, Verdict> {
     let is_json = answer.content_type.is_empty() || answer.content_type.contains("json");
-    if !is_json {
-        return again(format!(
-            "got {} ({}) instead of JSON",
-            media_type(&answer.content_type),
-            answer.status
-        ));
-    }
-    let completion: Completion = match serde_json::from_slice(&answer.body) {
+    let parsed = if is_json {
+        serde_json::from_slice(&answer.body)
+            .map_err(|error| format!("HTTP {}: no {what} ({error}): {}", answer.status, quote(answer)))
+    } else {
+        Err(format!("got {} ({}) instead of JSON", media_type(&answer.content_type), answer.status))
+    };
+    parsed.map_err(|reason| Verdict::Again { reason, after: None, pause: false })
+}
+
+fn completion(answer: &Answer) -> Verdict {
+    let completion: Completion = match parse(answer, "chat completion") {
         Ok(completion) => completion,
-        Err(error) => {
-            return again(format!("HTTP {}: no chat completion ({error}): {}", answer.status, quote(answer)));
-        }
+        Err(verdict) => return verdict,
     };
     let Some(choice) = completion.choices.into_iter().next() else {
-        return again("the completion has no choices".to_owned());
+        let reason = "the completion has no choices".to_owned();
+        return Verdict::Again { reason, after: None, pause: false };
     };
     let given = |value: &Option<Value>| value.as_ref().is_some_and(|v| !v.is_null() && v != "");
     let usage = completion.usage.unwrap_or(Usage { prompt_tokens: 0, completion_tokens: 0 });

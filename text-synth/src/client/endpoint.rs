@@ -65,6 +65,16 @@ impl Endpoint {
         Ok(Self { url, base: text.to_owned(), key, local })
     }
 
+    /// An address below the base URL; segments are taken as they are, so that an id with a slash in it stays one.
+    pub(super) fn below(&self, segments: &[&str]) -> Url {
+        let mut url = self.url.clone();
+        // fails only for addresses without a host, which `new` refuses
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop().pop().extend(segments);
+        }
+        url
+    }
+
     /// The base URL.
     #[must_use]
     pub fn base(&self) -> &str {
@@ -106,6 +116,18 @@ mod tests {
             ["127.0.0.1:8000", "ftp://127.0.0.1/", "http://a:b@127.0.0.1/v1", "http://127.0.0.1/v1?key=1", ""]
         {
             assert_eq!(code(broken, &[], None), "E216", "{broken}");
+        }
+    }
+
+    #[test]
+    fn ids_of_a_server_stay_in_their_place() {
+        let endpoint = Endpoint::new("http://127.0.0.1/v1/", &[], None).unwrap();
+        for (segments, expected) in [
+            (&["batches"][..], "http://127.0.0.1/v1/batches"),
+            (&["files", "file-1", "content"], "http://127.0.0.1/v1/files/file-1/content"),
+            (&["batches", "a/../b?c#d"], "http://127.0.0.1/v1/batches/a%2F..%2Fb%3Fc%23d"),
+        ] {
+            assert_eq!(endpoint.below(segments).as_str(), expected);
         }
     }
 

@@ -124,15 +124,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let made = match ready {
         None => work::by_slice(&store, &parameters.plan, &measure, workers, context)?,
         Some(ready) => {
-            let mut captioner = ready.start(out, &descriptor.text.vocabulary, context)?;
+            let mut captioner = ready.start(out, &manifest.work, &descriptor.text.vocabulary, context)?;
             work::by_picture(&store, &parameters.plan, captioner.as_mut(), workers, context)?
         }
     };
     let Some(made) = made else {
         context.say(match arguments.captioner {
             Kind::Measure => "Interrupted; the same command starts over, captions take little time.",
-            Kind::Blip => "Interrupted; the same command starts over.",
-            Kind::Api => "Interrupted; the same command goes on where this run stopped.",
+            Kind::Blip | Kind::Api => "Interrupted; the same command goes on where this run stopped.",
         });
         return Ok(ExitStatus::Interrupted);
     };

@@ -31,9 +31,11 @@ Examples:
   text-synth report --captions captions --out reports --writer api --base-url http://127.0.0.1:8000/v1 --model llama-3.1-8b
   OPENAI_API_KEY=… text-synth report --captions captions --out reports --writer api \\
       --base-url https://api.example.org/v1 --allow-remote api.example.org --model gpt-small
+  OPENAI_API_KEY=… text-synth report --captions captions --out reports --writer api --batch \\
+      --base-url https://api.example.org/v1 --allow-remote api.example.org --model gpt-small
 
 The writer 'api' keeps every answer in ledger.jsonl before it is used: interrupt it at any time, the same command goes on
-and asks for nothing twice.";
+and asks for nothing twice. With --batch the same holds for batches: batches.json beside it knows those that are under way.";
 
 /// Share of equal texts from which the user is told.
 const MANY_EQUAL: f64 = 0.1;
@@ -148,7 +150,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         return dry_run::run(arguments, context);
     }
     if arguments.writer == Kind::Template
-        && let Some(flag) = arguments.sending.file_flag()
+        && let Some(flag) = arguments.sending.batch_flag()
     {
         let text = format!("{flag} is for requests to a language model, and the writer 'template' has none");
         context.tell(Message::error("E226", text).fix("Give --writer api, or leave the flag out"));
@@ -293,6 +295,7 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Api, Paramete
         },
         shared: sending.shared(),
         batch: sending.files(),
+        batching: sending.batching(),
         counted: api::Counted::default(),
         vocabulary: declared.vocabulary,
         options: api::Options {

@@ -6,11 +6,12 @@ mod drive;
 pub mod estimate;
 mod reply;
 
-use super::{Rejected, Task, Text, Writer, Written};
+use super::{Rejected, Stopped, Task, Text, Writer, Written};
 use crate::client::endpoint::Endpoint;
 use crate::client::{self, Client, Shared};
 use crate::ledger::{self, Entry, Header, Ledger};
 use crate::prompts::{Prompts, Rendered};
+use batch::state::Earlier;
 use budget::{Limits, estimated_tokens, money};
 use data_manifests::digest;
 use drive::Drive;
@@ -53,6 +54,8 @@ pub struct Api {
     pub shared: Arc<Shared>,
     /// Batch files in place of a server.
     pub batch: batch::Files,
+    /// Whether requests go to the server as batches; none once it turns out not to know them.
+    pub batching: Option<batch::Batching>,
     /// Prompts.
     pub prompts: Prompts,
     /// Structures that may be named.
@@ -71,10 +74,11 @@ pub struct Counted {
     cached: u64,
     retries: u64,
     pauses: u64,
+    batches: u64,
 }
 
 /// A request that is to be made; its text is made when it is sent, so that a queue of many needs little memory.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Work {
     /// Place of the task.
     task: usize,
@@ -132,7 +136,13 @@ impl Api {
         (Asked { request, caption, draft, prompt, max_tokens }, body, need)
     }
 
-    fn plan(&self, tasks: &[Task], answered: &HashMap<String, Vec<Entry>>) -> serde_json::Result<Plan> {
+    /// What is to be done; `earlier` tells what batches of this run, which may have been killed since, have brought.
+    fn plan(
+        &self,
+        tasks: &[Task],
+        answered: &HashMap<String, Vec<Entry>>,
+        earlier: &Earlier,
+    ) -> serde_json::Result<Plan> {
         let mut plan =
             Plan { requests: Vec::with_capacity(tasks.len()), queue: VecDeque::new(), distinct: 0 };
         let mut seen = HashSet::new();
@@ -143,9 +153,14 @@ impl Api {
                 digest::digest_of(&(&prompt.sha256, self.body(&rendered, self.options.max_tokens)))?;
             plan.requests.push(request.clone());
             let answers = answered.get(&request).map_or(&[][..], Vec::as_slice);
-            let given_up = answers.len() >= ATTEMPTS && !self.options.retry_rejected;
+            let had = if self.options.retry_rejected {
+                earlier.get(&request).map_or(0, |past| past.rejected)
+            } else {
+                answers.len()
+            };
+            let given_up = had >= ATTEMPTS;
             if seen.insert(request.clone()) && !answers.iter().any(Entry::accepted) && !given_up {
-                let attempt = if self.options.retry_rejected { 1 } else { answers.len() + 1 };
+                let attempt = had + 1;
                 let broken = answers.last().filter(|last| attempt > 1 && is_broken(&last.reasons));
                 let broken = broken.map(|last| last.text.clone());
                 plan.queue.push_back(Work { task: i, request, attempt, broken });
@@ -200,6 +215,9 @@ impl Api {
         context.count("requests_sent", self.shared.sent());
         context.count("retries", self.counted.retries);
         context.count("pauses", self.counted.pauses);
+        if self.counted.batches > 0 {
+            context.count("batches", self.counted.batches);
+        }
         let used = ledger::tokens(ledger.entries());
         context.count("prompt_tokens", used[0]);
         context.count("completion_tokens", used[1]);
@@ -248,7 +266,7 @@ impl Writer for Api {
                     .detail(ledger.path().display().to_string()),
             );
         }
-        let mut plan = self.plan(tasks, ledger.entries())?;
+        let mut plan = self.plan(tasks, ledger.entries(), &Earlier::new())?;
         let cached = plan.distinct - plan.queue.len();
         if cached > 0 {
             context.tell(Message::info(
@@ -264,8 +282,16 @@ impl Writer for Api {
         let mut written = Written::default();
         if !plan.queue.is_empty() && self.batch.is_used() {
             written.stopped = self.exchange_files(tasks, &mut plan, &mut ledger, context)?;
-        } else if !plan.queue.is_empty() {
-            self.send(tasks, &mut plan, &mut ledger, &mut written, context)?;
+        } else {
+            if self.batching.is_some() {
+                self.exchange_batches(tasks, &plan, &mut ledger, &mut written, context)?;
+            }
+            if self.batching.is_none() && !plan.queue.is_empty() {
+                match self.left_open(&plan)? {
+                    Some(message) => written.stopped = Some(Stopped::Error(Box::new(message))),
+                    None => self.send(tasks, &mut plan, &mut ledger, &mut written, context)?,
+                }
+            }
         }
         self.count(&ledger, context);
         for (task, request) in tasks.iter().zip(&plan.requests) {

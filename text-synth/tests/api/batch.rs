@@ -148,15 +148,15 @@ fn a_server_answers_what_the_batch_did_not() {
 }
 
 #[test]
-fn the_template_writer_takes_no_batch_files() {
+fn the_template_writer_takes_no_batches() {
     let bench = Bench::new(1, Vec::new());
     let captions = bench.out().parent().unwrap().join("captions");
-    for flag in ["--batch-out", "--batch-in"] {
+    for flag in [&["--batch-out", "requests.jsonl"][..], &["--batch-in", "requests.jsonl"], &["--batch"]] {
         let mut command = crate::common::text_synth();
         command.args(["report", "--captions", captions.to_str().unwrap()]);
-        command.args(["--out", bench.out().to_str().unwrap(), flag, "requests.jsonl"]);
+        command.args(["--out", bench.out().to_str().unwrap()]).args(flag);
         let text = ends(&command.output().unwrap(), 2);
-        assert!(text.contains(&format!("E226 {flag} is for requests to a language model")), "{text}");
+        assert!(text.contains(&format!("E226 {} is for requests to a language model", flag[0])), "{text}");
         assert!(text.contains("--writer api") && !bench.out().exists(), "{text}");
     }
 }

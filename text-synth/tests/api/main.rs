@@ -6,6 +6,8 @@ mod bench;
 mod common;
 
 mod batch;
+mod batch_server;
+mod batches;
 mod failures;
 mod limits;
 mod load;

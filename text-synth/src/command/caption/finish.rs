@@ -2,6 +2,7 @@
 
 use super::work::Made;
 use super::{Arguments, Kind};
+use crate::captioner::blip::journal;
 use crate::command::tell_some;
 use crate::writer::{REJECTED, Rejected};
 use crate::{ledger, slices};
@@ -85,6 +86,7 @@ pub(super) fn finish(
     }
     manifest.datasets.clone_from(&store.manifest().datasets);
     manifest.licence.clone_from(&store.manifest().licence);
+    journal::remove(out)?;
     manifest.finish(out, |path| match path {
         slices::FILE_NAME => "slices",
         REJECTED => "rejected",

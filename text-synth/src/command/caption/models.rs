@@ -136,15 +136,16 @@ impl Ready {
         }
     }
 
-    /// The captioner; `out` is locked.
+    /// The captioner; `out` is locked, and `work` the digest of all that decides captions.
     pub(super) fn start(
         self,
         out: &std::path::Path,
+        work: &str,
         vocabulary: &[String],
         context: &Context,
     ) -> anyhow::Result<Box<dyn PictureCaptioner>> {
         Ok(match self {
-            Self::Blip(blip, ..) => blip,
+            Self::Blip(blip, ..) => Box::new(blip.resume(out, work, context)?),
             Self::Api(ready, _) => {
                 let ReadyApi { endpoint, sending, prompt, options } = *ready;
                 Box::new(Api::open(out, endpoint, sending, prompt, vocabulary.to_vec(), options, context)?)

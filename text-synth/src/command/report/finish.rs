@@ -5,6 +5,7 @@ use super::{Arguments, MANY_EQUAL};
 use crate::command::tell_some;
 use crate::grounding::refine::Tally;
 use crate::ledger;
+use crate::writer::api::batch::state;
 use crate::writer::api::is_broken;
 use crate::writer::judge::normalised;
 use crate::writer::{REJECTED, Rejected, Writer};
@@ -27,6 +28,7 @@ pub(super) fn finish(
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
+    state::end(out, context)?;
     let Texts { slices, volumes, written, tally } = texts;
     let (asked, unanswered) = (captions.len(), written.unanswered.len());
     let mut reports = Vec::with_capacity(asked);

@@ -2,7 +2,7 @@
 
 use crate::client::Shared;
 use crate::client::pace::Rates;
-use crate::writer::api::batch::Files;
+use crate::writer::api::batch::{Batching, Files, MOST_REQUESTS};
 use crate::writer::api::budget::{Limits, Prices};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,6 +40,12 @@ pub(super) struct Sending {
     /// Read answers from the output file of an OpenAI batch, and send nothing
     #[arg(long, value_name = "FILE")]
     batch_in: Option<PathBuf>,
+    /// Use the server's batch API where it has one: cheaper where batches are, answers within a day
+    #[arg(long, conflicts_with_all = ["batch_in", "batch_out"], help_heading = "Writer api")]
+    batch: bool,
+    /// Most requests of one batch
+    #[arg(long, value_name = "N", default_value_t = MOST_REQUESTS as u64, value_parser = clap::value_parser!(u64).range(1..=MOST_REQUESTS as u64), requires = "batch", help_heading = "Writer api")]
+    batch_requests: u64,
 }
 
 fn amount(text: &str) -> Result<f64, String> {
@@ -58,10 +64,19 @@ impl Sending {
         Files { input: self.batch_in.clone(), out: self.batch_out.clone() }
     }
 
-    /// The flag that names a batch file, where one does.
-    pub(super) fn file_flag(&self) -> Option<&'static str> {
-        let flags = [("--batch-in", &self.batch_in), ("--batch-out", &self.batch_out)];
-        flags.into_iter().find_map(|(flag, file)| file.as_ref().map(|_| flag))
+    pub(super) fn batching(&self) -> Option<Batching> {
+        // the range of the flag fits every platform's usize
+        self.batch.then_some(Batching { most_requests: self.batch_requests as usize })
+    }
+
+    /// The flag that is about batches, where there is one.
+    pub(super) fn batch_flag(&self) -> Option<&'static str> {
+        let flags = [
+            ("--batch-in", self.batch_in.is_some()),
+            ("--batch-out", self.batch_out.is_some()),
+            ("--batch", self.batch),
+        ];
+        flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 
     pub(super) fn limits(&self) -> Limits {

@@ -56,9 +56,14 @@ impl<'a> Budget<'a> {
         let tokens = self.limits.total_tokens.is_none_or(|most| after[0] + after[1] <= most);
         let cost = self.limits.cost.zip(self.limits.cost(after)).is_none_or(|(most, cost)| cost <= most);
         if tokens && cost {
-            self.reserved = std::array::from_fn(|i| self.reserved[i] + need[i]);
+            self.hold(need);
         }
         tokens && cost
+    }
+
+    /// Sets `need` aside for what is under way already.
+    pub(super) fn hold(&mut self, need: [u64; 2]) {
+        self.reserved = std::array::from_fn(|i| self.reserved[i] + need[i]);
     }
 
     /// Ends a reservation with what was used.
