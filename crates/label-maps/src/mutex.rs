@@ -224,7 +224,7 @@ mod tests {
                 let attractive = c < parameters.attractive;
                 if !mask[p]
                     || !mask[q]
-                    || !attractive && (0..3).any(|a| at[a] % parameters.strides_zyx[a] != 0)
+                    || !attractive && !(0..3).all(|a| at[a].is_multiple_of(parameters.strides_zyx[a]))
                 {
                     continue;
                 }
