@@ -21,7 +21,7 @@ use std::time::Instant;
 const SIDE: usize = 512;
 
 /// Distance of the points around which objects grow, in voxels along z, y, x.
-const CELL: [usize; 3] = [12, 40, 40];
+const CELL: [usize; 3] = [40, 40, 40];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -121,9 +121,7 @@ fn objects(shape: [usize; 3]) -> Vec<u64> {
                     continue;
                 }
                 let p = point(c);
-                // sections are thicker than pixels are wide
-                let distance: f32 =
-                    (0..3).map(|a| ([4.0, 1.0, 1.0][a] * (at[a] as f32 - p[a])).powi(2)).sum();
+                let distance: f32 = (0..3).map(|a| (at[a] as f32 - p[a]).powi(2)).sum();
                 if distance < best.0 {
                     best = (distance, number(c) + 1);
                 }

@@ -156,9 +156,7 @@ fn flood(
         }
     }
     if !unbounded && parameters.seed_sigma > 0.0 {
-        let smooth =
-            gaussian(distances.into_iter().map(|d| d as f32).collect(), shape, sigma(parameters.seed_sigma))?;
-        distances = smooth.into_iter().map(f64::from).collect();
+        distances = gaussian(distances, shape, sigma(parameters.seed_sigma))?;
     }
     let mut tops = regional_maxima(&distances, shape, Connectivity::Faces)?;
     drop(distances);

@@ -4,6 +4,24 @@
 use crate::{LabelMapError, Result, expect_volume};
 use rayon::prelude::*;
 
+/// A number that can be smoothed; sums are taken in double precision.
+pub trait Sample: Copy + Default + Into<f64> + Send + Sync {
+    /// The nearest number of this type.
+    fn nearest(value: f64) -> Self;
+}
+
+impl Sample for f32 {
+    fn nearest(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Sample for f64 {
+    fn nearest(value: f64) -> Self {
+        value
+    }
+}
+
 /// Smooths a volume; an axis with a standard deviation of 0 stays as it is.
 ///
 /// # Shapes and units
@@ -11,7 +29,7 @@ use rayon::prelude::*;
 ///
 /// # Errors
 /// A slice that does not fill the shape, or a standard deviation that is negative or not finite.
-pub fn gaussian(values: Vec<f32>, shape_zyx: [usize; 3], sigma_zyx: [f64; 3]) -> Result<Vec<f32>> {
+pub fn gaussian<T: Sample>(values: Vec<T>, shape_zyx: [usize; 3], sigma_zyx: [f64; 3]) -> Result<Vec<T>> {
     expect_volume(values.len(), shape_zyx)?;
     if !sigma_zyx.iter().all(|s| s.is_finite() && *s >= 0.0) {
         return Err(LabelMapError::parameter("sigma", "at least 0 along each axis", sigma_zyx));
@@ -28,7 +46,7 @@ pub fn gaussian(values: Vec<f32>, shape_zyx: [usize; 3], sigma_zyx: [f64; 3]) ->
             continue;
         }
         let n = shape_zyx[axis];
-        let mut out = vec![0.0_f32; values.len()];
+        let mut out = vec![T::default(); values.len()];
         // the sum runs over whole rows where the axis is not x, so that the compiler can vectorise it
         out.par_chunks_mut(nx).enumerate().for_each_init(
             || vec![0.0_f64; nx],
@@ -41,13 +59,13 @@ pub fn gaussian(values: Vec<f32>, shape_zyx: [usize; 3], sigma_zyx: [f64; 3]) ->
                         1 => add(sum, &values, (z * ny + mirror(y + k, reach, n)) * nx, *weight),
                         _ => {
                             for (x, sum) in sum.iter_mut().enumerate() {
-                                *sum += weight * f64::from(values[row * nx + mirror(x + k, reach, n)]);
+                                *sum += weight * values[row * nx + mirror(x + k, reach, n)].into();
                             }
                         }
                     }
                 }
                 for (out, sum) in out.iter_mut().zip(sum.iter()) {
-                    *out = *sum as f32;
+                    *out = T::nearest(*sum);
                 }
             },
         );
@@ -57,9 +75,9 @@ pub fn gaussian(values: Vec<f32>, shape_zyx: [usize; 3], sigma_zyx: [f64; 3]) ->
 }
 
 /// Adds the row that begins at `start`, times `weight`.
-fn add(sum: &mut [f64], values: &[f32], start: usize, weight: f64) {
+fn add<T: Sample>(sum: &mut [f64], values: &[T], start: usize, weight: f64) {
     for (sum, value) in sum.iter_mut().zip(&values[start..]) {
-        *sum += weight * f64::from(*value);
+        *sum += weight * (*value).into();
     }
 }
 
@@ -93,12 +111,12 @@ mod tests {
 
     #[test]
     fn sums_stay_and_single_places_do_not_change() {
-        let mut values = vec![0.0; 5 * 6 * 7];
+        let mut values = vec![0.0_f32; 5 * 6 * 7];
         values[100] = 3.0;
         let out = gaussian(values.clone(), [5, 6, 7], [0.7, 1.0, 2.5]).unwrap();
         assert!((out.iter().sum::<f32>() - 3.0).abs() < 1e-5);
         assert_eq!(gaussian(values.clone(), [5, 6, 7], [0.0; 3]).unwrap(), values);
         assert!(gaussian(values, [5, 6, 7], [0.0, -1.0, 0.0]).is_err());
-        assert_eq!(gaussian(vec![2.0], [1; 3], [3.0; 3]).unwrap(), [2.0]);
+        assert_eq!(gaussian(vec![2.0_f64], [1; 3], [3.0; 3]).unwrap(), [2.0]);
     }
 }

@@ -13,6 +13,7 @@ use label_maps::{Combine, Connectivity};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A boundary map with a mask, in memory.
 #[derive(Debug)]
@@ -216,6 +217,46 @@ fn tubes_through_many_blocks_stay_whole() {
         rows.dedup();
         assert_eq!(rows.len(), 3, "{method:?}");
     }
+}
+
+/// A source that remembers the largest window asked for.
+struct Watched<'a> {
+    source: &'a Boundary,
+    largest: AtomicUsize,
+}
+
+impl Source for Watched<'_> {
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.source.shape
+    }
+
+    fn offsets(&self) -> Option<&[[isize; 3]]> {
+        None
+    }
+
+    fn read(&self, window: &Window) -> Result<Vec<f32>, StorageError> {
+        self.largest.fetch_max(window.voxels(), Ordering::Relaxed);
+        self.source.read(window)
+    }
+}
+
+#[test]
+fn no_more_than_a_block_with_its_halo_is_asked_for() {
+    let mut asked = Vec::new();
+    for nz in [6, 12, 24] {
+        let shape = [nz, 24, 24];
+        let source = Boundary { values: texture(shape, 5), mask: None, shape };
+        for (method, stitch) in [
+            (components(Connectivity::Corners), Stitch::Rule),
+            (Method::waterz(), Stitch::Rule),
+            (Method::waterz(), Stitch::Overlap { percent: 50 }),
+        ] {
+            let watched = Watched { source: &source, largest: AtomicUsize::new(0) };
+            run(&watched, &method, &blocks([2, 8, 8], [1, 3, 3], stitch));
+            asked.push(watched.largest.into_inner());
+        }
+    }
+    assert_eq!(asked, [4 * 14 * 14; 9]);
 }
 
 /// A store that fails.

@@ -5,6 +5,7 @@
 use label_maps::Connectivity;
 use label_maps::affinities::{Affinities, NEAREST};
 use label_maps::agglomerate::{Agglomeration, HistogramStart, Score};
+use label_maps::fragments::{FragmentParameters, fragments};
 use label_maps::maxima::regional_maxima;
 use label_maps::multicut::Multicut;
 use label_maps::mutex::{MutexParameters, mutex_watershed};
@@ -91,7 +92,7 @@ fn assert_same_sets(found: &[u64], expected: &[u64], what: &str) {
 }
 
 #[test]
-fn watershed_maxima_and_smoothing_equal_scikit_image_and_scipy() {
+fn watershed_fragments_maxima_and_smoothing_equal_scikit_image_and_scipy() {
     let Some(cases) = Cases::of("scikit-image") else { return };
     for case in &cases.cases {
         let shape = triple(&case["shape"]);
@@ -102,6 +103,12 @@ fn watershed_maxima_and_smoothing_equal_scikit_image_and_scipy() {
             assert_eq!(found, cases.u64s(case, &format!("watershed_{name}")), "{shape:?} {name}");
             let found = regional_maxima(&cases.f64s(case, "values"), shape, connectivity).unwrap();
             assert_eq!(found, cases.bools(case, &format!("maxima_{name}")), "{shape:?} {name}");
+        }
+        for (name, parameters) in case["parameters"].as_object().unwrap() {
+            let parameters: FragmentParameters = serde_json::from_value(parameters.clone()).unwrap();
+            let found = fragments(&heights, Some(&mask), shape, &parameters).unwrap();
+            let expected = cases.u64s(case, &format!("fragments_{name}"));
+            assert_same_sets(&found, &expected, &format!("fragments {name} of {shape:?}"));
         }
         let sigma = [0, 1, 2].map(|a| case["sigma"][a].as_f64().unwrap());
         let found = gaussian(heights, shape, sigma).unwrap();

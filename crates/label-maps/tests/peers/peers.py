@@ -62,8 +62,66 @@ def scikit_image(put):
             else:
                 plane = morphology.local_maxima(values[0], connectivity=min(connectivity, 2))
                 case[f"maxima_{name}"] = plane[None]
+        for name, parameters in fragment_parameters().items():
+            case[f"fragments_{name}"] = fragments(heights, mask, parameters)
+        case["parameters"] = fragment_parameters()
         case["smooth"] = ndimage.gaussian_filter(heights.astype("float64"), sigma).astype("float32")
         put(**case)
+
+
+def fragment_parameters():
+    """As `FragmentParameters` are written down."""
+    plain = dict(planar=True, boundary="mean", threshold=0.5, seed_sigma=0.0, height_sigma=0.0, height_share=1.0)
+    plain |= dict(smallest=0, spacing_zyx=[1.0, 1.0, 1.0])
+    blended = plain | dict(threshold=0.4, seed_sigma=1.3, height_sigma=0.8, height_share=0.7)
+    return {
+        "plain": plain,
+        "volume": plain | dict(planar=False, spacing_zyx=[2.5, 1.0, 1.1]),
+        "blended": blended,
+        "few": blended | dict(smallest=12),
+        "blended_volume": blended | dict(planar=False, smallest=20),
+    }
+
+
+def fragments(boundary, mask, parameters):
+    """The same steps by SciPy and scikit-image, numbered section by section."""
+    import numpy as np
+    from scipy import ndimage
+    from skimage import measure, morphology, segmentation
+
+    if parameters["planar"]:
+        found, before = np.zeros(boundary.shape, "uint64"), 0
+        for z in range(len(boundary)):
+            section = fragments(boundary[z : z + 1], mask[z : z + 1], parameters | dict(planar=False))
+            found[z] = np.where(section[0] > 0, section[0] + np.uint64(before), 0)
+            before = max(before, int(found[z].max()))
+        return found
+    spacing = np.array(parameters["spacing_zyx"])
+    if len(boundary) == 1:
+        boundary, mask, spacing = boundary[0], mask[0], spacing[1:]
+    inside = (boundary < parameters["threshold"]) & mask
+    distance = ndimage.distance_transform_edt(inside, sampling=spacing)
+    share = parameters["height_share"]
+    height = boundary
+    if parameters["height_sigma"]:
+        height = ndimage.gaussian_filter(height, parameters["height_sigma"])
+    if share < 1:
+        height = share * height + (1 - share) * (1 - distance / distance.max())
+    if parameters["seed_sigma"]:
+        distance = ndimage.gaussian_filter(distance, parameters["seed_sigma"])
+    else:
+        # without the rounding of roots
+        distance = np.round(distance**2, 6)
+    tops = morphology.local_maxima(distance, connectivity=1) & inside
+    seeds = measure.label(tops, connectivity=1)
+    labels = segmentation.watershed(height, seeds, mask=mask)
+    sizes = np.bincount(labels.ravel())
+    small = sizes < parameters["smallest"]
+    if small[1:].any() and not small[1:].all():
+        labels[small[labels]] = 0
+        labels = segmentation.watershed(height, labels, mask=mask)
+    labels = labels.astype("uint64")
+    return labels if labels.ndim == 3 else labels[None]
 
 
 def waterz(put):
