@@ -1,7 +1,7 @@
 //! Instances of volumes that do not fit into memory: block after block, then stitched.
 //!
 //! At most as many blocks as there are threads are in memory at once, each with its halo (see [`crate::instances`] for
-//! bytes per voxel); beside them 16 bytes per label that a block gave, and where the method's own rule stitches, the region
+//! bytes per voxel); beside them 24 bytes per label that a block gave, and where the method's own rule stitches, the region
 //! graph of the whole volume (see [`crate::region_graph`]), which has one region per fragment, not per voxel. Stitching by
 //! overlap needs no such graph.
 //!
@@ -158,6 +158,7 @@ struct Solved {
 }
 
 /// Makes the instances of a volume block by block and leaves them in `store`, numbered from 1; returns how many there are.
+/// Instances of fewer than `smallest` voxels in all blocks become background; 0 keeps all.
 ///
 /// `on_step` hears after each block and pass how many of all steps are done, and may stop the work.
 ///
@@ -169,6 +170,7 @@ pub fn instances_in_blocks(
     store: &mut dyn Store,
     method: &Method,
     blocks: &Blocks,
+    smallest: u64,
     on_step: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> std::result::Result<u64, BlockError> {
     method.check()?;
@@ -202,6 +204,7 @@ pub fn instances_in_blocks(
                 }
             }
             let own = solved.block.within(&solved.seen).cut(&labels, solved.seen.shape_zyx);
+            sets.count_voxels(&own);
             write(store, &solved.block, &own)?;
             steps.next()?;
         }
@@ -212,7 +215,7 @@ pub fn instances_in_blocks(
             sets.join(*label, joined);
         }
     }
-    let (numbers, count) = sets.numbers();
+    let (numbers, count) = sets.numbers(smallest);
     for block in &windows {
         let mut labels = read(store, block)?;
         labels.par_iter_mut().with_min_len(4096).for_each(|l| *l = numbers[*l as usize]);

@@ -157,6 +157,8 @@ fn flood(
     }
     if !unbounded && parameters.seed_sigma > 0.0 {
         distances = gaussian(distances, shape, sigma(parameters.seed_sigma))?;
+        // what is level, as along a straight passage, must not become rough by rounding: each bump would be a seed
+        distances.iter_mut().for_each(|d| *d = f64::from(*d as f32));
     }
     let mut tops = regional_maxima(&distances, shape, Connectivity::Faces)?;
     drop(distances);

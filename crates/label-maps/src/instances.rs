@@ -5,7 +5,7 @@ use crate::agglomerate::{Agglomeration, Score};
 use crate::fragments::{FragmentParameters, fragments};
 use crate::multicut::{CostParameters, Multicut};
 use crate::mutex::{MutexParameters, mutex_watershed_at};
-use crate::numbering::number_by_first_voxel;
+use crate::numbering::{drop_small, number_by_first_voxel};
 use crate::{
     Affinities, Combine, Connectivity, LabelMapError, RegionGraph, Result, expect_volume, label_components,
 };
@@ -196,7 +196,8 @@ pub struct Instances {
     pub count: u64,
 }
 
-/// Makes instances of a volume in memory; [`crate::blocks`] makes them of volumes that are not.
+/// Makes instances of a volume in memory; [`crate::blocks`] makes them of volumes that are not. Instances of fewer than
+/// `smallest` voxels become background; 0 keeps all.
 ///
 /// Memory beside the evidence, in bytes per voxel: components 9, agglomeration and multicut some 40 and the graph,
 /// mutex watershed 8 per affinity and 12.
@@ -207,11 +208,18 @@ pub struct Instances {
 /// # Errors
 /// Parameters out of range, slices that do not fill their shape, values that are not probabilities, affinities that the
 /// method needs and that are not there, and volumes of more than 2³² voxels (mutex watershed: affinities).
-pub fn instances(evidence: &Evidence<'_>, mask: Option<&[bool]>, method: &Method) -> Result<Instances> {
-    instances_at(evidence, mask, method, [0; 3])
+pub fn instances(
+    evidence: &Evidence<'_>,
+    mask: Option<&[bool]>,
+    method: &Method,
+    smallest: u64,
+) -> Result<Instances> {
+    let Instances { mut labels, count } = instances_at(evidence, mask, method, [0; 3])?;
+    let count = if smallest < 2 { count } else { drop_small(&mut labels, smallest) };
+    Ok(Instances { labels, count })
 }
 
-/// As [`instances`], for a piece that begins at `origin_zyx` of its volume.
+/// As [`instances`], but with small ones, for a piece that begins at `origin_zyx` of its volume.
 pub(crate) fn instances_at(
     evidence: &Evidence<'_>,
     mask: Option<&[bool]>,
@@ -309,7 +317,7 @@ mod tests {
         let mut boundary: Vec<f32> = (0..3 * 8 * 17).map(|i| if i % 17 == 8 { 0.95 } else { 0.02 }).collect();
         boundary[(8 + 4) * 17 + 8] = 0.1;
         let evidence = Evidence::Boundary { values: &boundary, shape_zyx: shape };
-        let count = |method: &Method| instances(&evidence, None, method).unwrap().count;
+        let count = |method: &Method| instances(&evidence, None, method, 0).unwrap().count;
         assert_eq!(count(&Method::components()), 1);
         assert_eq!(count(&Method::waterz()), 2);
         let fragments = FragmentParameters {
@@ -330,7 +338,7 @@ mod tests {
         let offsets = [[-1, 0, 0], [0, -1, 0], [0, 0, -1], [0, 0, -2]];
         let evidence = Evidence::Affinities(Affinities::new(&values, &offsets, shape).unwrap());
         let mutex = Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: [1; 3] });
-        let found = instances(&evidence, None, &mutex).unwrap();
+        let found = instances(&evidence, None, &mutex, 0).unwrap();
         assert_ne!(found.labels[0], found.labels[16]);
     }
 
@@ -338,7 +346,7 @@ mod tests {
     fn wrong_arguments_are_named() {
         let evidence = Evidence::Boundary { values: &[0.5; 8], shape_zyx: [2; 3] };
         let said = |mask: Option<&[bool]>, method: &Method| {
-            instances(&evidence, mask, method).unwrap_err().to_string()
+            instances(&evidence, mask, method, 0).unwrap_err().to_string()
         };
         let mutex = Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: [1; 3] });
         assert!(said(None, &mutex).contains("needs affinities with repulsive offsets"));
@@ -347,7 +355,7 @@ mod tests {
         }
         let beyond = Evidence::Boundary { values: &[2.0; 8], shape_zyx: [2; 3] };
         for method in [Method::components(), Method::waterz()] {
-            let error = instances(&beyond, None, &method).unwrap_err().to_string();
+            let error = instances(&beyond, None, &method, 0).unwrap_err().to_string();
             assert!(
                 error.starts_with("boundary probabilities must be numbers from 0 to 1, found 2"),
                 "{error}"

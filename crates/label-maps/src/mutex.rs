@@ -8,7 +8,7 @@
 
 use crate::affinities::Affinities;
 use crate::disjoint::{join, root};
-use crate::grid::{Pairs, place};
+use crate::grid::Pairs;
 use crate::numbering::number_by_first_voxel;
 use crate::{LabelMapError, Result, expect_volume};
 use rayon::prelude::*;
@@ -119,11 +119,17 @@ fn edges(
             let pairs = Pairs::new(shape, affinities.offsets()[c]);
             let attractive = c < parameters.attractive;
             let step = pairs.step;
-            pairs.rows(z).flatten().filter_map(move |p| {
-                let at = place(p, shape);
-                let strided = attractive
-                    || (0..3).all(|a| (at[a] + origin[a]).is_multiple_of(parameters.strides_zyx[a]));
-                if !strided || !inside(p) || !inside(p.wrapping_add_signed(step)) {
+            let strides = if attractive { [1; 3] } else { parameters.strides_zyx };
+            let taken = pairs.rows(z).flat_map(move |row| {
+                let (y, x) = (row.start / shape[2] % shape[1], row.start % shape[2] + origin[2]);
+                let whole =
+                    (z + origin[0]).is_multiple_of(strides[0]) && (y + origin[1]).is_multiple_of(strides[1]);
+                // from the first multiple of the stride on
+                let first = if whole { row.start + x.next_multiple_of(strides[2]) - x } else { row.end };
+                (first..row.end).step_by(strides[2])
+            });
+            taken.filter_map(move |p| {
+                if !inside(p) || !inside(p.wrapping_add_signed(step)) {
                     return None;
                 }
                 let affinity = values[p].clamp(0.0, 1.0);
@@ -195,6 +201,7 @@ impl Clusters {
 mod tests {
     use super::*;
     use crate::affinities::axis_offsets;
+    use crate::grid::place;
     use proptest::prelude::*;
 
     fn volumes() -> impl Strategy<Value = (Vec<f32>, Vec<bool>, [usize; 3])> {

@@ -117,6 +117,6 @@ mod tests {
         assert!((out.iter().sum::<f32>() - 3.0).abs() < 1e-5);
         assert_eq!(gaussian(values.clone(), [5, 6, 7], [0.0; 3]).unwrap(), values);
         assert!(gaussian(values, [5, 6, 7], [0.0, -1.0, 0.0]).is_err());
-        assert_eq!(gaussian(vec![2.0_f64], [1; 3], [3.0; 3]).unwrap(), [2.0]);
+        assert_eq!(gaussian(vec![2.0_f32], [1; 3], [3.0; 3]).unwrap(), [2.0]);
     }
 }

@@ -9,11 +9,13 @@ use rustc_hash::FxHashMap;
 pub(crate) struct Sets {
     /// Forest whose roots are the smallest labels; label 0 stands alone.
     parents: Vec<usize>,
+    /// Voxels of each label.
+    sizes: Vec<u64>,
 }
 
 impl Sets {
     pub(crate) fn new() -> Self {
-        Self { parents: vec![0] }
+        Self { parents: vec![0], sizes: vec![0] }
     }
 
     /// Takes in `count` labels and returns what to add to them.
@@ -21,7 +23,13 @@ impl Sets {
         let before = self.parents.len();
         // a label stands for at least one voxel in memory, so that counts fit
         self.parents.extend(before..before + count as usize);
+        self.sizes.resize(self.parents.len(), 0);
         before as u64 - 1
+    }
+
+    /// Counts the voxels of labels.
+    pub(crate) fn count_voxels(&mut self, labels: &[u64]) {
+        labels.iter().for_each(|label| self.sizes[*label as usize] += 1);
     }
 
     pub(crate) fn join(&mut self, a: u64, b: u64) {
@@ -87,18 +95,25 @@ impl Sets {
         }
     }
 
-    /// The number of each label's set, counted from 1 in the order of the sets' smallest labels, and their count.
-    pub(crate) fn numbers(mut self) -> (Vec<u64>, u64) {
+    /// The number of each label's set, counted from 1 in the order of the sets' smallest labels, and their count. Sets of
+    /// fewer than `smallest` voxels get 0.
+    pub(crate) fn numbers(mut self, smallest: u64) -> (Vec<u64>, u64) {
+        for label in 1..self.parents.len() {
+            let root = root(&mut self.parents, label);
+            if root != label {
+                self.sizes[root] += self.sizes[label];
+            }
+        }
         let mut numbers = vec![0_u64; self.parents.len()];
         let mut count = 0;
         for label in 1..self.parents.len() {
             let root = root(&mut self.parents, label);
-            if root == label {
-                count += 1;
-                numbers[label] = count;
-            } else {
+            if root != label {
                 // a root is the smallest of its set
                 numbers[label] = numbers[root];
+            } else if self.sizes[root] >= smallest {
+                count += 1;
+                numbers[label] = count;
             }
         }
         (numbers, count)
@@ -118,10 +133,10 @@ mod tests {
         let theirs = [1, 1, 1, 1, 1, 2, 2, 2, 3, 0, 0];
         let ours = [4, 4, 4, 5, 5, 6, 0, 0, 0, 6, 6];
         sets.join_overlapping(&ours, &theirs, 50);
-        assert_eq!(sets.numbers(), (vec![0, 1, 2, 3, 1, 4, 5], 5));
+        assert_eq!(sets.numbers(0), (vec![0, 1, 2, 3, 1, 4, 5], 5));
         let mut sets = Sets::new();
         sets.extend(6);
         sets.join_overlapping(&ours, &theirs, 30);
-        assert_eq!(sets.numbers(), (vec![0, 1, 2, 3, 1, 4, 2], 4));
+        assert_eq!(sets.numbers(0), (vec![0, 1, 2, 3, 1, 4, 2], 4));
     }
 }

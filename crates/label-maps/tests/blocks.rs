@@ -55,10 +55,10 @@ impl Source for Boundary {
     }
 }
 
-fn run(source: &dyn Source, method: &Method, blocks: &Blocks) -> (Vec<u64>, u64) {
+fn run(source: &dyn Source, method: &Method, blocks: &Blocks, smallest: u64) -> (Vec<u64>, u64) {
     let mut store = MemoryStore::new(source.shape_zyx());
     let mut told = Vec::new();
-    let count = instances_in_blocks(source, &mut store, method, blocks, &mut |done, total| {
+    let count = instances_in_blocks(source, &mut store, method, blocks, smallest, &mut |done, total| {
         told.push((done, total));
         ControlFlow::Continue(())
     })
@@ -118,35 +118,37 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
     #[test]
-    fn one_block_equals_the_whole(source in volumes(), overlap: bool) {
+    fn one_block_equals_the_whole(source in volumes(), overlap: bool, smallest in 0_u64..30) {
         let stitch = if overlap { Stitch::Overlap { percent: 50 } } else { Stitch::Rule };
         let layout = blocks([30; 3], [2; 3], stitch);
         for method in agglomerations().into_iter().chain([components(Connectivity::Faces)]) {
             let evidence = Evidence::Boundary { values: &source.values, shape_zyx: source.shape };
-            let whole = instances(&evidence, source.mask.as_deref(), &method).unwrap();
-            prop_assert_eq!(run(&source, &method, &layout), (whole.labels, whole.count), "{:?}", method);
+            let whole = instances(&evidence, source.mask.as_deref(), &method, smallest).unwrap();
+            prop_assert_eq!(run(&source, &method, &layout, smallest), (whole.labels, whole.count), "{:?}", method);
         }
     }
 
     #[test]
     fn components_of_any_blocks_equal_the_whole(
-        source in volumes(), block in [1_usize..5, 1_usize..8, 1_usize..8], corners: bool,
+        source in volumes(), block in [1_usize..5, 1_usize..8, 1_usize..8], corners: bool, smallest in 0_u64..30,
     ) {
         let method = components(if corners { Connectivity::Corners } else { Connectivity::Faces });
         let evidence = Evidence::Boundary { values: &source.values, shape_zyx: source.shape };
-        let whole = instances(&evidence, source.mask.as_deref(), &method).unwrap();
-        let (labels, count) = run(&source, &method, &blocks(block, [0; 3], Stitch::Rule));
+        let whole = instances(&evidence, source.mask.as_deref(), &method, smallest).unwrap();
+        let (labels, count) = run(&source, &method, &blocks(block, [0; 3], Stitch::Rule), smallest);
         prop_assert_eq!(count, whole.count);
         prop_assert!(same_sets(&labels, &whole.labels));
     }
 
     #[test]
-    fn slabs_of_whole_sections_equal_the_whole(source in volumes(), thickness in 1_usize..4) {
+    fn slabs_of_whole_sections_equal_the_whole(
+        source in volumes(), thickness in 1_usize..4, smallest in 0_u64..30,
+    ) {
         let layout = blocks([thickness, 20, 20], [0; 3], Stitch::Rule);
         for method in agglomerations() {
             let evidence = Evidence::Boundary { values: &source.values, shape_zyx: source.shape };
-            let whole = instances(&evidence, source.mask.as_deref(), &method).unwrap();
-            prop_assert_eq!(run(&source, &method, &layout), (whole.labels, whole.count), "{:?}", method);
+            let whole = instances(&evidence, source.mask.as_deref(), &method, smallest).unwrap();
+            prop_assert_eq!(run(&source, &method, &layout, smallest), (whole.labels, whole.count), "{:?}", method);
         }
     }
 
@@ -156,7 +158,7 @@ proptest! {
         let layout = blocks([2, 6, 7], [1, 3, 3], stitch);
         let with = |threads: usize, method: &Method| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| run(&source, method, &layout))
+            pool.install(|| run(&source, method, &layout, 4))
         };
         for method in agglomerations() {
             prop_assert_eq!(with(1, &method), with(3, &method), "{:?}", method);
@@ -192,10 +194,10 @@ fn tubes_through_many_blocks_stay_whole() {
     let affinities = Affinities::new(&values, &offsets, shape).unwrap();
     let mask: Vec<bool> = boundary.iter().map(|b| *b < 0.5).collect();
     let mutex = Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: [1, 2, 2] });
-    let whole = instances(&Evidence::Affinities(affinities), None, &mutex).unwrap();
+    let whole = instances(&Evidence::Affinities(affinities), None, &mutex, 0).unwrap();
     for method in [mutex, Method::waterz(), agglomerations()[2]] {
         let layout = blocks([3, 9, 14], [2, 4, 5], Stitch::Overlap { percent: 50 });
-        let (labels, _) = run(&affinities, &method, &layout);
+        let (labels, _) = run(&affinities, &method, &layout, 0);
         for (i, inside) in mask.iter().enumerate() {
             let first = labels[(i / 60 % 24 / 8 * 8 + 1) * 60];
             assert!(!inside || labels[i] == first, "{method:?}: voxel {i} is {} and not {first}", labels[i]);
@@ -211,7 +213,7 @@ fn tubes_through_many_blocks_stay_whole() {
     }
     // by the rule of the method itself
     for method in [Method::waterz(), agglomerations()[2]] {
-        let (labels, _) = run(&affinities, &method, &blocks([3, 9, 14], [0, 2, 2], Stitch::Rule));
+        let (labels, _) = run(&affinities, &method, &blocks([3, 9, 14], [0, 2, 2], Stitch::Rule), 0);
         let mut rows: Vec<u64> = (0..60).flat_map(|x| [1, 9, 17].map(|y| labels[y * 60 + x])).collect();
         rows.sort_unstable();
         rows.dedup();
@@ -252,7 +254,7 @@ fn no_more_than_a_block_with_its_halo_is_asked_for() {
             (Method::waterz(), Stitch::Overlap { percent: 50 }),
         ] {
             let watched = Watched { source: &source, largest: AtomicUsize::new(0) };
-            run(&watched, &method, &blocks([2, 8, 8], [1, 3, 3], stitch));
+            run(&watched, &method, &blocks([2, 8, 8], [1, 3, 3], stitch), 0);
             asked.push(watched.largest.into_inner());
         }
     }
@@ -279,7 +281,7 @@ fn what_goes_wrong_is_named() {
     let method = Method::waterz();
     let layout = blocks([1, 8, 8], [0; 3], Stitch::Rule);
     let mut go = |_: usize, _: usize| ControlFlow::Continue(());
-    let error = instances_in_blocks(&source, &mut Full, &method, &layout, &mut go).unwrap_err();
+    let error = instances_in_blocks(&source, &mut Full, &method, &layout, 0, &mut go).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the labels from [0, 0, 0] to [1, 8, 8] (z, y, x) could not be stored or read back"
@@ -288,13 +290,13 @@ fn what_goes_wrong_is_named() {
     let mut store = MemoryStore::new(shape);
     let mut stop =
         |done: usize, _: usize| if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let error = instances_in_blocks(&source, &mut store, &method, &layout, &mut stop).unwrap_err();
+    let error = instances_in_blocks(&source, &mut store, &method, &layout, 0, &mut stop).unwrap_err();
     assert!(matches!(error, BlockError::Stopped { done: 3, total: 6 }), "{error}");
     let mutex = Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: [1; 3] });
-    let error = instances_in_blocks(&source, &mut store, &mutex, &layout, &mut go).unwrap_err();
+    let error = instances_in_blocks(&source, &mut store, &mutex, &layout, 0, &mut go).unwrap_err();
     assert!(error.to_string().starts_with("`stitch` must be overlap"), "{error}");
     let bad = Boundary { values: vec![f32::NAN; 128], mask: None, shape };
-    let error = instances_in_blocks(&bad, &mut store, &method, &layout, &mut go).unwrap_err();
+    let error = instances_in_blocks(&bad, &mut store, &method, &layout, 0, &mut go).unwrap_err();
     assert!(error.to_string().contains("found NaN at [0, 0, 0]"), "{error}");
-    assert_eq!(run(&Boundary { values: Vec::new(), mask: None, shape: [0, 4, 4] }, &method, &layout).1, 0);
+    assert_eq!(run(&Boundary { values: Vec::new(), mask: None, shape: [0, 4, 4] }, &method, &layout, 0).1, 0);
 }

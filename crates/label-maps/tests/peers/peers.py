@@ -108,7 +108,8 @@ def fragments(boundary, mask, parameters):
     if share < 1:
         height = share * height + (1 - share) * (1 - distance / distance.max())
     if parameters["seed_sigma"]:
-        distance = ndimage.gaussian_filter(distance, parameters["seed_sigma"])
+        # what is level stays level in single precision
+        distance = ndimage.gaussian_filter(distance, parameters["seed_sigma"]).astype("float32").astype("float64")
     else:
         # without the rounding of roots
         distance = np.round(distance**2, 6)
