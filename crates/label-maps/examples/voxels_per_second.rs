@@ -1,5 +1,6 @@
 //! Voxels per second of each way to make instances, on generated volumes of several sizes: a line per method and size, as
-//! tab-separated columns or, with `--json`, as JSON.
+//! tab-separated columns or, with `--json`, as JSON. Processor seconds are those of all threads: where the machine is busy
+//! with other things, they tell whether the work grows with the volume.
 //!
 //!     cargo run --release -p label-maps --example voxels_per_second -- [--json] [SECTIONS…]
 #![expect(clippy::print_stdout, reason = "a table on stdout is what this program is for")]
@@ -43,12 +44,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("{}", serde_json::to_string_pretty(&lines)?);
         return Ok(());
     }
-    println!("method\tvoxels\tseconds\tvoxels_per_second\tinstances");
+    let columns = [
+        "method",
+        "voxels",
+        "seconds",
+        "processor_seconds",
+        "voxels_per_second",
+        "per_processor_second",
+        "instances",
+    ];
+    println!("{}", columns.join("\t"));
     for line in lines {
-        let [method, voxels, seconds, rate, count] =
-            ["method", "voxels", "seconds", "voxels_per_second", "instances"]
-                .map(|key| line[key].to_string());
-        println!("{}\t{voxels}\t{seconds}\t{rate}\t{count}", method.trim_matches('"'));
+        println!("{}", columns.map(|key| line[key].to_string().trim_matches('"').to_owned()).join("\t"));
     }
     Ok(())
 }
@@ -71,19 +78,22 @@ fn measure(shape: [usize; 3], lines: &mut Vec<serde_json::Value>) -> Result<(), 
         ("mutex watershed", mutex),
     ];
     let voxels = shape.iter().product::<usize>();
-    let mut say = |method: &str, seconds: f64, count: u64| {
+    let mut say = |method: &str, (start, before): (Instant, f64), count: u64| {
+        let (seconds, processor) = (start.elapsed().as_secs_f64(), processor_seconds() - before);
         lines.push(serde_json::json!({
             "method": method,
             "voxels": voxels,
             "seconds": (seconds * 1000.0).round() / 1000.0,
+            "processor_seconds": (processor * 100.0).round() / 100.0,
             "voxels_per_second": (voxels as f64 / seconds).round(),
+            "per_processor_second": (voxels as f64 / processor).round(),
             "instances": count,
         }));
     };
     for (name, method) in methods {
-        let start = Instant::now();
+        let start = (Instant::now(), processor_seconds());
         let found = instances(&evidence, None, &method, SMALLEST)?;
-        say(name, start.elapsed().as_secs_f64(), found.count);
+        say(name, start, found.count);
     }
     for (name, method, stitch) in [
         ("waterz mean, blocks", agglomerate(Score::Mean), Stitch::Rule),
@@ -91,12 +101,21 @@ fn measure(shape: [usize; 3], lines: &mut Vec<serde_json::Value>) -> Result<(), 
     ] {
         let blocks = Blocks { block_zyx: [8, 256, 256], halo_zyx: [2, 32, 32], stitch };
         let mut store = MemoryStore::new(shape);
-        let start = Instant::now();
+        let start = (Instant::now(), processor_seconds());
         let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
         let count = instances_in_blocks(&affinities, &mut store, &method, &blocks, SMALLEST, go_on)?;
-        say(name, start.elapsed().as_secs_f64(), count);
+        say(name, start, count);
     }
     Ok(())
+}
+
+/// Processor seconds of this process so far, in steps of a hundredth; not a number where the system does not say.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // after the name, which may hold anything: state and ten more fields, then user and system time in hundredths
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let times: Vec<f64> = fields.filter_map(|field| field.parse().ok()).collect();
+    if times.len() == 2 { times.iter().sum::<f64>() / 100.0 } else { f64::NAN }
 }
 
 /// Repeatable noise over 0 to 1.

@@ -1,6 +1,6 @@
 //! Instances of volumes that do not fit into memory: block after block, then stitched.
 //!
-//! At most as many blocks as there are threads are in memory at once, each with its halo (see [`crate::instances`] for
+//! At most as many blocks as there are threads are in memory at once, each with its halo (see [`crate::instances()`] for
 //! bytes per voxel); beside them 24 bytes per label that a block gave, and where the method's own rule stitches, the region
 //! graph of the whole volume (see [`crate::region_graph`]), which has one region per fragment, not per voxel. Stitching by
 //! overlap needs no such graph.
