@@ -8,10 +8,12 @@
 use label_maps::Affinities;
 use label_maps::affinities::axis_offsets;
 use label_maps::agglomerate::{HistogramStart, Score};
-use label_maps::blocks::{MemoryStore, instances_in_blocks};
+use label_maps::blocks::instances_in_blocks;
 use label_maps::fragments::FragmentParameters;
-use label_maps::instances::{Evidence, Method, instances};
+use label_maps::instances::{Evidence, instances};
+use label_maps::method::Method;
 use label_maps::mutex::MutexParameters;
+use label_maps::storage::MemoryStore;
 use label_maps::targets::{Outside, TargetRules, affinity_targets, widen_borders};
 use label_maps::window::{Blocks, Stitch};
 use rayon::prelude::*;

@@ -7,7 +7,8 @@
 //! border of the smaller pair of labels comes first, so that the result depends on nothing but the graph.
 
 use crate::disjoint::{join, root};
-use crate::region_graph::{RegionGraph, Samples};
+use crate::region_graph::RegionGraph;
+use crate::samples::Samples;
 use crate::{LabelMapError, Result};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};

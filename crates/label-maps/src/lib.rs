@@ -16,12 +16,15 @@ mod grid;
 pub mod instances;
 pub mod kernighan_lin;
 pub mod maxima;
+pub mod method;
 pub mod multicut;
 pub mod mutex;
 pub mod numbering;
 pub mod region_graph;
+pub mod samples;
 pub mod smooth;
 mod stitch;
+pub mod storage;
 pub mod targets;
 pub mod watershed;
 pub mod window;
@@ -31,7 +34,8 @@ pub use blocks::instances_in_blocks;
 pub use components::{Components, Connectivity, label_components};
 pub use distance::{distance_to_nearest, squared_distance_to_nearest};
 pub use error::{LabelMapError, Result};
-pub use instances::{Evidence, Instances, Method, instances};
+pub use instances::{Evidence, Instances, instances};
+pub use method::Method;
 pub use region_graph::RegionGraph;
 
 /// Fails unless `found` elements fill `shape_zyx`.

@@ -3,11 +3,13 @@
 
 use label_maps::affinities::{Affinities, affinities_of_boundary, axis_offsets};
 use label_maps::agglomerate::Score;
-use label_maps::blocks::{BlockError, MemoryStore, Source, StorageError, Store, instances_in_blocks};
+use label_maps::blocks::instances_in_blocks;
 use label_maps::fragments::FragmentParameters;
-use label_maps::instances::{Evidence, Method, instances};
+use label_maps::instances::{Evidence, instances};
+use label_maps::method::Method;
 use label_maps::multicut::CostParameters;
 use label_maps::mutex::MutexParameters;
+use label_maps::storage::{BlockError, MemoryStore, Source, StorageError, Store};
 use label_maps::window::{Blocks, Stitch, Window};
 use label_maps::{Combine, Connectivity};
 use proptest::prelude::*;
