@@ -1,10 +1,12 @@
-//! Connected components by two passes with union-find (A. Rosenfeld and J. L. Pfaltz, J. ACM 13 (1966) 471–494; path
-//! halving as in R. E. Tarjan and J. van Leeuwen, J. ACM 31 (1984) 245–281).
+//! Connected components by two passes with union-find (A. Rosenfeld and J. L. Pfaltz, J. ACM 13 (1966) 471–494).
 
+use crate::disjoint::{join, root};
 use crate::{LabelMapError, Result, expect_volume};
+use serde::{Deserialize, Serialize};
 
 /// Which voxels are neighbours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Connectivity {
     /// Voxels that share a face: 6 neighbours.
     Faces,
@@ -13,6 +15,13 @@ pub enum Connectivity {
 }
 
 impl Connectivity {
+    /// All neighbours, as steps along z, y, x in scan order.
+    pub(crate) fn around(self) -> Vec<[isize; 3]> {
+        let mut steps = self.earlier();
+        steps.extend(self.earlier().into_iter().rev().map(|step| step.map(|d| -d)));
+        steps
+    }
+
     /// Neighbours that come earlier in scan order, as steps along z, y, x.
     fn earlier(self) -> Vec<[isize; 3]> {
         let mut steps = Vec::with_capacity(13);
@@ -53,16 +62,6 @@ impl Components {
         }
         best.map(|(number, _)| number)
     }
-}
-
-/// Root of `node`, halving the path on the way.
-fn root(parents: &mut [u32], mut node: u32) -> u32 {
-    while parents[node as usize] != node {
-        let above = parents[parents[node as usize] as usize];
-        parents[node as usize] = above;
-        node = above;
-    }
-    node
 }
 
 /// Components of neighbouring voxels with equal values; the default value (0, `false`) is the background.
@@ -107,13 +106,7 @@ pub fn label_components<T: Copy + PartialEq + Default>(
                         continue;
                     }
                     let other = root(&mut parents, labels[there]);
-                    if own == 0 {
-                        own = other;
-                    } else if own != other {
-                        let (low, high) = (own.min(other), own.max(other));
-                        parents[high as usize] = low;
-                        own = low;
-                    }
+                    own = if own == 0 { other } else { join(&mut parents, own, other) };
                 }
                 if own == 0 {
                     own = u32::try_from(parents.len())

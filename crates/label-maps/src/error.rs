@@ -27,4 +27,71 @@ pub enum LabelMapError {
         /// Voxels of the volume.
         voxels: usize,
     },
+    /// More voxels, edges or regions than one step can number by 32 bits.
+    #[error("{found} {what} are more than the 4,294,967,295 that fit one block; take smaller blocks")]
+    TooLarge {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        found: u64,
+    },
+    /// The affinities do not fill offsets and shape.
+    #[error(
+        "affinities of {offsets} offsets over a shape of {shape_zyx:?} (z, y, x) were given {found} values"
+    )]
+    AffinityLength {
+        /// Elements in the slice.
+        found: usize,
+        /// Number of offsets.
+        offsets: usize,
+        /// Shape of the volume.
+        shape_zyx: [usize; 3],
+    },
+    /// An offset that pairs no voxels, or one listed twice.
+    #[error("the offsets of affinities must be distinct and not [0, 0, 0], found {found:?} (z, y, x)")]
+    Offset {
+        /// The offset.
+        found: [isize; 3],
+    },
+    /// A method asks for affinities of neighbours that are not listed.
+    #[error(
+        "no offset of one voxel along {axis}: this method needs affinities of nearest neighbours, found {offsets:?} (z, y, x)"
+    )]
+    NoNearest {
+        /// Name of the axis.
+        axis: char,
+        /// The offsets given.
+        offsets: Vec<[isize; 3]>,
+    },
+    /// A probability that is none.
+    #[error(
+        "{what} must be numbers from 0 to 1, found {found} at {place_zyx:?} (z, y, x) of channel {channel}"
+    )]
+    Probability {
+        /// What is wrong.
+        what: &'static str,
+        /// The value.
+        found: f32,
+        /// Its channel, counted from 0.
+        channel: usize,
+        /// Its voxel.
+        place_zyx: [usize; 3],
+    },
+    /// A parameter outside of what has a meaning.
+    #[error("`{name}` must be {expected}, found {found}")]
+    Parameter {
+        /// Name of the parameter.
+        name: &'static str,
+        /// What it may be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+}
+
+impl LabelMapError {
+    /// A parameter outside of what has a meaning.
+    pub(crate) fn parameter(name: &'static str, expected: &'static str, found: impl std::fmt::Debug) -> Self {
+        Self::Parameter { name, expected, found: format!("{found:?}") }
+    }
 }

@@ -1,0 +1,31 @@
+"""Voxels per second of each way to make instances, on generated volumes of three sizes (crates/label-maps/examples/
+voxels_per_second): the stage is linear if they are the same for all sizes. The goal is that the largest volume takes, per voxel, at most
+a quarter more processor time than the smallest; other things that the machine does count little then.
+"""
+import json
+
+import harness
+
+SECTIONS, SPREAD = (8, 16, 32), 1.25
+PROGRAM = harness.ROOT / "target/release/examples/voxels_per_second"
+
+
+def main():
+    where, versions = harness.machine(), harness.versions()
+    lines = json.loads(harness.run([PROGRAM, "--json", *SECTIONS]).output)
+    cases = []
+    print(f"{'method':>24}  {'million voxels per processor second, small to large':>52}  growth  goal")
+    for method in dict.fromkeys(line["method"] for line in lines):
+        sizes = [line for line in lines if line["method"] == method]
+        rates = [line["per_processor_second"] for line in sizes]
+        growth = rates[0] / rates[-1]
+        met = growth <= SPREAD
+        cases.append({"case": method, "goals": {"growth": SPREAD}, "met": met, "growth": harness.rounded(growth), "sizes": sizes})
+        said = "  ".join(f"{rate / 1e6:.2f}" for rate in rates)
+        print(f"{method:>24}  {said:>52}  {growth:6.2f}  {'met' if met else 'missed'}")
+    path = harness.write("instances", cases, where, versions)
+    print(f"written: {path.relative_to(harness.ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

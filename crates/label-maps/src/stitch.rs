@@ -1,0 +1,142 @@
+//! Sets of the labels that blocks gave.
+
+use crate::Connectivity;
+use crate::disjoint::{join, root};
+use crate::window::Window;
+use rustc_hash::FxHashMap;
+
+/// Labels of all blocks, counted on from block to block, and which of them are one instance.
+pub(crate) struct Sets {
+    /// Forest whose roots are the smallest labels; label 0 stands alone.
+    parents: Vec<usize>,
+    /// Voxels of each label.
+    sizes: Vec<u64>,
+}
+
+impl Sets {
+    pub(crate) fn new() -> Self {
+        Self { parents: vec![0], sizes: vec![0] }
+    }
+
+    /// Takes in `count` labels and returns what to add to them.
+    pub(crate) fn extend(&mut self, count: u64) -> u64 {
+        let before = self.parents.len();
+        // a label stands for at least one voxel in memory, so that counts fit
+        self.parents.extend(before..before + count as usize);
+        self.sizes.resize(self.parents.len(), 0);
+        before as u64 - 1
+    }
+
+    /// Counts the voxels of labels.
+    pub(crate) fn count_voxels(&mut self, labels: &[u64]) {
+        labels.iter().for_each(|label| self.sizes[*label as usize] += 1);
+    }
+
+    pub(crate) fn join(&mut self, a: u64, b: u64) {
+        join(&mut self.parents, a as usize, b as usize);
+    }
+
+    /// Joins labels at the same voxels that are each what the other overlaps most, if they share at least `percent`
+    /// hundredths of the one with fewer voxels here. Of equal overlaps the smaller label counts.
+    pub(crate) fn join_overlapping(&mut self, ours: &[u64], theirs: &[u64], percent: u8) {
+        let mut shared: FxHashMap<(u64, u64), u64> = FxHashMap::default();
+        let mut sizes: FxHashMap<u64, u64> = FxHashMap::default();
+        for (a, b) in ours.iter().zip(theirs) {
+            for label in [a, b] {
+                *sizes.entry(*label).or_default() += 1;
+            }
+            if *a != 0 && *b != 0 {
+                *shared.entry((*a, *b)).or_default() += 1;
+            }
+        }
+        // label → most overlap and with whom
+        let mut best: FxHashMap<u64, (u64, std::cmp::Reverse<u64>)> = FxHashMap::default();
+        for ((a, b), n) in &shared {
+            for (label, other) in [(a, b), (b, a)] {
+                let found = (*n, std::cmp::Reverse(*other));
+                best.entry(*label).and_modify(|most| *most = found.max(*most)).or_insert(found);
+            }
+        }
+        for ((a, b), n) in &shared {
+            let mutual = best[a].1.0 == *b && best[b].1.0 == *a;
+            if mutual && n * 100 >= u64::from(percent) * sizes[a].min(sizes[b]) {
+                self.join(*a, *b);
+            }
+        }
+    }
+
+    /// Joins the labels of neighbouring voxels of two windows that share none.
+    pub(crate) fn join_touching(
+        &mut self,
+        ours: &[u64],
+        our_window: &Window,
+        theirs: &[u64],
+        their_window: &Window,
+        connectivity: Connectivity,
+    ) {
+        let mut last = (0, 0);
+        let end = our_window.end_zyx();
+        for (i, b) in theirs.iter().enumerate().filter(|(_, b)| **b != 0) {
+            let at = crate::grid::place(i, their_window.shape_zyx);
+            for step in connectivity.around() {
+                let to = |a: usize| {
+                    let place = (at[a] + their_window.start_zyx[a]).checked_add_signed(step[a])?;
+                    place.checked_sub(our_window.start_zyx[a]).filter(|_| place < end[a])
+                };
+                let (Some(z), Some(y), Some(x)) = (to(0), to(1), to(2)) else {
+                    continue;
+                };
+                let a = ours[(z * our_window.shape_zyx[1] + y) * our_window.shape_zyx[2] + x];
+                if a != 0 && (a, *b) != last {
+                    last = (a, *b);
+                    self.join(a, *b);
+                }
+            }
+        }
+    }
+
+    /// The number of each label's set, counted from 1 in the order of the sets' smallest labels, and their count. Sets of
+    /// fewer than `smallest` voxels get 0.
+    pub(crate) fn numbers(mut self, smallest: u64) -> (Vec<u64>, u64) {
+        for label in 1..self.parents.len() {
+            let root = root(&mut self.parents, label);
+            if root != label {
+                self.sizes[root] += self.sizes[label];
+            }
+        }
+        let mut numbers = vec![0_u64; self.parents.len()];
+        let mut count = 0;
+        for label in 1..self.parents.len() {
+            let root = root(&mut self.parents, label);
+            if root != label {
+                // a root is the smallest of its set
+                numbers[label] = numbers[root];
+            } else if self.sizes[root] >= smallest {
+                count += 1;
+                numbers[label] = count;
+            }
+        }
+        (numbers, count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_mutual_overlap_joins() {
+        let mut sets = Sets::new();
+        assert_eq!(sets.extend(3), 0);
+        assert_eq!(sets.extend(3), 3);
+        // 4 overlaps 1 most; 5 overlaps 1 too, but 1 overlaps 4 more; 6 shares one voxel in three with 2
+        let theirs = [1, 1, 1, 1, 1, 2, 2, 2, 3, 0, 0];
+        let ours = [4, 4, 4, 5, 5, 6, 0, 0, 0, 6, 6];
+        sets.join_overlapping(&ours, &theirs, 50);
+        assert_eq!(sets.numbers(0), (vec![0, 1, 2, 3, 1, 4, 5], 5));
+        let mut sets = Sets::new();
+        sets.extend(6);
+        sets.join_overlapping(&ours, &theirs, 30);
+        assert_eq!(sets.numbers(0), (vec![0, 1, 2, 3, 1, 4, 2], 4));
+    }
+}
