@@ -8,7 +8,7 @@ pub mod distance;
 mod error;
 
 pub use components::{Components, Connectivity, label_components};
-pub use distance::{distance_to_nearest, squared_distance_to_nearest};
+pub use distance::{distance_at, distance_to_nearest, squared_distance_to_nearest};
 pub use error::{LabelMapError, Result};
 
 /// Fails unless `found` elements fill `shape_zyx`.
