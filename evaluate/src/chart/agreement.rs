@@ -3,6 +3,9 @@
 use super::{BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, label, line, mark, open, text, ticks};
 use metrics::statistics::summarise;
 
+/// Room for the words beside the lines.
+const MARGIN: f64 = 96.0;
+
 /// The volumes of one class.
 pub(crate) struct Volumes {
     /// Class name.
@@ -32,9 +35,9 @@ pub(crate) fn bland_altman(title: &str, classes: &[Volumes]) -> String {
     if y0 == y1 {
         (y0, y1) = (y0 - 1.0, y1 + 1.0);
     }
-    let px = |x: f64| LEFT + x / x1 * (WIDTH - LEFT - RIGHT - 70.0);
+    let px = |x: f64| LEFT + x / x1 * (WIDTH - LEFT - RIGHT - MARGIN);
     let py = |y: f64| HEIGHT - BOTTOM - (y - y0) / (y1 - y0) * (HEIGHT - TOP - BOTTOM);
-    let right = WIDTH - RIGHT - 70.0;
+    let right = WIDTH - RIGHT - MARGIN;
     let mut svg = open(title, HEIGHT);
     for y in ticks(y0, y1, 5) {
         line(&mut svg, "grid", [LEFT, py(y)], [right, py(y)]);
