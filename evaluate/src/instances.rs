@@ -197,16 +197,19 @@ fn case_id(reference: &str, before: &[Measured]) -> String {
     if same == 0 { stem } else { format!("{stem}-{}", same + 1) }
 }
 
-/// Digests of everything that is read; of a case in shards its record and shards as a folder.
+/// Digests of everything that is read; a case in shards is a folder.
 fn inputs(pairs: &[[&str; 2]], out: &Path) -> Result<Vec<Artefact>> {
     let mut inputs = Vec::new();
     for (role, place) in [("references", 0), ("predictions", 1)] {
         for pair in pairs {
             let path = Path::new(pair[place].split('#').next().unwrap_or(pair[place]));
-            let file = if path.is_dir() { path.join("zarr.json") } else { path.to_owned() };
             // what is not there fails as its case
-            if file.is_file() {
-                inputs.push(Artefact::of_file(role, &file, out)?);
+            if path.is_file() {
+                inputs.push(Artefact::of_file(role, path, out)?);
+            } else if path.is_dir() {
+                let (bytes, sha256) = digest::tree(path)?;
+                let path = format!("{}/", path.display());
+                inputs.push(Artefact { role: role.to_owned(), path, bytes, sha256 });
             }
         }
     }
@@ -318,7 +321,7 @@ fn tally(
 }
 
 /// Class of the rows of `metrics.csv`.
-const OBJECTS: &str = "objects";
+pub(crate) const OBJECTS: &str = "objects";
 
 /// `metrics.csv`: case, class, metric, definition, value.
 fn table(measured: &[Measured]) -> Result<Vec<u8>> {

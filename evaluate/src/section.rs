@@ -3,6 +3,7 @@
 use crate::chain::{Link, State};
 use crate::chart::{self, Series, Volumes};
 use crate::curves;
+use crate::instances::OBJECTS;
 use crate::page::{compact, find, is_length, length, stem};
 use crate::report::Run;
 use crate::summary::{ClassSummary, Details};
@@ -133,13 +134,19 @@ fn facts(details: &Details) -> Vec<[String; 2]> {
         MeanRule::Scored => "over the classes that were scored in some case",
         MeanRule::Nnunet => "as nnU-Net: none where a class was scored in no case",
     };
+    // the policy is about classes; of objects it matters which voxels were evaluated
+    let of_objects = details.classes.iter().any(|class| class.class == OBJECTS);
+    let of_classes = |text: String| if of_objects { String::new() } else { text };
+    let policy = format!("{}: {}", details.policy, details.policy.description());
+    let evaluated = if of_objects { details.missing_rule.clone() } else { String::new() };
     let rows = [
         ("Modality", dataset.modality.to_uppercase()),
         ("Cases", counts),
         ("Splits", splits),
         ("NSD tolerance", tolerance),
-        ("Policy for empty masks", format!("{}: {}", details.policy, details.policy.description())),
-        ("Mean over classes", mean_rule.to_owned()),
+        ("Policy for empty masks", of_classes(policy)),
+        ("Mean over classes", of_classes(mean_rule.to_owned())),
+        ("Evaluated voxels", evaluated),
         ("Source", dataset.source.clone()),
         ("Citation", dataset.citation.clone()),
         ("Licence", dataset.licence.clone()),

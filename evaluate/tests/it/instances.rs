@@ -96,7 +96,12 @@ fn neurons_in_hdf5_and_a_report_of_them() {
     let [scores, out] = ["em", "report"].map(|p| world.path(p).display().to_string());
     assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
     let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
-    assert!(html.contains("voi:cremi") && html.contains("ARAND") && !html.contains("NaN"));
+    for part in ["voi:cremi", "ARAND", "0 in the reference is not evaluated"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("NaN") && !html.contains("Policy for empty masks"));
+    let tables = fs_err::read_to_string(world.path("report/tables.md")).unwrap();
+    assert!(tables.contains("## EM: VOI by share of the labels used, less is better"), "{tables}");
 }
 
 #[test]
