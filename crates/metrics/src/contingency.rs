@@ -2,7 +2,7 @@
 //!
 //! The table is sparse and is filled by slabs of a volume that need not fit in memory. Pairs lie in shards by the reference's id,
 //! each a sorted list beside a short list of what came later; both are merged when the short one has grown. So a pair takes 24
-//! bytes, a third more at most while shards grow, and no rehash ever doubles the whole: 10⁸ pairs take about 3 GB.
+//! bytes, a quarter more at most while shards grow, and no rehash ever doubles the whole: 10⁸ pairs take about 3 GB.
 
 use rayon::prelude::*;
 
@@ -43,13 +43,15 @@ impl Shard {
         if self.pending.is_empty() {
             return;
         }
-        self.pending.sort_unstable_by_key(Pair::ids);
-        let mut merged: Vec<Pair> = Vec::with_capacity(self.sorted.len() + self.pending.len());
+        // taken, so that what was reserved for it is free again
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sort_unstable_by_key(Pair::ids);
+        let mut merged: Vec<Pair> = Vec::with_capacity(self.sorted.len() + pending.len());
         let mut put = |pair: Pair| match merged.last_mut() {
             Some(last) if last.ids() == pair.ids() => last.voxels += pair.voxels,
             _ => merged.push(pair),
         };
-        let mut late = self.pending.drain(..).peekable();
+        let mut late = pending.into_iter().peekable();
         for pair in &self.sorted {
             while let Some(next) = late.next_if(|next| next.ids() <= pair.ids()) {
                 put(next);
@@ -110,7 +112,7 @@ impl Contingency {
         }
         self.shards
             .par_iter_mut()
-            .filter(|s| s.pending.len() >= PENDING.max(s.sorted.len() / 4))
+            .filter(|s| s.pending.len() >= PENDING.max(s.sorted.len() / 8))
             .for_each(Shard::merge);
     }
 
