@@ -1,21 +1,16 @@
 //! `evaluate instances`: maps of objects, such as neurons, against their references.
 
 use crate::ids::Ids;
+use crate::objects::{Measured, summarise, table};
 use crate::score::{METRICS, clear, pretty};
 use crate::scoring::{Placed, check_grid};
-use crate::summary::{
-    self, CaseCounts, CaseEntry, ClassSummary, Dataset, DefinitionNote, Details, SummaryFile,
-};
-use crate::targets::MeanRule;
-use crate::{aggregate, summary::MetricSummary};
+use crate::summary::{self, CaseCounts};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
-use metrics::policy::PresenceCounts;
-use metrics::{Contingency, InstanceScores, NamedScore, Policy, Table, border_masks};
+use metrics::{Contingency, InstanceScores, Table, border_masks};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use volume::hdf5::NOT_ANNOTATED;
 
@@ -63,7 +58,8 @@ pub struct InstancesArguments {
 }
 
 impl InstancesArguments {
-    fn zero(&self) -> Zero {
+    /// What 0 in the reference is.
+    pub(crate) fn zero(&self) -> Zero {
         self.zero.unwrap_or(if self.border_nm.is_some() { Zero::Score } else { Zero::Ignore })
     }
 }
@@ -77,16 +73,6 @@ struct Parameters<'a> {
     zero: Zero,
     min_part: u64,
     pairs: Vec<[&'a str; 2]>,
-}
-
-/// What was measured of a case.
-struct Measured {
-    case: String,
-    reference: String,
-    prediction: String,
-    scores: Vec<NamedScore>,
-    voxels: [u64; 2],
-    objects: [u64; 2],
 }
 
 /// Runs `instances`.
@@ -318,90 +304,4 @@ fn tally(
     }
     progress.finish();
     Ok(table.finish())
-}
-
-/// Class of the rows of `metrics.csv`.
-pub(crate) const OBJECTS: &str = "objects";
-
-/// `metrics.csv`: case, class, metric, definition, value.
-fn table(measured: &[Measured]) -> Result<Vec<u8>> {
-    let mut table = csv::Writer::from_writer(Vec::new());
-    table.write_record(["case", "class", "metric", "definition", "value"])?;
-    for case in measured {
-        for score in &case.scores {
-            let value = score.value.map_or_else(|| "n/a".to_owned(), |v| v.to_string());
-            table.write_record([&case.case, OBJECTS, score.name, &score.id, &value])?;
-        }
-    }
-    Ok(table.into_inner()?)
-}
-
-fn summarise(
-    arguments: &InstancesArguments,
-    described: Option<&Descriptor>,
-    cases: CaseCounts,
-    measured: &[Measured],
-) -> SummaryFile {
-    let entries: Vec<CaseEntry> = measured
-        .iter()
-        .map(|case| {
-            let mut row: BTreeMap<String, serde_json::Value> =
-                case.scores.iter().map(|s| (s.id.clone(), aggregate::number(s.value))).collect();
-            let counts = [
-                ("voxels_evaluated", case.voxels[0]),
-                ("voxels", case.voxels[1]),
-                ("n_ref", case.objects[0]),
-                ("n_pred", case.objects[1]),
-            ];
-            row.extend(counts.map(|(name, n)| (name.to_owned(), serde_json::json!(n))));
-            CaseEntry {
-                case: case.case.clone(),
-                reference_file: case.reference.clone(),
-                prediction_file: Some(case.prediction.clone()),
-                voxel_ml: None,
-                metrics: [(OBJECTS.to_owned(), row)].into(),
-            }
-        })
-        .collect();
-    let (foreground_mean, mean) = aggregate::nnunet_means(&entries, MeanRule::Scored);
-    let first = measured.first().map(|m| m.scores.as_slice()).unwrap_or_default();
-    let of_id = |score: &NamedScore| -> MetricSummary {
-        let same = measured.iter().flat_map(|m| &m.scores).filter(|s| s.id == score.id);
-        let values: Vec<f64> = same.filter_map(|s| s.value).collect();
-        aggregate::summary_of(score.id.clone(), score.name, &values)
-    };
-    let metrics: Vec<MetricSummary> = first.iter().map(of_id).collect();
-    let note =
-        |s: &NamedScore| DefinitionNote { id: s.id.clone(), name: s.name.to_owned(), text: s.text.clone() };
-    let presence = PresenceCounts { both: measured.len() as u64, ..PresenceCounts::default() };
-    let zero = match arguments.zero() {
-        Zero::Ignore => "0 in the reference is not evaluated",
-        Zero::Score => "0 in the reference is an object",
-    };
-    let border = arguments.border_nm.map_or_else(String::new, |nm| {
-        format!("; voxels within {nm} nm of a border in their section are not evaluated")
-    });
-    SummaryFile {
-        foreground_mean,
-        mean,
-        metric_per_case: entries,
-        gtgm: Details {
-            schema: summary::SCHEMA.to_owned(),
-            dataset: Dataset::of_objects(described),
-            splits: Vec::new(),
-            policy: Policy::default(),
-            mean_rule: MeanRule::Scored,
-            missing_rule: format!("{zero}{border}"),
-            definitions: first.iter().map(note).collect(),
-            cases,
-            classes: vec![ClassSummary {
-                class: OBJECTS.to_owned(),
-                name: OBJECTS.to_owned(),
-                presence,
-                metrics: metrics.clone(),
-            }],
-            foreground: metrics,
-            overlays: Vec::new(),
-        },
-    }
 }

@@ -11,6 +11,7 @@ mod comparison;
 mod curves;
 mod ids;
 mod instances;
+mod objects;
 mod overlay;
 mod page;
 mod pairing;

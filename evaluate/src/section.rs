@@ -3,7 +3,7 @@
 use crate::chain::{Link, State};
 use crate::chart::{self, Series, Volumes};
 use crate::curves;
-use crate::instances::OBJECTS;
+use crate::objects::OBJECTS;
 use crate::page::{compact, find, is_length, length, stem};
 use crate::report::Run;
 use crate::summary::{ClassSummary, Details};
