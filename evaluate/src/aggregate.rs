@@ -2,6 +2,7 @@
 
 use crate::scoring::CaseResult;
 use crate::summary::{CaseEntry, ClassSummary, LEVEL, Means, MetricSummary};
+use crate::targets::{MeanRule, Named};
 use metrics::policy::PresenceCounts;
 use metrics::statistics::{bootstrap_mean, summarise};
 use metrics::{ClassScore, Definition};
@@ -12,22 +13,32 @@ const RESAMPLES: usize = 2000;
 /// The interval is a pure function of the values.
 const BOOTSTRAP_SEED: u64 = 0;
 
-/// Summarises `values` of cases with their diagonals.
-fn metric(definition: Definition, values: &[(f64, f64)]) -> MetricSummary {
-    let finite: Vec<f64> = values.iter().map(|v| v.0).filter(|v| v.is_finite()).collect();
+/// Summarises the finite ones of `values`.
+pub(crate) fn summary_of(id: String, name: &str, values: &[f64]) -> MetricSummary {
+    let finite: Vec<f64> = values.iter().copied().filter(|v| v.is_finite()).collect();
     let summary = summarise(&finite);
-    let filled: Vec<f64> =
-        values.iter().map(|(v, diagonal)| if v.is_finite() { *v } else { *diagonal }).collect();
     MetricSummary {
-        definition: definition.id(),
-        name: definition.name().to_owned(),
+        definition: id,
+        name: name.to_owned(),
         n: finite.len(),
         infinite: values.len() - finite.len(),
         mean: summary.map(|s| s.mean),
         median: summary.map(|s| s.median),
+        quartiles: summary.map(|s| s.quartiles),
         std: summary.and_then(|s| s.std),
         interval: bootstrap_mean(&finite, LEVEL, RESAMPLES, BOOTSTRAP_SEED),
+        mean_with_diagonal: None,
+    }
+}
+
+/// Summarises `values` of cases with their diagonals.
+fn metric(definition: Definition, values: &[(f64, f64)]) -> MetricSummary {
+    let own: Vec<f64> = values.iter().map(|v| v.0).collect();
+    let filled: Vec<f64> =
+        values.iter().map(|(v, diagonal)| if v.is_finite() { *v } else { *diagonal }).collect();
+    MetricSummary {
         mean_with_diagonal: definition.is_distance().then(|| summarise(&filled).map(|s| s.mean)).flatten(),
+        ..summary_of(definition.id(), definition.name(), &own)
     }
 }
 
@@ -39,13 +50,13 @@ fn value_of(score: &ClassScore, definition: Definition) -> Option<f64> {
 #[must_use]
 pub(crate) fn classes(
     results: &[CaseResult],
-    names: &[String],
+    targets: &[Named],
     definitions: &[Definition],
 ) -> Vec<ClassSummary> {
-    names
+    targets
         .iter()
         .enumerate()
-        .map(|(position, name)| {
+        .map(|(position, named)| {
             let mut presence = PresenceCounts::default();
             for result in results {
                 presence.add(result.scores[position].presence);
@@ -60,18 +71,19 @@ pub(crate) fn classes(
                     metric(*definition, &values)
                 })
                 .collect();
-            ClassSummary { class: position as u64 + 1, name: name.clone(), presence, metrics }
+            ClassSummary { class: named.target.to_string(), name: named.name.clone(), presence, metrics }
         })
         .collect()
 }
 
-/// The foreground: each mean is over the classes that were scored at all, of their means over cases; spread and interval are
-/// those of the cases' own means.
+/// The foreground: each mean is over the classes that were scored at all (by nnU-Net's rule there is none unless all were), of
+/// their means over cases; spread and interval are those of the cases' own means.
 #[must_use]
 pub(crate) fn foreground(
     results: &[CaseResult],
     classes: &[ClassSummary],
     definitions: &[Definition],
+    rule: MeanRule,
 ) -> Vec<MetricSummary> {
     definitions
         .iter()
@@ -90,8 +102,7 @@ pub(crate) fn foreground(
                 })
                 .collect();
             let over_classes = |pick: fn(&MetricSummary) -> Option<f64>| {
-                let means: Vec<f64> = classes.iter().filter_map(|c| pick(&c.metrics[position])).collect();
-                summarise(&means).map(|s| s.mean)
+                rule.mean(classes.iter().map(|c| pick(&c.metrics[position])))
             };
             MetricSummary {
                 mean: over_classes(|m| m.mean),
@@ -112,7 +123,7 @@ fn key(definition: Definition) -> String {
 }
 
 /// JSON has neither infinity nor NaN.
-fn number(value: Option<f64>) -> Value {
+pub(crate) fn number(value: Option<f64>) -> Value {
     match value {
         Some(v) if v.is_finite() => json!(v),
         Some(_) => json!("inf"),
@@ -138,14 +149,14 @@ pub(crate) fn case_metrics(result: &CaseResult) -> BTreeMap<String, BTreeMap<Str
                 ("n_pred".to_owned(), json!(counts.prediction())),
                 ("n_ref".to_owned(), json!(counts.reference())),
             ]);
-            (counts.class.to_string(), row)
+            (counts.target.to_string(), row)
         })
         .collect()
 }
 
-/// Means per class and over classes, with nnU-Net's keys. Values that are not finite numbers are left out of a mean.
+/// Means per class and over classes, with nnU-Net's keys. Values that are not finite numbers are left out of a mean over cases.
 #[must_use]
-pub(crate) fn nnunet_means(cases: &[CaseEntry]) -> (Means, BTreeMap<String, Means>) {
+pub(crate) fn nnunet_means(cases: &[CaseEntry], rule: MeanRule) -> (Means, BTreeMap<String, Means>) {
     let mut values: BTreeMap<&String, BTreeMap<&String, Vec<f64>>> = BTreeMap::new();
     for (class, row) in cases.iter().flat_map(|case| &case.metrics) {
         for (key, value) in row {
@@ -159,22 +170,22 @@ pub(crate) fn nnunet_means(cases: &[CaseEntry]) -> (Means, BTreeMap<String, Mean
             (class.clone(), row)
         })
         .collect();
-    let mut columns: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    let mut columns: BTreeMap<String, Vec<Option<f64>>> = BTreeMap::new();
     for (key, value) in mean.values().flatten() {
-        columns.entry(key.clone()).or_default().extend(*value);
+        columns.entry(key.clone()).or_default().push(*value);
     }
-    let foreground = columns.into_iter().map(|(key, v)| (key, summarise(&v).map(|s| s.mean))).collect();
+    let foreground = columns.into_iter().map(|(key, v)| (key, rule.mean(v.into_iter()))).collect();
     (foreground, mean)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use metrics::{Policy, Protocol, score_case};
+    use metrics::{Policy, Protocol, Target, score_case};
 
     fn results() -> Vec<CaseResult> {
         let protocol = Protocol {
-            classes: vec![1, 2],
+            targets: [1, 2].map(|v| Target::class(v).unwrap()).into(),
             ignore: None,
             definitions: vec![Definition::Dice, Definition::Hd95],
             policy: Policy::Clinical,
@@ -188,6 +199,7 @@ mod tests {
             .map(|(guess, id)| CaseResult {
                 id: id.into(),
                 diagonal_mm: 5.0,
+                voxel_ml: 0.001,
                 scores: score_case(&mask, guess, [3; 3], [1.0; 3], &protocol).unwrap(),
                 missing: false,
             })
@@ -197,7 +209,9 @@ mod tests {
     #[test]
     fn missed_structures_count_and_absent_classes_do_not() {
         let (results, definitions) = (results(), [Definition::Dice, Definition::Hd95]);
-        let classes = classes(&results, &["one".into(), "two".into()], &definitions);
+        let named = [(1, "one"), (2, "two")]
+            .map(|(v, name)| Named { target: Target::class(v).unwrap(), name: name.into() });
+        let classes = classes(&results, &named, &definitions);
         assert_eq!(
             (classes[0].presence.both, classes[0].presence.missed, classes[1].presence.both_empty),
             (1, 1, 2)
@@ -206,8 +220,10 @@ mod tests {
         let hd95 = &classes[0].metrics[1];
         assert_eq!((hd95.mean, hd95.n, hd95.infinite, hd95.mean_with_diagonal), (Some(0.0), 1, 1, Some(2.5)));
         assert_eq!((classes[1].metrics[0].mean, classes[1].metrics[0].n), (None, 0));
-        let foreground = foreground(&results, &classes, &definitions);
-        assert_eq!((foreground[0].mean, foreground[1].mean_with_diagonal), (Some(0.5), Some(2.5)));
+        let scored = foreground(&results, &classes, &definitions, MeanRule::Scored);
+        assert_eq!((scored[0].mean, scored[1].mean_with_diagonal), (Some(0.5), Some(2.5)));
+        // a plain mean has no value where one class has none
+        assert_eq!(foreground(&results, &classes, &definitions, MeanRule::Nnunet)[0].mean, None);
     }
 
     #[test]
@@ -218,13 +234,16 @@ mod tests {
                 case: r.id.clone(),
                 reference_file: String::new(),
                 prediction_file: None,
+                voxel_ml: None,
                 metrics: case_metrics(r),
             })
             .collect();
         assert_eq!(cases[1].metrics["1"]["hd95:surfel"], json!("inf"));
-        let (foreground, mean) = nnunet_means(&cases);
+        let (foreground, mean) = nnunet_means(&cases, MeanRule::Scored);
         let keys: Vec<&str> = foreground.keys().map(String::as_str).collect();
         assert_eq!(keys, ["Dice", "FN", "FP", "TN", "TP", "hd95:surfel", "n_pred", "n_ref"]);
         assert_eq!((mean["1"]["Dice"], mean["2"]["Dice"], foreground["Dice"]), (Some(0.5), None, Some(0.5)));
+        let (foreground, _) = nnunet_means(&cases, MeanRule::Nnunet);
+        assert_eq!(foreground["Dice"], None);
     }
 }

@@ -1,4 +1,5 @@
-//! Pictures of the best, the median and the worst case: the slice with the largest foreground, with both outlines.
+//! Pictures of the best, the median and the worst case: the slice with the largest foreground, with both outlines, and where they
+//! differ.
 
 use crate::pairing::Pair;
 use crate::png_image::Picture;
@@ -19,6 +20,9 @@ pub(crate) const DIRECTORY: &str = "overlays";
 pub(crate) const REFERENCE: [u8; 3] = [45, 140, 255];
 /// Outline of the prediction.
 pub(crate) const PREDICTION: [u8; 3] = [255, 140, 0];
+
+/// Where both maps hold a class, but not the same one.
+pub(crate) const CONFUSED: [u8; 3] = [204, 80, 180];
 
 /// Pixels along a picture's longer side.
 const SIDE: f64 = 480.0;
@@ -55,9 +59,11 @@ pub(crate) fn draw(
     for (rank, result, dice) in ranked(results) {
         let Some(pair) = pairs.iter().find(|p| p.id == result.id) else { continue };
         match case(pair, descriptor) {
-            Ok(Some((picture, slice_z, slices))) => {
+            Ok(Some(Drawn { outlines, errors, slice_z, slices })) => {
                 let file = format!("{DIRECTORY}/{}.png", pair.id);
-                atomic::write(&out.join(&file), &picture.encode()?)?;
+                atomic::write(&out.join(&file), &outlines.encode()?)?;
+                let error_file = format!("{DIRECTORY}/{}-errors.png", pair.id);
+                atomic::write(&out.join(&error_file), &errors.encode()?)?;
                 overlays.push(Overlay {
                     case: pair.id.clone(),
                     rank: rank.to_owned(),
@@ -65,6 +71,7 @@ pub(crate) fn draw(
                     slice_z,
                     slices,
                     file,
+                    error_file,
                 });
             }
             Ok(None) => context.tell(
@@ -117,6 +124,13 @@ impl View {
         [along(row, 0), along(column, 1)]
     }
 
+    /// The label at a pixel's centre.
+    fn nearest(&self, labels: &Slice<u32>, row: usize, column: usize) -> u32 {
+        let [y, x] = self.place(row, column);
+        let inside = |v: f64, n: usize| (v.round().max(0.0) as usize).min(n - 1);
+        labels.at(inside(y, labels.height), inside(x, labels.width))
+    }
+
     /// A view of the foreground in a slice of `shape` voxels with `spacing` mm.
     fn of(foreground: &Slice<bool>, spacing: [f64; 2], flip: bool) -> Self {
         let shape = [foreground.height, foreground.width];
@@ -154,12 +168,22 @@ impl View {
     }
 }
 
-/// The picture of a case with its slice number and the number of slices; `None` without an image.
-fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<(Picture, usize, usize)>, Message> {
+/// The pictures of one slice of a case.
+struct Drawn {
+    /// With the outlines of reference and prediction.
+    outlines: Picture,
+    /// With what was missed, invented or confused.
+    errors: Picture,
+    slice_z: usize,
+    slices: usize,
+}
+
+/// The pictures of a case; `None` without an image.
+fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<Drawn>, Message> {
     let (Some(source), Some(path)) = (&pair.image, &pair.prediction) else { return Ok(None) };
     let flaw = |e: volume::VolumeError| Message::error(e.code(), e.to_string());
-    let reference = scoring::reference(pair, descriptor)?;
-    let prediction = scoring::prediction(pair, path, descriptor)?;
+    let reference = scoring::reference::<u32>(pair, descriptor)?;
+    let prediction = scoring::prediction::<u32>(pair, path, descriptor)?;
     let image = open::image(source).map_err(flaw)?;
     let shape = reference.grid.shape_zyx;
     if image.grid.shape_zyx != shape {
@@ -190,14 +214,32 @@ fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<(Picture, usize, 
     let view = View::of(&foreground, [spacing[1], spacing[2]], descriptor.modality != Modality::Em);
     let grey = Slice { values: intensities[z * area..(z + 1) * area].to_vec(), height: ny, width: nx };
     let window = window(&grey.values, &descriptor.intensity);
-    let mut picture = Picture::new(view.pixels[0], view.pixels[1], |row, column| {
+    let shade = |row: usize, column: usize| {
         let value = interpolate(&grey, view.place(row, column));
         let share = ((value - window[0]) / (window[1] - window[0])).clamp(0.0, 1.0);
-        [(share * 255.0).round() as u8; 3]
+        (share * 255.0).round() as u8
+    };
+    let mut outlines = Picture::new(view.pixels[0], view.pixels[1], |row, column| [shade(row, column); 3]);
+    outline(&mut outlines, &truth, &view, REFERENCE, 1);
+    outline(&mut outlines, &guess, &view, PREDICTION, 0);
+    let errors = Picture::new(view.pixels[0], view.pixels[1], |row, column| {
+        let grey = shade(row, column);
+        match error_colour(view.nearest(&truth, row, column), view.nearest(&guess, row, column)) {
+            Some(colour) => colour.map(|c| ((u16::from(c) * 2 + u16::from(grey)) / 3) as u8),
+            None => [grey; 3],
+        }
     });
-    outline(&mut picture, &truth, &view, REFERENCE, 1);
-    outline(&mut picture, &guess, &view, PREDICTION, 0);
-    Ok(Some((picture, z, nz)))
+    Ok(Some(Drawn { outlines, errors, slice_z: z, slices: nz }))
+}
+
+/// How an error of one pixel is marked: missed in the reference's colour, invented in the prediction's.
+fn error_colour(truth: u32, guess: u32) -> Option<[u8; 3]> {
+    match (truth, guess) {
+        (t, g) if t == g => None,
+        (_, 0) => Some(REFERENCE),
+        (0, _) => Some(PREDICTION),
+        _ => Some(CONFUSED),
+    }
 }
 
 /// Intensities shown as black and white: the data set's window for CT, else the slice's 1st and 99th percentile.
@@ -229,11 +271,7 @@ fn interpolate(slice: &Slice<f32>, [y, x]: [f64; 2]) -> f32 {
 /// Draws the borders between labels: two pixels, and `reach` more on each side.
 fn outline(picture: &mut Picture, labels: &Slice<u32>, view: &View, colour: [u8; 3], reach: usize) {
     let [height, width] = view.pixels;
-    let label = |row: usize, column: usize| {
-        let [y, x] = view.place(row, column);
-        let inside = |v: f64, n: usize| (v.round().max(0.0) as usize).min(n - 1);
-        labels.at(inside(y, labels.height), inside(x, labels.width))
-    };
+    let label = |row: usize, column: usize| view.nearest(labels, row, column);
     let mut border = vec![false; height * width];
     for row in 0..height {
         for column in 0..width {
@@ -269,6 +307,12 @@ mod tests {
         assert_eq!((view.extent, view.start), ([40.0, 80.0], [30.5, 120.0]));
         let [y, x] = view.place(0, 0);
         assert!((y - (30.5 - 0.5 + 20.0 / 480.0)).abs() < 1e-9 && x > 119.4, "{y} {x}");
+    }
+
+    #[test]
+    fn errors_are_told_apart() {
+        let found = [(1, 1), (1, 0), (0, 2), (1, 2), (0, 0)].map(|(t, g)| error_colour(t, g));
+        assert_eq!(found, [None, Some(REFERENCE), Some(PREDICTION), Some(CONFUSED), None]);
     }
 
     #[test]

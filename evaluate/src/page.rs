@@ -1,17 +1,14 @@
 //! The HTML page: what the template shows, ready formatted.
 
-use crate::chain::State;
-use crate::chart::{self, Series};
-use crate::curves;
+use crate::chart::{self, Curve, Point};
 use crate::overlay;
 use crate::report::Run;
 use crate::results::MEAN;
-use crate::summary::{ClassSummary, Details, MetricSummary};
+use crate::section::{self, RunSection};
+use crate::summary::{Details, MetricSummary};
 use anyhow::Result;
 use askama::Template;
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use metrics::policy::PresenceCounts;
+use metrics::statistics::summarise;
 
 /// File name of the report.
 pub(crate) const REPORT: &str = "report.html";
@@ -20,17 +17,21 @@ pub(crate) const REPORT: &str = "report.html";
 #[template(path = "report.html")]
 struct Page {
     cards: Vec<Card>,
+    columns: Vec<[String; 2]>,
     rows: Vec<TableRow>,
+    fractions: Vec<FractionCard>,
     runs: Vec<RunSection>,
     definitions: Vec<[String; 3]>,
+    policies: Vec<[String; 2]>,
     reference_colour: String,
     prediction_colour: String,
+    confused_colour: String,
 }
 
 struct Card {
     dataset: String,
     run: String,
-    dice: String,
+    value: String,
     detail: String,
 }
 
@@ -41,51 +42,22 @@ struct TableRow {
     run: String,
     class: String,
     cases: String,
+    /// Both empty, missed, invented; empty in the row of the mean.
+    counts: String,
     cells: Vec<Cell>,
 }
 
 struct Cell {
     value: String,
     note: String,
+    /// Definition and exact mean, for programs.
+    definition: String,
+    exact: String,
 }
 
-struct RunSection {
-    id: String,
-    title: String,
-    name: String,
-    label: String,
-    facts: Vec<[String; 2]>,
-    presence: Vec<[String; 5]>,
-    spread: String,
-    pictures: Vec<PictureCard>,
-    curves: Vec<CurveCard>,
-    published: Vec<[String; 5]>,
-    links: Vec<LinkRow>,
-}
-
-struct PictureCard {
-    uri: String,
-    rank: String,
-    case: String,
-    detail: String,
-}
-
-struct CurveCard {
+struct FractionCard {
     title: String,
     svg: String,
-}
-
-struct LinkRow {
-    depth: usize,
-    stage: String,
-    role: String,
-    path: String,
-    tool: String,
-    sha256: String,
-    state: &'static str,
-    state_class: &'static str,
-    files: String,
-    licence: String,
 }
 
 /// A number without needless zeros.
@@ -100,49 +72,92 @@ pub(crate) fn compact(value: f64) -> String {
 /// A picture or a training record that cannot be read.
 pub(crate) fn render(runs: &[Run]) -> Result<String> {
     let mut definitions: Vec<[String; 3]> = Vec::new();
-    for note in runs.iter().flat_map(|r| &r.summary.gtgm.definitions) {
-        let row = [note.name.clone(), note.id.clone(), note.text.clone()];
-        if !definitions.contains(&row) {
-            definitions.push(row);
+    let mut columns: Vec<[String; 2]> = Vec::new();
+    let mut policies: Vec<[String; 2]> = Vec::new();
+    for run in runs {
+        for note in &run.summary.gtgm.definitions {
+            let row = [note.name.clone(), note.id.clone(), note.text.clone()];
+            if !definitions.contains(&row) {
+                definitions.push(row);
+            }
+            let column = [note.name.clone(), stem(&note.id).to_owned()];
+            if !columns.contains(&column) {
+                columns.push(column);
+            }
+        }
+        let policy = run.summary.gtgm.policy;
+        let row = [policy.to_string(), policy.description().to_owned()];
+        if !policies.contains(&row) {
+            policies.push(row);
         }
     }
     let css = |[r, g, b]: [u8; 3]| format!("rgb({r},{g},{b})");
     let page = Page {
         cards: runs.iter().map(card).collect(),
-        rows: runs.iter().flat_map(table_rows).collect(),
-        runs: runs.iter().enumerate().map(|(i, run)| section(i, run)).collect::<Result<_>>()?,
+        rows: runs.iter().flat_map(|run| table_rows(run, &columns)).collect(),
+        columns,
+        fractions: fraction_cards(runs),
+        runs: runs.iter().enumerate().map(|(i, run)| section::of(i, run)).collect::<Result<_>>()?,
         definitions,
+        policies,
         reference_colour: css(overlay::REFERENCE),
         prediction_colour: css(overlay::PREDICTION),
+        confused_colour: css(overlay::CONFUSED),
     };
     Ok(page.render()?)
 }
 
-fn find<'a>(metrics: &'a [MetricSummary], name: &str) -> Option<&'a MetricSummary> {
-    metrics.iter().find(|m| m.name == name)
+/// A definition id without its tolerance, which may differ between data sets.
+pub(crate) fn stem(id: &str) -> &str {
+    id.split('@').next().unwrap_or(id)
+}
+
+/// The metric with a definition, whatever its tolerance.
+pub(crate) fn find<'a>(metrics: &'a [MetricSummary], wanted: &str) -> Option<&'a MetricSummary> {
+    metrics.iter().find(|m| stem(&m.definition) == wanted)
 }
 
 /// Distances of electron microscopy are far below a millimetre.
-fn length(mm: f64) -> String {
+pub(crate) fn length(mm: f64) -> String {
     if mm != 0.0 && mm.abs() < 0.01 { format!("{:.0} nm", mm * 1e6) } else { format!("{mm:.2} mm") }
+}
+
+/// Whether a definition is a length in mm.
+pub(crate) fn is_length(definition: &str) -> bool {
+    let family = definition.split(':').next().unwrap_or(definition);
+    matches!(family, "hd95" | "hd" | "asd" | "assd")
 }
 
 /// A mean with its unit.
 pub(crate) fn format_value(metric: &MetricSummary, value: f64) -> String {
-    if metric.mean_with_diagonal.is_some() || metric.name.starts_with('H') {
+    if is_length(&metric.definition) {
         length(value)
+    } else if metric.definition == "volume-difference:ml" {
+        format!("{value:.3} ml")
     } else {
         format!("{value:.3}")
     }
 }
 
 fn cell(metric: Option<&MetricSummary>) -> Cell {
-    let Some(metric) = metric else { return Cell { value: "–".into(), note: String::new() } };
+    let Some(metric) = metric else {
+        return Cell {
+            value: "–".into(),
+            note: String::new(),
+            definition: String::new(),
+            exact: String::new(),
+        };
+    };
     let value = metric.mean.map_or_else(|| "n/a".to_owned(), |mean| format_value(metric, mean));
     let mut notes = Vec::new();
     if let Some(interval) = metric.interval {
         let ends = [interval.low, interval.high].map(|v| format_value(metric, v));
         notes.push(format!("[{} – {}]", ends[0], ends[1]));
+    }
+    if let (Some(median), Some([first, third])) = (metric.median, metric.quartiles) {
+        let [median, first, third] = [median, first, third].map(|v| format_value(metric, v));
+        let std = metric.std.map_or_else(String::new, |v| format!("SD {}, ", format_value(metric, v)));
+        notes.push(format!("{std}median {median} ({first} – {third})"));
     }
     notes.push(format!("n = {}", metric.n));
     // the tolerance is part of what was measured
@@ -159,205 +174,108 @@ fn cell(metric: Option<&MetricSummary>) -> Cell {
             .map_or_else(String::new, |v| format!(", {} with the diagonal", length(v)));
         notes.push(format!("{} infinite{filled}", metric.infinite));
     }
-    Cell { value, note: notes.join(" · ") }
+    Cell {
+        value,
+        note: notes.join(" · "),
+        definition: metric.definition.clone(),
+        exact: metric.mean.map_or_else(|| "n/a".to_owned(), |v| v.to_string()),
+    }
 }
 
 fn card(run: &Run) -> Card {
     let details = &run.summary.gtgm;
-    let dice = find(&details.foreground, "Dice").and_then(|m| m.mean);
+    // Dice of classes, VOI of objects
+    let metric = find(&details.foreground, "dice").or_else(|| details.foreground.first());
+    let value = metric.and_then(|m| m.mean.map(|v| format_value(m, v)));
+    let name = metric.map_or("", |m| m.name.as_str());
+    let what = if details.classes.len() > 1 { "mean foreground " } else { "mean " };
     Card {
         dataset: details.dataset.title.clone(),
         run: run.label.clone(),
-        dice: dice.map_or_else(|| "n/a".to_owned(), |v| format!("{v:.3}")),
-        detail: format!("mean foreground Dice, {} cases", details.cases.scored),
+        value: value.unwrap_or_else(|| "n/a".to_owned()),
+        detail: format!("{what}{name}, {} cases", details.cases.scored),
     }
 }
 
-fn table_rows(run: &Run) -> Vec<TableRow> {
+fn table_rows(run: &Run, columns: &[[String; 2]]) -> Vec<TableRow> {
     let details = &run.summary.gtgm;
-    let row = |class: &str, metrics: &[MetricSummary], mean: bool| TableRow {
+    let row = |class: &str, metrics: &[MetricSummary], counts: String, mean: bool| TableRow {
         first: mean,
         mean,
         dataset: details.dataset.name.clone(),
         run: run.label.clone(),
         class: class.to_owned(),
         cases: details.cases.scored.to_string(),
-        cells: ["Dice", "IoU", "HD95", "NSD"].map(|name| cell(find(metrics, name))).into(),
+        counts,
+        cells: columns.iter().map(|[_, id]| cell(find(metrics, id))).collect(),
     };
-    let mut rows = vec![row(MEAN, &details.foreground, true)];
-    rows.extend(details.classes.iter().map(|c| row(&c.name, &c.metrics, false)));
-    rows
-}
-
-fn section(number: usize, run: &Run) -> Result<RunSection> {
-    let details = &run.summary.gtgm;
-    let dataset = &details.dataset;
-    let presence = |class: &ClassSummary| {
-        let PresenceCounts { both, both_empty, missed, invented } = class.presence;
-        let [both, both_empty, missed, invented] =
-            [both, both_empty, missed, invented].map(|n| n.to_string());
-        [class.name.clone(), both, missed, invented, both_empty]
-    };
-    Ok(RunSection {
-        id: format!("run-{number}"),
-        title: dataset.title.clone(),
-        name: dataset.name.clone(),
-        label: run.label.clone(),
-        facts: facts(details),
-        presence: details.classes.iter().map(presence).collect(),
-        spread: spread(run),
-        pictures: pictures(run)?,
-        curves: curve_cards(run)?,
-        published: published(run),
-        links: links(run),
-    })
-}
-
-fn facts(details: &Details) -> Vec<[String; 2]> {
-    let dataset = &details.dataset;
-    let cases = details.cases;
-    let mut counts = format!("{} of {} scored", cases.scored, cases.listed);
-    if cases.failed > 0 {
-        counts.push_str(&format!(", {} failed", cases.failed));
-    }
-    if cases.missing > 0 {
-        counts
-            .push_str(&format!(", {} without a prediction (rule: {})", cases.missing, details.missing_rule));
-    }
-    let splits = if details.splits.is_empty() {
-        "all with a reference, but training cases".to_owned()
-    } else {
-        details.splits.join(", ")
-    };
-    let rows = [
-        ("Modality", dataset.modality.to_uppercase()),
-        ("Cases", counts),
-        ("Splits", splits),
-        ("NSD tolerance", format!("{} ({})", length(dataset.tolerance_mm), dataset.tolerance_source)),
-        ("Policy for empty masks", details.policy.to_string()),
-        ("Source", dataset.source.clone()),
-        ("Citation", dataset.citation.clone()),
-        ("Licence", dataset.licence.clone()),
-    ];
-    rows.into_iter()
-        .filter(|(_, text)| !text.is_empty())
-        .map(|(name, text)| [name.to_owned(), text])
-        .collect()
-}
-
-/// Dice of every case by class.
-fn spread(run: &Run) -> String {
-    let groups: Vec<(String, Vec<f64>)> = run
-        .summary
-        .gtgm
-        .classes
-        .iter()
-        .map(|class| {
-            let key = class.class.to_string();
-            let cases = &run.summary.metric_per_case;
-            let values = cases.iter().filter_map(|c| c.metrics.get(&key)?.get("Dice")?.as_f64()).collect();
-            (class.name.clone(), values)
-        })
-        .collect();
-    chart::dots("Dice of every case by class", &groups)
-}
-
-fn pictures(run: &Run) -> Result<Vec<PictureCard>> {
-    let overlays = &run.summary.gtgm.overlays;
-    overlays
-        .iter()
-        .map(|overlay| {
-            let bytes = fs_err::read(run.directory.join(&overlay.file))?;
-            Ok(PictureCard {
-                uri: format!("data:image/png;base64,{}", STANDARD.encode(bytes)),
-                rank: overlay.rank.clone(),
-                case: overlay.case.clone(),
-                detail: format!(
-                    "Dice {:.3}, slice {} of {}",
-                    overlay.dice,
-                    overlay.slice_z + 1,
-                    overlay.slices
-                ),
-            })
-        })
-        .collect()
-}
-
-fn curve_cards(run: &Run) -> Result<Vec<CurveCard>> {
-    let mut cards = Vec::new();
-    for (stage, words, charts) in
-        [("train", "Fine-tuning", curves::TRAIN), ("pretrain", "Pretraining", curves::PRETRAIN)]
-    {
-        for link in run.links.iter().filter(|l| l.stage() == stage) {
-            let curves = curves::read(&link.directory)?;
-            for (name, pick) in charts {
-                let series: Vec<Series> = curves
-                    .iter()
-                    .filter(|c| pick(c))
-                    .map(|c| Series {
-                        name: format!("{} {}", c.kind, c.name.replace('_', " ")),
-                        points: c.points.clone(),
-                        marked: c.kind == "validation",
-                    })
-                    .collect();
-                let title = format!("{words}: {name}");
-                let range = (*name == curves::DICE).then_some((0.0, 1.0));
-                cards.push(CurveCard { svg: chart::lines(&title, &series, range), title });
-            }
-        }
-    }
-    cards.retain(|card| !card.svg.is_empty());
-    Ok(cards)
-}
-
-/// Published results, after this run's own in the same terms.
-fn published(run: &Run) -> Vec<[String; 5]> {
-    let details = &run.summary.gtgm;
-    let percent = |fraction: f64| format!("{} %", compact(fraction * 100.0));
-    let mut rows = Vec::new();
-    if let Some(dice) = find(&details.foreground, "Dice").and_then(|m| m.mean)
-        && !details.dataset.published.is_empty()
-    {
-        let fraction = run.fraction.map_or_else(|| "–".to_owned(), percent);
-        let source = format!("mean over classes, {} cases", details.cases.scored);
-        rows.push([
-            "This run".to_owned(),
-            "Dice %".to_owned(),
-            fraction,
-            format!("{:.2}", dice * 100.0),
-            source,
-        ]);
-    }
-    rows.extend(details.dataset.published.iter().map(|p| {
-        [p.method.clone(), p.metric.clone(), percent(p.fraction), compact(p.value), p.source.clone()]
+    let mut rows = vec![row(MEAN, &details.foreground, String::new(), true)];
+    rows.extend(details.classes.iter().map(|class| {
+        let p = class.presence;
+        let counts = format!("{} both empty · {} missed · {} invented", p.both_empty, p.missed, p.invented);
+        row(&class.name, &class.metrics, counts, false)
     }));
     rows
 }
 
-fn links(run: &Run) -> Vec<LinkRow> {
-    run.links
-        .iter()
-        .map(|link| {
-            let (state, state_class) = match link.state {
-                State::Current => ("unchanged", "good"),
-                State::Changed => ("changed since", "bad"),
-                State::Missing => ("missing", "bad"),
-            };
-            let manifest = link.manifest.as_ref();
-            let files = manifest
-                .map_or(0, |m| m.inputs.iter().filter(|i| !i.path.ends_with("manifest.json")).count());
-            LinkRow {
-                depth: link.depth,
-                stage: link.stage().to_owned(),
-                role: link.role.clone(),
-                path: link.path.clone(),
-                tool: manifest.map_or_else(String::new, |m| format!("{} {}", m.tool.name, m.tool.version)),
-                sha256: link.sha256.clone(),
-                state,
-                state_class,
-                files: if files > 0 { files.to_string() } else { String::new() },
-                licence: manifest.map_or_else(String::new, |m| m.licence.clone()),
+/// Scores over the share of labels, one chart per data set, with the published rows.
+fn fraction_cards(runs: &[Run]) -> Vec<FractionCard> {
+    let mut names: Vec<&str> = Vec::new();
+    for run in runs {
+        let name = run.summary.gtgm.dataset.name.as_str();
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut cards = Vec::new();
+    for name in names {
+        let own: Vec<&Run> =
+            runs.iter().filter(|r| r.summary.gtgm.dataset.name == name && r.fraction.is_some()).collect();
+        let Some(first) = own.first() else { continue };
+        let details: &Details = &first.summary.gtgm;
+        let mut curves: Vec<Curve> = Vec::new();
+        let mut methods: Vec<&str> = Vec::new();
+        for run in &own {
+            if !methods.contains(&run.method.as_str()) {
+                methods.push(&run.method);
             }
-        })
-        .collect()
+        }
+        for method in methods {
+            let of_method: Vec<&&Run> = own.iter().filter(|r| r.method == method).collect();
+            let mut shares: Vec<f64> = of_method.iter().filter_map(|r| r.fraction).collect();
+            shares.sort_by(f64::total_cmp);
+            shares.dedup();
+            let points = shares.into_iter().filter_map(|share| {
+                let same = of_method.iter().filter(|r| r.fraction == Some(share));
+                let metrics: Vec<&MetricSummary> =
+                    same.filter_map(|r| find(&r.summary.gtgm.foreground, "dice")).collect();
+                let means: Vec<f64> = metrics.iter().filter_map(|m| m.mean).collect();
+                let value = summarise(&means)?.mean;
+                let interval = match metrics.as_slice() {
+                    [one] => one.interval.map(|i| [i.low, i.high]),
+                    // several seeds: from the worst to the best
+                    _ => Some([
+                        means.iter().copied().fold(f64::INFINITY, f64::min),
+                        means.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                    ]),
+                };
+                Some(Point { fraction: share, value, interval })
+            });
+            curves.push(Curve { name: method.to_owned(), points: points.collect() });
+        }
+        for row in details.dataset.published.iter().filter(|p| p.metric == "Dice %") {
+            let point = Point { fraction: row.fraction, value: row.value / 100.0, interval: None };
+            let curve = format!("{} (published)", row.method);
+            match curves.iter_mut().find(|c| c.name == curve) {
+                Some(known) => known.points.push(point),
+                None => curves.push(Curve { name: curve, points: vec![point] }),
+            }
+        }
+        let title = format!("Foreground Dice by share of the labels: {}", details.dataset.title);
+        let svg = chart::fractions(&title, &curves);
+        if !svg.is_empty() {
+            cards.push(FractionCard { title, svg });
+        }
+    }
+    cards
 }

@@ -4,22 +4,28 @@ use crate::pairing::Pair;
 use crate::score::ScoreArguments;
 use crate::scoring::{self, CaseResult};
 use data_manifests::Descriptor;
-use metrics::Protocol;
+use metrics::{Basis, Protocol};
 use stage::{Context, Message, interrupt, limits};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes that scoring needs per voxel: two label maps, their masks and codes, and the passes of a distance transform.
-const BYTES_PER_VOXEL: u64 = 48;
+/// Bytes that scoring needs per voxel where a class fills the volume: two label maps, their masks and codes, the steps of a
+/// distance transform, and the points of surfaces.
+const BYTES_PER_VOXEL: u64 = 16;
+
+/// The same with skeletons or lesions: a frame and lists of voxels, or two maps of components.
+const BYTES_PER_VOXEL_OF_SHAPES: u64 = 32;
 
 /// Cases that may be in memory together.
-fn workers(arguments: &ScoreArguments, pairs: &[Pair], context: &Context) -> usize {
+fn workers(arguments: &ScoreArguments, pairs: &[Pair], protocol: &Protocol, context: &Context) -> usize {
+    let shapes = protocol.definitions.iter().any(|d| matches!(d.basis(), Basis::Skeletons | Basis::Lesions));
+    let per_voxel = if shapes { BYTES_PER_VOXEL_OF_SHAPES } else { BYTES_PER_VOXEL };
     let wanted = arguments.workers.unwrap_or_else(limits::cores).clamp(1, pairs.len().max(1));
     // a header that cannot be read fails its own case later
     let largest = pairs
         .iter()
         .filter_map(|p| data_manifests::raw::open::header(&p.reference).ok())
-        .map(|(_, grid)| grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>() * BYTES_PER_VOXEL)
+        .map(|(_, grid)| grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>() * per_voxel)
         .max()
         .unwrap_or(1);
     let budget = match arguments.max_ram {
@@ -50,7 +56,7 @@ pub(crate) fn score_all(
     let done = Mutex::new(Vec::with_capacity(pairs.len()));
     // Threads of our own: inside one pool, a waiting distance transform would begin further cases and break the bound.
     std::thread::scope(|scope| {
-        for _ in 0..workers(arguments, pairs, context) {
+        for _ in 0..workers(arguments, pairs, protocol, context) {
             scope.spawn(|| {
                 while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if interrupt::requested() {

@@ -5,6 +5,8 @@ use crate::page::{self, REPORT};
 use crate::results::{self, Results};
 use crate::score::pretty;
 use crate::summary::{self, SummaryFile};
+use crate::tables;
+use crate::values::Values;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use data_manifests::Manifest;
@@ -36,10 +38,14 @@ pub(crate) struct Run {
     pub(crate) directory: PathBuf,
     /// What it says.
     pub(crate) summary: SummaryFile,
+    /// `metrics.csv`.
+    pub(crate) values: Values,
     /// The stages behind it, itself first.
     pub(crate) links: Vec<Link>,
     /// How the model was trained, in words.
     pub(crate) label: String,
+    /// The same without fraction and seed: what rows of tables are named.
+    pub(crate) method: String,
     /// Share of the labels that the model was trained on, where known.
     pub(crate) fraction: Option<f64>,
 }
@@ -73,6 +79,9 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     // always written anew, though equal inputs give equal bytes: the chain behind the scores is looked at each time
     Manifest::withdraw(&arguments.out)?;
     atomic::write(&arguments.out.join(REPORT), page::render(&runs)?.as_bytes())?;
+    let paper = tables::of(&runs);
+    atomic::write(&arguments.out.join(tables::MARKDOWN), tables::markdown(&paper).as_bytes())?;
+    atomic::write(&arguments.out.join(tables::LATEX), tables::latex(&paper).as_bytes())?;
     let rows = runs.iter().flat_map(|r| results::rows(&r.summary, &r.label)).collect();
     let results = Results { schema: results::SCHEMA.to_owned(), rows };
     atomic::write(&arguments.out.join(results::FILE_NAME), &pretty(&results)?)?;
@@ -87,7 +96,11 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     licences.dedup();
     manifest.licence = licences.join("; ");
     manifest.counts.insert("runs".to_owned(), runs.len() as u64);
-    manifest.finish(&arguments.out, |path| if path == REPORT { "report" } else { "results" })?;
+    manifest.finish(&arguments.out, |path| match path {
+        REPORT => "report",
+        tables::MARKDOWN | tables::LATEX => "tables",
+        _ => "results",
+    })?;
     context.say(&format!("{} holds {} runs", arguments.out.join(REPORT).display(), runs.len()));
     Ok(ExitStatus::Done)
 }
@@ -97,21 +110,22 @@ fn load(directory: &Path, out: &Path) -> Result<Run> {
     let path = directory.join(summary::FILE_NAME);
     let summary: SummaryFile = serde_json::from_slice(&fs_err::read(&path)?)
         .with_context(|| format!("cannot read {}: it is no summary of 'evaluate score'", path.display()))?;
-    let label = label(directory, &links);
+    let (method, label) = labels(directory, &links);
     let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
     let fraction = train.and_then(|m| m.parameters.get("fraction")).and_then(Value::as_f64);
-    Ok(Run { directory: directory.to_owned(), summary, links, label, fraction })
+    let values = Values::read(directory)?;
+    Ok(Run { directory: directory.to_owned(), summary, values, links, label, method, fraction })
 }
 
-/// The trained model's settings, or the directory's name for predictions of other programs.
-fn label(directory: &Path, links: &[Link]) -> String {
+/// How the model was made, and the same with label fraction and seed; the directory's name for predictions of other programs.
+fn labels(directory: &Path, links: &[Link]) -> (String, String) {
     let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
     let name = || {
         directory
             .file_name()
             .map_or_else(|| directory.display().to_string(), |n| n.to_string_lossy().into_owned())
     };
-    let Some(train) = train else { return name() };
+    let Some(train) = train else { return (name(), name()) };
     let mut words = Vec::new();
     let network = ["/network", "/model/network/kind"]
         .iter()
@@ -119,11 +133,12 @@ fn label(directory: &Path, links: &[Link]) -> String {
     words.extend(network.map(str::to_owned));
     let encoder = train.inputs.iter().any(|i| i.role == "encoder");
     words.push(if encoder { "pretrained" } else { "from scratch" }.to_owned());
+    let method = words.join(", ");
     if let Some(fraction) = train.parameters.get("fraction").and_then(Value::as_f64) {
         words.push(format!("{} % of labels", page::compact(fraction * 100.0)));
     }
     if let Some(seed) = train.parameters.get("seed").and_then(Value::as_u64) {
         words.push(format!("seed {seed}"));
     }
-    words.join(", ")
+    (method, words.join(", "))
 }

@@ -3,11 +3,12 @@
 use crate::pairing::{self, Pairing};
 use crate::scoring::CaseResult;
 use crate::summary::{self, CaseCounts, CaseEntry, Dataset, DefinitionNote, Details, SummaryFile};
+use crate::targets::{self, MeanRule, Named};
 use crate::{aggregate, overlay, pool};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
-use metrics::{Definition, Policy, Protocol};
+use metrics::{Policy, Protocol};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeSet;
@@ -56,6 +57,12 @@ pub struct ScoreArguments {
     /// Tolerance of the normalised surface distance in mm [default: the data set's]
     #[arg(long, value_name = "MM")]
     pub tolerance_mm: Option<f64>,
+    /// Metrics by id, such as hd95:edge-max or nsd:surfel@2mm; 'default' and 'all' are lists
+    #[arg(long, value_name = "ID", value_delimiter = ',', default_value = "default")]
+    pub metrics: Vec<String>,
+    /// How the means of classes become one mean [default: scored; nnunet with --policy nnunet]
+    #[arg(long, value_enum, value_name = "RULE")]
+    pub mean: Option<MeanRule>,
     /// Splits to score, as in predictions.csv (train, val, test, given) [default: all but train]
     #[arg(long, value_name = "SPLIT", value_delimiter = ',')]
     pub split: Vec<String>,
@@ -78,6 +85,12 @@ fn parse_policy(name: &str) -> Result<Policy, String> {
 }
 
 impl ScoreArguments {
+    /// The rule for the mean over classes.
+    fn mean_rule(&self) -> MeanRule {
+        let usual = if self.policy == Policy::Nnunet { MeanRule::Nnunet } else { MeanRule::Scored };
+        self.mean.unwrap_or(usual)
+    }
+
     /// Whether cases of a split are scored.
     pub(crate) fn takes(&self, split: &str) -> bool {
         // a score on the cases that a model was trained on must be asked for
@@ -92,6 +105,7 @@ struct Parameters<'a> {
     descriptor: String,
     definitions: Vec<String>,
     policy: Policy,
+    mean: MeanRule,
     missing: Missing,
     splits: &'a [String],
     cases: Vec<&'a str>,
@@ -103,7 +117,14 @@ struct Parameters<'a> {
 /// A data set without classes, directories that cannot be used, missing predictions (unless allowed), or no case scored.
 pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitStatus> {
     let descriptor = Descriptor::find(&arguments.dataset)?;
-    let (protocol, tolerance_mm) = protocol(arguments, &descriptor)?;
+    let targets = targets::of(&descriptor)?;
+    let (tolerance_mm, tolerance_source) = targets::tolerance(arguments, &descriptor)?;
+    let protocol = Protocol {
+        targets: targets.iter().map(|named| named.target.clone()).collect(),
+        ignore: descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(u64::from),
+        definitions: targets::definitions(arguments, tolerance_mm)?,
+        policy: arguments.policy,
+    };
     let mut pairing = pairing::pair(arguments, &descriptor, context)?;
     let counts = resolve_missing(arguments, &mut pairing, context)?;
     let _lock = context.lock(&arguments.out)?;
@@ -115,6 +136,7 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
         descriptor: digest::digest_of(&descriptor)?,
         definitions: protocol.definitions.iter().map(|d| d.id()).collect(),
         policy: arguments.policy,
+        mean: arguments.mean_rule(),
         missing: arguments.missing,
         splits: &arguments.split,
         cases: pairing.pairs.iter().map(|p| p.id.as_str()).collect(),
@@ -150,8 +172,8 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
     }
     let overlays = overlay::draw(&arguments.out, &results, &pairing.pairs, &descriptor, context)?;
     write_table(&arguments.out, &results)?;
-    let summary =
-        summarise(arguments, &descriptor, &protocol, tolerance_mm, counts, &pairing, &results, overlays);
+    let dataset = Dataset::of(&descriptor, tolerance_mm, tolerance_source);
+    let summary = summarise(arguments, dataset, &targets, &protocol, counts, &pairing, &results, overlays);
     tell_counts(&summary.gtgm, context);
     atomic::write(&arguments.out.join(summary::FILE_NAME), &pretty(&summary)?)?;
 
@@ -172,26 +194,6 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
         _ => "overlay",
     })?;
     Ok(if counts.failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
-}
-
-fn protocol(arguments: &ScoreArguments, descriptor: &Descriptor) -> Result<(Protocol, f64)> {
-    let classes = descriptor.foreground_classes().len() as u64;
-    let tolerance = arguments.tolerance_mm.or_else(|| descriptor.tolerance.as_ref().map(|t| t.nsd_mm));
-    let (Some(tolerance_mm), true) = (tolerance, classes > 0) else {
-        return Err(Message::error("E508", format!("'{}' has no classes to score", descriptor.name))
-            .cause("Its labels name objects, or it has none; overlap and surface distances need classes")
-            .fix("Give a data set with semantic labels")
-            .into());
-    };
-    if !(tolerance_mm.is_finite() && tolerance_mm > 0.0) {
-        return Err(
-            Message::error("E510", format!("--tolerance-mm must be positive, found {tolerance_mm}")).into()
-        );
-    }
-    let definitions =
-        vec![Definition::Dice, Definition::Iou, Definition::Hd95, Definition::Nsd { tolerance_mm }];
-    let classes = (1..=classes).collect();
-    Ok((Protocol { classes, ignore: None, definitions, policy: arguments.policy }, tolerance_mm))
 }
 
 /// Applies `--missing`.
@@ -243,7 +245,7 @@ fn inputs(arguments: &ScoreArguments, pairing: &Pairing) -> Result<Vec<Artefact>
 }
 
 /// Removes an earlier run's outputs, so that the manifest lists this run's only.
-fn clear(out: &Path) -> std::io::Result<()> {
+pub(crate) fn clear(out: &Path) -> std::io::Result<()> {
     for file in [METRICS, summary::FILE_NAME] {
         match fs_err::remove_file(out.join(file)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
@@ -256,7 +258,7 @@ fn clear(out: &Path) -> std::io::Result<()> {
     }
 }
 
-/// `metrics.csv`: case, class, metric, definition, value; the class is its label value, `n/a` is "not scored".
+/// `metrics.csv`: case, class, metric, definition, value; the class is its label value or those of a region, `n/a` is "not scored".
 fn write_table(out: &Path, results: &[CaseResult]) -> Result<()> {
     let mut table = csv::Writer::from_writer(Vec::new());
     table.write_record(["case", "class", "metric", "definition", "value"])?;
@@ -265,7 +267,7 @@ fn write_table(out: &Path, results: &[CaseResult]) -> Result<()> {
             for measured in &score.values {
                 let value = measured.value.map_or_else(|| "n/a".to_owned(), |v| v.to_string());
                 let definition = measured.definition;
-                let class = score.counts.class.to_string();
+                let class = score.counts.target.to_string();
                 table.write_record([&result.id, &class, definition.name(), &definition.id(), &value])?;
             }
         }
@@ -276,9 +278,9 @@ fn write_table(out: &Path, results: &[CaseResult]) -> Result<()> {
 #[expect(clippy::too_many_arguments, reason = "everything that the summary states, once")]
 fn summarise(
     arguments: &ScoreArguments,
-    descriptor: &Descriptor,
+    dataset: Dataset,
+    targets: &[Named],
     protocol: &Protocol,
-    tolerance_mm: f64,
     cases: CaseCounts,
     pairing: &Pairing,
     results: &[CaseResult],
@@ -296,26 +298,25 @@ fn summarise(
                 case: result.id.clone(),
                 reference_file: pair.reference.portable(&arguments.references),
                 prediction_file: prediction.filter(|_| !result.missing),
+                voxel_ml: Some(result.voxel_ml),
                 metrics: aggregate::case_metrics(result),
             })
         })
         .collect();
-    let (foreground_mean, mean) = aggregate::nnunet_means(&entries);
-    let tolerance_source = match (&arguments.tolerance_mm, &descriptor.tolerance) {
-        (None, Some(tolerance)) => tolerance.source.clone(),
-        _ => "--tolerance-mm".to_owned(),
-    };
-    let classes = aggregate::classes(results, descriptor.foreground_classes(), &protocol.definitions);
-    let foreground = aggregate::foreground(results, &classes, &protocol.definitions);
+    let rule = arguments.mean_rule();
+    let (foreground_mean, mean) = aggregate::nnunet_means(&entries, rule);
+    let classes = aggregate::classes(results, targets, &protocol.definitions);
+    let foreground = aggregate::foreground(results, &classes, &protocol.definitions, rule);
     SummaryFile {
         foreground_mean,
         mean,
         metric_per_case: entries,
         gtgm: Details {
             schema: summary::SCHEMA.to_owned(),
-            dataset: Dataset::of(descriptor, tolerance_mm, tolerance_source),
+            dataset,
             splits: arguments.split.clone(),
             policy: arguments.policy,
+            mean_rule: rule,
             missing_rule: match arguments.missing {
                 Missing::Worst => "worst",
                 Missing::Skip => "skip",

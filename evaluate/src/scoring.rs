@@ -1,13 +1,14 @@
 //! One case: read, check, measure.
 
 use crate::pairing::Pair;
-use data_manifests::raw::open::{self, RawVoxels};
+use data_manifests::raw::{Source, planes};
 use data_manifests::{Descriptor, digest};
 use metrics::{ClassScore, Protocol, diagonal_mm, score_case};
 use stage::Message;
 use std::collections::BTreeSet;
 use std::path::Path;
-use volume::{Grid, SAME_GEOMETRY_MM, VolumeError, nifti, same_geometry};
+use volume::labels::Counts;
+use volume::{Grid, ReadLimits, SAME_GEOMETRY_MM, VolumeError, same_geometry};
 
 /// What was measured of a case.
 #[derive(Debug, Clone)]
@@ -16,6 +17,8 @@ pub(crate) struct CaseResult {
     pub(crate) id: String,
     /// Diagonal of the volume, for means that need a finite distance.
     pub(crate) diagonal_mm: f64,
+    /// Volume of a voxel.
+    pub(crate) voxel_ml: f64,
     /// Per class, in the order of the protocol.
     pub(crate) scores: Vec<ClassScore>,
     /// Whether an empty prediction stood in for a missing one.
@@ -36,17 +39,26 @@ impl CaseResult {
     }
 }
 
+/// What class values are kept as: the narrowest type that holds the declared ones.
+pub(crate) trait Class: Copy + Default + PartialEq + Into<u64> + TryFrom<u64> + Send + Sync {}
+
+impl Class for u8 {}
+impl Class for u32 {}
+
 /// Labels of one file, class values only, with their grid.
 #[derive(Debug, Clone)]
-pub(crate) struct Labels {
+pub(crate) struct Labels<T> {
     /// Axes z, y, x.
-    pub(crate) voxels: Vec<u32>,
+    pub(crate) voxels: Vec<T>,
     /// Where they lie.
     pub(crate) grid: Grid,
 }
 
+/// Values of about so many voxels are read at a time.
+const SLAB: usize = 1 << 21;
+
 /// A flaw of a file as a message of this case.
-fn flaw(case: &str, error: &VolumeError) -> Message {
+pub(crate) fn flaw(case: &str, error: &VolumeError) -> Message {
     let message = Message::error(error.code(), error.to_string()).case(case);
     match error.hint() {
         Some(hint) => message.fix(hint),
@@ -55,25 +67,17 @@ fn flaw(case: &str, error: &VolumeError) -> Message {
 }
 
 /// Reads the reference: declared values only, after the descriptor's map.
-pub(crate) fn reference(pair: &Pair, descriptor: &Descriptor) -> Result<Labels, Message> {
-    let labels = open::labels(&pair.reference, descriptor).map_err(|e| flaw(&pair.id, &e))?;
-    let voxels = match labels.voxels {
-        RawVoxels::Narrow(voxels) => voxels,
-        RawVoxels::Wide(_) => {
-            return Err(Message::error("E508", "the reference holds object ids, not classes")
-                .case(&pair.id)
-                .detail(pair.reference.path().display().to_string())
-                .fix("Give a data set with semantic labels"));
-        }
-    };
+pub(crate) fn reference<T: Class>(pair: &Pair, descriptor: &Descriptor) -> Result<Labels<T>, Message> {
     let declared = descriptor.labels.as_ref().map(|labels| labels.allowed()).unwrap_or_default();
-    volume::labels::check(volume::labels::counts(&voxels), &declared)
-        .map_err(|e| flaw(&pair.id, &e.in_file(pair.reference.path())))?;
-    Ok(Labels { voxels, grid: labels.grid })
+    read(pair, &pair.reference, descriptor, &declared)
 }
 
 /// Reads a prediction: declared values only, the bytes that its manifest lists.
-pub(crate) fn prediction(pair: &Pair, path: &Path, descriptor: &Descriptor) -> Result<Labels, Message> {
+pub(crate) fn prediction<T: Class>(
+    pair: &Pair,
+    path: &Path,
+    descriptor: &Descriptor,
+) -> Result<Labels<T>, Message> {
     if let Some(expected) = &pair.expected {
         let (_, sha256) =
             digest::file(path).map_err(|e| Message::error("E100", e.to_string()).case(&pair.id))?;
@@ -84,64 +88,99 @@ pub(crate) fn prediction(pair: &Pair, path: &Path, descriptor: &Descriptor) -> R
                 .fix("Run 'finetune predict' again"));
         }
     }
-    let labels = nifti::read_labels(path).map_err(|e| flaw(&pair.id, &e))?;
-    check_values(&labels.data, descriptor).map_err(|e| flaw(&pair.id, &e.in_file(path)))?;
-    Ok(Labels { voxels: labels.data, grid: labels.grid })
+    let classes = descriptor.foreground_classes().len() as u64 + 1;
+    // the map is for the data set's own files; a prediction holds classes
+    let mut plain = descriptor.clone();
+    if let Some(labels) = &mut plain.labels {
+        labels.map.clear();
+    }
+    read(pair, &Source::Nifti(path.to_owned()), &plain, &(0..classes).collect())
 }
 
-fn check_values(voxels: &[u32], descriptor: &Descriptor) -> volume::Result<()> {
-    let classes = descriptor.foreground_classes().len() as u64 + 1;
-    let declared: BTreeSet<u64> = (0..classes).collect();
-    volume::labels::check(volume::labels::counts(voxels), &declared).map(drop)
+/// Reads class labels some planes at a time, so that they are never in memory wider than `T`.
+fn read<T: Class>(
+    pair: &Pair,
+    source: &Source,
+    descriptor: &Descriptor,
+    declared: &BTreeSet<u64>,
+) -> Result<Labels<T>, Message> {
+    let failed = |e: VolumeError| flaw(&pair.id, &e);
+    let mut planes = planes::labels(source, descriptor, ReadLimits::UNLIMITED).map_err(failed)?;
+    if !planes.is_semantic() {
+        return Err(Message::error("E508", "the reference holds object ids, not classes")
+            .case(&pair.id)
+            .detail(source.path().display().to_string())
+            .fix("Score it with 'evaluate instances'"));
+    }
+    let grid = *planes.grid();
+    let [nz, ny, nx] = grid.shape_zyx;
+    let (mut voxels, mut slab) = (Vec::with_capacity(nz * ny * nx), Vec::new());
+    let mut counts = Counts::new();
+    let depth = (SLAB / (ny * nx).max(1)).max(1);
+    while planes.next_planes(depth, &mut slab).map_err(failed)? > 0 {
+        volume::labels::count_into(&mut counts, &slab);
+        // a value that does not fit is not declared either: the check below names it
+        voxels.extend(slab.iter().map(|value| T::try_from(*value).unwrap_or_default()));
+    }
+    volume::labels::check(counts, declared).map_err(|e| flaw(&pair.id, &e.in_file(source.path())))?;
+    Ok(Labels { voxels, grid })
+}
+
+/// Lengths of electron microscopy are far below a millimetre: nanometres then.
+fn length(mm: f64) -> String {
+    if mm < 1e-3 { format!("{:.1} nm", mm * 1e6) } else { format!("{mm:.3} mm") }
 }
 
 fn describe(grid: &Grid) -> String {
     let [z, y, x] = grid.shape_zyx;
-    let [sz, sy, sx] = grid.spacing_zyx_mm().map(|s| (s * 1e6).round() / 1e6);
-    format!("{z}x{y}x{x} @{sz},{sy},{sx} mm")
+    let spacing = grid.spacing_zyx_mm();
+    let (factor, unit) = if spacing.iter().all(|s| *s < 1e-3) { (1e6, "nm") } else { (1.0, "mm") };
+    let [sz, sy, sx] = spacing.map(|s| (s * factor * 1e6).round() / 1e6);
+    format!("{z}x{y}x{x} @{sz},{sy},{sx} {unit}")
 }
 
-/// Checks that a prediction lies on its reference's grid; gives the corner displacement in mm when it is worth a warning.
-fn check_grid(pair: &Pair, reference: &Grid, prediction: &Grid) -> Result<Option<f64>, Message> {
+/// A label map's path and grid, for messages about both.
+pub(crate) struct Placed<'a> {
+    /// Its file.
+    pub(crate) path: &'a Path,
+    /// Its grid.
+    pub(crate) grid: &'a Grid,
+}
+
+/// Checks that a prediction lies on its reference's grid; gives a warning where they differ by less than a tenth of a voxel.
+pub(crate) fn check_grid(
+    case: &str,
+    reference: &Placed<'_>,
+    prediction: &Placed<'_>,
+) -> Result<Option<Message>, Message> {
     let mismatch = |what: &str, cause: &str| {
         Message::error(
             "E503",
             format!(
                 "{what} (z, y, x): prediction {}, reference {}",
-                describe(prediction),
-                describe(reference)
+                describe(prediction.grid),
+                describe(reference.grid)
             ),
         )
-        .case(&pair.id)
-        .detail(format!(
-            "{} and {}",
-            pair.prediction.as_deref().unwrap_or(Path::new("no file")).display(),
-            pair.reference.path().display()
-        ))
+        .case(case)
+        .detail(format!("{} and {}", prediction.path.display(), reference.path.display()))
         .cause(cause.to_owned())
         .fix("Write the prediction on the grid of the image that the reference was drawn on")
     };
-    if reference.shape_zyx != prediction.shape_zyx {
+    if reference.grid.shape_zyx != prediction.grid.shape_zyx {
         return Err(mismatch("shapes differ", "The prediction was made on a cropped or resampled image"));
     }
-    let corner_mm = same_geometry(reference, prediction);
-    let tenth = reference.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min) / 10.0;
+    let corner_mm = same_geometry(reference.grid, prediction.grid);
+    let tenth = reference.grid.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min) / 10.0;
     if corner_mm < SAME_GEOMETRY_MM.min(tenth) {
         Ok(None)
     } else if corner_mm <= tenth {
-        Ok(Some(corner_mm))
+        let text = format!("prediction and reference differ by {} at a corner", length(corner_mm));
+        let warning = Message::warning("W503", text).case(case);
+        Ok(Some(warning.detail("Less than a tenth of a voxel: scored on the reference's grid")))
     } else {
-        let what = format!("grids differ by {corner_mm:.3} mm at a corner");
+        let what = format!("grids differ by {} at a corner", length(corner_mm));
         Err(mismatch(&what, "The prediction lost or changed the image's affine"))
-    }
-}
-
-/// Voxels that nobody annotated become background in both maps, so that no class gains or loses by them.
-fn leave_out(ignore: u32, reference: &mut [u32], prediction: &mut [u32]) {
-    for (truth, guess) in reference.iter_mut().zip(prediction) {
-        if *truth == ignore {
-            (*truth, *guess) = (0, 0);
-        }
     }
 }
 
@@ -151,33 +190,40 @@ pub(crate) fn score(
     descriptor: &Descriptor,
     protocol: &Protocol,
 ) -> Result<(CaseResult, Option<Message>), Message> {
-    let mut reference = reference(pair, descriptor)?;
+    let labels = descriptor.labels.as_ref();
+    let largest = labels.and_then(|labels| labels.allowed().last().copied()).unwrap_or_default();
+    if largest <= u64::from(u8::MAX) {
+        score_as::<u8>(pair, descriptor, protocol)
+    } else {
+        score_as::<u32>(pair, descriptor, protocol)
+    }
+}
+
+fn score_as<T: Class>(
+    pair: &Pair,
+    descriptor: &Descriptor,
+    protocol: &Protocol,
+) -> Result<(CaseResult, Option<Message>), Message> {
+    let reference = reference::<T>(pair, descriptor)?;
     let grid = reference.grid;
     let mut warning = None;
-    let mut guess = match &pair.prediction {
+    let guess = match &pair.prediction {
         Some(path) => {
-            let labels = prediction(pair, path, descriptor)?;
-            warning = check_grid(pair, &grid, &labels.grid)?.map(|corner_mm| {
-                Message::warning(
-                    "W503",
-                    format!("prediction and reference differ by {corner_mm:.4} mm at a corner"),
-                )
-                .case(&pair.id)
-                .detail("Less than a tenth of a voxel: scored on the reference's grid")
-            });
+            let labels = prediction::<T>(pair, path, descriptor)?;
+            let placed = |path, grid| Placed { path, grid };
+            let own = placed(pair.reference.path(), &grid);
+            warning = check_grid(&pair.id, &own, &placed(path, &labels.grid))?;
             labels.voxels
         }
-        None => vec![0; reference.voxels.len()],
+        None => vec![T::default(); reference.voxels.len()],
     };
-    if let Some(ignore) = descriptor.labels.as_ref().and_then(|labels| labels.ignore) {
-        leave_out(ignore, &mut reference.voxels, &mut guess);
-    }
     let spacing = grid.spacing_zyx_mm();
     let scores = score_case(&reference.voxels, &guess, grid.shape_zyx, spacing, protocol)
         .map_err(|e| Message::error("E509", e.to_string()).case(&pair.id))?;
     let result = CaseResult {
         id: pair.id.clone(),
         diagonal_mm: diagonal_mm(grid.shape_zyx, spacing),
+        voxel_ml: spacing.iter().product::<f64>() / 1000.0,
         scores,
         missing: pair.prediction.is_none(),
     };

@@ -53,6 +53,11 @@ fn table(results: &Results, classes: bool) -> Vec<String> {
         let first = [row.dataset.clone(), row.run.clone(), row.class.clone(), row.cases.to_string()];
         lines.push(first.into_iter().chain(means).collect());
     }
+    aligned(&lines)
+}
+
+/// Lines of cells, each column as wide as its widest cell.
+pub(crate) fn aligned(lines: &[Vec<String>]) -> Vec<String> {
     let columns = lines.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
         .map(|c| lines.iter().filter_map(|l| l.get(c)).map(|cell| cell.chars().count()).max().unwrap_or(0))

@@ -1,5 +1,6 @@
 //! `summary.json`: nnU-Net's keys, and ours with counts per policy.
 
+use crate::targets::MeanRule;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::Published;
 use metrics::policy::PresenceCounts;
@@ -13,7 +14,7 @@ use std::collections::BTreeMap;
 pub const FILE_NAME: &str = "summary.json";
 
 /// Schema id of [`Details`].
-pub const SCHEMA: &str = "gtgm/scores/1";
+pub const SCHEMA: &str = "gtgm/scores/2";
 
 /// Coverage of confidence intervals.
 pub const LEVEL: f64 = 0.95;
@@ -43,6 +44,8 @@ pub struct CaseEntry {
     pub reference_file: String,
     /// Prediction, relative to the predictions' directory; `null` when it was missing.
     pub prediction_file: Option<String>,
+    /// Volume of a voxel in ml; `null` where voxels are not counted by class.
+    pub voxel_ml: Option<f64>,
     /// Metrics by class; `null` is "not scored", the text `inf` an infinite distance.
     pub metrics: BTreeMap<String, BTreeMap<String, Value>>,
 }
@@ -58,6 +61,8 @@ pub struct Details {
     pub splits: Vec<String>,
     /// Rule for empty masks.
     pub policy: Policy,
+    /// How classes became the foreground's mean.
+    pub mean_rule: MeanRule,
     /// What a missing prediction counted as.
     pub missing_rule: String,
     /// Formulas used.
@@ -122,8 +127,8 @@ pub struct CaseCounts {
 /// One class.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClassSummary {
-    /// Label value.
-    pub class: u64,
+    /// Label value, or those of a region: `1`, `(1, 2)`.
+    pub class: String,
     /// Name.
     pub name: String,
     /// Which cases hold it.
@@ -147,6 +152,8 @@ pub struct MetricSummary {
     pub mean: Option<f64>,
     /// Median of the finite values.
     pub median: Option<f64>,
+    /// First and third quartile of the finite values.
+    pub quartiles: Option<[f64; 2]>,
     /// Sample standard deviation of the finite values.
     pub std: Option<f64>,
     /// Bootstrap interval of the mean over cases.
@@ -168,8 +175,10 @@ pub struct Overlay {
     pub slice_z: usize,
     /// Slices along canonical z.
     pub slices: usize,
-    /// File relative to the score directory.
+    /// File relative to the score directory: outlines.
     pub file: String,
+    /// The same slice with what was missed, invented or confused.
+    pub error_file: String,
 }
 
 impl Dataset {
@@ -191,6 +200,26 @@ impl Dataset {
             tolerance_mm,
             tolerance_source,
             published: descriptor.published.clone(),
+        }
+    }
+}
+
+impl Dataset {
+    /// What a report needs of a data set of objects, which has no tolerance; of none where no descriptor was named.
+    pub(crate) fn of_objects(descriptor: Option<&Descriptor>) -> Self {
+        match descriptor {
+            Some(descriptor) => Self::of(descriptor, 0.0, String::new()),
+            None => Self {
+                name: "instances".to_owned(),
+                title: "Instance segmentation".to_owned(),
+                source: String::new(),
+                citation: String::new(),
+                licence: String::new(),
+                modality: String::new(),
+                tolerance_mm: 0.0,
+                tolerance_source: String::new(),
+                published: Vec::new(),
+            },
         }
     }
 }

@@ -3,11 +3,15 @@
 //! Separable lower envelopes of parabolas: P. F. Felzenszwalb and D. P. Huttenlocher, "Distance Transforms of Sampled
 //! Functions", Theory of Computing 8 (2012) 415–428, in double precision, linear in the number of voxels. The cost does
 //! not depend on the content, so callers cut the volume to the bounding box of what they compare.
+//!
+//! Along z, distances are whole steps, found by two scans. The other two axes lie in one plane, so a plane is finished while it
+//! is in the cache, and only whole steps are kept of the volume: 2 bytes per voxel (4 beyond 65,534 planes) and one plane of
+//! double precision per thread.
 
 use crate::{LabelMapError, Result, expect_volume};
 use rayon::prelude::*;
 
-/// Lines that one task gathers together, so that a strided read uses whole cache lines.
+/// Lines that are gathered together, so that a strided read uses whole cache lines.
 const BLOCK: usize = 16;
 
 /// Squared distance from every grid point to the nearest point that is `true`.
@@ -25,16 +29,7 @@ pub fn squared_distance_to_nearest(
     spacing_zyx: [f64; 3],
 ) -> Result<Vec<f64>> {
     expect_volume(features.len(), shape_zyx)?;
-    if !spacing_zyx.iter().all(|s| s.is_finite() && *s > 0.0) {
-        return Err(LabelMapError::Spacing { found: spacing_zyx });
-    }
-    let [z, y, x] = shape_zyx;
-    let on_z = |i: usize| if features[i] { 0.0 } else { f64::INFINITY };
-    // each pass works along the first axis and moves it to the end, so that three passes restore the order z, y, x
-    let along_z = pass(on_z, [z, y, x], spacing_zyx[0]);
-    let along_y = pass(|i| along_z[i], [y, x, z], spacing_zyx[1]);
-    drop(along_z);
-    Ok(pass(|i| along_y[i], [x, z, y], spacing_zyx[2]))
+    squared(shape_zyx, spacing_zyx, |i| features[i], |_| true)
 }
 
 /// Distance from every grid point to the nearest point that is `true`; see [`squared_distance_to_nearest`].
@@ -46,101 +41,269 @@ pub fn distance_to_nearest(
     shape_zyx: [usize; 3],
     spacing_zyx: [f64; 3],
 ) -> Result<Vec<f64>> {
-    let mut distances = squared_distance_to_nearest(features, shape_zyx, spacing_zyx)?;
+    expect_volume(features.len(), shape_zyx)?;
+    distance_at(shape_zyx, spacing_zyx, |i| features[i], |_| true)
+}
+
+/// Distances from the points for which `asked` holds, in their order, to the nearest point for which `feature` holds.
+///
+/// Both take the flat index of a point in a volume of `shape_zyx`. Planes and rows without a point that is asked are left out,
+/// and nothing is stored for the others; see [`squared_distance_to_nearest`] for units and order of summation.
+///
+/// # Errors
+/// A spacing that is not positive and finite.
+pub fn distance_at(
+    shape_zyx: [usize; 3],
+    spacing_zyx: [f64; 3],
+    feature: impl Fn(usize) -> bool + Sync,
+    asked: impl Fn(usize) -> bool + Sync,
+) -> Result<Vec<f64>> {
+    let mut distances = squared(shape_zyx, spacing_zyx, feature, asked)?;
     distances.par_iter_mut().for_each(|d| *d = d.sqrt());
     Ok(distances)
 }
 
-/// Transforms all lines along the first axis of `[n, b, c]`; the result has the layout `[b, c, n]`.
-fn pass(value: impl Fn(usize) -> f64 + Sync, [n, b, c]: [usize; 3], spacing: f64) -> Vec<f64> {
-    let lines = b * c;
-    let mut out = vec![0.0; n * lines];
-    if out.is_empty() {
-        return out;
+fn squared(
+    shape_zyx: [usize; 3],
+    spacing_zyx: [f64; 3],
+    feature: impl Fn(usize) -> bool + Sync,
+    asked: impl Fn(usize) -> bool + Sync,
+) -> Result<Vec<f64>> {
+    if !spacing_zyx.iter().all(|s| s.is_finite() && *s > 0.0) {
+        return Err(LabelMapError::Spacing { found: spacing_zyx });
     }
-    out.par_chunks_mut(n * BLOCK).enumerate().for_each_init(
-        || Envelope::new(n),
-        |envelope, (block, out)| {
-            let first = block * BLOCK;
-            let count = out.len() / n;
-            for i in 0..n {
-                for j in 0..count {
-                    out[j * n + i] = value(i * lines + first + j);
-                }
-            }
-            for line in out.chunks_mut(n) {
-                envelope.transform(line, spacing);
-            }
-        },
-    );
-    out
+    if shape_zyx.contains(&0) {
+        return Ok(Vec::new());
+    }
+    Ok(if shape_zyx[0] < usize::from(u16::MAX) {
+        planes(&steps::<u16>(shape_zyx, &feature), shape_zyx, spacing_zyx, &asked)
+    } else {
+        planes(&steps::<u32>(shape_zyx, &feature), shape_zyx, spacing_zyx, &asked)
+    })
 }
 
-/// Working memory of one line: the parabolas of the lower envelope and where each begins to be the lowest.
-struct Envelope {
+/// A count of steps; its largest value stands for "nowhere".
+trait Step: Copy + Ord + Send + Sync {
+    const HERE: Self;
+    const NOWHERE: Self;
+    /// One step further; nowhere stays nowhere.
+    fn further(self) -> Self;
+    fn count(self) -> f64;
+}
+
+impl Step for u16 {
+    const HERE: Self = 0;
+    const NOWHERE: Self = Self::MAX;
+    fn further(self) -> Self {
+        self.saturating_add(1)
+    }
+    fn count(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+impl Step for u32 {
+    const HERE: Self = 0;
+    const NOWHERE: Self = Self::MAX;
+    fn further(self) -> Self {
+        self.saturating_add(1)
+    }
+    fn count(self) -> f64 {
+        f64::from(self)
+    }
+}
+
+/// Steps along z to the nearest feature, with axes y, z, x.
+fn steps<S: Step>([nz, ny, nx]: [usize; 3], feature: &(impl Fn(usize) -> bool + Sync)) -> Vec<S> {
+    let mut steps = vec![S::NOWHERE; nz * ny * nx];
+    steps.par_chunks_mut(nz * nx).enumerate().for_each(|(y, rows)| {
+        for z in 0..nz {
+            let first = (z * ny + y) * nx;
+            let (before, row) = rows.split_at_mut(z * nx);
+            let row = &mut row[..nx];
+            for (x, step) in row.iter_mut().enumerate() {
+                if feature(first + x) {
+                    *step = S::HERE;
+                }
+            }
+            if z > 0 {
+                for (step, before) in row.iter_mut().zip(&before[(z - 1) * nx..]) {
+                    *step = (*step).min(before.further());
+                }
+            }
+        }
+        for z in (0..nz - 1).rev() {
+            let (row, after) = rows[z * nx..].split_at_mut(nx);
+            for (step, after) in row.iter_mut().zip(after.iter()) {
+                *step = (*step).min(after.further());
+            }
+        }
+    });
+    steps
+}
+
+/// Squared distances of the points that are asked, from the steps along z.
+fn planes<S: Step>(
+    steps: &[S],
+    [nz, ny, nx]: [usize; 3],
+    spacing_zyx: [f64; 3],
+    asked: &(impl Fn(usize) -> bool + Sync),
+) -> Vec<f64> {
+    let found: Vec<Vec<f64>> = (0..nz)
+        .into_par_iter()
+        .map_init(
+            || Plane::new(ny, nx, spacing_zyx),
+            |plane, z| {
+                let wanted = |y: usize| (0..nx).any(|x| asked((z * ny + y) * nx + x));
+                let rows: Vec<usize> = (0..ny).filter(|y| wanted(*y)).collect();
+                let mut out = Vec::new();
+                if !rows.is_empty() {
+                    plane.along_y(|y| &steps[(y * nz + z) * nx..][..nx]);
+                    for y in rows {
+                        plane.along_x(y, |x| asked((z * ny + y) * nx + x), &mut out);
+                    }
+                }
+                out
+            },
+        )
+        .collect();
+    found.concat()
+}
+
+/// Working memory of one plane.
+struct Plane {
+    spacing_zyx: [f64; 3],
+    /// Axes y, x.
     heights: Vec<f64>,
+    lines: Vec<f64>,
+    along_y: Envelope,
+    along_x: Envelope,
+    nx: usize,
+    ny: usize,
+}
+
+impl Plane {
+    fn new(ny: usize, nx: usize, spacing_zyx: [f64; 3]) -> Self {
+        Self {
+            spacing_zyx,
+            heights: vec![0.0; ny * nx],
+            lines: vec![0.0; ny * BLOCK],
+            along_y: Envelope::new(ny, spacing_zyx[1]),
+            along_x: Envelope::new(nx, spacing_zyx[2]),
+            nx,
+            ny,
+        }
+    }
+
+    /// Squared distances in the plane of z and y, for all points of this plane.
+    fn along_y<'a, S: Step + 'a>(&mut self, row: impl Fn(usize) -> &'a [S]) {
+        let (ny, nx) = (self.ny, self.nx);
+        for first in (0..nx).step_by(BLOCK) {
+            let count = BLOCK.min(nx - first);
+            for y in 0..ny {
+                for (j, step) in row(y)[first..first + count].iter().enumerate() {
+                    let along = step.count() * self.spacing_zyx[0];
+                    self.lines[j * ny + y] = if *step == S::NOWHERE { f64::INFINITY } else { along * along };
+                }
+            }
+            for j in 0..count {
+                let line = &mut self.lines[j * ny..(j + 1) * ny];
+                self.along_y.build(line);
+                let mut at = 0;
+                for (y, out) in line.iter_mut().enumerate() {
+                    *out = self.along_y.lowest_at(y, &mut at);
+                }
+            }
+            for y in 0..ny {
+                for (j, out) in self.heights[y * nx + first..][..count].iter_mut().enumerate() {
+                    *out = self.lines[j * ny + y];
+                }
+            }
+        }
+    }
+
+    /// Squared distances of the points of row `y` that are asked.
+    fn along_x(&mut self, y: usize, asked: impl Fn(usize) -> bool, out: &mut Vec<f64>) {
+        self.along_x.build(&self.heights[y * self.nx..(y + 1) * self.nx]);
+        let mut at = 0;
+        out.extend((0..self.nx).filter(|x| asked(*x)).map(|x| self.along_x.lowest_at(x, &mut at)));
+    }
+}
+
+/// The lower envelope of the parabolas of one line: which vertices it has and where each begins to be the lowest.
+struct Envelope {
+    spacing: f64,
+    /// 1 / (2 spacing² n) for n steps.
+    reciprocals: Vec<f64>,
     vertices: Vec<usize>,
+    /// Height of each vertex.
+    heights: Vec<f64>,
     starts: Vec<f64>,
 }
 
 impl Envelope {
-    fn new(n: usize) -> Self {
-        Self { heights: vec![0.0; n], vertices: Vec::with_capacity(n), starts: Vec::with_capacity(n) }
+    fn new(n: usize, spacing: f64) -> Self {
+        Self {
+            spacing,
+            reciprocals: (0..n).map(|steps| 1.0 / (2.0 * spacing * spacing * steps as f64)).collect(),
+            vertices: Vec::with_capacity(n),
+            heights: Vec::with_capacity(n),
+            starts: Vec::with_capacity(n),
+        }
     }
 
-    /// Where the parabola of `right` comes to lie below that of `left`, in grid steps.
-    fn crossing(&self, left: usize, right: usize, spacing: f64) -> f64 {
-        let rise = (self.heights[right] - self.heights[left]) / (spacing * spacing * (right - left) as f64);
-        (rise + (right + left) as f64) / 2.0
-    }
-
-    fn height_at(&self, k: usize, p: usize, spacing: f64) -> f64 {
-        let vertex = self.vertices[k];
-        let along = vertex.abs_diff(p) as f64 * spacing;
-        self.heights[vertex] + along * along
-    }
-
-    /// Replaces `line[p]` by the minimum over q of `line[q] + (spacing * (p - q))²`.
-    fn transform(&mut self, line: &mut [f64], spacing: f64) {
-        self.heights.copy_from_slice(line);
+    /// The envelope of the parabolas `line[q] + (spacing * (p - q))²`.
+    fn build(&mut self, line: &[f64]) {
         self.vertices.clear();
+        self.heights.clear();
         self.starts.clear();
-        for q in 0..line.len() {
-            if self.heights[q].is_infinite() {
+        for (q, height) in line.iter().enumerate() {
+            if height.is_infinite() {
                 continue;
             }
             let mut start = f64::NEG_INFINITY;
-            while let (Some(&top), Some(&top_start)) = (self.vertices.last(), self.starts.last()) {
-                start = self.crossing(top, q, spacing);
+            while let (Some(&top), Some(&top_height), Some(&top_start)) =
+                (self.vertices.last(), self.heights.last(), self.starts.last())
+            {
+                // where the parabola of q comes to lie below that of the top, in grid steps
+                start = (height - top_height) * self.reciprocals[q - top] + (q + top) as f64 / 2.0;
                 if start > top_start {
                     break;
                 }
                 self.vertices.pop();
+                self.heights.pop();
                 self.starts.pop();
                 start = f64::NEG_INFINITY;
             }
             self.vertices.push(q);
+            self.heights.push(*height);
             self.starts.push(start);
         }
+    }
+
+    fn height_at(&self, k: usize, p: usize) -> f64 {
+        let along = self.vertices[k].abs_diff(p) as f64 * self.spacing;
+        self.heights[k] + along * along
+    }
+
+    /// The envelope at `p`; `k` is the parabola of an earlier point, 0 at the beginning. Infinite without any parabola.
+    fn lowest_at(&self, p: usize, k: &mut usize) -> f64 {
         if self.vertices.is_empty() {
-            return;
+            return f64::INFINITY;
         }
-        let mut k = 0;
-        for (p, out) in line.iter_mut().enumerate() {
-            while self.starts.get(k + 1).is_some_and(|start| *start < p as f64) {
-                k += 1;
-            }
-            // A crossing rounded to the wrong side of a grid point would cost the last digits of the minimum, which decide
-            // whether a distance is within a tolerance: the neighbours in the envelope are asked too.
-            let mut lowest = self.height_at(k, p, spacing);
-            if k > 0 {
-                lowest = lowest.min(self.height_at(k - 1, p, spacing));
-            }
-            if k + 1 < self.vertices.len() {
-                lowest = lowest.min(self.height_at(k + 1, p, spacing));
-            }
-            *out = lowest;
+        while self.starts.get(*k + 1).is_some_and(|start| *start < p as f64) {
+            *k += 1;
         }
+        // A crossing rounded to the wrong side of a grid point would cost the last digits of the minimum, which decide
+        // whether a distance is within a tolerance: the neighbours in the envelope are asked too.
+        let mut lowest = self.height_at(*k, p);
+        if *k > 0 {
+            lowest = lowest.min(self.height_at(*k - 1, p));
+        }
+        if *k + 1 < self.vertices.len() {
+            lowest = lowest.min(self.height_at(*k + 1, p));
+        }
+        lowest
     }
 }
 
@@ -182,6 +345,11 @@ mod tests {
             for (a, b) in found.iter().zip(brute(&features, shape, spacing)) {
                 prop_assert!(*a == b || (a - b).abs() <= 1e-12 * b, "{a} instead of {b}");
             }
+            let some = distance_at(shape, spacing, |i| features[i], |i| i % 3 == 0).unwrap();
+            let all: Vec<f64> = found.iter().step_by(3).map(|d| d.sqrt()).collect();
+            prop_assert_eq!(some, all);
+            // as where there are more planes than 16 bits count
+            prop_assert_eq!(planes(&steps::<u32>(shape, &|i| features[i]), shape, spacing, &|_| true), found);
         }
     }
 

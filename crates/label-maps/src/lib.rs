@@ -32,7 +32,7 @@ pub mod window;
 pub use affinities::{Affinities, Combine};
 pub use blocks::instances_in_blocks;
 pub use components::{Components, Connectivity, label_components};
-pub use distance::{distance_to_nearest, squared_distance_to_nearest};
+pub use distance::{distance_at, distance_to_nearest, squared_distance_to_nearest};
 pub use error::{LabelMapError, Result};
 pub use instances::{Evidence, Instances, instances};
 pub use method::Method;

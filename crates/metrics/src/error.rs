@@ -33,10 +33,12 @@ pub enum MetricsError {
         /// Shape of the reference.
         reference: [usize; 3],
     },
-    /// A class is listed twice, or is the background.
-    #[error("the classes to score must be distinct and not 0, found {found:?}")]
+    /// A class or region that cannot be scored.
+    #[error(
+        "what is scored must hold a value, once each, and neither 0 nor the ignored value, and be listed once; found {found:?}"
+    )]
     Classes {
-        /// The list.
+        /// Its values.
         found: Vec<u64>,
     },
     /// A distance transform was refused.

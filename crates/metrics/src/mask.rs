@@ -1,6 +1,7 @@
 //! Binary masks cut to a bounding box.
 
 use crate::{MetricsError, Result};
+use std::borrow::Cow;
 
 /// A half-open box of voxels, z, y, x.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,15 @@ pub(crate) fn expect_volume(what: &'static str, found: usize, shape_zyx: [usize;
         Ok(())
     } else {
         Err(MetricsError::Length { what, found, shape_zyx })
+    }
+}
+
+/// Fails unless both masks have one shape.
+pub(crate) fn expect_same_shape(reference: &Mask, prediction: &Mask) -> Result<()> {
+    if reference.shape_zyx == prediction.shape_zyx {
+        Ok(())
+    } else {
+        Err(MetricsError::Shape { prediction: prediction.shape_zyx, reference: reference.shape_zyx })
     }
 }
 
@@ -89,6 +99,17 @@ impl Mask {
             }
         }
         Ok(Self { voxels, shape_zyx: cut })
+    }
+
+    /// The part of the mask inside `bounds`; the mask itself where they are its own.
+    ///
+    /// # Errors
+    /// Bounds that do not lie in the mask.
+    pub(crate) fn within(&self, bounds: Bounds) -> Result<Cow<'_, Self>> {
+        if bounds == (Bounds { start_zyx: [0; 3], end_zyx: self.shape_zyx }) {
+            return Ok(Cow::Borrowed(self));
+        }
+        Ok(Cow::Owned(Self::cut(&self.voxels, self.shape_zyx, bounds, |inside| inside)?))
     }
 
     /// Shape, z, y, x.

@@ -1,6 +1,7 @@
 //! What a metric is worth when the reference, the prediction or both lack the class.
 
 use crate::Definition;
+use crate::definition::Kind;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -32,21 +33,30 @@ impl Presence {
 }
 
 /// Named rules for empty masks. Every report prints the policy and the counts of each [`Presence`] beside a mean.
+///
+/// The rows hold for Dice and IoU, other shares (NSD, boundary IoU, clDice, lesions) and distances. Sensitivity has no value
+/// without a reference, the positive predictive value none where both are empty, and 0 where the other map alone holds the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
-    /// Both empty: not scored. One empty: Dice, IoU and NSD 0, distances infinite.
+    /// Both empty: not scored. One empty: shares 0, distances infinite.
     #[default]
     Clinical,
-    /// As `Clinical` with one empty; both empty: Dice, IoU and NSD 1, distances 0 (MetricsReloaded).
+    /// Both empty: shares 1 (but IoU: not scored), distances 0. One empty: shares 0, distances not scored (MetricsReloaded).
     MetricsReloaded,
+    /// As `Clinical`; nnU-Net defines overlap only, and a mean over classes needs all of them.
+    Nnunet,
+    /// Both empty: not scored. Invented: Dice and IoU not scored, though a false positive is dropped by it. One empty: other shares
+    /// 0, the 95th percentile of distances not scored, other distances infinite (MONAI with `ignore_empty`).
+    Monai,
     /// Both empty: 1 and 0; one empty: 0 and, for distances, the image's diagonal (373.13 mm in the BraTS challenge's grid).
     Brats,
 }
 
 impl Policy {
     /// All policies.
-    pub const ALL: [Self; 3] = [Self::Clinical, Self::MetricsReloaded, Self::Brats];
+    pub const ALL: [Self; 5] =
+        [Self::Clinical, Self::MetricsReloaded, Self::Nnunet, Self::Monai, Self::Brats];
 
     /// Name on the command line and in reports.
     #[must_use]
@@ -54,12 +64,36 @@ impl Policy {
         match self {
             Self::Clinical => "clinical",
             Self::MetricsReloaded => "metrics-reloaded",
+            Self::Nnunet => "nnunet",
+            Self::Monai => "monai",
             Self::Brats => "brats",
         }
     }
 
+    /// The rule in words.
+    #[must_use]
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Clinical => {
+                "in neither map: not scored; missed or invented: shares (Dice, IoU, NSD) 0, distances infinite"
+            }
+            Self::MetricsReloaded => {
+                "in neither map: shares 1 (IoU not scored), distances 0; missed or invented: shares 0, distances not scored"
+            }
+            Self::Nnunet => {
+                "in neither map: not scored; missed or invented: shares 0, distances infinite; the mean over classes needs all of them"
+            }
+            Self::Monai => {
+                "in neither map: not scored; missed: shares 0; invented: Dice and IoU not scored, other shares 0; missed or invented: HD95 not scored, other distances infinite"
+            }
+            Self::Brats => {
+                "in neither map: shares 1, distances 0; missed or invented: 0 and the volume's diagonal"
+            }
+        }
+    }
+
     /// The value for a class that is not in both volumes; `None` where it is not scored. For [`Presence::Both`] there is no
-    /// rule and `ordinary` is given back.
+    /// rule and `ordinary` is given back, as for volume differences of a class that is in one volume.
     #[must_use]
     pub fn value(
         self,
@@ -68,14 +102,25 @@ impl Policy {
         diagonal_mm: f64,
         ordinary: Option<f64>,
     ) -> Option<f64> {
-        let distance = definition.is_distance();
-        match (presence, self) {
-            (Presence::Both, _) => ordinary,
-            (Presence::Neither, Self::Clinical) => None,
-            (Presence::Neither, _) => Some(if distance { 0.0 } else { 1.0 }),
-            (Presence::Missed | Presence::Invented, _) if !distance => Some(0.0),
-            (Presence::Missed | Presence::Invented, Self::Brats) => Some(diagonal_mm),
-            (Presence::Missed | Presence::Invented, _) => Some(f64::INFINITY),
+        use Presence::{Both, Invented, Missed, Neither};
+        // what those who fill in values do where both maps are empty
+        let fills = matches!(self, Self::MetricsReloaded | Self::Brats);
+        match (definition, definition.kind(), presence) {
+            (_, _, Both) => ordinary,
+            (Definition::Sensitivity, _, Neither | Invented) | (Definition::Ppv, _, Neither) => None,
+            (_, Kind::Difference, Neither) => fills.then_some(0.0),
+            (_, Kind::Difference, Missed | Invented) => ordinary,
+            (Definition::Iou, _, Neither) if self == Self::MetricsReloaded => None,
+            (_, Kind::Share, Neither) => fills.then_some(1.0),
+            (Definition::Dice | Definition::Iou, _, Invented) if self == Self::Monai => None,
+            (_, Kind::Share, Missed | Invented) => Some(0.0),
+            (_, Kind::Distance, Neither) => fills.then_some(0.0),
+            (_, Kind::Distance, Missed | Invented) => match self {
+                Self::Clinical | Self::Nnunet => Some(f64::INFINITY),
+                Self::MetricsReloaded => None,
+                Self::Monai => (definition.name() != "HD95").then_some(f64::INFINITY),
+                Self::Brats => Some(diagonal_mm),
+            },
         }
     }
 }
@@ -115,31 +160,97 @@ impl PresenceCounts {
 mod tests {
     use super::*;
 
+    const INF: Option<f64> = Some(f64::INFINITY);
+
+    /// Rows of the table: what is measured, then (both empty, missed, invented) per policy in the order of `Policy::ALL`.
+    type Row = (&'static str, [[Option<f64>; 3]; 5]);
+
     #[test]
     fn the_table_of_policies() {
-        let nsd = Definition::Nsd { tolerance_mm: 1.0 };
-        let rows = [
-            (Policy::Clinical, Presence::Neither, None, None),
-            (Policy::Clinical, Presence::Missed, Some(0.0), Some(f64::INFINITY)),
-            (Policy::Clinical, Presence::Invented, Some(0.0), Some(f64::INFINITY)),
-            (Policy::MetricsReloaded, Presence::Neither, Some(1.0), Some(0.0)),
-            (Policy::Brats, Presence::Missed, Some(0.0), Some(373.0)),
-            (Policy::Brats, Presence::Both, Some(0.5), Some(0.5)),
+        let diagonal = Some(373.0);
+        let (zero, one) = (Some(0.0), Some(1.0));
+        let rows: [Row; 9] = [
+            (
+                "dice",
+                [
+                    [None, zero, zero],
+                    [one, zero, zero],
+                    [None, zero, zero],
+                    [None, zero, None],
+                    [one, zero, zero],
+                ],
+            ),
+            (
+                "iou",
+                [
+                    [None, zero, zero],
+                    [None, zero, zero],
+                    [None, zero, zero],
+                    [None, zero, None],
+                    [one, zero, zero],
+                ],
+            ),
+            (
+                "nsd:edge",
+                [
+                    [None, zero, zero],
+                    [one, zero, zero],
+                    [None, zero, zero],
+                    [None, zero, zero],
+                    [one, zero, zero],
+                ],
+            ),
+            (
+                "hd95:edge-max",
+                [
+                    [None, INF, INF],
+                    [zero, None, None],
+                    [None, INF, INF],
+                    [None, None, None],
+                    [zero, diagonal, diagonal],
+                ],
+            ),
+            (
+                "assd:surfel",
+                [
+                    [None, INF, INF],
+                    [zero, None, None],
+                    [None, INF, INF],
+                    [None, INF, INF],
+                    [zero, diagonal, diagonal],
+                ],
+            ),
+            ("sensitivity", [[None, zero, None]; 5]),
+            ("ppv", [[None, zero, zero]; 5]),
+            (
+                "cldice",
+                [
+                    [None, zero, zero],
+                    [one, zero, zero],
+                    [None, zero, zero],
+                    [None, zero, zero],
+                    [one, zero, zero],
+                ],
+            ),
+            (
+                "volume-difference:relative",
+                [
+                    [None, Some(-1.0), None],
+                    [zero, Some(-1.0), None],
+                    [None, Some(-1.0), None],
+                    [None, Some(-1.0), None],
+                    [zero, Some(-1.0), None],
+                ],
+            ),
         ];
-        for (policy, presence, share, distance) in rows {
-            for definition in [Definition::Dice, Definition::Iou, nsd] {
-                assert_eq!(
-                    policy.value(definition, presence, 373.0, Some(0.5)),
-                    share,
-                    "{policy} {presence:?}"
-                );
-            }
-            for definition in [Definition::Hd95, Definition::Hd, Definition::Assd] {
-                assert_eq!(
-                    policy.value(definition, presence, 373.0, Some(0.5)),
-                    distance,
-                    "{policy} {presence:?}"
-                );
+        for (id, expected) in rows {
+            let definition = Definition::parse(id, 1.0).unwrap();
+            for (policy, expected) in Policy::ALL.into_iter().zip(expected) {
+                let ordinary = |presence| (presence == Presence::Missed).then_some(-1.0);
+                let found = [Presence::Neither, Presence::Missed, Presence::Invented]
+                    .map(|presence| policy.value(definition, presence, 373.0, ordinary(presence)));
+                assert_eq!(found, expected, "{id} {policy}");
+                assert_eq!(policy.value(definition, Presence::Both, 373.0, Some(0.5)), Some(0.5));
             }
         }
     }

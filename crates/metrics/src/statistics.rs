@@ -4,7 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 
-/// Mean, median and spread of finite values.
+/// Mean, median, quartiles and spread of finite values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// Number of values.
@@ -13,6 +13,8 @@ pub struct Summary {
     pub mean: f64,
     /// Median; the mean of the two middle values when n is even.
     pub median: f64,
+    /// First and third quartile, interpolated linearly.
+    pub quartiles: [f64; 2],
     /// Sample standard deviation (n - 1); `None` for a single value.
     pub std: Option<f64>,
 }
@@ -28,11 +30,12 @@ pub fn summarise(values: &[f64]) -> Option<Summary> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let median = if n % 2 == 1 { sorted[n / 2] } else { (sorted[n / 2 - 1] + sorted[n / 2]) / 2.0 };
+    let quartiles = [quantile(&sorted, 0.25), quantile(&sorted, 0.75)];
     let std = (n > 1).then(|| {
         let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
         (squares / (n - 1) as f64).sqrt()
     });
-    Some(Summary { n, mean, median, std })
+    Some(Summary { n, mean, median, quartiles, std })
 }
 
 fn mean(values: &[f64]) -> f64 {
@@ -58,13 +61,9 @@ pub fn bootstrap_mean(values: &[f64], level: f64, resamples: usize, seed: u64) -
         return None;
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let n = values.len() as u128;
     let mut means: Vec<f64> = (0..resamples)
         .map(|_| {
-            let sum: f64 = (0..values.len())
-                // the high half of a 64 × 64 bit product is an index below n
-                .map(|_| values[((u128::from(random.next_u64()) * n) >> 64) as usize])
-                .sum();
+            let sum: f64 = (0..values.len()).map(|_| values[below(&mut random, values.len())]).sum();
             sum / values.len() as f64
         })
         .collect();
@@ -73,8 +72,14 @@ pub fn bootstrap_mean(values: &[f64], level: f64, resamples: usize, seed: u64) -
     Some(Interval { low: quantile(&means, tail), high: quantile(&means, 1.0 - tail), level })
 }
 
-/// Linear interpolation between order statistics (R's type 7, NumPy's default).
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+/// A number from 0 to n - 1.
+pub(crate) fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
+    // the high half of a 64 × 64 bit product is an index below n
+    ((u128::from(random.next_u64()) * n as u128) >> 64) as usize
+}
+
+/// Linear interpolation between order statistics (R's type 7, NumPy's default) of at least one ascending value.
+pub(crate) fn quantile(sorted: &[f64], q: f64) -> f64 {
     let place = q * (sorted.len() - 1) as f64;
     let low = place.floor() as usize;
     let high = (low + 1).min(sorted.len() - 1);
@@ -90,6 +95,7 @@ mod tests {
     fn by_hand() {
         let summary = summarise(&[1.0, 4.0, 2.0, 3.0]).unwrap();
         assert_eq!((summary.n, summary.mean, summary.median), (4, 2.5, 2.5));
+        assert_eq!(summary.quartiles, [1.75, 3.25]);
         assert!((summary.std.unwrap() - (5.0_f64 / 3.0).sqrt()).abs() < 1e-15);
         assert_eq!(summarise(&[]), None);
         assert_eq!(summarise(&[7.0]).unwrap().std, None);

@@ -5,9 +5,10 @@
 //! that objects at the border close. Each point has the area of its surfel ([`crate::surfel`]) and the Euclidean distance to
 //! the nearest surface point of the other mask. One distance transform per mask is made inside the joint bounding box.
 
-use crate::mask::{Bounds, Mask};
-use crate::{Definition, MetricsError, Result, surfel};
-use label_maps::distance_to_nearest;
+use crate::mask::{Bounds, Mask, expect_same_shape};
+use crate::{Definition, Result, surfel};
+use label_maps::distance_at;
+use rayon::prelude::*;
 
 /// Surface points of one mask, in the order of (distance, area).
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +20,7 @@ struct Side {
 
 impl Side {
     fn new(mut points: Vec<(f64, f64)>) -> Self {
-        points.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        points.par_sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)));
         let (distances, areas): (Vec<_>, Vec<_>) = points.into_iter().unzip();
         let area = sum(&areas);
         Self { distances, areas, area }
@@ -85,12 +86,7 @@ impl SurfaceDistances {
     /// # Errors
     /// Masks of different shapes, or a spacing that is not positive and finite.
     pub fn between(reference: &Mask, prediction: &Mask, spacing_zyx_mm: [f64; 3]) -> Result<Option<Self>> {
-        if reference.shape_zyx() != prediction.shape_zyx() {
-            return Err(MetricsError::Shape {
-                prediction: prediction.shape_zyx(),
-                reference: reference.shape_zyx(),
-            });
-        }
+        expect_same_shape(reference, prediction)?;
         let (Some(mut bounds), Some(other)) = (reference.bounds(), prediction.bounds()) else {
             return Ok(None);
         };
@@ -101,10 +97,15 @@ impl SurfaceDistances {
         let codes = [codes(reference, bounds), codes(prediction, bounds)];
         let areas = surfel::areas(spacing_zyx_mm);
         let side = |own: &[u8], other: &[u8]| -> Result<Side> {
-            let surface: Vec<bool> = other.iter().map(|code| surfel::is_surface(*code)).collect();
-            let distances = distance_to_nearest(&surface, shape, spacing_zyx_mm)?;
-            let points = own.iter().zip(distances).filter(|(code, _)| surfel::is_surface(**code));
-            Ok(Side::new(points.map(|(code, distance)| (distance, areas[usize::from(*code)])).collect()))
+            let distances = distance_at(
+                shape,
+                spacing_zyx_mm,
+                |i| surfel::is_surface(other[i]),
+                |i| surfel::is_surface(own[i]),
+            )?;
+            let surface = own.iter().filter(|code| surfel::is_surface(**code));
+            let points = distances.into_iter().zip(surface);
+            Ok(Side::new(points.map(|(distance, code)| (distance, areas[usize::from(*code)])).collect()))
         };
         Ok(Some(Self { reference: side(&codes[0], &codes[1])?, prediction: side(&codes[1], &codes[0])? }))
     }
@@ -141,17 +142,17 @@ impl SurfaceDistances {
             / (self.reference.area + self.prediction.area)
     }
 
-    /// The value of a surface metric; `None` for metrics of overlap.
+    /// The value of a definition on surface elements; `None` for others.
     #[must_use]
     pub fn value(&self, definition: Definition) -> Option<f64> {
         match definition {
-            Definition::Dice | Definition::Iou => None,
             Definition::Hd95 => Some(self.robust_hausdorff(95.0)),
             Definition::Hd => Some(self.robust_hausdorff(100.0)),
             Definition::AsdReferenceToPrediction => Some(self.average()[0]),
             Definition::AsdPredictionToReference => Some(self.average()[1]),
             Definition::Assd => Some(self.average_symmetric()),
             Definition::Nsd { tolerance_mm } => Some(self.normalised_surface_distance(tolerance_mm)),
+            _ => None,
         }
     }
 }
@@ -161,21 +162,26 @@ fn codes(mask: &Mask, bounds: Bounds) -> Vec<u8> {
     let [_, ny, nx] = mask.shape_zyx();
     let [sz, sy, sx] = bounds.shape_zyx();
     let mut codes = vec![0_u8; (sz + 1) * (sy + 1) * (sx + 1)];
-    for z in 0..sz {
-        for y in 0..sy {
-            let row = ((z + bounds.start_zyx[0]) * ny + y + bounds.start_zyx[1]) * nx + bounds.start_zyx[2];
-            for (x, inside) in mask.voxels()[row..row + sx].iter().enumerate() {
-                if !inside {
-                    continue;
-                }
-                // the voxel is the neighbour at offset 1 of its lower corner and at offset 0 of its upper corner
-                for corner in 0..8_usize {
-                    let [i, j, k] = [corner >> 2 & 1, corner >> 1 & 1, corner & 1];
-                    let at = ((z + i) * (sy + 1) + y + j) * (sx + 1) + x + k;
-                    codes[at] |= surfel::bit([1 - i, 1 - j, 1 - k]);
-                }
+    codes.par_chunks_mut(sx + 1).enumerate().for_each(|(row, codes)| {
+        let corner = [row / (sy + 1), row % (sy + 1)];
+        // the four rows of voxels around a row of corners: offset 0 lies before the corner, offset 1 behind it
+        for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+            let (Some(z), Some(y)) = ((corner[0] + i).checked_sub(1), (corner[1] + j).checked_sub(1)) else {
+                continue;
+            };
+            if z >= sz || y >= sy {
+                continue;
+            }
+            let first = ((z + bounds.start_zyx[0]) * ny + y + bounds.start_zyx[1]) * nx + bounds.start_zyx[2];
+            let voxels = &mask.voxels()[first..first + sx];
+            let [before, behind] = [0, 1].map(|k| surfel::bit([i, j, k]));
+            for (code, inside) in codes.iter_mut().zip(voxels) {
+                *code |= behind * u8::from(*inside);
+            }
+            for (code, inside) in codes[1..].iter_mut().zip(voxels) {
+                *code |= before * u8::from(*inside);
             }
         }
-    }
+    });
     codes
 }

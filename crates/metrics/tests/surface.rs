@@ -1,7 +1,7 @@
 //! Surface metrics against google-deepmind/surface-distance and their own symmetries.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use metrics::{Bounds, Definition, Mask, SurfaceDistances, count_overlap, surfel};
+use metrics::{Bounds, Definition, Mask, SurfaceDistances, Target, count_overlap, surfel};
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -51,7 +51,8 @@ fn goldens_of_surface_distance() {
         };
         let (reference, shape) = volume("reference");
         let (prediction, _) = volume("prediction");
-        let counts = &count_overlap(&reference, &prediction, shape, &[1], None).unwrap()[0];
+        let counts =
+            &count_overlap(&reference, &prediction, shape, &[Target::class(1).unwrap()], None).unwrap()[0];
         match (counts.dice(), case["dice"].as_f64()) {
             (None, None) => {}
             (Some(found), Some(expected)) => {

@@ -1,16 +1,6 @@
-//! Charts as inline SVG: no script, no font, no network.
+//! Lines over training steps.
 
-use std::fmt::Write;
-
-/// Colours that stay apart for colour-blind readers (M. Okabe and K. Ito, 2008).
-pub(crate) const PALETTE: [&str; 6] = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
-
-const WIDTH: f64 = 520.0;
-const HEIGHT: f64 = 230.0;
-const LEFT: f64 = 52.0;
-const RIGHT: f64 = 14.0;
-const TOP: f64 = 14.0;
-const BOTTOM: f64 = 40.0;
+use super::{BOTTOM, DASHES, HEIGHT, LEFT, PALETTE, RIGHT, TOP, WIDTH, escape, label, put, ticks};
 
 /// A line in a chart.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,36 +11,6 @@ pub(crate) struct Series {
     pub(crate) points: Vec<(f64, f64)>,
     /// Whether to mark each point.
     pub(crate) marked: bool,
-}
-
-/// Text that is safe inside SVG and HTML.
-pub(crate) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
-
-/// At most `most + 1` round numbers that cover `low..=high`.
-fn ticks(low: f64, high: f64, most: usize) -> Vec<f64> {
-    let raw = (high - low).max(f64::MIN_POSITIVE) / most as f64;
-    let power = 10_f64.powf(raw.log10().floor());
-    let step =
-        [1.0, 2.0, 2.5, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= raw * 0.999).unwrap_or(raw);
-    let first = (low / step - 1e-9).ceil() as i64;
-    let last = (high / step + 1e-9).floor() as i64;
-    (first..=last).map(|i| i as f64 * step).collect()
-}
-
-fn label(value: f64) -> String {
-    let text = if value != 0.0 && (value.abs() < 1e-3 || value.abs() >= 1e6) {
-        format!("{value:.1e}")
-    } else {
-        format!("{value:.4}")
-    };
-    match text.split_once('.') {
-        Some((_, decimals)) if !decimals.contains('e') => {
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-        _ => text,
-    }
 }
 
 /// At most `MOST` points, each the mean of a run of neighbours: a record may have a line for each of 200,000 steps.
@@ -151,13 +111,16 @@ pub(crate) fn lines(title: &str, series: &[Series], range: Option<(f64, f64)>) -
         ),
     );
     let mut legend = LEFT;
-    for (series, colour) in series.iter().zip(PALETTE.iter().cycle()) {
+    for (number, (series, colour)) in series.iter().zip(PALETTE.iter().cycle()).enumerate() {
         let points = thinned(&series.points);
         let smooth = smoothed(&points);
+        let dash = DASHES[number % DASHES.len()];
         let mut draw = |points: &[(f64, f64)], width: f64, opacity: f64| {
             let path: Vec<String> =
                 points.iter().map(|(x, y)| format!("{:.1},{:.1}", px(*x), py(*y))).collect();
-            let look = format!("stroke=\"{colour}\" stroke-width=\"{width}\" stroke-opacity=\"{opacity}\"");
+            let look = format!(
+                "stroke=\"{colour}\" stroke-width=\"{width}\" stroke-opacity=\"{opacity}\" stroke-dasharray=\"{dash}\""
+            );
             put(&mut svg, &format!("<polyline fill=\"none\" {look} points=\"{}\"/>", path.join(" ")));
         };
         match smooth {
@@ -205,90 +168,9 @@ pub(crate) fn lines(title: &str, series: &[Series], range: Option<(f64, f64)>) -
     svg
 }
 
-/// One row of dots per group over 0…1, with the mean as a bar: how a score spreads over cases.
-pub(crate) fn dots(title: &str, groups: &[(String, Vec<f64>)]) -> String {
-    if groups.iter().all(|(_, values)| values.is_empty()) {
-        return String::new();
-    }
-    const ROW: f64 = 38.0;
-    let names = groups.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let left = (14.0 + 6.4 * names as f64).clamp(60.0, 190.0);
-    let height = TOP + ROW * groups.len() as f64 + 24.0;
-    let px = |v: f64| left + v.clamp(0.0, 1.0) * (WIDTH - left - RIGHT);
-    let base = height - 22.0;
-    let mut svg = format!(
-        "<svg class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\" aria-label=\"{}\">",
-        escape(title)
-    );
-    for tick in [0.0, 0.2, 0.4, 0.6, 0.8, 1.0] {
-        let at = px(tick);
-        put(
-            &mut svg,
-            &format!("<line class=\"grid\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"{TOP}\" y2=\"{base:.1}\"/>"),
-        );
-        put(
-            &mut svg,
-            &format!(
-                "<text class=\"tick\" x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
-                height - 6.0,
-                label(tick)
-            ),
-        );
-    }
-    for (row, ((name, values), colour)) in groups.iter().zip(PALETTE.iter().cycle()).enumerate() {
-        let middle = TOP + ROW * (row as f64 + 0.5);
-        put(
-            &mut svg,
-            &format!(
-                "<text class=\"legend\" x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                left - 8.0,
-                middle + 3.5,
-                escape(name)
-            ),
-        );
-        for (i, value) in values.iter().enumerate() {
-            // neighbours in a fixed pattern of heights, so that equal values stay visible
-            let shift = (i * 7 % 11) as f64 - 5.0;
-            put(
-                &mut svg,
-                &format!(
-                    "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\" fill-opacity=\"0.5\"/>",
-                    px(*value),
-                    middle + 1.8 * shift
-                ),
-            );
-        }
-        if !values.is_empty() {
-            let mean = px(values.iter().sum::<f64>() / values.len() as f64);
-            put(
-                &mut svg,
-                &format!(
-                    "<line class=\"mean\" x1=\"{mean:.1}\" x2=\"{mean:.1}\" y1=\"{:.1}\" y2=\"{:.1}\"/>",
-                    middle - 14.0,
-                    middle + 14.0
-                ),
-            );
-        }
-    }
-    svg.push_str("</svg>");
-    svg
-}
-
-fn put(svg: &mut String, element: &str) {
-    // writing to a String cannot fail
-    let _never = writeln!(svg, "{element}");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ticks_are_round_and_cover_the_range() {
-        assert_eq!(ticks(0.0, 1.0, 5), [0.0, 0.2, 0.4, 0.6000000000000001, 0.8, 1.0]);
-        assert_eq!(ticks(0.0, 300.0, 6), [0.0, 50.0, 100.0, 150.0, 200.0, 250.0, 300.0]);
-        assert_eq!([0.6000000000000001, 250.0, 0.00002, 0.0].map(label), ["0.6", "250", "2.0e-5", "0"]);
-    }
 
     #[test]
     fn long_series_are_thinned_and_smoothed_about_their_values() {
@@ -309,6 +191,5 @@ mod tests {
             "{svg}"
         );
         assert_eq!(lines("x", &[], None), "");
-        assert_eq!(dots("x", &[("a".into(), Vec::new())]), "");
     }
 }

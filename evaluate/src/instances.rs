@@ -1,0 +1,307 @@
+//! `evaluate instances`: maps of objects, such as neurons, against their references.
+
+use crate::ids::Ids;
+use crate::objects::{Measured, summarise, table};
+use crate::score::{METRICS, clear, pretty};
+use crate::scoring::{Placed, check_grid};
+use crate::summary::{self, CaseCounts};
+use anyhow::Result;
+use clap::{Args, ValueEnum};
+use data_manifests::{Artefact, Descriptor, Manifest, digest};
+use metrics::{Contingency, InstanceScores, Table, border_masks};
+use serde::Serialize;
+use stage::{Context, ExitStatus, Message, atomic, interrupt};
+use std::path::{Path, PathBuf};
+use volume::hdf5::NOT_ANNOTATED;
+
+/// What the reference's value 0 is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Zero {
+    /// No object: its voxels are not evaluated
+    Ignore,
+    /// An object like others, as in CREMI's evaluation with a border
+    Score,
+}
+
+/// Arguments of `instances`.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "A label map is FILE.h5#NAME (CREMI's layout), a NIfTI file, a TIFF stack, or the folder of a case in shards (Zarr).
+Volumes are read slab by slab; memory depends on the number of object pairs, not on voxels.
+
+Example:
+  evaluate instances --references sample_A.hdf#neuron_ids --predictions segmented_A.hdf#neuron_ids --dataset cremi-a --border-nm 25 --out runs/scores-a"
+)]
+pub struct InstancesArguments {
+    /// Reference label maps
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub references: Vec<String>,
+    /// Predicted label maps, in the order of the references
+    #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
+    pub predictions: Vec<String>,
+    /// Data set: a built-in name or a descriptor file, for names and published results
+    #[arg(long, value_name = "NAME|FILE")]
+    pub dataset: Option<String>,
+    /// Output directory
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Leave out voxels within this distance of a border in their section, in nm (CREMI: 25)
+    #[arg(long, value_name = "NM")]
+    pub border_nm: Option<f64>,
+    /// What 0 in the reference is [default: ignore; score with --border-nm, as CREMI does]
+    #[arg(long, value_enum)]
+    pub zero: Option<Zero>,
+    /// Voxels that a part needs to count as a split or merge
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub min_part: u64,
+}
+
+impl InstancesArguments {
+    /// What 0 in the reference is.
+    pub(crate) fn zero(&self) -> Zero {
+        self.zero.unwrap_or(if self.border_nm.is_some() { Zero::Score } else { Zero::Ignore })
+    }
+}
+
+/// What decides the outputs.
+#[derive(Debug, Serialize)]
+struct Parameters<'a> {
+    kind: &'static str,
+    descriptor: String,
+    border_nm: Option<f64>,
+    zero: Zero,
+    min_part: u64,
+    pairs: Vec<[&'a str; 2]>,
+}
+
+/// Runs `instances`.
+///
+/// # Errors
+/// Lists of different length, arguments that make no sense, or no case that could be scored.
+pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<ExitStatus> {
+    check(arguments)?;
+    let described = arguments.dataset.as_deref().map(Descriptor::find).transpose()?;
+    // any data set of objects will do for reading where none is named: no map of values applies then
+    let objects = match &described {
+        Some(descriptor) => descriptor.clone(),
+        None => Descriptor::find("cremi-a")?,
+    };
+    if !objects.foreground_classes().is_empty() {
+        return Err(Message::error("E508", format!("'{}' has classes, not objects", objects.name))
+            .fix("Score classes with 'evaluate score', or leave --dataset out")
+            .into());
+    }
+    let _lock = context.lock(&arguments.out)?;
+    context.report_to(&arguments.out);
+    atomic::sweep(&arguments.out)?;
+    let pairs: Vec<[&str; 2]> = arguments
+        .references
+        .iter()
+        .zip(&arguments.predictions)
+        .map(|(r, p)| [r.as_str(), p.as_str()])
+        .collect();
+    let parameters = Parameters {
+        kind: "instances",
+        descriptor: digest::digest_of(&described)?,
+        border_nm: arguments.border_nm,
+        zero: arguments.zero(),
+        min_part: arguments.min_part,
+        pairs: pairs.clone(),
+    };
+    let mut manifest = Manifest::new(
+        "score",
+        env!("CARGO_PKG_VERSION"),
+        "evaluate",
+        &parameters,
+        inputs(&pairs, &arguments.out)?,
+    )?;
+    if manifest.reusable(&arguments.out)?.is_some_and(|found| found.counts.get("failed") == Some(&0)) {
+        let text = format!("{} is up to date: same inputs, same parameters", arguments.out.display());
+        context.tell(Message::info("I500", text));
+        return Ok(ExitStatus::Done);
+    }
+    Manifest::withdraw(&arguments.out)?;
+    clear(&arguments.out)?;
+    let mut measured: Vec<Measured> = Vec::new();
+    let mut failed = 0;
+    for [reference, prediction] in &pairs {
+        if interrupt::requested() {
+            return Ok(ExitStatus::Interrupted);
+        }
+        let case = case_id(reference, &measured);
+        match score(&case, reference, prediction, arguments, &objects, context) {
+            Ok(found) => measured.push(found),
+            Err(message) => {
+                context.tell(message);
+                failed += 1;
+            }
+        }
+    }
+    if measured.is_empty() {
+        return Err(Message::error("E507", format!("none of {} cases could be scored", pairs.len()))
+            .fix("Correct the errors above")
+            .into());
+    }
+    let counts = CaseCounts { listed: pairs.len() as u64, scored: measured.len() as u64, failed, missing: 0 };
+    atomic::write(&arguments.out.join(METRICS), &table(&measured)?)?;
+    let summary = summarise(arguments, described.as_ref(), counts, &measured);
+    atomic::write(&arguments.out.join(summary::FILE_NAME), &pretty(&summary)?)?;
+    manifest.datasets = vec![summary.gtgm.dataset.name.clone()];
+    manifest.licence = summary.gtgm.dataset.licence.clone();
+    for (name, value) in [("listed", counts.listed), ("scored", counts.scored), ("failed", failed)] {
+        manifest.counts.insert(name.to_owned(), value);
+        context.count(name, value);
+    }
+    manifest.finish(&arguments.out, |path| if path == METRICS { "metrics" } else { "summary" })?;
+    Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+fn check(arguments: &InstancesArguments) -> Result<()> {
+    let [references, predictions] = [arguments.references.len(), arguments.predictions.len()];
+    if references != predictions {
+        return Err(Message::error(
+            "E501",
+            format!("{references} references have {predictions} predictions"),
+        )
+        .fix("Give --predictions one label map for each of --references, in their order")
+        .into());
+    }
+    if let Some(nm) = arguments.border_nm.filter(|nm| !(nm.is_finite() && *nm >= 0.0)) {
+        return Err(Message::error("E510", format!("--border-nm must not be negative, found {nm}")).into());
+    }
+    Ok(())
+}
+
+/// The file's name without endings; numbered where several references have one name.
+fn case_id(reference: &str, before: &[Measured]) -> String {
+    let path = reference.split('#').next().unwrap_or(reference);
+    let name =
+        Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
+    let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned();
+    let same = before.iter().filter(|m| m.case == stem || m.case.starts_with(&format!("{stem}-"))).count();
+    if same == 0 { stem } else { format!("{stem}-{}", same + 1) }
+}
+
+/// Digests of everything that is read; a case in shards is a folder.
+fn inputs(pairs: &[[&str; 2]], out: &Path) -> Result<Vec<Artefact>> {
+    let mut inputs = Vec::new();
+    for (role, place) in [("references", 0), ("predictions", 1)] {
+        for pair in pairs {
+            let path = Path::new(pair[place].split('#').next().unwrap_or(pair[place]));
+            // what is not there fails as its case
+            if path.is_file() {
+                inputs.push(Artefact::of_file(role, path, out)?);
+            } else if path.is_dir() {
+                let (bytes, sha256) = digest::tree(path)?;
+                let path = format!("{}/", path.display());
+                inputs.push(Artefact { role: role.to_owned(), path, bytes, sha256 });
+            }
+        }
+    }
+    Ok(inputs)
+}
+
+fn score(
+    case: &str,
+    reference: &str,
+    prediction: &str,
+    arguments: &InstancesArguments,
+    objects: &Descriptor,
+    context: &Context,
+) -> Result<Measured, Message> {
+    let mut plain = objects.clone();
+    if let Some(labels) = &mut plain.labels {
+        labels.map.clear();
+    }
+    let mut truth = Ids::open(case, reference, objects)?;
+    let mut guess = Ids::open(case, prediction, &plain)?;
+    let placed = |ids: &Ids| (ids.path.clone(), ids.grid);
+    let ((truth_path, grid), (guess_path, guess_grid)) = (placed(&truth), placed(&guess));
+    let warning = check_grid(
+        case,
+        &Placed { path: &truth_path, grid: &grid },
+        &Placed { path: &guess_path, grid: &guess_grid },
+    )?;
+    if let Some(warning) = warning {
+        context.tell(warning);
+    }
+    let width = arguments.border_nm.map(|nm| nm / (grid.spacing_zyx_mm()[1] * 1e6));
+    let table = tally(case, &mut truth, &mut guess, arguments.zero(), width, context)?;
+    let text = format!(
+        "contingency {:.1} M pairs, {:.2} GB",
+        table.pairs() as f64 / 1e6,
+        table.bytes() as f64 / 1e9
+    );
+    context.tell(Message::info("I507", text).case(case));
+    let Some(scores) = InstanceScores::of(&table, arguments.min_part) else {
+        let mut why = vec!["not annotated".to_owned()];
+        if arguments.zero() == Zero::Ignore {
+            why.insert(0, "background".to_owned());
+        }
+        why.extend(arguments.border_nm.map(|nm| format!("within {nm} nm of a border")));
+        return Err(Message::error(
+            "E508",
+            format!("no evaluable voxel: every reference voxel is {}", why.join(" or ")),
+        )
+        .case(case)
+        .detail(truth_path.display().to_string())
+        .fix("Give the reference's object ids; lower --border-nm if it covers everything"));
+    };
+    Ok(Measured {
+        case: case.to_owned(),
+        reference: reference.to_owned(),
+        prediction: prediction.to_owned(),
+        scores: scores.named(arguments.min_part),
+        voxels: [table.evaluated(), table.voxels()],
+        objects: scores.objects,
+    })
+}
+
+/// Reads both maps slab by slab into a contingency table; `width` of the border in pixels.
+fn tally(
+    case: &str,
+    truth: &mut Ids,
+    guess: &mut Ids,
+    zero: Zero,
+    width: Option<f64>,
+    context: &Context,
+) -> Result<Table, Message> {
+    let [nz, ny, nx] = truth.grid.shape_zyx;
+    let progress = context.progress(case, nz as u64);
+    let mut table = Contingency::new();
+    let (mut reference, mut prediction) = (Vec::new(), Vec::new());
+    let depth = truth.depth();
+    loop {
+        let planes = truth.next(case, depth, &mut reference)?;
+        if planes == 0 || interrupt::requested() {
+            break;
+        }
+        let mut read = guess.next(case, planes, &mut prediction)?;
+        // a reader may hand out fewer planes than were asked for
+        let mut more = Vec::new();
+        while read < planes {
+            let next = guess.next(case, planes - read, &mut more)?;
+            if next == 0 {
+                break;
+            }
+            prediction.append(&mut more);
+            read += next;
+        }
+        let border = match width {
+            Some(width) => border_masks(&reference, [planes, ny, nx], width)
+                .map_err(|e| Message::error("E509", e.to_string()).case(case))?,
+            None => Vec::new(),
+        };
+        table.add(&reference, &prediction, |i| {
+            let id = reference[i];
+            let evaluable = id != NOT_ANNOTATED && (id != 0 || zero == Zero::Score);
+            evaluable && !border.get(i).copied().unwrap_or(false)
+        });
+        for _ in 0..planes {
+            progress.step(case);
+        }
+    }
+    progress.finish();
+    Ok(table.finish())
+}

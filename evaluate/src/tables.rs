@@ -1,0 +1,356 @@
+//! The paper's table: data sets × label fractions, published rows and ours beside them, the difference marked; as Markdown
+//! and LaTeX.
+
+use crate::report::Run;
+use crate::summary::MetricSummary;
+use data_manifests::descriptor::Published;
+use metrics::statistics::summarise;
+
+/// File names in a report directory.
+pub(crate) const MARKDOWN: &str = "tables.md";
+/// As [`MARKDOWN`].
+pub(crate) const LATEX: &str = "tables.tex";
+
+/// A published metric and our definition of the same thing.
+struct Matched {
+    published: &'static str,
+    definition: &'static str,
+    factor: f64,
+    larger_is_better: bool,
+    decimals: usize,
+}
+
+const MATCHED: [Matched; 2] = [
+    Matched { published: "Dice %", definition: "dice", factor: 100.0, larger_is_better: true, decimals: 2 },
+    Matched { published: "VOI", definition: "voi:cremi", factor: 1.0, larger_is_better: false, decimals: 3 },
+];
+
+/// A value with how many runs it is the mean of.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cell {
+    value: f64,
+    /// Sample standard deviation over seeds.
+    std: Option<f64>,
+    runs: usize,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, PartialEq)]
+struct Row {
+    name: String,
+    ours: bool,
+    /// By data set, then fraction.
+    cells: Vec<Vec<Option<Cell>>>,
+}
+
+/// One table: a modality and a metric.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct PaperTable {
+    modality: String,
+    metric: String,
+    larger_is_better: bool,
+    decimals: usize,
+    datasets: Vec<String>,
+    /// Of each data set, ascending.
+    fractions: Vec<Vec<f64>>,
+    rows: Vec<Row>,
+}
+
+fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut kept: Vec<T> = Vec::new();
+    for item in items {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+    }
+    kept
+}
+
+fn cell(values: &[f64]) -> Option<Cell> {
+    summarise(values).map(|s| Cell { value: s.mean, std: s.std, runs: s.n })
+}
+
+/// The tables that the runs fill, one per modality and metric.
+pub(crate) fn of(runs: &[Run]) -> Vec<PaperTable> {
+    let mut tables = Vec::new();
+    for modality in distinct(runs.iter().map(|r| r.summary.gtgm.dataset.modality.clone())) {
+        for matched in &MATCHED {
+            let of_modality = runs.iter().filter(|r| r.summary.gtgm.dataset.modality == modality);
+            let own: Vec<(&Run, f64)> =
+                of_modality.filter_map(|run| Some((run, ours(run, matched)? * matched.factor))).collect();
+            if !own.is_empty() {
+                tables.push(table(&modality, matched, &own));
+            }
+        }
+    }
+    tables
+}
+
+fn ours(run: &Run, matched: &Matched) -> Option<f64> {
+    let metrics = &run.summary.gtgm.foreground;
+    metrics.iter().find(|m: &&MetricSummary| m.definition == matched.definition)?.mean
+}
+
+/// Labels used; predictions of other programs do not say.
+fn fraction(run: &Run) -> f64 {
+    run.fraction.unwrap_or(1.0)
+}
+
+fn table(modality: &str, matched: &Matched, own: &[(&Run, f64)]) -> PaperTable {
+    let dataset = |run: &Run| run.summary.gtgm.dataset.name.clone();
+    let datasets = distinct(own.iter().map(|(run, _)| dataset(run)));
+    let published: Vec<Vec<&Published>> = datasets
+        .iter()
+        .map(|name| {
+            let run = own.iter().find(|(run, _)| dataset(run) == *name);
+            let all = run.map(|(run, _)| run.summary.gtgm.dataset.published.as_slice()).unwrap_or_default();
+            all.iter().filter(|p| p.metric == matched.published).collect()
+        })
+        .collect();
+    let fractions: Vec<Vec<f64>> = datasets
+        .iter()
+        .zip(&published)
+        .map(|(name, published)| {
+            let ours = own.iter().filter(|(run, _)| dataset(run) == *name).map(|(run, _)| fraction(run));
+            let mut all: Vec<f64> = published.iter().map(|p| p.fraction).chain(ours).collect();
+            all.sort_by(f64::total_cmp);
+            all.dedup();
+            all
+        })
+        .collect();
+    let methods = distinct(published.iter().flatten().map(|p| p.method.clone()));
+    let mut rows: Vec<Row> = methods
+        .into_iter()
+        .map(|name| {
+            let value = |d: usize, f: f64| {
+                let same = published[d].iter().filter(|p| p.method == name && p.fraction == f);
+                cell(&same.map(|p| p.value).collect::<Vec<_>>())
+            };
+            let cells =
+                fractions.iter().enumerate().map(|(d, all)| all.iter().map(|f| value(d, *f)).collect());
+            Row { cells: cells.collect(), name, ours: false }
+        })
+        .collect();
+    for method in distinct(own.iter().map(|(run, _)| run.method.clone())) {
+        let value = |d: usize, f: f64| {
+            let same = own
+                .iter()
+                .filter(|(run, _)| run.method == method && dataset(run) == datasets[d] && fraction(run) == f);
+            cell(&same.map(|(_, v)| *v).collect::<Vec<_>>())
+        };
+        let cells = fractions.iter().enumerate().map(|(d, all)| all.iter().map(|f| value(d, *f)).collect());
+        rows.push(Row { cells: cells.collect(), name: method, ours: true });
+    }
+    PaperTable {
+        modality: modality.to_uppercase(),
+        metric: matched.published.to_owned(),
+        larger_is_better: matched.larger_is_better,
+        decimals: matched.decimals,
+        datasets,
+        fractions,
+        rows,
+    }
+}
+
+impl PaperTable {
+    /// What the numbers of a data set's cell stand for, such as `1 / 10 / 100 %`.
+    fn shares(&self, dataset: usize) -> String {
+        let shares = self.fractions[dataset].iter().map(|f| crate::page::compact(f * 100.0));
+        format!("{} %", shares.collect::<Vec<_>>().join(" / "))
+    }
+
+    /// Best published value of a data set and fraction.
+    fn best(&self, dataset: usize, place: usize) -> Option<f64> {
+        let published = self.rows.iter().filter(|row| !row.ours);
+        let values = published.filter_map(|row| row.cells[dataset][place].map(|c| c.value));
+        let better = |a: f64, b: f64| if self.larger_is_better { a.max(b) } else { a.min(b) };
+        values.reduce(better)
+    }
+
+    fn number(&self, cell: Option<Cell>) -> String {
+        let Some(cell) = cell else { return "–".to_owned() };
+        let value = format!("{:.*}", self.decimals, cell.value);
+        match cell.std.filter(|_| cell.runs > 1) {
+            Some(std) => format!("{value} ± {std:.*}", self.decimals),
+            None => value,
+        }
+    }
+
+    /// Ours less the best published one, and whether that is an improvement.
+    fn difference(&self, row: &Row, dataset: usize, place: usize) -> Option<(f64, bool)> {
+        let difference = row.cells[dataset][place]?.value - self.best(dataset, place)?;
+        Some((difference, (difference > 0.0) == self.larger_is_better && difference != 0.0))
+    }
+
+    /// The cells of a row, and beneath ours the differences; `mark` shows an improvement.
+    fn lines(&self, mark: impl Fn(&str) -> String) -> Vec<Vec<String>> {
+        let mut lines = Vec::new();
+        for row in &self.rows {
+            let cells = row
+                .cells
+                .iter()
+                .map(|of_dataset| of_dataset.iter().map(|c| self.number(*c)).collect::<Vec<_>>().join(" / "));
+            let name = if row.ours { format!("ours: {}", row.name) } else { row.name.clone() };
+            lines.push(std::iter::once(name).chain(cells).collect());
+            let comparable = row.ours
+                && (0..self.datasets.len())
+                    .any(|d| (0..self.fractions[d].len()).any(|f| self.difference(row, d, f).is_some()));
+            if comparable {
+                let cells = (0..self.datasets.len()).map(|d| {
+                    let of_fraction = |f: usize| match self.difference(row, d, f) {
+                        Some((difference, better)) => {
+                            let text = format!("{difference:+.*}", self.decimals);
+                            if better { mark(&text) } else { text }
+                        }
+                        None => "–".to_owned(),
+                    };
+                    (0..self.fractions[d].len()).map(of_fraction).collect::<Vec<_>>().join(" / ")
+                });
+                lines.push(
+                    std::iter::once("difference to the best published".to_owned()).chain(cells).collect(),
+                );
+            }
+        }
+        lines
+    }
+
+    fn heads(&self) -> Vec<String> {
+        (0..self.datasets.len()).map(|d| format!("{} ({})", self.datasets[d], self.shares(d))).collect()
+    }
+
+    fn caption(&self) -> String {
+        let arrow = if self.larger_is_better { "more is better" } else { "less is better" };
+        format!("{}: {} by share of the labels used, {arrow}", self.modality, self.metric)
+    }
+}
+
+/// What a reader must know beside the numbers.
+const NOTE: &str = "Published rows have other splits, other training lengths and (Dice) an unstated treatment of the background: a place to look, not a ranking. Differences that are improvements are marked; ± is the standard deviation over seeds.";
+
+/// All tables as Markdown.
+pub(crate) fn markdown(tables: &[PaperTable]) -> String {
+    let mut lines = vec!["# Results beside the published ones".to_owned(), String::new(), NOTE.to_owned()];
+    let plain = |text: &str| text.replace('|', "\\|");
+    for table in tables {
+        lines.extend([String::new(), format!("## {}", table.caption()), String::new()]);
+        lines.push(format!(
+            "| method | {} |",
+            table.heads().iter().map(|h| plain(h)).collect::<Vec<_>>().join(" | ")
+        ));
+        lines.push(format!("| --- |{}", " --- |".repeat(table.datasets.len())));
+        for cells in table.lines(|text| format!("**{text}**")) {
+            lines.push(format!("| {} |", cells.iter().map(|c| plain(c)).collect::<Vec<_>>().join(" | ")));
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// All tables as LaTeX (package booktabs).
+pub(crate) fn latex(tables: &[PaperTable]) -> String {
+    let mut lines = vec!["% needs \\usepackage{booktabs}".to_owned()];
+    for table in tables {
+        lines.extend([
+            "\\begin{table}".to_owned(),
+            "\\centering".to_owned(),
+            format!("\\caption{{{}. {}}}", safe(&table.caption()), safe(NOTE)),
+            format!("\\begin{{tabular}}{{l{}}}", "c".repeat(table.datasets.len())),
+            "\\toprule".to_owned(),
+            format!(
+                "Method & {} \\\\",
+                table.heads().iter().map(|h| safe(h)).collect::<Vec<_>>().join(" & ")
+            ),
+            "\\midrule".to_owned(),
+        ]);
+        // marks survive the escape: their letters are put in afterwards
+        for cells in table.lines(|text| format!("\u{1}{text}\u{2}")) {
+            let cells: Vec<String> =
+                cells.iter().map(|c| safe(c).replace('\u{1}', "\\textbf{").replace('\u{2}', "}")).collect();
+            lines.push(format!("{} \\\\", cells.join(" & ")));
+        }
+        lines.extend(["\\bottomrule", "\\end{tabular}", "\\end{table}", ""].map(str::to_owned));
+    }
+    lines.join("\n")
+}
+
+/// Text that is safe inside LaTeX.
+fn safe(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', letter]),
+            '\\' => out.push_str("\\textbackslash{}"),
+            '~' => out.push_str("\\textasciitilde{}"),
+            '^' => out.push_str("\\textasciicircum{}"),
+            '±' => out.push_str("$\\pm$"),
+            '–' => out.push_str("--"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> PaperTable {
+        let cell = |value: f64| Some(Cell { value, std: None, runs: 1 });
+        PaperTable {
+            modality: "MRI".into(),
+            metric: "Dice %".into(),
+            larger_is_better: true,
+            decimals: 2,
+            datasets: vec!["msd04_hippocampus".into()],
+            fractions: vec![vec![0.01, 0.1, 1.0]],
+            rows: vec![
+                Row {
+                    name: "GTGM".into(),
+                    ours: false,
+                    cells: vec![vec![cell(53.41), cell(79.01), cell(84.92)]],
+                },
+                Row {
+                    name: "GTGM+".into(),
+                    ours: false,
+                    cells: vec![vec![cell(54.72), cell(80.17), cell(86.13)]],
+                },
+                Row {
+                    name: "resenc, pretrained".into(),
+                    ours: true,
+                    cells: vec![vec![Some(Cell { value: 60.0, std: Some(1.5), runs: 3 }), None, cell(86.0)]],
+                },
+            ],
+        }
+    }
+
+    #[test]
+    fn markdown_has_the_published_rows_ours_and_the_difference() {
+        insta::assert_snapshot!(markdown(&[example()]), @r"
+        # Results beside the published ones
+
+        Published rows have other splits, other training lengths and (Dice) an unstated treatment of the background: a place to look, not a ranking. Differences that are improvements are marked; ± is the standard deviation over seeds.
+
+        ## MRI: Dice % by share of the labels used, more is better
+
+        | method | msd04_hippocampus (1 / 10 / 100 %) |
+        | --- | --- |
+        | GTGM | 53.41 / 79.01 / 84.92 |
+        | GTGM+ | 54.72 / 80.17 / 86.13 |
+        | ours: resenc, pretrained | 60.00 ± 1.50 / – / 86.00 |
+        | difference to the best published | **+5.28** / – / -0.13 |
+        ");
+    }
+
+    #[test]
+    fn latex_escapes_what_has_a_meaning_there() {
+        let text = latex(&[example()]);
+        for part in [
+            "Method & msd04\\_hippocampus (1 / 10 / 100 \\%) \\\\",
+            "ours: resenc, pretrained & 60.00 $\\pm$ 1.50 / -- / 86.00 \\\\",
+            "difference to the best published & \\textbf{+5.28} / -- / -0.13 \\\\",
+        ] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert_eq!(text.matches('{').count(), text.matches('}').count());
+    }
+}

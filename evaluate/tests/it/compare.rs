@@ -1,0 +1,98 @@
+//! `evaluate compare`, and the tables of a report, from scores on disk.
+
+use crate::world::{World, grid, labels, put_labels, run};
+use stage::ExitStatus;
+
+/// Two scores of the same cases: the second is better on `b` and `c`.
+fn two_scores() -> World {
+    let world = World::new();
+    world.seal();
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    fs_err::rename(world.path("scores"), world.path("first")).unwrap();
+    for id in ["b", "c"] {
+        put_labels(&world.path(&format!("predictions/{id}.nii.gz")), &labels(5), &grid());
+    }
+    world.seal();
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    world
+}
+
+#[test]
+fn differences_tests_and_rankings_are_written() {
+    let world = two_scores();
+    let groups = world.path("groups.csv");
+    fs_err::write(&groups, "case,group\na,left\nb,left\nc,right\n").unwrap();
+    let [first, second, groups, out] =
+        ["first", "scores", "groups.csv", "comparison"].map(|p| world.path(p).display().to_string());
+    let (status, _) = run(&["compare", &first, &second, "--groups", &groups, "--out", &out]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let table = fs_err::read_to_string(world.path("comparison/comparison.csv")).unwrap();
+    let row = |start: &str| {
+        table.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}\n{table}")).to_owned()
+    };
+    // class 1: 0.75 becomes 1 in one case of three
+    let dice = row("dice,1,all,scores,");
+    let cells: Vec<&str> = dice.split(',').collect();
+    assert_eq!(cells[4..7], ["3", "0", "0"]);
+    assert_eq!(cells[8], "1");
+    assert!((cells[9].parse::<f64>().unwrap() - 0.25 / 3.0).abs() < 1e-12);
+    // one pair differs: its sign is all that there is to test
+    assert_eq!(cells[13..17], ["1", "2", "0", "1"]);
+    // the infinite distance of the missed class has a rank and no part in the mean
+    assert_eq!(row("hd95:surfel,2,all,scores,").split(',').nth(6), Some("1"));
+    assert_eq!(row("dice,1,left,scores,").split(',').nth(4), Some("2"));
+    let text = fs_err::read_to_string(world.path("comparison/comparison.md")).unwrap();
+    for part in [
+        "# Comparison with first",
+        "3 cases in common",
+        "- all cases, n = 3: the smallest possible p is 0.2500: no difference can be significant at 5 %",
+        "| dice | mean | 3 | 2 (",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let json: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(world.path("comparison/comparison.json")).unwrap()).unwrap();
+    assert_eq!((json["cases"].as_u64(), json["inputs"].as_array().map(Vec::len)), (Some(3), Some(2)));
+}
+
+#[test]
+fn what_cannot_be_compared_is_said() {
+    let world = two_scores();
+    let [first, second] = ["first", "scores"].map(|p| world.path(p).display().to_string());
+    let error = run(&["compare", &first, &second, "--metrics", "cldice"]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E516"), "{error}");
+    let error =
+        run(&["compare", &first, &world.path("raw").display().to_string()]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E010"), "{error}");
+    fs_err::write(world.path("groups.csv"), "id,group\na,x\n").unwrap();
+    let groups = world.path("groups.csv").display().to_string();
+    let error = run(&["compare", &first, &second, "--groups", &groups]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E517"), "{error}");
+    // a case that only one run scored is left out, and said
+    fs_err::remove_file(world.path("predictions/c.nii.gz")).unwrap();
+    world.seal();
+    assert_eq!(world.score(&["--missing", "skip"]).0.unwrap(), ExitStatus::Done);
+    let (status, context) = run(&["compare", &first, &second]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let warning = context.messages().iter().find(|m| m.code == "W515").unwrap().to_string();
+    assert_eq!(warning, "W515 1 cases of 'first' are not in every run: they are left out.");
+}
+
+#[test]
+fn a_report_has_the_tables_of_the_paper() {
+    let world = two_scores();
+    let [first, second, out] = ["first", "scores", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &first, &second, "--out", &out]).0.unwrap(), ExitStatus::Done);
+    let text = fs_err::read_to_string(world.path("report/tables.md")).unwrap();
+    for part in [
+        "## MRI: Dice % by share of the labels used, more is better",
+        "| method | msd04-hippocampus (1 / 10 / 100 %) |",
+        "| GTGM | 53.41 / 79.01 / 84.92 |",
+        // both runs are of one method and share: their mean and spread
+        "| ours: resenc, pretrained | – / 87.50 ± 17.68 / – |",
+        "| difference to the best published | – / **+7.33** / – |",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(fs_err::read_to_string(world.path("report/tables.tex")).unwrap().contains("\\textbf{+7.33}"));
+}

@@ -1,0 +1,249 @@
+//! `evaluate instances` over the formats that hold objects.
+
+use crate::world::{World, errors, run};
+use data_manifests::descriptor::{LabelKind, Modality};
+use data_manifests::verify;
+use evaluate::summary::SummaryFile;
+use patches::{
+    CaseRecord, ChannelRecord, LabelRecord, LabelType, LabelVoxels, Normalisation, SourceRecord, write_case,
+};
+use stage::{Context, ExitStatus};
+use volume::Grid;
+use volume::hdf5::{LabelStack, StackInfo, write_cremi};
+use volume::nifti::write_labels;
+use volume::prepare::Steps;
+
+const SHAPE: [usize; 3] = [4, 12, 15];
+const RESOLUTION_NM: [f64; 3] = [40.0, 4.0, 4.0];
+
+/// Two neurons side by side along x from `at`, 0 in the last two columns.
+fn ids(at: usize) -> Vec<u64> {
+    (0..SHAPE.iter().product())
+        .map(|i: usize| match i % SHAPE[2] {
+            x if x < at => 1 << 40,
+            x if x < 13 => 7,
+            _ => 0,
+        })
+        .collect()
+}
+
+fn info(name: &str) -> StackInfo {
+    StackInfo {
+        name: name.into(),
+        shape_zyx: SHAPE,
+        resolution_zyx_nm: RESOLUTION_NM,
+        offset_zyx_nm: [0.0; 3],
+    }
+}
+
+fn put(world: &World, file: &str, data: Vec<u64>) -> String {
+    let path = world.path(file);
+    let raw = vec![9; data.len()];
+    let stack = LabelStack { info: info("neuron_ids"), data };
+    write_cremi(&path, &raw, &info("raw"), &[stack]).unwrap();
+    format!("{}#neuron_ids", path.display())
+}
+
+fn score(
+    world: &World,
+    reference: &str,
+    prediction: &str,
+    extra: &[&str],
+) -> (anyhow::Result<ExitStatus>, Context) {
+    let out = world.path("em").display().to_string();
+    let mut words = vec!["instances", "--references", reference, "--predictions", prediction, "--out", &out];
+    words.extend(extra);
+    run(&words)
+}
+
+fn rows(world: &World) -> Vec<String> {
+    let table = fs_err::read_to_string(world.path("em/metrics.csv")).unwrap();
+    table.lines().map(str::to_owned).collect()
+}
+
+fn value(world: &World, id: &str) -> f64 {
+    let row = rows(world).into_iter().find(|row| row.split(',').nth(3) == Some(id)).unwrap();
+    row.rsplit(',').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn neurons_in_hdf5_and_a_report_of_them() {
+    let world = World::new();
+    let reference = put(&world, "sample_A.hdf", ids(6));
+    let prediction = put(&world, "guess.h5", ids(7));
+    let (status, context) = score(&world, &reference, &prediction, &["--dataset", "cremi-a"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let told: Vec<String> = context.messages().iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|m| m.starts_with("I507 case sample_A: contingency 0.0 M pairs")), "{told:?}");
+    let table = rows(&world);
+    assert_eq!(table[0], "case,class,metric,definition,value");
+    assert!(table[1].starts_with("sample_A,objects,VOI,voi:cremi,"), "{table:?}");
+    // of 13 columns one goes to the wrong neuron: 6 | 1 + 6 against 7 | 6
+    let h = |parts: &[f64], whole: f64| parts.iter().map(|p| p * (whole / p).log2()).sum::<f64>();
+    let split = h(&[1.0, 6.0], 7.0) / 13.0;
+    assert!((value(&world, "voi-split:cremi") - split).abs() < 1e-12);
+    assert!((value(&world, "voi:cremi") - 2.0 * split).abs() < 1e-12);
+    assert!((value(&world, "ap:mean") - 1.0 * 8.0 / 10.0).abs() < 0.11, "{}", value(&world, "ap:mean"));
+    assert_eq!((value(&world, "splits:1voxels"), value(&world, "merges:1voxels")), (1.0, 1.0));
+    let summary: SummaryFile =
+        serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
+    assert_eq!((summary.gtgm.dataset.name.as_str(), summary.gtgm.cases.scored), ("cremi-a", 1));
+    assert_eq!(summary.metric_per_case[0].metrics["objects"]["voxels_evaluated"], 4 * 12 * 13);
+    assert!(verify::verify(&world.path("em")).unwrap().is_empty());
+    let (status, context) = score(&world, &reference, &prediction, &["--dataset", "cremi-a"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(context.messages().iter().any(|m| m.code == "I500"));
+    let [scores, out] = ["em", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    for part in ["voi:cremi", "ARAND", "0 in the reference is not evaluated"] {
+        assert!(html.contains(part), "{part}");
+    }
+    assert!(!html.contains("NaN") && !html.contains("Policy for empty masks"));
+    let tables = fs_err::read_to_string(world.path("report/tables.md")).unwrap();
+    assert!(tables.contains("## EM: VOI by share of the labels used, less is better"), "{tables}");
+}
+
+#[test]
+fn the_border_and_its_zero_are_those_of_cremi() {
+    let world = World::new();
+    let (reference, prediction) = (put(&world, "a.h5", ids(6)), put(&world, "b.h5", ids(7)));
+    // columns 5, 6 and 12, 13 are borders; 4 nm are one pixel: 4 to 7 and 11 to 14 are left out, all mistakes with them
+    assert_eq!(score(&world, &reference, &prediction, &["--border-nm", "4"]).0.unwrap(), ExitStatus::Done);
+    assert_eq!((value(&world, "voi:cremi"), value(&world, "arand:cremi") < 1e-6), (0.0, true));
+    let summary: SummaryFile =
+        serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
+    let evaluated = summary.metric_per_case[0].metrics["objects"]["voxels_evaluated"].clone();
+    assert_eq!(evaluated, 4 * 12 * 7);
+    assert!(summary.gtgm.missing_rule.contains("0 in the reference is an object; voxels within 4 nm"));
+    // without a border, 0 is an object only on request
+    for (extra, columns) in [(vec![], 13), (vec!["--zero", "score"], 15)] {
+        assert_eq!(score(&world, &reference, &prediction, &extra).0.unwrap(), ExitStatus::Done);
+        let summary: SummaryFile =
+            serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
+        assert_eq!(summary.metric_per_case[0].metrics["objects"]["voxels_evaluated"], 4 * 12 * columns);
+    }
+}
+
+#[test]
+fn nifti_and_hdf5_hold_the_same_objects() {
+    let world = World::new();
+    let narrow = |ids: Vec<u64>| -> Vec<u32> { ids.into_iter().map(|id| (id % 1000) as u32).collect() };
+    let grid: Grid = info("raw").grid().unwrap();
+    let reference = world.path("a.nii.gz");
+    write_labels(&reference, &narrow(ids(6)), &grid).unwrap();
+    let prediction = put(&world, "b.h5", ids(7));
+    let reference = reference.display().to_string();
+    assert_eq!(score(&world, &reference, &prediction, &[]).0.unwrap(), ExitStatus::Done);
+    let mixed = value(&world, "cremi-score");
+    let reference = put(&world, "a.h5", ids(6));
+    assert_eq!(score(&world, &reference, &prediction, &[]).0.unwrap(), ExitStatus::Done);
+    assert_eq!(value(&world, "cremi-score"), mixed);
+}
+
+#[test]
+fn cases_of_shards_hold_the_same_objects() {
+    let world = World::new();
+    let grid = info("raw").grid().unwrap();
+    let record = CaseRecord {
+        schema: CaseRecord::SCHEMA.into(),
+        id: "a".into(),
+        subject: "a".into(),
+        dataset: "cremi-a".into(),
+        modality: Modality::Em,
+        channels: vec![ChannelRecord {
+            name: "EM".into(),
+            normalisation: Normalisation { clip: None, subtract: 0.0, divide: 1.0, keep_zeros: false },
+            minimum: 0.0,
+            maximum: 0.0,
+        }],
+        shape_zyx: SHAPE,
+        spacing_zyx_mm: grid.spacing_zyx_mm(),
+        affine: grid.affine,
+        work: String::new(),
+        source: SourceRecord {
+            image: "$RAW/a".into(),
+            image_sha256: String::new(),
+            label: None,
+            label_sha256: None,
+            steps: Steps::identity(grid),
+        },
+        label: Some(LabelRecord { kind: LabelKind::Instances, distinct: 2, voxels: Vec::new() }),
+        warnings: Vec::new(),
+    };
+    let case = world.path("shards/cases/a");
+    fs_err::create_dir_all(&case).unwrap();
+    let image = vec![0.0; SHAPE.iter().product()];
+    write_case(&case, &record, &image, Some((LabelType::U64, LabelVoxels::Wide(&ids(6)))), &[]).unwrap();
+    let prediction = put(&world, "b.h5", ids(7));
+    let reference = put(&world, "a.h5", ids(6));
+    assert_eq!(score(&world, &reference, &prediction, &[]).0.unwrap(), ExitStatus::Done);
+    let of_hdf5 = rows(&world);
+    let (status, context) = score(&world, &case.display().to_string(), &prediction, &[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+    assert_eq!(rows(&world), of_hdf5);
+}
+
+#[test]
+fn what_cannot_be_evaluated_is_said() {
+    let world = World::new();
+    let text = |context: &Context| world.portable(&errors(context).join("\n"));
+    let prediction = put(&world, "b.h5", ids(7));
+    let nothing = put(&world, "none.h5", vec![0; SHAPE.iter().product()]);
+    let (status, context) = score(&world, &nothing, &prediction, &[]);
+    assert!(status.unwrap_err().to_string().starts_with("E507"));
+    insta::assert_snapshot!(text(&context), @"E508 case none: no evaluable voxel: every reference voxel is background or not annotated. DIR/none.h5. Give the reference's object ids; lower --border-nm if it covers everything.");
+    let reference = put(&world, "a.h5", ids(6));
+    let (status, context) =
+        score(&world, &reference, &prediction, &["--border-nm", "400", "--zero", "ignore"]);
+    assert!(status.is_err());
+    assert!(
+        text(&context)
+            .contains("every reference voxel is background or not annotated or within 400 nm of a border")
+    );
+    // one pair of two fails, the other is scored
+    let out = world.path("em").display().to_string();
+    let words = [
+        "instances",
+        "--references",
+        &nothing,
+        &reference,
+        "--predictions",
+        &prediction,
+        &prediction,
+        "--out",
+        &out,
+    ];
+    assert_eq!(run(&words).0.unwrap(), ExitStatus::Partial);
+    let error = run(&[
+        "instances",
+        "--references",
+        &reference,
+        &nothing,
+        "--predictions",
+        &prediction,
+        "--out",
+        &out,
+    ]);
+    assert!(error.0.unwrap_err().to_string().starts_with("E501 2 references have 1 predictions"));
+    let error = score(&world, &reference, &prediction, &["--dataset", "msd04-hippocampus"]).0.unwrap_err();
+    assert!(error.to_string().starts_with("E508 'msd04-hippocampus' has classes, not objects"), "{error}");
+    let (_, context) =
+        score(&world, &world.path("absent.h5#neuron_ids").display().to_string(), &prediction, &[]);
+    assert!(text(&context).starts_with("E506 case absent: a label map is not there"), "{}", text(&context));
+    // another grid: half the sections, or shifted by a voxel
+    let mut shifted = info("neuron_ids");
+    shifted.offset_zyx_nm = [0.0, 4.0, 0.0];
+    let raw = StackInfo { offset_zyx_nm: shifted.offset_zyx_nm, ..info("raw") };
+    let path = world.path("shifted.h5");
+    write_cremi(&path, &vec![1; SHAPE.iter().product()], &raw, &[LabelStack { info: shifted, data: ids(6) }])
+        .unwrap();
+    let (_, context) = score(&world, &reference, &format!("{}#neuron_ids", path.display()), &[]);
+    assert!(
+        text(&context).starts_with(
+            "E503 case a: grids differ by 4.0 nm at a corner (z, y, x): prediction 4x12x15 @40,4,4 nm"
+        ),
+        "{}",
+        text(&context)
+    );
+}
