@@ -15,7 +15,6 @@ mod objects;
 mod overlay;
 mod page;
 mod pairing;
-mod png_image;
 mod pool;
 mod report;
 mod results;

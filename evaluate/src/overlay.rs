@@ -2,13 +2,13 @@
 //! differ.
 
 use crate::pairing::Pair;
-use crate::png_image::Picture;
 use crate::scoring::{self, CaseResult};
 use crate::summary::Overlay;
 use anyhow::Result;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::{Intensity, Modality};
 use data_manifests::raw::open;
+use pictures::Canvas;
 use stage::{Context, Message, atomic};
 use std::path::Path;
 use volume::Orientation;
@@ -171,9 +171,9 @@ impl View {
 /// The pictures of one slice of a case.
 struct Drawn {
     /// With the outlines of reference and prediction.
-    outlines: Picture,
+    outlines: Canvas,
     /// With what was missed, invented or confused.
-    errors: Picture,
+    errors: Canvas,
     slice_z: usize,
     slices: usize,
 }
@@ -219,10 +219,10 @@ fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<Drawn>, Message> 
         let share = ((value - window[0]) / (window[1] - window[0])).clamp(0.0, 1.0);
         (share * 255.0).round() as u8
     };
-    let mut outlines = Picture::new(view.pixels[0], view.pixels[1], |row, column| [shade(row, column); 3]);
+    let mut outlines = Canvas::painted(view.pixels[0], view.pixels[1], |row, column| [shade(row, column); 3]);
     outline(&mut outlines, &truth, &view, REFERENCE, 1);
     outline(&mut outlines, &guess, &view, PREDICTION, 0);
-    let errors = Picture::new(view.pixels[0], view.pixels[1], |row, column| {
+    let errors = Canvas::painted(view.pixels[0], view.pixels[1], |row, column| {
         let grey = shade(row, column);
         match error_colour(view.nearest(&truth, row, column), view.nearest(&guess, row, column)) {
             Some(colour) => colour.map(|c| ((u16::from(c) * 2 + u16::from(grey)) / 3) as u8),
@@ -269,7 +269,7 @@ fn interpolate(slice: &Slice<f32>, [y, x]: [f64; 2]) -> f32 {
 }
 
 /// Draws the borders between labels: two pixels, and `reach` more on each side.
-fn outline(picture: &mut Picture, labels: &Slice<u32>, view: &View, colour: [u8; 3], reach: usize) {
+fn outline(picture: &mut Canvas, labels: &Slice<u32>, view: &View, colour: [u8; 3], reach: usize) {
     let [height, width] = view.pixels;
     let label = |row: usize, column: usize| view.nearest(labels, row, column);
     let mut border = vec![false; height * width];
@@ -289,7 +289,7 @@ fn outline(picture: &mut Picture, labels: &Slice<u32>, view: &View, colour: [u8;
         }
     }
     for (i, _) in border.iter().enumerate().filter(|(_, b)| **b) {
-        picture.paint(i / width, i % width, colour);
+        picture.set(i / width, i % width, colour);
     }
 }
 

@@ -25,6 +25,13 @@ impl Canvas {
         Self { width, pixels: vec![colour; height * width] }
     }
 
+    /// A picture whose pixel at (row, column) is `at(row, column)`.
+    #[must_use]
+    pub fn painted(height: usize, width: usize, mut at: impl FnMut(usize, usize) -> Colour) -> Self {
+        let pixels = (0..height * width).map(|i| at(i / width, i % width)).collect();
+        Self { width, pixels }
+    }
+
     /// Colours a pixel; places outside are left out.
     pub fn set(&mut self, row: usize, column: usize, colour: Colour) {
         if column < self.width

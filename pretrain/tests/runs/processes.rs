@@ -135,8 +135,8 @@ fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
     let one = [&SETTINGS[..], &["--batch", "8"]].concat();
     let said = study.pretrain(&[Kind::Ct], &[&reports], "alone", &one).expect(0);
     assert!(said.contains("I318 resuming after step 1"), "{said}");
+    let far = distances(&study, "whole", "alone");
     assert!(far.iter().all(|far| *far < NEAR), "{far:?}");
-    assert!(far < NEAR, "{far}");
 }
 
 #[test]

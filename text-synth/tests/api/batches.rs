@@ -379,10 +379,10 @@ fn limits_cut_batches() {
 
     // estimates make room for what answers did not use
     let (bench, server) = self::bench(8, Script::default());
-    let text = ends(&bench.run(&["--batch", "--max-tokens", "64", "--max-total-tokens", "1200"]), 1);
-    assert!(text.contains("E209 stopping: ") && text.contains("--max-total-tokens is 1200"), "{text}");
+    let text = ends(&bench.run(&["--batch", "--max-tokens", "64", "--max-total-tokens", "800"]), 1);
+    assert!(text.contains("E209 stopping: ") && text.contains("--max-total-tokens is 800"), "{text}");
     let sent: usize = server.seen().batches.iter().map(Vec::len).sum();
-    assert!((2..8).contains(&sent) && sent * 120 <= 1200, "{sent}");
+    assert!((2..8).contains(&sent) && sent * 120 <= 800, "{sent}");
     let prices = ["--price-prompt", "1000", "--price-completion", "10000", "--max-cost", "0.1"];
     let (bench, server) = self::bench(2, Script::default());
     let text = ends(&bench.run(&[&prices[..], &["--batch"]].concat()), 1);
