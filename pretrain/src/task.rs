@@ -205,10 +205,11 @@ impl Task for Pretraining {
             let chance = Tensor::from(chance(&batch.texts.groups)).to_device(self.device);
             parts.push((CHANCE.to_owned(), chance));
         }
+        let weight = self.plan.parts.map_or(0.0, |parts| parts.weight);
         let mut total = loss.total;
         if let Some(loss) = self.loss_of_parts([parts_1, parts_2], &batch.part_texts)? {
             parts.push(("vlp_parts".to_owned(), loss.detach()));
-            total = total + loss * self.plan.parts.map_or(0.0, |parts| parts.weight);
+            total = &total + loss * weight;
         }
         parts.push((SPREAD.to_owned(), Tensor::from(spread(&raw_1)?).to_device(self.device)));
         parts.push(("texts".to_owned(), Tensor::from(batch.texts.rows.len() as f64).to_device(self.device)));

@@ -61,7 +61,7 @@ impl Scale {
         let decimals = -self.step.log10().floor();
         if value == 0.0 {
             "0".to_owned()
-        } else if largest >= 1e6 || largest < 1e-2 {
+        } else if !(1e-2..1e6).contains(&largest) {
             let digits = (value.abs().log10().floor() + decimals).clamp(0.0, 9.0) as usize;
             format!("{value:.digits$e}")
         } else {

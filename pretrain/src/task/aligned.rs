@@ -53,14 +53,11 @@ impl Pretraining {
             return Ok(None);
         };
         let Some((text, rows)) = self.projected(texts)? else { return Ok(None) };
-        let mut sum = Tensor::zeros([], (Kind::Float, self.device));
-        for view in [first, second] {
+        let of_view = |view: Tensor| -> Result<Tensor, BoxedError> {
             let view = self.gathered(view.reshape([-1, parts.count as i64 * parts.features]))?;
-            let image = head.forward_t(&view.view([-1, parts.features]), true)?;
-            let loss =
-                vlp(&image.index_select(0, &rows), &text, self.plan.loss.temperature, Some(&texts.groups))?;
-            sum = sum + loss.sum() / 2.0;
-        }
-        Ok(Some(sum))
+            let image = head.forward_t(&view.view([-1, parts.features]), true)?.index_select(0, &rows);
+            Ok(vlp(&image, &text, self.plan.loss.temperature, Some(&texts.groups))?.sum())
+        };
+        Ok(Some((of_view(first)? + of_view(second)?) / 2.0))
     }
 }
