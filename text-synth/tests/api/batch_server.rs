@@ -76,6 +76,7 @@ impl BatchServer {
         Self { script: Arc::new(script), seen: Arc::default() }
     }
 
+    /// What came so far, locked as long as the guard lives: one call in a statement.
     pub(crate) fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap()
     }

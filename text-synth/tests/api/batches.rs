@@ -136,7 +136,7 @@ fn a_batch_that_was_made_in_spite_of_an_error_is_found() {
         server.seen().instead.push(("POST /batches", failure, true));
         let text = ends(&bench.run(&["--batch"]), 0);
         assert!(text.contains("W203 ") && text.contains("retry 1/8"), "{text}");
-        assert_eq!((server.seen().batches.len(), server.calls("POST /batches")), (1, 1), "{text}");
+        assert_eq!((server.calls("POST /batches"), server.seen().batches.len()), (1, 1), "{text}");
         // three pages of a list, after the first question
         assert_eq!(server.calls("GET /batches") - server.calls("GET /batches/"), 4);
     }
@@ -390,7 +390,7 @@ fn limits_cut_batches() {
         text.contains("E209 stopping: 0.000000 spent, the limit is reached. --max-cost is 0.1"),
         "{text}"
     );
-    assert_eq!((server.seen().batches.len(), server.calls("POST /files")), (0, 0));
+    assert_eq!((server.calls("POST /files"), server.seen().batches.len()), (0, 0));
 }
 
 #[test]
