@@ -131,7 +131,7 @@ pub(crate) struct Train {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Stop and save after this many minutes; repeat the command to continue
-    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = parse_minutes)]
     pub(crate) wall_minutes: Option<Duration>,
     /// Stop and save as soon as this file exists
     #[arg(long, value_name = "FILE")]

@@ -66,11 +66,11 @@ pub struct Arguments {
     /// Which report a patch is shown with
     #[arg(long = "match", value_name = "RULE", value_enum, default_value = "overlap")]
     pub(crate) report_match: ReportMatch,
-    /// Also align so many equal parts of each patch along z with the reports of their own slices; 0 for none
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) parts: u16,
+    /// Also align so many equal parts of each patch along z with the reports of their own slices
+    #[arg(long, value_name = "N", requires = "text", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) parts: Option<u16>,
     /// Weight of the parts' image-text loss
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = parse_weight, requires = "parts")]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = parse_positive, requires = "parts")]
     pub(crate) parts_weight: f64,
     /// What becomes of cases that are published for testing
     #[arg(long, value_name = "RULE", value_enum, default_value = "refuse")]
@@ -151,7 +151,7 @@ pub struct Arguments {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Stop and save after this many minutes; repeat the command to continue
-    #[arg(long, value_name = "MINUTES", value_parser = parse_minutes)]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = parse_minutes)]
     pub(crate) wall_minutes: Option<Duration>,
     /// Stop and save as soon as this file exists
     #[arg(long, value_name = "FILE")]

@@ -20,19 +20,18 @@ pub(crate) struct PartsPlan {
 }
 
 impl PartsPlan {
-    /// None where no parts are wanted.
+    /// For a patch of so many slices.
     ///
     /// # Errors
     /// `E329` for one part, which is the patch, and for more than the patch has slices.
-    pub(crate) fn new(count: u16, weight: f64, depth: usize) -> Result<Option<Self>, Message> {
+    pub(crate) fn new(count: u16, weight: f64, depth: usize) -> Result<Self, Message> {
         match usize::from(count) {
-            0 => Ok(None),
             count if count == 1 || count > depth => {
                 Err(Message::error("E329", format!("--parts {count} for a patch of {depth} slices"))
                     .detail("Each part needs a slice, and one part is the patch itself")
                     .fix(format!("Give --parts from 2 to {depth}, or choose a patch with more slices")))
             }
-            count => Ok(Some(Self { count, weight })),
+            count => Ok(Self { count, weight }),
         }
     }
 }
@@ -89,11 +88,11 @@ mod tests {
     use super::*;
     use networks::{EncoderConfig, ResEncConfig, ResEncSize};
     use tch::nn;
+    use training::random::{Purpose, normals, stream};
 
     #[test]
     fn parts_need_slices() {
-        assert_eq!(PartsPlan::new(0, 1.0, 8).unwrap(), None);
-        assert_eq!(PartsPlan::new(4, 0.5, 8).unwrap(), Some(PartsPlan { count: 4, weight: 0.5 }));
+        assert_eq!(PartsPlan::new(4, 0.5, 8).unwrap(), PartsPlan { count: 4, weight: 0.5 });
         for bad in [1, 9] {
             assert_eq!(PartsPlan::new(bad, 1.0, 8).unwrap_err().code, "E329");
         }
@@ -102,7 +101,10 @@ mod tests {
     /// What lies in one part of the patch moves the vector of that part most.
     #[test]
     fn vectors_are_of_their_parts() {
-        tch::manual_seed(2);
+        let mut rng = stream(2, 0, 0, Purpose::Sampling);
+        let mut noise = |depth: i64| {
+            Tensor::from_slice(&normals(&mut rng, 256 * depth as usize)).view([1, 1, depth, 16, 16])
+        };
         let store = nn::VarStore::new(Device::Cpu);
         let topology = ResEncConfig::for_patch([16; 3], [1.0; 3], ResEncSize::Compact).unwrap();
         let config = EncoderConfig::Resenc { in_channels: 1, topology };
@@ -113,11 +115,11 @@ mod tests {
             let maps = encoder.forward_maps(input, false).unwrap();
             parts.pool(&maps).unwrap().view([4, parts.features])
         };
-        let flat = Tensor::randn([1, 1, 16, 16, 16], (Kind::Float, Device::Cpu)) * 0.1;
+        let flat = noise(16) * 0.1;
         for part in 0..4 {
             let marked = flat.copy();
             let mut slices = marked.narrow(2, 4 * part, 4);
-            let _marked = slices.g_add_(&Tensor::randn([1, 1, 4, 16, 16], (Kind::Float, Device::Cpu)));
+            let _marked = slices.g_add_(&noise(4));
             let moved = (vectors(&marked) - vectors(&flat)).square().sum_dim_intlist(
                 [1_i64].as_slice(),
                 false,

@@ -138,7 +138,10 @@ impl Plan {
                 EncoderKind::Resenc | EncoderKind::SwinUnetr => MemoryFormat::Contiguous,
             }),
             report_match: arguments.report_match,
-            parts: PartsPlan::new(arguments.parts, arguments.parts_weight, patch_zyx[0])?,
+            parts: arguments
+                .parts
+                .map(|count| PartsPlan::new(count, arguments.parts_weight, patch_zyx[0]))
+                .transpose()?,
             selection: arguments.selection(),
             mix: arguments.mix,
             steps: arguments.steps,

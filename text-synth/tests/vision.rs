@@ -250,8 +250,7 @@ fn a_server_that_is_gone_ends_the_run() {
     let bench = Bench::with(|_: &Request| ResponseTemplate::new(503));
     let text = ends(&bench.run(&["--retries", "0", "--concurrency", "2"]), 1);
     assert!(text.contains("E201 4 requests in a row got no reply"), "{text}");
-    // a busy machine may start some before it knows
-    assert!(bench.requests().len() < 24, "most are not asked for");
+    assert!(bench.requests().len() < 10);
 }
 
 #[test]

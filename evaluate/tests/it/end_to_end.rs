@@ -215,18 +215,12 @@ fn classes_in_cremi_files_are_scored_on_the_nanometre_grid() {
     let descriptor =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../data-manifests/datasets/examples/em-sstem.toml");
     let [raw, predictions, out] = ["raw", "predictions", "em"].map(|p| world.path(p).display().to_string());
-    let words = [
-        "score",
-        "--references",
-        &raw,
-        "--predictions",
-        &predictions,
-        "--dataset",
-        descriptor,
-        "--out",
-        &out,
-    ];
-    assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
+    let score = |raw: &str| {
+        let words = ["score", "--references", raw, "--predictions", &predictions];
+        let words = [&words[..], &["--dataset", descriptor, "--out", &out]].concat();
+        assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
+    };
+    score(&raw);
     let summary: SummaryFile =
         serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
     let metrics = &summary.gtgm.classes[0].metrics;
@@ -238,19 +232,7 @@ fn classes_in_cremi_files_are_scored_on_the_nanometre_grid() {
     fs_err::rename(world.path("predictions/sample_vnc.nii.gz"), world.path("plain/sample_vnc.nii.gz"))
         .unwrap();
     fs_err::copy(world.path("plain/sample_vnc.nii.gz"), world.path("predictions/sample_vnc.nii.gz")).unwrap();
-    let raw = world.path("plain").display().to_string();
-    let words = [
-        "score",
-        "--references",
-        &raw,
-        "--predictions",
-        &predictions,
-        "--dataset",
-        descriptor,
-        "--out",
-        &out,
-    ];
-    assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
+    score(&world.path("plain").display().to_string());
 }
 
 #[test]

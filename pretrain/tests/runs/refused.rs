@@ -91,7 +91,9 @@ fn values_that_make_no_run_are_refused() {
     let said =
         study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--patch-zyx", "4,4,4"]].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("--patch-zyx"), "{said}");
-    let said = study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--parts", "1"]].concat()).expect(1);
+    let text = study.text(CT[0], 5, 1);
+    let said =
+        study.pretrain(&CT, &[&text], "encoder", &[&SETTINGS[..], &["--parts", "1"]].concat()).expect(1);
     assert!(said.contains("E329") && said.contains("--parts from 2"), "{said}");
     for bad in [
         ["--wall-minutes", "-1"],
@@ -100,9 +102,15 @@ fn values_that_make_no_run_are_refused() {
         ["--steps", "0"],
         ["--temperature", "0"],
         ["--mix", "1.5"],
+        // of no use without text, or without parts
+        ["--parts", "2"],
+        ["--parts-weight", "2"],
         ["--views", "none"],
     ] {
-        study.pretrain(&CT, &[], "encoder", &bad).expect(2);
+        let rest = ["--batch", "4", "--steps", "1"];
+        let rest = if bad[0] == "--steps" { &rest[..2] } else { &rest[..] };
+        let said = study.pretrain(&CT, &[], "encoder", &[rest, &bad].concat()).expect(2);
+        assert!(said.contains(bad[0]), "{bad:?}: {said}");
     }
     fs_err::create_dir(study.path("foreign")).unwrap();
     fs_err::write(study.path("foreign/thesis.tex"), "").unwrap();

@@ -39,6 +39,8 @@ const TICK: Duration = Duration::from_millis(50);
 const RETRIES_TOLD: u64 = 5;
 /// Requests in a row without any reply that end the run, at least; otherwise the number in flight.
 const FEWEST_FAILURES: usize = 4;
+/// Requests that were started and not looked at since, per request in flight.
+const STARTED: usize = 2;
 /// Pictures handed over at a time, for each request in flight: the last ones of a batch leave the server idle.
 const PICTURES_PER_REQUEST: usize = 16;
 
@@ -189,7 +191,9 @@ impl Api {
         let mut deadline: Option<Instant> = None;
         let mut in_a_row = 0;
         loop {
+            // what ended and was not looked at yet counts too: a server that is gone is known before many are started
             while stop.is_none()
+                && tasks.len() < STARTED * self.options.concurrency
                 && !queue.is_empty()
                 && let Some(slot) = self.client.slot()
                 && let Some(mut work) = queue.pop_front()

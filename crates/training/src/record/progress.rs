@@ -15,52 +15,48 @@ pub const PROGRESS: &str = "progress.png";
 /// # Errors
 /// When they cannot be read or the picture cannot be written.
 pub fn save(directory: &Path) -> Result<()> {
-    let mut loss = Panel { title: "Loss and validation score".to_owned(), series: Vec::new() };
-    for (kind, value, name, axis) in [
-        ("step", "loss", "training loss", Axis::Left),
-        ("validation", "loss", "validation loss", Axis::Left),
-        ("validation", "score", "score", Axis::Right),
-        ("validation", "score_smoothed", "score, smoothed", Axis::Right),
-    ] {
-        loss.series.push(line(directory, METRICS, (kind, value), name, axis, |loss| loss)?);
-    }
-    loss.series.retain(|series| !series.points.is_empty());
-    let seconds =
-        line(directory, TIMING, ("step", "steps_per_second"), "seconds per step", Axis::Left, f64::recip)?;
-    let waiting =
-        line(directory, TIMING, ("step", "data_wait"), "% waiting for data", Axis::Right, |share| {
-            100.0 * share
-        })?;
-    let rate = line(directory, METRICS, ("step", "lr"), "learning rate", Axis::Left, |rate| rate)?;
+    let (metrics, timing) = (Table::read(&directory.join(METRICS))?, Table::read(&directory.join(TIMING))?);
+    let mut losses = vec![
+        metrics.series("step", "loss", "training loss", Axis::Left, |loss| loss),
+        metrics.series("validation", "loss", "validation loss", Axis::Left, |loss| loss),
+        metrics.series("validation", "score", "score", Axis::Right, |score| score),
+        metrics.series("validation", "score_smoothed", "score, smoothed", Axis::Right, |score| score),
+    ];
+    // runs differ in what they validate
+    losses.retain(|series| !series.points.is_empty());
+    let times = vec![
+        timing.series("step", "steps_per_second", "seconds per step", Axis::Left, f64::recip),
+        timing.series("step", "data_wait", "% waiting for data", Axis::Right, |share| 100.0 * share),
+    ];
+    let rate = metrics.series("step", "lr", "learning rate", Axis::Left, |rate| rate);
     let panels = [
-        loss,
-        Panel { title: "Time".to_owned(), series: vec![seconds, waiting] },
+        Panel { title: "Loss and validation score".to_owned(), series: losses },
+        Panel { title: "Time".to_owned(), series: times },
         Panel { title: "Learning rate".to_owned(), series: vec![rate] },
     ];
     let picture = draw(&panels, "steps").encode().map_err(io::Error::other)?;
     Ok(stage::atomic::write(&directory.join(PROGRESS), &picture)?)
 }
 
-/// The points of one value in the lines of one kind.
-fn line(
-    directory: &Path,
-    file: &str,
-    (kind, value): (&str, &str),
-    name: &str,
-    axis: Axis,
-    shown: impl Fn(f64) -> f64,
-) -> Result<Series> {
-    let mut points = Vec::new();
-    for text in BufReader::new(fs_err::File::open(directory.join(file))?).lines() {
-        let line: Value = serde_json::from_str(&text?).map_err(io::Error::from)?;
-        if line["kind"] == kind
-            && let (Some(step), Some(value)) = (line["step"].as_f64(), line.get(value))
-        {
-            // what is not finite stands there as a word
-            points.push([step, shown(value.as_f64().unwrap_or(f64::NAN))]);
-        }
+/// The lines of a record.
+struct Table(Vec<Value>);
+
+impl Table {
+    fn read(path: &Path) -> Result<Self> {
+        let lines = BufReader::new(fs_err::File::open(path)?).lines();
+        let lines = lines.map(|line| serde_json::from_str(&line?).map_err(io::Error::from));
+        Ok(Self(lines.collect::<io::Result<_>>()?))
     }
-    Ok(Series { name: name.to_owned(), points, axis })
+
+    /// The points of one value in the lines of one kind.
+    fn series(&self, kind: &str, value: &str, name: &str, axis: Axis, shown: impl Fn(f64) -> f64) -> Series {
+        let points = self.0.iter().filter(|line| line["kind"] == kind).filter_map(|line| {
+            // what is not finite stands there as a word
+            let value = shown(line.get(value)?.as_f64().unwrap_or(f64::NAN));
+            Some([line["step"].as_f64()?, value])
+        });
+        Series { name: name.to_owned(), points: points.collect(), axis }
+    }
 }
 
 #[cfg(test)]
@@ -76,8 +72,8 @@ mod tests {
             record.metrics(step, "step", &Values::from([("loss".to_owned(), loss)])).unwrap();
             record.metrics(step, "validation", &Values::from([("loss".to_owned(), 7.0)])).unwrap();
         }
-        let found =
-            line(directory.path(), METRICS, ("step", "loss"), "loss", Axis::Left, |loss| 2.0 * loss).unwrap();
+        let table = Table::read(&directory.path().join(METRICS)).unwrap();
+        let found = table.series("step", "loss", "loss", Axis::Left, |loss| 2.0 * loss);
         assert_eq!((found.points[0], found.points[2]), ([1.0, 4.0], [3.0, 1.0]));
         assert!(found.points.len() == 3 && found.points[1][1].is_nan());
         save(directory.path()).unwrap();
