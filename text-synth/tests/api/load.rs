@@ -130,8 +130,8 @@ fn nothing_is_lost_or_doubled_through_errors() {
 #[test]
 #[ignore = "measures: run it in release on a quiet machine (make test-long)"]
 fn ten_thousand_requests_at_full_rate() {
-    let (share, small) = run(2_000, false);
-    assert!(share >= 0.9, "{share}");
+    // for its memory: so few requests are half start-up
+    let (_, small) = run(2_000, false);
     let (share, large) = run(10_000, false);
     assert!(share >= 0.9, "{share}");
     let (share, with_errors) = run(10_000, true);

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// What tokio's timer adds on average: it counts milliseconds and rounds up.
+const TIMER: Duration = Duration::from_millis(1);
+
 /// What the server does with a request.
 pub(crate) enum Act {
     /// Answers after a while with a status, header lines and a body.
@@ -68,7 +71,7 @@ impl Server {
         format!("http://{}/v1", self.address)
     }
 
-    /// How long a reply was kept back, on average: timers are coarser than what they are asked for.
+    /// How long a reply was kept back, on average: more on a machine that is too busy to wake in time.
     pub(crate) fn latency(&self) -> Duration {
         let of = |count: &AtomicUsize| count.load(Ordering::Relaxed) as u64;
         Duration::from_micros(of(&self.held.microseconds) / of(&self.held.replies).max(1))
@@ -117,7 +120,7 @@ async fn serve(
             Act::Answer { after, status, headers, body } => {
                 if !after.is_zero() {
                     let asleep = Instant::now();
-                    tokio::time::sleep(after).await;
+                    tokio::time::sleep(after.saturating_sub(TIMER)).await;
                     let microseconds = asleep.elapsed().as_micros() as usize;
                     held.microseconds.fetch_add(microseconds, Ordering::Relaxed);
                     held.replies.fetch_add(1, Ordering::Relaxed);
