@@ -1,6 +1,8 @@
 //! Validation splits and nested label fractions: seeded, grouped by subject, stored.
 
 use crate::cases::{CaseRow, CaseStatus};
+use crate::descriptor::{Descriptor, PartRole, Raw};
+use crate::raw::part_id;
 use anyhow::{Context, bail};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -77,6 +79,33 @@ impl Split {
         Ok(Self { schema: SCHEMA.to_owned(), seed, train: ids(&order[held..]), val })
     }
 
+    /// The split that a descriptor declares by the roles of its parts, of the members that there are; `None` where it declares none.
+    ///
+    /// # Errors
+    /// Fails when the members of a role are all absent.
+    pub fn declared(descriptor: &Descriptor, members: &[Member], seed: u64) -> anyhow::Result<Option<Self>> {
+        let Raw::Cremi { files, parts, .. } = &descriptor.raw else { return Ok(None) };
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let known: BTreeSet<&str> = members.iter().map(|member| member.id.as_str()).collect();
+        let of = |role: PartRole| -> Vec<String> {
+            let parts = parts.iter().filter(|part| part.role == role);
+            let ids = parts.flat_map(|part| files.iter().map(|file| part_id(file, part)));
+            ids.filter(|id| known.contains(id.as_str())).collect()
+        };
+        let (mut train, mut val) = (of(PartRole::Train), of(PartRole::Val));
+        for (role, ids) in [("train", &train), ("val", &val)] {
+            if ids.is_empty() {
+                bail!("no labelled case of role \"{role}\" is in the shards");
+            }
+        }
+        train.sort();
+        train.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        val.sort();
+        Ok(Some(Self { schema: SCHEMA.to_owned(), seed, train, val }))
+    }
+
     /// Writes the split as JSON, atomically.
     ///
     /// # Errors
@@ -136,6 +165,19 @@ mod tests {
                 (0..each).map(move |i| Member { id: format!("c{s:03}_{i}"), subject: format!("s{s:03}") })
             })
             .collect()
+    }
+
+    #[test]
+    fn parts_of_one_sample_have_their_roles() {
+        let descriptor = Descriptor::find("cremi-a").unwrap();
+        let member = |id: &str| Member { id: id.to_owned(), subject: "sample_A_20160501".to_owned() };
+        let all = ["sample_A_20160501_train", "sample_A_20160501_val"].map(member);
+        let split = Split::declared(&descriptor, &all, 3).unwrap().unwrap();
+        assert_eq!((&split.train, &split.val), (&vec![all[0].id.clone()], &vec![all[1].id.clone()]));
+        let error = Split::declared(&descriptor, &all[..1], 3).unwrap_err().to_string();
+        assert_eq!(error, "no labelled case of role \"val\" is in the shards");
+        let other = Descriptor::find("msd04-hippocampus").unwrap();
+        assert_eq!(Split::declared(&other, &all, 3).unwrap(), None);
     }
 
     proptest! {

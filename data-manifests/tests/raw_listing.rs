@@ -145,6 +145,6 @@ fn tables_and_stacks_are_listed_too() {
         ["sample_1", "sample_2", "sample_3"]
     );
     let label = listing.cases[0].label.clone().unwrap();
-    assert!(matches!(&label, Source::CremiLabels(_, name) if name == "mitochondria"));
+    assert!(matches!(&label, Source::CremiLabels(_, name, None) if name == "mitochondria"));
     assert_eq!(label.portable(&stacks), "$RAW/sample_1.hdf#mitochondria");
 }

@@ -72,8 +72,8 @@ fn labels_that_cover_a_part_and_ids_beyond_32_bits_are_mapped_first() {
         data: vec![u64::MAX, 5, 1, 1, 0, 0, 5, 5, u64::MAX, 1, 1, 0],
     };
     write_cremi(&path, &vec![7_u8; 5 * 6 * 7], &info("raw", [5, 6, 7], [0.0; 3]), &[labels]).unwrap();
-    let image = Source::CremiRaw(path.clone());
-    let label = Source::CremiLabels(path, "neuron_ids".into());
+    let image = Source::CremiRaw(path.clone(), None);
+    let label = Source::CremiLabels(path, "neuron_ids".into(), None);
     let mut descriptor = Kind::Em.descriptor(Size::Small);
     descriptor.labels.as_mut().unwrap().map = [("5".to_owned(), 1), (u64::MAX.to_string(), 0)].into();
     agree(&image, Some(&label), &descriptor);

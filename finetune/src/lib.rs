@@ -1,10 +1,14 @@
-//! Encoder and labelled shards to a segmentation model, and images to label maps on their own grids.
+//! Encoder and labelled shards to a segmentation model, and images to label maps on their own grids, or to affinities and the objects
+//! that these make.
 //!
-//! Memory: training holds a few batches, the network, its optimiser state and activations; prediction one image, its
-//! class scores (8 bytes per class and voxel of the resampled foreground box) and the label map.
+//! Memory: training holds a few batches, the network, its optimiser state and activations; prediction of classes one image, its
+//! class scores (8 bytes per class and voxel of the resampled foreground box) and the label map; prediction of affinities one
+//! image and the affinities of as many sections as a window has; objects are made block by block (`label_maps::blocks`).
 
 mod arguments;
+mod instances;
 mod model;
+mod objective;
 mod predict;
 mod sampling;
 mod task;
@@ -23,5 +27,6 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     match arguments.command {
         Command::Train(train) => train::run(&train, context),
         Command::Predict(predict) => predict::run(&predict, context),
+        Command::Instances(instances) => instances::run(&instances, context),
     }
 }

@@ -1,5 +1,6 @@
 //! What a model is: everything that prediction needs, stored in the model's file.
 
+use crate::objective::Objective;
 use data_manifests::Descriptor;
 use networks::weights::{self, LoadOptions};
 use networks::{NetworkConfig, SegmentationNetwork};
@@ -19,6 +20,9 @@ pub(crate) const SCHEMA: &str = "gtgm/model/1";
 pub(crate) struct ModelPlan {
     pub(crate) schema: String,
     pub(crate) network: NetworkConfig,
+    /// What its channels are; classes where nothing is said.
+    #[serde(default)]
+    pub(crate) objective: Objective,
     /// Modality, spacing, intensity rule, classes, mirror axes.
     pub(crate) descriptor: Descriptor,
     /// The window of prediction, z, y, x.

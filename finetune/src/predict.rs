@@ -1,4 +1,4 @@
-//! `finetune predict`: the image's way through `volume::prepare`, sliding window, and back to its own grid.
+//! `finetune predict`: the image's way through `volume::prepare`, sliding window, and back to its own grid; or to affinities.
 
 mod image;
 mod jobs;
@@ -6,35 +6,37 @@ mod output;
 
 use crate::arguments::Predict;
 use crate::model::Model;
+use crate::objective::Objective;
 use data_manifests::{Manifest, cases};
 use image::Predictor;
 use jobs::{Job, Jobs};
-use output::{TABLE, WORK, file_name};
-use serde::Serialize;
+pub(crate) use output::TABLE;
+use output::{WORK, file_name};
+use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use torch_runtime::{Precision, parse_device};
 use training::predict::SlidingWindow;
 
 /// A row of the table.
-#[derive(Debug, Clone, Serialize)]
-struct Row {
-    id: String,
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) id: String,
     /// `train`, `val`, `test` or `given`.
-    split: String,
-    /// The label map.
-    file: String,
+    pub(crate) split: String,
+    /// The label map, or the affinities.
+    pub(crate) file: String,
     /// Source image below `$RAW`.
-    image: String,
+    pub(crate) image: String,
     /// Its label below `$RAW`; empty without one.
-    label: String,
+    pub(crate) label: String,
 }
 
 impl Row {
-    fn of(job: &Job) -> Self {
+    fn of(job: &Job, objective: &Objective) -> Self {
         Self {
             id: job.case.id.clone(),
             split: job.split.to_owned(),
-            file: file_name(&job.case.id),
+            file: file_name(&job.case.id, objective),
             image: job.case.image.portable(&job.root),
             label: job.case.label.as_ref().map(|l| l.portable(&job.root)).unwrap_or_default(),
         }
@@ -62,13 +64,18 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     let trained = Manifest::load(&arguments.model, "train")?;
     let model = Model::open(&arguments.model, device)?;
     let Jobs { jobs, mut failed } = jobs::find(arguments, &model, context)?;
-    let descriptor = &model.plan.descriptor;
+    let (descriptor, objective) = (&model.plan.descriptor, &model.plan.objective);
     let mut options = SlidingWindow::new(model.plan.patch_zyx.map(|n| n as i64));
     options.overlap = arguments.overlap;
     options.batch = usize::from(arguments.window_batch);
     if arguments.mirror {
         options.mirror_axes = ["z", "y", "x"].map(|axis| descriptor.mirror_axes.iter().any(|a| a == axis));
     }
+
+    let what = match objective {
+        Objective::Classes => "label maps",
+        Objective::Affinities(_) => "volumes of affinities",
+    };
 
     let mut inputs = vec![Manifest::as_input("model", &arguments.model, out)?];
     for job in &jobs {
@@ -92,21 +99,21 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         return Ok(ExitStatus::Done);
     }
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    output::begin(out, &work, &jobs.iter().map(|j| file_name(&j.case.id)).collect())?;
+    output::begin(out, &work, &jobs.iter().map(|j| file_name(&j.case.id, objective)).collect())?;
 
     let predictor = Predictor { model: &model, options: &options, device, precision };
-    let progress = context.progress("label maps", jobs.len() as u64);
+    let progress = context.progress(what, jobs.len() as u64);
     let mut rows = Vec::with_capacity(jobs.len());
     for job in &jobs {
         if interrupt::requested() {
             progress.finish();
             context.count("predicted", rows.len() as u64);
-            let text = format!("interrupted: {} of {} label maps are done", rows.len(), jobs.len());
+            let text = format!("interrupted: {} of {} {what} are done", rows.len(), jobs.len());
             context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
             return Ok(ExitStatus::Interrupted);
         }
         let id = &job.case.id;
-        let path = out.join(file_name(id));
+        let path = out.join(file_name(id, objective));
         let result = if path.is_file() { Ok(Vec::new()) } else { predictor.write(job, &path) };
         match result {
             Ok(warnings) => {
@@ -114,7 +121,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
                     let message = Message::warning(warning.code(), warning.to_string()).case(id);
                     progress.suspend(|| context.tell(message));
                 }
-                rows.push(Row::of(job));
+                rows.push(Row::of(job, objective));
             }
             Err(error) => {
                 failed += 1;
@@ -141,6 +148,6 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         WORK => "record",
         _ => "predictions",
     })?;
-    context.say(&format!("{} label maps, {failed} failed: {}", rows.len(), out.display()));
+    context.say(&format!("{} {what}, {failed} failed: {}", rows.len(), out.display()));
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }

@@ -1,7 +1,8 @@
 //! Training patches: uniform over cases, a guaranteed share placed on a labelled voxel of a class drawn uniformly.
 
+use crate::objective::{UNKNOWN, small_ids};
 use data_manifests::cases;
-use patches::{ShardStore, sampler};
+use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use stage::{Context, Message};
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub(crate) struct Patches {
     batch: usize,
     forced: usize,
     seed: u64,
+    /// Whether labels are objects instead of classes.
+    objects: bool,
     /// Labelled voxels of each case by class, z, y, x.
     foreground: BTreeMap<String, BTreeMap<u32, Vec<[u32; 3]>>>,
 }
@@ -34,7 +37,7 @@ pub(crate) struct Patches {
 pub(crate) struct Batch {
     /// `[batch, channel, z, y, x]`.
     pub(crate) images: Vec<f32>,
-    /// `[batch, z, y, x]`.
+    /// `[batch, z, y, x]`: classes, or [`small_ids`].
     pub(crate) labels: Vec<i64>,
     /// Names of the samples, for messages.
     pub(crate) members: Vec<String>,
@@ -49,6 +52,7 @@ impl Patches {
         batch: usize,
         foreground_share: f64,
         seed: u64,
+        objects: bool,
     ) -> anyhow::Result<Self> {
         let mut foreground = BTreeMap::new();
         for id in &ids {
@@ -61,7 +65,7 @@ impl Patches {
         }
         // nnU-Net's rule: the last samples of a batch are the forced ones
         let free = (batch as f64 * (1.0 - foreground_share)).round() as usize;
-        Ok(Self { store, ids, cut, batch, forced: batch - free.min(batch), seed, foreground })
+        Ok(Self { store, ids, cut, batch, forced: batch - free.min(batch), seed, objects, foreground })
     }
 
     /// Says how many cases have no labelled voxel to place patches on (I404).
@@ -96,10 +100,34 @@ impl Patches {
             };
             let region = patch.widened(self.cut.window_zyx);
             batch.images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
-            let labels = case.read_label(&region).map_err(|e| e.message(id))?;
-            batch.labels.extend(labels.into_iter().map(i64::from));
+            let labels = if self.objects {
+                objects(&case, &region)
+            } else {
+                case.read_label(&region).map(|labels| labels.into_iter().map(i64::from).collect())
+            };
+            batch.labels.extend(labels.map_err(|e| e.message(id))?);
             batch.members.push(format!("{id}@{}", cases::triple(&patch.lo)));
         }
         Ok(batch)
     }
+}
+
+/// Objects of a region as [`small_ids`]; what lies outside of the volume is unknown.
+pub(crate) fn objects(case: &Case, region: &Region) -> patches::Result<Vec<i64>> {
+    let mut ids = small_ids(&case.read_label_wide(region)?);
+    let inside = region.intersect(&Region::whole(case.record().shape_zyx));
+    if inside != *region {
+        let [_, ny, nx] = region.shape();
+        for (i, id) in ids.iter_mut().enumerate() {
+            let place = [i / (ny * nx), i / nx % ny, i % nx];
+            let is_inside = (0..3).all(|a| {
+                let at = region.lo[a] + place[a] as i64;
+                inside.lo[a] <= at && at < inside.hi[a]
+            });
+            if !is_inside {
+                *id = UNKNOWN.cast_signed();
+            }
+        }
+    }
+    Ok(ids)
 }

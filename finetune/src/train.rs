@@ -6,10 +6,12 @@ mod split;
 
 use crate::arguments::Train;
 use crate::model;
+use crate::objective::{AffinityPlan, Objective};
 use crate::sampling::{Cut, Patches};
-use crate::task::Segmentation;
+use crate::task::{Goal, Segmentation};
 use data_manifests::descriptor::LabelKind;
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
+use label_maps::targets::Balance;
 use networks::{SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
@@ -44,13 +46,22 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
 
     let store = ShardStore::open(&arguments.shards)?;
     let store = Arc::new(store);
-    let classes = class_names(store.descriptor())?;
+    let objective = objective(arguments, store.descriptor())?;
+    let classes = match &objective {
+        Objective::Classes => class_names(store.descriptor())?,
+        Objective::Affinities(_) => Vec::new(),
+    };
     let split = split::of(arguments, &store)?;
     let mut inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     if let Some(file) = &arguments.encoder_weights {
         inputs.push(Artefact::of_file("encoder", file, out)?);
     }
-    let plan = plan(arguments, &store, classes.len(), &split, inputs.get(1).map(|e| e.sha256.clone()))?;
+    let channels = match &objective {
+        Objective::Classes => classes.len(),
+        Objective::Affinities(plan) => plan.offsets_zyx.len(),
+    };
+    let encoder = inputs.get(1).map(|e| e.sha256.clone());
+    let plan = plan(arguments, &store, (objective, channels), &split, encoder)?;
     let mut manifest = Manifest::new("train", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
     if manifest.reusable(out)?.is_some() {
         context.say(&format!("Nothing to do: {} holds this model already.", out.display()));
@@ -62,7 +73,9 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         plan.fraction,
         plan.val.len()
     ));
-    split::warn_about_classes(&store, &classes, &split, &plan.train, context)?;
+    if plan.model.objective == Objective::Classes {
+        split::warn_about_classes(&store, &classes, &split, &plan.train, context)?;
+    }
 
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
@@ -91,8 +104,10 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         window_zyx: plan.window_zyx.map(|n| n as i64),
         seed: plan.seed,
         augmentation: plan.augmentation.clone(),
-        loss: plan.loss,
-        classes,
+        goal: match &plan.model.objective {
+            Objective::Classes => Goal::Classes { loss: plan.loss, names: classes },
+            Objective::Affinities(plan) => Goal::Affinities(plan.clone()),
+        },
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),
     };
     let outcome = train(arguments, &plan, store, session, &mut task, &mut optimizer, context)?;
@@ -141,6 +156,19 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     Ok(atomic::write(path, &bytes)?)
 }
 
+/// What the labels teach.
+fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::Result<Objective> {
+    match &descriptor.labels {
+        Some(labels) if labels.kind == LabelKind::Instances => Ok(Objective::Affinities(AffinityPlan {
+            offsets_zyx: arguments.affinities.offsets_zyx(),
+            widen_borders: usize::from(arguments.widen_borders),
+            balance: Balance::Jointly,
+            loss: arguments.affinity_loss,
+        })),
+        _ => Ok(Objective::Classes),
+    }
+}
+
 fn class_names(descriptor: &Descriptor) -> anyhow::Result<Vec<String>> {
     match &descriptor.labels {
         Some(labels) if labels.ignore.is_some() => Err(Message::error(
@@ -150,11 +178,7 @@ fn class_names(descriptor: &Descriptor) -> anyhow::Result<Vec<String>> {
         .detail("The losses would take voxels that nobody annotated for a class")
         .fix("Map it to a class with 'map' below [labels], such as \"255\" = 0, and run preprocess again")
         .into()),
-        Some(labels) if labels.kind == LabelKind::Semantic => Ok(labels.classes.clone()),
-        Some(_) => Err(Message::error("E411", format!("data set '{}' has instance labels", descriptor.name))
-            .detail("This command trains on semantic classes")
-            .fix("Use a data set with labels.kind = \"semantic\"")
-            .into()),
+        Some(labels) => Ok(labels.classes.clone()),
         None => Err(Message::error("E411", format!("data set '{}' has no labels", descriptor.name))
             .fix("Describe them in the descriptor's [labels] and run preprocess again")
             .into()),
@@ -177,8 +201,11 @@ fn train(
         plan.batch,
         plan.foreground_share,
         plan.seed,
+        plan.model.objective != Objective::Classes,
     )?);
-    patches.say_what_is_empty(context);
+    if plan.model.objective == Objective::Classes {
+        patches.say_what_is_empty(context);
+    }
     let first = session.state().step;
     let workers = usize::from(arguments.workers);
     let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| patches.batch(step))

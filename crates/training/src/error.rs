@@ -141,6 +141,13 @@ pub enum TrainingError {
         #[source]
         source: BoxedError,
     },
+    /// What a prediction was handed to failed.
+    #[error("prediction: {source}")]
+    Consumer {
+        /// The consumer's own error.
+        #[source]
+        source: BoxedError,
+    },
     /// Two variables or parameters have one name.
     #[error("variable {name} occurs twice")]
     DuplicateName {
@@ -179,7 +186,11 @@ impl TrainingError {
             Self::RunExists { .. } => "E313",
             Self::Io(_) => "E314",
             Self::Batch { .. } => "E315",
-            Self::Task { .. } | Self::Torch { .. } | Self::Tensor { .. } | Self::Network { .. } => "E316",
+            Self::Task { .. }
+            | Self::Torch { .. }
+            | Self::Tensor { .. }
+            | Self::Network { .. }
+            | Self::Consumer { .. } => "E316",
             Self::Runtime(error) => error.code().unwrap_or("E316"),
             Self::Shape { .. } | Self::Option { .. } | Self::DuplicateName { .. } => "E317",
         }
@@ -188,7 +199,7 @@ impl TrainingError {
     /// The message for people: what, where, cause and remedy. An inner [`Message`] of a task or producer is handed on.
     #[must_use]
     pub fn message(&self) -> Message {
-        if let Self::Task { source, .. } | Self::Batch { source, .. } = self
+        if let Self::Task { source, .. } | Self::Batch { source, .. } | Self::Consumer { source } = self
             && let Some(message) = source.downcast_ref::<Message>()
         {
             return message.clone();

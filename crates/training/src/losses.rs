@@ -1,10 +1,11 @@
 //! Training objectives.
 //!
 //! Pretraining: image-text contrast ([`contrastive`]), redundancy reduction between two views ([`redundancy`]) and their
-//! weighted sum ([`pretrain`]). Fine-tuning: soft Dice with cross-entropy ([`dice_ce`]). All compute in float32, whatever
+//! weighted sum ([`pretrain`]). Fine-tuning: soft Dice with cross-entropy ([`dice_ce`]), balanced binary losses on affinities ([`affinity`]). All compute in float32, whatever
 //! the precision of their inputs (those of pretraining in float64 where the inputs are): call them after the guard of an autocast forward pass is dropped, since autocast would
 //! turn their matrix products back into bfloat16.
 
+pub mod affinity;
 pub mod contrastive;
 pub mod dice_ce;
 pub mod pretrain;

@@ -77,8 +77,8 @@ impl SlidingWindow {
 /// # Shapes
 /// `volume`: `[channel, z, y, x]` on the CPU, any kind. Result: float32 `[class, z, y, x]` on the CPU.
 ///
-/// Memory on the CPU: 4 · (channels + classes + 1) bytes per voxel of the padded volume; on the device, one batch of windows
-/// and what the network needs.
+/// Memory on the CPU: 4 · (channels + classes) bytes per voxel of the volume, and that of [`predict_slabs`]; on the device,
+/// one batch of windows and what the network needs.
 ///
 /// # Errors
 /// On bad options or shapes, when the network fails, or when the device has no memory left.
@@ -91,6 +91,34 @@ pub fn predict(
     device: Device,
     network: &dyn Fn(&Tensor) -> std::result::Result<Tensor, BoxedError>,
 ) -> Result<Tensor> {
+    let mut whole: Option<Tensor> = None;
+    let depth = volume.size().get(1).copied().unwrap_or(0);
+    predict_slabs(volume, options, device, network, &mut |first, slab| {
+        let size = slab.size();
+        let whole = whole.get_or_insert_with(|| {
+            Tensor::zeros([size[0], depth, size[2], size[3]], (Kind::Float, Device::Cpu))
+        });
+        whole.narrow(1, first, size[1]).copy_(slab);
+        Ok(())
+    })?;
+    whole.ok_or_else(|| TrainingError::shape("volume", volume, "at least one window"))
+}
+
+/// As [`predict`], but hands over the result slab by slab along z, in order and without gaps, as soon as no further window
+/// reaches it: `emit` gets the first section and float32 `[class, z, y, x]`.
+///
+/// Memory on the CPU: 4 · channels bytes per voxel of the padded volume, and 4 · (classes + 1) bytes per voxel of a slab as deep
+/// as a window.
+///
+/// # Errors
+/// As [`predict`], and what `emit` fails with, as [`TrainingError::Consumer`].
+pub fn predict_slabs(
+    volume: &Tensor,
+    options: &SlidingWindow,
+    device: Device,
+    network: &dyn Fn(&Tensor) -> std::result::Result<Tensor, BoxedError>,
+    emit: &mut dyn FnMut(i64, &Tensor) -> std::result::Result<(), BoxedError>,
+) -> Result<()> {
     options.check(volume)?;
     let _guard = tch::no_grad_guard();
     let window = options.window_zyx;
@@ -104,34 +132,83 @@ pub fn predict(
 
     let weight = importance(window, options.blending);
     let places = all_starts(shape, options);
-    let mut sums: Option<Tensor> = None;
-    let weights = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    let mut sums: Option<Sums> = None;
+    let mut emit_inside = |first: i64, mean: Tensor| -> Result<()> {
+        // sections of the padding are nobody's
+        let (low, high) = (first.max(before[0]), (first + mean.size()[1]).min(before[0] + size[1]));
+        if low >= high {
+            return Ok(());
+        }
+        let slab = mean
+            .narrow(1, low - first, high - low)
+            .narrow(2, before[1], size[2])
+            .narrow(3, before[2], size[3])
+            .contiguous();
+        emit(low - before[0], &slab).map_err(|source| TrainingError::Consumer { source })
+    };
     for group in places.chunks(options.batch) {
         let inputs: Vec<Tensor> = group.iter().map(|start| cut(&padded, *start, window)).collect();
         let input = Tensor::stack(&inputs, 0).to_device(device);
         let output = mirrored(&input, options.mirror_axes, network)?.to_device(Device::Cpu);
         let classes = output.size()[1];
-        let sums = sums.get_or_insert_with(|| {
-            Tensor::zeros([classes, shape[0], shape[1], shape[2]], (Kind::Float, Device::Cpu))
-        });
-        if sums.size()[0] != classes {
+        let sums = sums.get_or_insert_with(|| Sums::new(classes, window[0], [shape[1], shape[2]]));
+        if sums.values.size()[0] != classes {
             return Err(TrainingError::shape(
                 "prediction",
                 &output,
-                format!("{} classes as before", sums.size()[0]),
+                format!("{} classes as before", sums.values.size()[0]),
             ));
         }
         for (start, part) in group.iter().zip(output.unbind(0)) {
-            let _sum = cut(sums, *start, window).g_add_(&(part * &weight));
-            let _sum = cut_weights(&weights, *start, window).g_add_(&weight);
+            if start[0] > sums.first {
+                emit_inside(sums.first, sums.advance(start[0])?)?;
+            }
+            let place = [0, start[1], start[2]];
+            let _sum = cut(&sums.values, place, window).g_add_(&(part * &weight));
+            let _sum = cut(&sums.weights, place, window).g_add_(&weight);
         }
     }
-    let Some(mut sums) = sums else {
-        return Err(TrainingError::shape("volume", volume, "at least one window"));
-    };
-    let _mean = sums.g_div_(&weights);
-    let cropped = (0..3).fold(sums, |t, axis| t.narrow(axis as i64 + 1, before[axis], size[axis + 1]));
-    Ok(cropped.contiguous())
+    match sums {
+        Some(mut sums) => emit_inside(sums.first, sums.advance(shape[0])?),
+        None => Err(TrainingError::shape("volume", volume, "at least one window")),
+    }
+}
+
+/// Sums over windows for the sections from `first` on, as many as a window has.
+struct Sums {
+    first: i64,
+    /// `[class, z, y, x]`.
+    values: Tensor,
+    /// `[1, z, y, x]`.
+    weights: Tensor,
+}
+
+impl Sums {
+    fn new(classes: i64, depth: i64, [y, x]: [i64; 2]) -> Self {
+        let zeros = |channels: i64| Tensor::zeros([channels, depth, y, x], (Kind::Float, Device::Cpu));
+        Self { first: 0, values: zeros(classes), weights: zeros(1) }
+    }
+
+    /// The means of the sections before `next`, which become final; sums go on from there.
+    fn advance(&mut self, next: i64) -> Result<Tensor> {
+        let depth = self.values.size()[1];
+        let done = (next - self.first).min(depth);
+        let weights = self.weights.narrow(1, 0, done);
+        // windows cover everything: a hole would be a defect of their places, and NaN in somebody's label map
+        if weights.min().double_value(&[]) <= 0.0 {
+            return Err(TrainingError::shape("windows", &weights, "a window over every voxel"));
+        }
+        let mean = self.values.narrow(1, 0, done) / weights;
+        let advance = |sums: &Tensor| {
+            let kept = sums.narrow(1, done, depth - done);
+            let mut size = sums.size();
+            size[1] = done;
+            Tensor::cat(&[kept, Tensor::zeros(size, (Kind::Float, Device::Cpu))], 1)
+        };
+        (self.values, self.weights) = (advance(&self.values), advance(&self.weights));
+        self.first = next;
+        Ok(mean)
+    }
 }
 
 /// The class with the highest value at each voxel, uint8 (int16 above 256 classes).
@@ -160,11 +237,6 @@ fn all_starts(shape: [i64; 3], options: &SlidingWindow) -> Vec<[i64; 3]> {
 /// A window of `[channel, z, y, x]`; shares memory.
 fn cut(volume: &Tensor, start: [i64; 3], window: [i64; 3]) -> Tensor {
     (0..3).fold(volume.shallow_clone(), |t, axis| t.narrow(axis as i64 + 1, start[axis], window[axis]))
-}
-
-/// A window of `[z, y, x]`; shares memory.
-fn cut_weights(volume: &Tensor, start: [i64; 3], window: [i64; 3]) -> Tensor {
-    (0..3).fold(volume.shallow_clone(), |t, axis| t.narrow(axis as i64, start[axis], window[axis]))
 }
 
 /// The mean over all combinations of mirrored axes, float32.

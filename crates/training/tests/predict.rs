@@ -2,7 +2,7 @@
 
 use tch::{Device, Kind, Tensor};
 use training::TrainingError;
-use training::predict::{Blending, SlidingWindow, label_map, predict};
+use training::predict::{Blending, SlidingWindow, label_map, predict, predict_slabs};
 
 fn volume(shape: [i64; 4]) -> Tensor {
     tch::manual_seed(4);
@@ -28,6 +28,35 @@ fn a_voxelwise_network_is_reproduced_exactly_whatever_the_tiling() {
             }
         }
     }
+}
+
+#[test]
+fn slabs_come_in_order_without_gaps_and_are_the_whole() {
+    let network = |x: &Tensor| Ok(x * 3.0);
+    for (depth, batch) in [(21, 1), (21, 7), (5, 2), (8, 2)] {
+        let volume = volume([1, depth, 9, 12]);
+        let options = SlidingWindow { batch, ..SlidingWindow::new([8, 8, 8]) };
+        let (mut slabs, mut next) = (Vec::new(), 0);
+        predict_slabs(&volume, &options, Device::Cpu, &network, &mut |first, slab| {
+            assert_eq!((first, slab.size()[0]), (next, 1));
+            // no more than a window is kept back
+            assert!(slab.size()[1] <= 8);
+            next += slab.size()[1];
+            slabs.push(slab.shallow_clone());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(next, depth);
+        assert!(Tensor::cat(&slabs, 1).equal(&predict(&volume, &options, Device::Cpu, &network).unwrap()));
+    }
+    let full = predict_slabs(
+        &volume([1, 8, 8, 8]),
+        &SlidingWindow::new([8; 3]),
+        Device::Cpu,
+        &network,
+        &mut |_, _| Err("the disk is full".into()),
+    );
+    assert_eq!(full.unwrap_err().to_string(), "prediction: the disk is full");
 }
 
 #[test]

@@ -1,11 +1,16 @@
 //! A file appears whole or not at all.
 
-use crate::error::Result;
+use crate::error::VolumeError;
 use std::path::Path;
 
 /// Lets `write` fill a temporary file beside `path` (its name ends in `suffix`, so that writers that look at the
 /// extension behave), makes it durable and renames it.
-pub(crate) fn replace(path: &Path, suffix: &str, write: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+pub(crate) fn replace<E: From<VolumeError>>(
+    path: &Path,
+    suffix: &str,
+    write: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let io = |error: std::io::Error| E::from(VolumeError::from(error));
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -21,17 +26,17 @@ pub(crate) fn replace(path: &Path, suffix: &str, write: impl FnOnce(&Path) -> Re
     #[cfg(unix)]
     builder.permissions(permissions);
     let temporary = builder.tempfile_in(directory).map_err(|error| {
-        std::io::Error::new(error.kind(), format!("cannot write beside {}: {error}", path.display()))
+        io(std::io::Error::new(error.kind(), format!("cannot write beside {}: {error}", path.display())))
     })?;
     write(temporary.path())?;
-    fs_err::File::open(temporary.path())?.sync_all()?;
+    fs_err::File::open(temporary.path()).and_then(|file| file.sync_all()).map_err(io)?;
     temporary.persist(path).map_err(|error| {
-        std::io::Error::new(
+        io(std::io::Error::new(
             error.error.kind(),
             format!("cannot rename the finished file to {}: {}", path.display(), error.error),
-        )
+        ))
     })?;
     #[cfg(unix)]
-    fs_err::File::open(directory)?.sync_all()?;
+    fs_err::File::open(directory).and_then(|folder| folder.sync_all()).map_err(io)?;
     Ok(())
 }

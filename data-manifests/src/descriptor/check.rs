@@ -1,6 +1,6 @@
 //! Rules of a descriptor that types cannot say.
 
-use super::{Descriptor, Intensity, LabelKind, Labels, Raw};
+use super::{Descriptor, Intensity, LabelKind, Labels, PartRole, Raw, SectionPart};
 use anyhow::bail;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -70,8 +70,35 @@ fn check_raw(raw: &Raw) -> anyhow::Result<()> {
         Raw::Stack { images: None, labels: Some(_), .. } => {
             bail!("raw: name the folder of the images too where there is one of the labels")
         }
+        Raw::Cremi { parts, .. } => check_parts(parts),
         _ => Ok(()),
     }
+}
+
+/// Parts share no section: what validates must not be trained on.
+fn check_parts(parts: &[SectionPart]) -> anyhow::Result<()> {
+    for (i, part) in parts.iter().enumerate() {
+        let [first, end] = part.sections;
+        if first >= end {
+            bail!(
+                "raw.parts: '{}' needs sections [first, one past the last], found [{first}, {end}]",
+                part.name
+            );
+        }
+        for other in &parts[..i] {
+            if other.name == part.name {
+                bail!("raw.parts: '{}' occurs twice", part.name);
+            }
+            if first < other.sections[1] && other.sections[0] < end {
+                bail!("raw.parts: '{}' and '{}' share sections", other.name, part.name);
+            }
+        }
+    }
+    let roles = |role| parts.iter().filter(|part| part.role == role).count();
+    if !parts.is_empty() && (roles(PartRole::Train) == 0 || roles(PartRole::Val) == 0) {
+        bail!("raw.parts needs one of role \"train\" and one of role \"val\" at least");
+    }
+    Ok(())
 }
 
 impl Intensity {

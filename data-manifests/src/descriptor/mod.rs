@@ -36,6 +36,10 @@ pub enum Raw {
         files: Vec<String>,
         /// Name below `/volumes/labels` of the label set; none: no labels.
         labels: Option<String>,
+        /// Runs of sections that each file is cut into; each is a case named by the file's stem and the part's name. None: a file is
+        /// a case.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        parts: Vec<SectionPart>,
     },
     /// nnU-Net v2 raw folder with `dataset.json`, `imagesTr/ID_0000.nii.gz`, `labelsTr/ID.nii.gz`, `imagesTs`.
     Nnunet {
@@ -91,6 +95,28 @@ impl Raw {
             _ => None,
         }
     }
+}
+
+/// A run of sections of each file of [`Raw::Cremi`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SectionPart {
+    /// Name, the end of the case's id.
+    pub name: String,
+    /// First section and the one past the last, counted from 0.
+    pub sections: [usize; 2],
+    /// What fine-tuning does with it where no other split is given.
+    pub role: PartRole,
+}
+
+/// What fine-tuning does with a part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum PartRole {
+    /// It is trained on.
+    Train,
+    /// It validates.
+    Val,
 }
 
 /// One case of [`Raw::Table`].

@@ -265,6 +265,7 @@ pub(super) fn descriptor(sizes: &Sizes) -> Descriptor {
             folder: FOLDER.to_owned(),
             files: (0..sizes.train).map(file).collect(),
             labels: Some(MITOCHONDRIA.to_owned()),
+            parts: Vec::new(),
         },
         labels: Some(Labels::semantic(["background", "mitochondrion"].map(str::to_owned).to_vec())),
         grid: Grid {

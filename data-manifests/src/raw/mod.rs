@@ -15,10 +15,10 @@ mod table;
 
 pub use check::check;
 pub use paths::{RAW_ROOTS, clean, default_raw};
-pub use source::Source;
+pub use source::{Sections, Source};
 
 use crate::CaseSplit;
-use crate::descriptor::{Descriptor, Raw};
+use crate::descriptor::{Descriptor, Raw, SectionPart};
 use stage::Message;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -68,7 +68,7 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
     let mut listing = match &descriptor.raw {
         Raw::Msd { .. } => msd::list(root)?,
         Raw::Nnunet { .. } => nnunet::list(root)?,
-        Raw::Cremi { files, labels, .. } => list_cremi(root, files, labels.as_deref()),
+        Raw::Cremi { files, labels, parts, .. } => list_cremi(root, files, labels.as_deref(), parts),
         Raw::Stack { images, labels, .. } => {
             stack::list(root, images.as_deref(), labels.as_deref(), descriptor.raw.spacing_zyx_mm())?
         }
@@ -152,17 +152,30 @@ fn volumes_in(folder: &Path) -> Vec<String> {
     names
 }
 
-fn list_cremi(root: &Path, files: &[String], labels: Option<&str>) -> Listing {
+fn list_cremi(root: &Path, files: &[String], labels: Option<&str>, parts: &[SectionPart]) -> Listing {
     let mut listing = Listing::default();
     for file in files {
         let path = root.join(file);
-        let id = stem(file).to_owned();
-        let label = labels.map(|name| Source::CremiLabels(path.clone(), name.to_owned()));
-        let image = Source::CremiRaw(path);
-        let case = RawCase { subject: id.clone(), id, image, label, split: CaseSplit::Train };
-        add(&mut listing, root, case);
+        let whole = [(stem(file).to_owned(), None)];
+        let cut = parts.iter().map(|part| {
+            let [first, end] = part.sections;
+            (part_id(file, part), Some(Sections { first, end }))
+        });
+        let cases: Vec<(String, Option<Sections>)> =
+            if parts.is_empty() { whole.into() } else { cut.collect() };
+        for (id, sections) in cases {
+            let label = labels.map(|name| Source::CremiLabels(path.clone(), name.to_owned(), sections));
+            let image = Source::CremiRaw(path.clone(), sections);
+            let subject = stem(file).to_owned();
+            add(&mut listing, root, RawCase { subject, id, image, label, split: CaseSplit::Train });
+        }
     }
     listing
+}
+
+/// Id of the case that a part of a file is.
+pub(crate) fn part_id(file: &str, part: &SectionPart) -> String {
+    format!("{}_{}", stem(file), part.name)
 }
 
 /// File name without the endings of volumes: `a.nii.gz` → `a`.

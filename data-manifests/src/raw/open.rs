@@ -1,6 +1,6 @@
 //! Opens raw cases: one way for every stage that reads them.
 
-use super::Source;
+use super::{Sections, Source};
 use crate::descriptor::{Descriptor, LabelKind};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -53,9 +53,18 @@ pub fn header(source: &Source) -> Result<(usize, Grid)> {
             let stack = Stack::open(path, *spacing_zyx_mm)?;
             Ok((1, stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?))
         }
-        Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
-            Ok((1, CremiFile::open(path)?.raw().grid()?))
+        Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
+            Ok((1, cremi(path, *sections)?.raw().grid()?))
         }
+    }
+}
+
+/// An HDF5 file in CREMI's layout, or a part of its sections.
+pub(super) fn cremi(path: &Path, sections: Option<Sections>) -> Result<CremiFile> {
+    let file = CremiFile::open(path)?;
+    match sections {
+        Some(Sections { first, end }) => file.with_sections(first..end),
+        None => Ok(file),
     }
 }
 
@@ -128,8 +137,8 @@ pub fn image(source: &Source) -> Result<RawImage> {
             let data = stack.read_slab(0..grid.shape_zyx[0])?;
             Ok(RawImage { channels: 1, grid, data, warnings: stack.warnings().to_vec() })
         }
-        Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
-            let file = CremiFile::open(path)?;
+        Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
+            let file = cremi(path, *sections)?;
             let grid = file.raw().grid()?;
             let bytes = file.read_raw_slab(0..grid.shape_zyx[0])?;
             let data = bytes.into_iter().map(f32::from).collect();
@@ -146,18 +155,18 @@ pub fn image(source: &Source) -> Result<RawImage> {
 pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
     let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
     match source {
-        Source::Nifti(path) | Source::CremiRaw(path) if !is_semantic(descriptor) => {
+        Source::Nifti(path) | Source::CremiRaw(path, _) if !is_semantic(descriptor) => {
             let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels_wide(path)?;
             volume::labels::remap(&mut data, &map);
             Ok(RawLabels { grid, voxels: RawVoxels::Wide(data), warnings })
         }
-        Source::Nifti(path) | Source::CremiRaw(path) => {
+        Source::Nifti(path) | Source::CremiRaw(path, _) => {
             let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels(path)?;
             remap_narrow(&mut data, &map);
             Ok(RawLabels { grid, voxels: RawVoxels::Narrow(data), warnings })
         }
-        Source::CremiLabels(path, name) => {
-            let file = CremiFile::open(path)?;
+        Source::CremiLabels(path, name, sections) => {
+            let file = cremi(path, *sections)?;
             let grid = file.raw().grid()?;
             let stack = file.read_labels(name)?;
             let mut ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;

@@ -1,7 +1,7 @@
 //! Raw cases some planes at a time, in bounded memory: the same values, grids and errors as [`super::open`].
 
 use super::Source;
-use super::open::{channel_headers, header, is_semantic, stack_grid};
+use super::open::{channel_headers, cremi, header, is_semantic, stack_grid};
 use crate::Descriptor;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -56,8 +56,8 @@ impl ImageFile {
             Source::Stack { path, spacing_zyx_mm, .. } => {
                 Self::Stack { stack: Box::new(Stack::open(path, *spacing_zyx_mm)?), next: 0 }
             }
-            Source::CremiRaw(path) | Source::CremiLabels(path, _) => {
-                Self::Cremi { file: Box::new(CremiFile::open(path)?), next: 0 }
+            Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
+                Self::Cremi { file: Box::new(cremi(path, *sections)?), next: 0 }
             }
             Source::Channels(_) => {
                 return Err(VolumeError::Channels { path: source.path().into(), found: 2, expected: 1 });
@@ -188,11 +188,11 @@ enum LabelFile {
 pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> Result<LabelPlanes> {
     let semantic = is_semantic(descriptor);
     let (grid, file) = match source {
-        Source::Nifti(path) | Source::CremiRaw(path) if semantic => {
+        Source::Nifti(path) | Source::CremiRaw(path, _) if semantic => {
             let planes = nifti::LabelPlanes::<u32>::open(path, limits)?;
             (*planes.grid(), LabelFile::Classes(Box::new(planes), Vec::new()))
         }
-        Source::Nifti(path) | Source::CremiRaw(path) => {
+        Source::Nifti(path) | Source::CremiRaw(path, _) => {
             let planes = nifti::LabelPlanes::<u64>::open(path, limits)?;
             (*planes.grid(), LabelFile::Objects(Box::new(planes)))
         }
@@ -201,10 +201,10 @@ pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> R
             let grid = stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?;
             (grid, LabelFile::Stack { stack: Box::new(stack), next: 0 })
         }
-        Source::CremiLabels(path, name) => {
-            let file = CremiFile::open(path)?;
+        Source::CremiLabels(path, name, sections) => {
+            let file = cremi(path, *sections)?;
             let grid = file.raw().grid()?;
-            let bounds = match file.labels().iter().find(|info| info.name == *name) {
+            let bounds = match file.labels().find(|info| info.name == *name) {
                 Some(info) => info.bounds_in(file.raw()).map_err(|e| e.in_file(path))?,
                 // the reader names the label sets that are there
                 None => {

@@ -2,8 +2,8 @@
 
 use super::paths;
 use crate::Artefact;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// Between the files of [`Source::Channels`] in tables and manifests.
 const BETWEEN: &str = ";$RAW/";
@@ -25,9 +25,51 @@ pub enum Source {
         like: Option<PathBuf>,
     },
     /// `/volumes/raw` of a CREMI HDF5 file.
-    CremiRaw(PathBuf),
+    CremiRaw(PathBuf, Option<Sections>),
     /// `/volumes/labels/NAME` of a CREMI HDF5 file.
-    CremiLabels(PathBuf, String),
+    CremiLabels(PathBuf, String, Option<Sections>),
+}
+
+/// A run of a stack's sections; in tables and on command lines `[first:end]` behind the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sections {
+    /// The first, counted from 0.
+    pub first: usize,
+    /// One past the last.
+    pub end: usize,
+}
+
+impl fmt::Display for Sections {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}:{}]", self.first, self.end)
+    }
+}
+
+impl Sections {
+    /// A text without the sections that it ends with, and these.
+    fn of(text: &str) -> (&str, Option<Self>) {
+        let found = text.strip_suffix(']').and_then(|text| {
+            let (before, range) = text.rsplit_once('[')?;
+            let (first, end) = range.split_once(':')?;
+            Some((before, Self { first: first.parse().ok()?, end: end.parse().ok()? }))
+        });
+        match found {
+            Some((before, sections)) => (before, Some(sections)),
+            None => (text, None),
+        }
+    }
+
+    /// The source that a text names: an HDF5 file with its labels behind a `#`, and its sections behind these.
+    fn source(text: &str, root: &Path) -> Option<Source> {
+        let (text, sections) = Self::of(text);
+        match text.split_once('#') {
+            Some((file, name)) if is_hdf5(file) => {
+                Some(Source::CremiLabels(root.join(file), name.to_owned(), sections))
+            }
+            None if is_hdf5(text) => Some(Source::CremiRaw(root.join(text), sections)),
+            _ => None,
+        }
+    }
 }
 
 impl Source {
@@ -37,7 +79,7 @@ impl Source {
     pub fn image(path: PathBuf) -> Self {
         let name = path.to_string_lossy().to_lowercase();
         if is_hdf5(&name) {
-            Self::CremiRaw(path)
+            Self::CremiRaw(path, None)
         } else if [".tif", ".tiff"].iter().any(|end| name.ends_with(end)) || path.is_dir() {
             Self::Stack { path, spacing_zyx_mm: None, like: None }
         } else {
@@ -75,13 +117,11 @@ impl Source {
         }
     }
 
-    /// The source of a label that a path names; labels in HDF5 are named behind a `#`: `a.h5#neuron_ids`.
+    /// The source of a label that a path names; labels in HDF5 are named behind a `#`, and a part of their sections behind that:
+    /// `a.h5#neuron_ids[75:125]`.
     #[must_use]
     pub fn label(path: &str, root: &Path) -> Self {
-        match path.split_once('#') {
-            Some((file, name)) if is_hdf5(file) => Self::CremiLabels(root.join(file), name.to_owned()),
-            _ => Self::image(root.join(path)),
-        }
+        Sections::source(path, root).unwrap_or_else(|| Self::image(root.join(path)))
     }
 
     /// One source of several channels; a single one is itself. `None` without any.
@@ -100,8 +140,8 @@ impl Source {
         match self {
             Self::Nifti(path)
             | Self::Stack { path, .. }
-            | Self::CremiRaw(path)
-            | Self::CremiLabels(path, _) => path,
+            | Self::CremiRaw(path, _)
+            | Self::CremiLabels(path, ..) => path,
             Self::Channels(channels) => channels.first().map_or(Path::new(""), Self::path),
         }
     }
@@ -150,7 +190,7 @@ impl Source {
         match self {
             Self::Nifti(path) => Some(path),
             Self::Channels(channels) => channels.first().and_then(Self::nifti),
-            Self::Stack { .. } | Self::CremiRaw(_) | Self::CremiLabels(..) => None,
+            Self::Stack { .. } | Self::CremiRaw(..) | Self::CremiLabels(..) => None,
         }
     }
 
@@ -173,7 +213,9 @@ impl Source {
         let inside =
             inside.components().map(|c| c.as_os_str().to_string_lossy()).collect::<Vec<_>>().join("/");
         match self {
-            Self::CremiLabels(_, name) => format!("$RAW/{inside}#{name}"),
+            Self::CremiLabels(_, name, None) => format!("$RAW/{inside}#{name}"),
+            Self::CremiLabels(_, name, Some(sections)) => format!("$RAW/{inside}#{name}{sections}"),
+            Self::CremiRaw(_, Some(sections)) => format!("$RAW/{inside}{sections}"),
             _ => format!("$RAW/{inside}"),
         }
     }
@@ -185,12 +227,9 @@ impl Source {
         let sources: Option<Vec<Self>> = inside
             .split(BETWEEN)
             .map(|path| {
-                let (file, name) = path.split_once('#').map_or((path, None), |(f, n)| (f, Some(n)));
-                let file = paths::below(file).ok()?;
-                Some(match name {
-                    Some(name) => Self::CremiLabels(root.join(file), name.to_owned()),
-                    None => Self::image(root.join(file)),
-                })
+                let file = path.split_once('#').map_or(path, |(file, _)| file);
+                let file = paths::below(Sections::of(file).0).ok()?;
+                Some(Sections::source(path, root).unwrap_or_else(|| Self::image(root.join(file))))
             })
             .collect();
         Self::channels(sources?)
@@ -211,9 +250,19 @@ mod tests {
         let nifti = |name: &str| Source::Nifti(root.join(name));
         for (source, text) in [
             (nifti("imagesTr/ä b.nii.gz"), "$RAW/imagesTr/ä b.nii.gz"),
-            (Source::CremiRaw(root.join("a.hdf")), "$RAW/a.hdf"),
+            (Source::CremiRaw(root.join("a.hdf"), None), "$RAW/a.hdf"),
+            (Source::CremiRaw(root.join("a.hdf"), Some(Sections { first: 0, end: 75 })), "$RAW/a.hdf[0:75]"),
+            (
+                Source::CremiLabels(
+                    root.join("a.hdf"),
+                    "neuron_ids".into(),
+                    Some(Sections { first: 75, end: 125 }),
+                ),
+                "$RAW/a.hdf#neuron_ids[75:125]",
+            ),
+            (nifti("a[1:2].nii"), "$RAW/a[1:2].nii"),
             (Source::Stack { path: root.join("a.tif"), spacing_zyx_mm: None, like: None }, "$RAW/a.tif"),
-            (Source::CremiLabels(root.join("a.hdf"), "neuron_ids".into()), "$RAW/a.hdf#neuron_ids"),
+            (Source::CremiLabels(root.join("a.hdf"), "neuron_ids".into(), None), "$RAW/a.hdf#neuron_ids"),
             (
                 Source::Channels(vec![nifti("a;_0000.nii.gz"), nifti("a;_0001.nii.gz")]),
                 "$RAW/a;_0000.nii.gz;$RAW/a;_0001.nii.gz",

@@ -2,15 +2,21 @@
 
 use super::jobs::Job;
 use crate::model::Model;
-use crate::task::scores;
+use crate::objective::{AffinityPlan, Objective};
+use crate::task::{Output, predict_image, predict_whole};
+use data_manifests::cases;
 use data_manifests::raw::open::{self, RawImage};
 use stage::Message;
 use std::path::Path;
 use tch::{Device, Tensor};
 use torch_runtime::Precision;
 use training::predict::SlidingWindow;
+use volume::hdf5::{AffinityFile, StackInfo};
 use volume::intensity::{self, NonFinite};
-use volume::{VolumeError, Warning, nifti, prepare};
+use volume::{Grid, VolumeError, Warning, nifti, prepare, same_geometry};
+
+/// Corners that are no farther apart are the same, mm: a hundredth of a nanometre.
+const SAME_MM: f64 = 1e-8;
 
 /// How images are predicted.
 pub(super) struct Predictor<'a> {
@@ -21,7 +27,7 @@ pub(super) struct Predictor<'a> {
 }
 
 impl Predictor<'_> {
-    /// Writes the label map of a case on its image's own grid; gives the flaws that did not stop it.
+    /// Writes the label map of a case on its image's own grid, or its affinities; gives the flaws that did not stop it.
     pub(super) fn write(&self, job: &Job, path: &Path) -> anyhow::Result<Vec<Warning>> {
         let descriptor = &self.model.plan.descriptor;
         let file = job.case.image.path();
@@ -38,16 +44,74 @@ impl Predictor<'_> {
         drop(data);
         let [z, y, x] = prepared.grid.shape_zyx.map(|n| n as i64);
         let volume = Tensor::from_slice(&prepared.data).view([channels as i64, z, y, x]);
-        let scores = scores(&volume, self.options, &self.model.network, self.precision, self.device)
-            .map_err(|e| e.message())?;
-        let classes = scores.size()[0] as usize;
-        let scores = Vec::<f32>::try_from(&scores.contiguous().view(-1))?;
-        let labels = prepared.steps.classes_on_source(&scores, classes)?;
-        match job.case.image.nifti() {
-            Some(reference) => nifti::write_labels_like(path, &labels, reference)?,
-            None => nifti::write_labels(path, &labels, &grid)?,
+        match &self.model.plan.objective {
+            Objective::Classes => {
+                let compute = (self.precision, self.device);
+                let scores =
+                    predict_whole(&volume, self.options, &self.model.network, compute, Output::Scores)
+                        .map_err(|e| e.message())?;
+                let classes = scores.size()[0] as usize;
+                let scores = Vec::<f32>::try_from(&scores.contiguous().view(-1))?;
+                let labels = prepared.steps.classes_on_source(&scores, classes)?;
+                match job.case.image.nifti() {
+                    Some(reference) => nifti::write_labels_like(path, &labels, reference)?,
+                    None => nifti::write_labels(path, &labels, &grid)?,
+                }
+            }
+            Objective::Affinities(plan) => {
+                if same_geometry(&prepared.grid, &grid) > SAME_MM || prepared.grid.shape_zyx != grid.shape_zyx
+                {
+                    let nm = |grid: &Grid| {
+                        cases::triple(&grid.spacing_zyx_nm().map(|s| (s * 100.0).round() / 100.0))
+                    };
+                    let detail = format!(
+                        "{}: voxels of {} nm and shape {}; the model's are of {} nm",
+                        file.display(),
+                        nm(&grid),
+                        cases::triple(&grid.shape_zyx),
+                        nm(&prepared.grid)
+                    );
+                    return Err(Message::error("E417", "affinities belong to the model's own voxels")
+                        .detail(detail)
+                        .fix("Resample the stack to the model's voxel size, with axes along z, y, x, and predict that")
+                        .into());
+                }
+                self.write_affinities(&volume, &grid, plan, path)?;
+            }
         }
         Ok(warnings)
+    }
+
+    /// Affinities section by section, as windows become final: they are never in memory as a whole.
+    fn write_affinities(
+        &self,
+        volume: &Tensor,
+        grid: &Grid,
+        plan: &AffinityPlan,
+        path: &Path,
+    ) -> anyhow::Result<()> {
+        let [x, y, z] = [0, 1, 2].map(|axis: usize| grid.affine[axis][3] * 1e6);
+        let info = StackInfo {
+            name: "affinities".to_owned(),
+            shape_zyx: grid.shape_zyx,
+            resolution_zyx_nm: grid.spacing_zyx_nm(),
+            offset_zyx_nm: [z, y, x],
+        };
+        AffinityFile::create(path, &info, &plan.offsets_zyx, |file| -> anyhow::Result<()> {
+            let compute = (self.precision, self.device);
+            predict_image(
+                volume,
+                self.options,
+                &self.model.network,
+                compute,
+                Output::Sigmoid,
+                &mut |first, slab| {
+                    let values = Vec::<f32>::try_from(&slab.view(-1))?;
+                    Ok(file.write_sections(first as usize, &values)?)
+                },
+            )
+            .map_err(|e| e.message().into())
+        })
     }
 }
 

@@ -1,24 +1,35 @@
 //! The directory of label maps: whose it is, and what of it is kept.
 
+use crate::objective::Objective;
 use data_manifests::{Manifest, digest, manifest};
 use stage::atomic;
 use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Table of a prediction directory.
-pub(super) const TABLE: &str = "predictions.csv";
+pub(crate) const TABLE: &str = "predictions.csv";
 /// What the label maps belong to: those of the same work are kept by a run that continues.
 pub(super) const WORK: &str = ".work";
 
-/// File of a case's label map.
-pub(super) fn file_name(id: &str) -> String {
-    format!("{id}.nii.gz")
+/// Endings of what is predicted: label maps, and affinities.
+const ENDINGS: [&str; 2] = [".nii.gz", ".h5"];
+
+/// File of a case's label map or affinities.
+pub(super) fn file_name(id: &str, objective: &Objective) -> String {
+    match objective {
+        Objective::Classes => format!("{id}.nii.gz"),
+        Objective::Affinities(_) => format!("{id}.h5"),
+    }
+}
+
+fn is_prediction(name: &str) -> bool {
+    ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 /// Refuses a directory with files of somebody else, images above all, since label maps of other work are removed.
 pub(super) fn refuse_foreign(out: &Path) -> anyhow::Result<()> {
     let ours = out.join(WORK).is_file() || Manifest::load(out, "predict").is_ok();
-    Manifest::refuse_foreign(out, |name| ours && (name.ends_with(".nii.gz") || name == TABLE || name == WORK))
+    Manifest::refuse_foreign(out, |name| ours && (is_prediction(name) || name == TABLE || name == WORK))
 }
 
 /// Keeps whole label maps of the same work, removes all others, and withdraws the manifest.
@@ -31,7 +42,7 @@ pub(super) fn begin(out: &Path, work: &str, wanted: &BTreeSet<String>) -> anyhow
     for entry in fs_err::read_dir(out)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != TABLE && !name.ends_with(".nii.gz") {
+        if name != TABLE && !is_prediction(&name) {
             continue;
         }
         let mut keep = same && wanted.contains(&name);
@@ -69,7 +80,7 @@ mod tests {
         assert!(error.starts_with("E165") && error.contains("scan.nii.gz"), "{error}");
         fs_err::remove_file(out.join("scan.nii.gz")).unwrap();
 
-        let wanted = BTreeSet::from([file_name("a"), file_name("b")]);
+        let wanted = BTreeSet::from(["a", "b"].map(|id| file_name(id, &Objective::Classes)));
         refuse_foreign(out).unwrap();
         begin(out, "one", &wanted).unwrap();
         fs_err::write(out.join("a.nii.gz"), "label map").unwrap();

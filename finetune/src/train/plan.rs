@@ -3,6 +3,7 @@
 use super::encoder;
 use crate::arguments::Train;
 use crate::model::{self, ModelPlan};
+use crate::objective::{Objective, UNKNOWN};
 use data_manifests::Descriptor;
 use data_manifests::splits::Split;
 use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, SwinConfig};
@@ -47,19 +48,22 @@ pub(super) struct TrainPlan {
 pub(super) fn plan(
     arguments: &Train,
     store: &ShardStore,
-    classes: usize,
+    (objective, channels): (Objective, usize),
     split: &Split,
     encoder: Option<String>,
 ) -> anyhow::Result<TrainPlan> {
     let descriptor = store.descriptor().clone();
-    let network = network(arguments, &descriptor, classes)?;
+    let network = network(arguments, &descriptor, channels)?;
     let divisor = network.required_divisor_zyx();
     let patch_zyx: [usize; 3] = std::array::from_fn(|a| {
         descriptor.grid.patch_zyx[a].next_multiple_of(divisor[a].unsigned_abs() as usize)
     });
     let flat = is_flat(patch_zyx.map(|n| n as i64));
     let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
-    let augmentation = AugmentOptions::nnunet(flat, ["z", "y", "x"].map(mirrored));
+    let mut augmentation = AugmentOptions::nnunet(flat, ["z", "y", "x"].map(mirrored));
+    if objective != Objective::Classes {
+        augmentation.label_outside = UNKNOWN.cast_signed();
+    }
     let window_zyx = std::array::from_fn(|a| {
         // flat patches are rotated in plane only
         let share = if flat && a == 0 { 1.0 } else { WINDOW_SHARE };
@@ -82,7 +86,7 @@ pub(super) fn plan(
         Message::error("E402", e.to_string()).fix("Give --fraction a number above 0 and at most 1")
     })?;
     Ok(TrainPlan {
-        model: ModelPlan { schema: model::SCHEMA.to_owned(), network, descriptor, patch_zyx },
+        model: ModelPlan { schema: model::SCHEMA.to_owned(), network, objective, descriptor, patch_zyx },
         window_zyx,
         train: fraction.to_vec(),
         val: split.val.clone(),

@@ -6,11 +6,17 @@ use patches::ShardStore;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 
-/// The stored split, or a new one of the labelled cases.
+/// The stored split, or the one that the descriptor declares, or a new one of the labelled cases.
 pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split> {
     let members = splits::members(store.rows());
     let Some(file) = &arguments.split else {
-        return Split::new(&members, arguments.val_share, arguments.compute.seed).map_err(|e| {
+        let seed = arguments.compute.seed;
+        let split = match Split::declared(store.descriptor(), &members, seed) {
+            Ok(Some(declared)) => Ok(declared),
+            Ok(None) => Split::new(&members, arguments.val_share, seed),
+            Err(error) => Err(error),
+        };
+        return split.map_err(|e| {
             Message::error("E402", e.to_string()).fix("Add labelled cases, or give --split a file").into()
         });
     };

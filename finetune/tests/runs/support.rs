@@ -1,7 +1,7 @@
 //! Small data sets as raw folders and shards, and ways to run the stage on them.
 
 use clap::Parser as _;
-use data_manifests::descriptor::{LabelKind, Raw};
+use data_manifests::descriptor::{LabelKind, PartRole, Raw, SectionPart};
 use data_manifests::phantom::{DESCRIPTOR, Kind, Size};
 use data_manifests::{Descriptor, cases, verify};
 use networks::{Encoder, EncoderConfig, ResEncConfig, ResEncSize, weights};
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tch::{Device, nn};
+use volume::hdf5::CremiFile;
 use volume::nifti;
 
 /// A phantom's raw folder, its shards, and room for outputs; all temporary.
@@ -41,9 +42,18 @@ impl Study {
         study
     }
 
-    /// EM whose neurons are objects.
+    /// EM whose neurons are objects: one stack, of which all sections but the last three are trained on.
     pub(crate) fn neurons() -> Self {
-        Self::edited(Kind::Em, |descriptor, _| {
+        Self::edited(Kind::Em, |descriptor, raw| {
+            let Raw::Cremi { files, parts, .. } = &mut descriptor.raw else { panic!("another layout") };
+            files.truncate(1);
+            let depth = CremiFile::open(raw.join(&files[0])).unwrap().raw().shape_zyx[0];
+            let part = |name: &str, sections, role| SectionPart { name: name.to_owned(), sections, role };
+            *parts = vec![
+                part("train", [0, depth - 3], PartRole::Train),
+                part("val", [depth - 3, depth], PartRole::Val),
+            ];
+            descriptor.train_cases = Some(2);
             let labels = descriptor.labels.as_mut().unwrap();
             labels.kind = LabelKind::Instances;
             labels.classes.clear();

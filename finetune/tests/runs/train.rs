@@ -182,13 +182,6 @@ fn what_does_not_fit_is_refused_by_code() {
 }
 
 #[test]
-fn instance_labels_are_refused() {
-    let study = Study::neurons();
-    let said = study.train("model", 1, &["--from-scratch"]).expect(1);
-    assert!(said.contains("E411 data set 'phantom-em' has instance labels"), "{said}");
-}
-
-#[test]
 fn a_damaged_shard_is_named_before_training() {
     let study = Study::new(Kind::Ct);
     let cases = fs_err::read_dir(study.shards().join("cases")).unwrap();

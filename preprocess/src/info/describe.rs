@@ -431,7 +431,7 @@ fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Vo
         values: Vec::new(),
     };
     let mut raw = describe("/volumes/raw".to_owned(), "uint8", &grid, statistics, no);
-    judge(&mut raw, path, &Source::CremiRaw(path.to_owned()), descriptor)?;
+    judge(&mut raw, path, &Source::CremiRaw(path.to_owned(), None), descriptor)?;
     let mut found = vec![raw];
     for info in file.labels() {
         let grid = info.grid()?;

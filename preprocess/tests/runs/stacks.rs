@@ -32,8 +32,12 @@ fn task(resolution: impl FnOnce(&mut StackInfo)) -> (Task, Vec<u8>) {
     let descriptor = Descriptor::find("cremi-a").unwrap();
     let mut descriptor =
         Descriptor { name: "test".into(), train_cases: None, test_cases: None, ..descriptor };
-    descriptor.raw =
-        Raw::Cremi { folder: "x".into(), files: vec!["s.hdf".into()], labels: Some("neuron_ids".into()) };
+    descriptor.raw = Raw::Cremi {
+        folder: "x".into(),
+        files: vec!["s.hdf".into()],
+        labels: Some("neuron_ids".into()),
+        parts: Vec::new(),
+    };
     descriptor.grid.spacing_zyx = [40.0, 4.0, 4.0];
     fs_err::write(task.file("dataset.toml"), toml::to_string(&descriptor).unwrap()).unwrap();
     let raw: Vec<u8> = (0..RAW_ZYX.iter().product::<usize>()).map(|i| (1 + i * 37 % 255) as u8).collect();

@@ -5,9 +5,11 @@
 //! are not annotated, and no id passes through a float. The library serialises all calls, so read in slabs from one
 //! thread.
 
+mod predictions;
 mod read;
 mod write;
 
+pub use predictions::{AffinityFile, LabelFile};
 pub use read::{CremiFile, read_cremi};
 pub use write::write_cremi;
 

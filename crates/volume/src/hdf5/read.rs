@@ -1,4 +1,4 @@
-//! Reading, in slabs of sections.
+//! Reading, in slabs of sections, of a whole file or of a part of its sections.
 
 use super::{Cremi, LABELS, LabelStack, NEURON_IDS, RAW, StackInfo, library};
 use crate::error::{Result, VolumeError};
@@ -14,15 +14,26 @@ pub struct CremiFile {
     path: PathBuf,
     file: h5::File,
     raw: StackInfo,
-    labels: Vec<StackInfo>,
+    /// Section of the file's raw stack that is the first of `raw`.
+    first: usize,
+    labels: Vec<Labels>,
     limits: ReadLimits,
+}
+
+/// A label stack, or that part of one that lies in the sections in question.
+#[derive(Debug)]
+struct Labels {
+    info: StackInfo,
+    /// Section of the file's stack that is the first one here.
+    first: usize,
 }
 
 impl CremiFile {
     /// Opens a file read-only and reads its layout; no voxels.
     ///
     /// # Errors
-    /// No HDF5 file, no `/volumes/raw` of three axes and 8 bits, no `resolution`.
+    /// No HDF5 file; neither `/volumes/raw` of three axes and 8 bits nor labels, whose grid counts where there is no raw stack; no
+    /// `resolution`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_within(path, ReadLimits::UNLIMITED)
     }
@@ -53,14 +64,6 @@ impl CremiFile {
             }
             raw = Some(info(&path, RAW, &dataset)?);
         }
-        let Some(raw) = raw else {
-            let found = file.member_names().map_err(|error| library("read", &path, &error))?;
-            return Err(VolumeError::Hdf5Dataset {
-                path,
-                dataset: format!("/{RAW}"),
-                found: format!("the file's root holds {found:?}"),
-            });
-        };
         let mut labels = Vec::new();
         if file.link_exists(LABELS) {
             let group = file.group(LABELS).map_err(|error| library("read", &path, &error))?;
@@ -78,7 +81,57 @@ impl CremiFile {
             }
         }
         labels.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { path, file, raw, labels, limits })
+        let neurons = labels.iter().find(|info| info.name == NEURON_IDS);
+        let Some(raw) = raw.or_else(|| neurons.or(labels.first()).cloned()) else {
+            let found = file.member_names().map_err(|error| library("read", &path, &error))?;
+            return Err(VolumeError::Hdf5Dataset {
+                path,
+                dataset: format!("/{RAW}"),
+                found: format!("the file's root holds {found:?}"),
+            });
+        };
+        let labels = labels.into_iter().map(|info| Labels { info, first: 0 }).collect();
+        Ok(Self { path, file, raw, first: 0, labels, limits })
+    }
+
+    /// The same file, of which only these sections of the raw stack are there, with what labels lie in them.
+    ///
+    /// # Errors
+    /// [`VolumeError::OutsideVolume`] for none, or sections that the stack does not have; label stacks that lie on another grid.
+    pub fn with_sections(mut self, sections: Range<usize>) -> Result<Self> {
+        let outside = |info: &StackInfo| {
+            let [_, height, width] = info.shape_zyx;
+            VolumeError::OutsideVolume {
+                start_zyx: [sections.start, 0, 0],
+                end_zyx: [sections.end, height, width],
+                shape_zyx: info.shape_zyx,
+            }
+        };
+        if sections.is_empty() || sections.end > self.raw.shape_zyx[0] {
+            return Err(outside(&self.raw).in_file(&self.path));
+        }
+        let cut = |info: &StackInfo, skipped: usize, depth: usize| {
+            let mut info = info.clone();
+            info.shape_zyx[0] = depth;
+            info.offset_zyx_nm[0] += skipped as f64 * info.resolution_zyx_nm[0];
+            info
+        };
+        let mut labels = Vec::new();
+        for stack in &self.labels {
+            let bounds = stack.info.bounds_in(&self.raw).map_err(|e| e.in_file(&self.path))?;
+            let [z0, z1] = [bounds.start_zyx[0], bounds.end_zyx[0]];
+            let covered = sections.start.max(z0)..sections.end.min(z1);
+            // labels elsewhere are no labels of this part
+            if !covered.is_empty() {
+                let skipped = covered.start - z0;
+                let info = cut(&stack.info, skipped, covered.len());
+                labels.push(Labels { info, first: stack.first + skipped });
+            }
+        }
+        self.raw = cut(&self.raw, sections.start, sections.len());
+        self.first += sections.start;
+        self.labels = labels;
+        Ok(self)
     }
 
     /// Where the raw stack lies.
@@ -87,8 +140,8 @@ impl CremiFile {
     }
 
     /// The label stacks, by name.
-    pub fn labels(&self) -> &[StackInfo] {
-        &self.labels
+    pub fn labels(&self) -> impl Iterator<Item = &StackInfo> {
+        self.labels.iter().map(|labels| &labels.info)
     }
 
     /// Raw intensities (z, y, x) of the sections `sections`.
@@ -96,7 +149,14 @@ impl CremiFile {
     /// # Errors
     /// Sections outside the stack, a slab beyond the limit, damaged data.
     pub fn read_raw_slab(&self, sections: Range<usize>) -> Result<Vec<u8>> {
-        self.slab(RAW, &self.raw, sections)
+        if !self.file.link_exists(RAW) {
+            return Err(VolumeError::Hdf5Dataset {
+                path: self.path.clone(),
+                dataset: format!("/{RAW}"),
+                found: "the file holds labels only".to_owned(),
+            });
+        }
+        self.slab(RAW, &self.raw, self.first, sections)
     }
 
     /// Ids (z, y, x) of the sections `sections` of a label stack, counted from its own first section.
@@ -105,8 +165,8 @@ impl CremiFile {
     /// No such labels, sections outside, a slab beyond the limit, negative values or another number type, damaged data.
     pub fn read_label_slab(&self, name: &str, sections: Range<usize>) -> Result<Vec<u64>> {
         let dataset_name = format!("{LABELS}/{name}");
-        let Some(info) = self.labels.iter().find(|info| info.name == name) else {
-            let names: Vec<&str> = self.labels.iter().map(|info| info.name.as_str()).collect();
+        let Some(Labels { info, first }) = self.labels.iter().find(|labels| labels.info.name == name) else {
+            let names: Vec<&str> = self.labels().map(|info| info.name.as_str()).collect();
             return Err(VolumeError::Hdf5Dataset {
                 path: self.path.clone(),
                 dataset: format!("/{dataset_name}"),
@@ -122,10 +182,10 @@ impl CremiFile {
             expected: "integers from 0 to 2^64-1",
         };
         match number_type(&self.path, &dataset)? {
-            TypeDescriptor::Unsigned(_) => self.slab(&dataset_name, info, sections),
+            TypeDescriptor::Unsigned(_) => self.slab(&dataset_name, info, *first, sections),
             TypeDescriptor::Integer(_) => {
                 // Reading these as unsigned would clip negative values to 0 without a word.
-                let values: Vec<i64> = self.slab(&dataset_name, info, sections)?;
+                let values: Vec<i64> = self.slab(&dataset_name, info, *first, sections)?;
                 if let Some(value) = values.iter().find(|value| **value < 0) {
                     return Err(wrong(format!("negative values, e.g. {value}")));
                 }
@@ -140,13 +200,20 @@ impl CremiFile {
     /// # Errors
     /// As [`CremiFile::read_label_slab`].
     pub fn read_labels(&self, name: &str) -> Result<LabelStack> {
-        let info = self.labels.iter().find(|info| info.name == name).cloned();
+        let info = self.labels().find(|info| info.name == name).cloned();
         let depth = info.as_ref().map_or(0, |info| info.shape_zyx[0]);
         let data = self.read_label_slab(name, 0..depth)?;
         Ok(LabelStack { info: info.unwrap_or_else(|| self.raw.clone()), data })
     }
 
-    fn slab<T: h5::H5Type>(&self, name: &str, info: &StackInfo, sections: Range<usize>) -> Result<Vec<T>> {
+    /// `sections` counted from `first`, the file's section that is the first one of `info`.
+    fn slab<T: h5::H5Type>(
+        &self,
+        name: &str,
+        info: &StackInfo,
+        first: usize,
+        sections: Range<usize>,
+    ) -> Result<Vec<T>> {
         let [depth, height, width] = info.shape_zyx;
         if sections.start >= sections.end || sections.end > depth {
             return Err(VolumeError::OutsideVolume {
@@ -161,6 +228,7 @@ impl CremiFile {
         self.limits.check(&self.path, voxels, elements, size_of::<T>())?;
         // The library's binding aborts where memory is refused: ask first.
         reserve::<T>(&self.path, &mut Vec::new(), elements)?;
+        let sections = first + sections.start..first + sections.end;
         let read = || -> h5::Result<Vec<T>> {
             let array = self.file.dataset(name)?.read_slice::<T, _, ndarray::Ix3>((sections, .., ..))?;
             Ok(array.into_raw_vec_and_offset().0)
@@ -176,10 +244,10 @@ impl CremiFile {
 pub fn read_cremi(path: impl AsRef<Path>) -> Result<Cremi> {
     let file = CremiFile::open(path)?;
     let raw = file.read_raw_slab(0..file.raw.shape_zyx[0])?;
-    let has_neurons = file.labels.iter().any(|info| info.name == NEURON_IDS);
+    let has_neurons = file.labels().any(|info| info.name == NEURON_IDS);
     let neuron_ids = if has_neurons { Some(file.read_labels(NEURON_IDS)?) } else { None };
     let other_labels =
-        file.labels.iter().map(|info| info.name.clone()).filter(|name| name != NEURON_IDS).collect();
+        file.labels().map(|info| info.name.clone()).filter(|name| name != NEURON_IDS).collect();
     Ok(Cremi { raw, info: file.raw.clone(), neuron_ids, other_labels })
 }
 
@@ -192,6 +260,16 @@ fn info(path: &Path, name: &str, dataset: &h5::Dataset) -> Result<StackInfo> {
             found: format!("shape {shape:?}, expected z, y, x"),
         });
     };
+    stack_info(path, name, dataset, shape_zyx)
+}
+
+/// Where a dataset of this shape lies, by its attributes.
+pub(super) fn stack_info(
+    path: &Path,
+    name: &str,
+    dataset: &h5::Dataset,
+    shape_zyx: [usize; 3],
+) -> Result<StackInfo> {
     let Some(resolution_zyx_nm) = attribute(path, dataset, "resolution")? else {
         return Err(VolumeError::Spacing {
             path: path.into(),

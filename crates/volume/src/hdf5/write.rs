@@ -24,10 +24,7 @@ pub fn write_cremi(
     }
     atomic::replace(path, ".h5", |temporary| {
         let write = || -> h5::Result<()> {
-            let file = h5::FileBuilder::new()
-                .with_fapl(|access| access.file_locking(false))
-                .with_fcpl(|create| create.obj_track_times(false))
-                .create(temporary)?;
+            let file = create(temporary)?;
             let volumes = file.create_group_builder().obj_track_times(false).create("volumes")?;
             put(&volumes, "raw", raw, info)?;
             let group = volumes.create_group_builder().obj_track_times(false).create("labels")?;
@@ -41,6 +38,14 @@ pub fn write_cremi(
     })
 }
 
+/// A new file; times would make equal content differ.
+pub(super) fn create(path: &Path) -> h5::Result<h5::File> {
+    h5::FileBuilder::new()
+        .with_fapl(|access| access.file_locking(false))
+        .with_fcpl(|create| create.obj_track_times(false))
+        .create(path)
+}
+
 /// One chunked, compressed dataset with its resolution and offset.
 pub(super) fn put<T: h5::H5Type>(
     group: &h5::Group,
@@ -48,19 +53,29 @@ pub(super) fn put<T: h5::H5Type>(
     data: &[T],
     info: &StackInfo,
 ) -> h5::Result<()> {
+    dataset::<T>(group, name, &[], info)?.write_raw(data)
+}
+
+/// A chunked, compressed dataset without values yet, with its resolution and offset; axes z, y, x behind those of `before`.
+pub(super) fn dataset<T: h5::H5Type>(
+    group: &h5::Group,
+    name: &str,
+    before: &[usize],
+    info: &StackInfo,
+) -> h5::Result<h5::Dataset> {
     let [z, y, x] = info.shape_zyx;
+    let shape = [before, &[z, y, x]].concat();
+    let chunk = [vec![1; before.len()], vec![1, y.min(256), x.min(256)]].concat();
     let dataset = group
         .new_dataset::<T>()
-        .shape((z, y, x))
-        .chunk((1, y.min(256), x.min(256)))
+        .shape(shape)
+        .chunk(chunk)
         .shuffle()
         .deflate(4)
-        // Times would make equal content differ.
         .obj_track_times(false)
         .create(name)?;
-    dataset.write_raw(data)?;
     for (attribute, values) in [("resolution", info.resolution_zyx_nm), ("offset", info.offset_zyx_nm)] {
         dataset.new_attr::<f64>().shape(3).create(attribute)?.write_raw(&values)?;
     }
-    Ok(())
+    Ok(dataset)
 }

@@ -1,0 +1,265 @@
+//! `finetune instances`: affinities to objects, block by block.
+
+use crate::arguments::{Instances, MethodName};
+use crate::predict::{Row, TABLE};
+use data_manifests::{Manifest, cases};
+use label_maps::agglomerate::{HistogramStart, Score};
+use label_maps::blocks::instances_in_blocks;
+use label_maps::fragments::FragmentParameters;
+use label_maps::multicut::CostParameters;
+use label_maps::mutex::MutexParameters;
+use label_maps::storage::{BlockError, Source, StorageError, Store};
+use label_maps::window::{Blocks, Stitch, Window};
+use label_maps::{Combine, Connectivity, Method};
+use serde::Serialize;
+use stage::{Context, ExitStatus, Message, Severity, atomic, interrupt, limits};
+use std::ops::ControlFlow;
+use std::path::Path;
+use volume::VolumeError;
+use volume::hdf5::{AffinityFile, LabelFile, NEURON_IDS};
+
+/// Table of a directory of objects.
+const OUT_TABLE: &str = "instances.csv";
+/// Sweeps of the multicut's refinement at most.
+const SWEEPS: usize = 100;
+/// Hundredths of the smaller object's voxels that two objects of the mutex watershed share in a halo to be one.
+const STITCH_PERCENT: u8 = 50;
+
+#[derive(Debug, Serialize)]
+struct Parameters<'a> {
+    method: &'a Method,
+    blocks: &'a Blocks,
+    smallest: u64,
+}
+
+/// A row of the table.
+#[derive(Debug, Serialize)]
+struct OutRow {
+    id: String,
+    split: String,
+    /// HDF5 file and the labels in it.
+    file: String,
+    /// Source image below `$RAW`.
+    image: String,
+    /// Its label below `$RAW`; empty without one.
+    label: String,
+    objects: u64,
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<ExitStatus> {
+    let out = arguments.out.as_path();
+    context.report_to(out);
+    Manifest::refuse_foreign(out, |name| name == OUT_TABLE || name.ends_with(".h5"))?;
+    let _lock = context.lock(out)?;
+    atomic::sweep(out)?;
+
+    let predicted = Manifest::load(&arguments.predictions, "predict")?;
+    let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
+    if rows.iter().any(|row| !row.file.ends_with(".h5")) {
+        return Err(Message::error("E420", "these predictions are label maps of classes, not affinities")
+            .detail(arguments.predictions.display().to_string())
+            .fix("Predict with a model that was trained on a data set of objects (labels.kind = \"instances\")")
+            .into());
+    }
+    let method = method(arguments)?;
+    let stitch = match method {
+        Method::MutexWatershed(_) => Stitch::Overlap { percent: STITCH_PERCENT },
+        _ => Stitch::Rule,
+    };
+    let blocks = Blocks { block_zyx: arguments.block, halo_zyx: arguments.halo, stitch };
+    let parameters = Parameters { method: &method, blocks: &blocks, smallest: arguments.smallest };
+    let inputs = vec![Manifest::as_input("affinities", &arguments.predictions, out)?];
+    let mut manifest =
+        Manifest::new("instances", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
+    if manifest.reusable(out)?.is_some_and(|found| found.counts.get("failed") == Some(&0)) {
+        context.say(&format!("Nothing to do: {} holds these objects already.", out.display()));
+        return Ok(ExitStatus::Done);
+    }
+    Manifest::withdraw(out)?;
+    clear(out)?;
+
+    let mut made = Vec::new();
+    let mut failed = 0;
+    // as many threads as cores were granted; each holds a block
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;
+    for row in rows {
+        let name = format!("{}.h5", row.id);
+        let source = arguments.predictions.join(&row.file);
+        let path = out.join(&name);
+        match pool.install(|| objects(&source, &path, &row.id, &parameters, context)) {
+            Ok(objects) => made.push(OutRow {
+                id: row.id,
+                split: row.split,
+                file: format!("{name}#{NEURON_IDS}"),
+                image: row.image,
+                label: row.label,
+                objects,
+            }),
+            Err(_) if interrupt::requested() => {
+                let text = format!("interrupted: the objects of {} cases are done", made.len());
+                context.tell(Message::info("I306", text).fix("Rerun the same command to make them all"));
+                return Ok(ExitStatus::Interrupted);
+            }
+            Err(message) => {
+                failed += 1;
+                context.tell(message.case(&row.id));
+            }
+        }
+    }
+    if made.is_empty() {
+        return Err(Message::error("E419", "no objects could be made").fix("See the messages above").into());
+    }
+    atomic::write(&out.join(OUT_TABLE), &cases::to_csv(&made)?)?;
+    manifest.datasets = predicted.datasets.clone();
+    manifest.licence = predicted.licence.clone();
+    let objects = made.iter().map(|row| row.objects).sum();
+    for (name, value) in [("cases", made.len() as u64), ("failed", failed), ("objects", objects)] {
+        manifest.counts.insert(name.to_owned(), value);
+        context.count(name, value);
+    }
+    manifest.finish(out, |path| if path == OUT_TABLE { "cases" } else { "instances" })?;
+    context.say(&format!("{objects} objects in {} volumes, {failed} failed: {}", made.len(), out.display()));
+    Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+/// Removes objects of an earlier run: they may be of other affinities.
+fn clear(out: &Path) -> anyhow::Result<()> {
+    for entry in fs_err::read_dir(out)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name == OUT_TABLE || name.ends_with(".h5") {
+            fs_err::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+/// The method that the command line names.
+fn method(arguments: &Instances) -> anyhow::Result<Method> {
+    let threshold = arguments.threshold.unwrap_or(0.5);
+    let agglomerate =
+        |score| Method::Agglomerate { fragments: FragmentParameters::waterz(), score, threshold };
+    let method = match arguments.method {
+        MethodName::Components => Method::Components {
+            boundary: Combine::Strongest,
+            threshold: threshold as f32,
+            connectivity: Connectivity::Faces,
+        },
+        MethodName::Mean => agglomerate(Score::Mean),
+        MethodName::Quantile => {
+            agglomerate(Score::Quantile { percent: arguments.quantile, start: HistogramStart::default() })
+        }
+        MethodName::MutexWatershed => {
+            Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: arguments.strides })
+        }
+        MethodName::Multicut => Method::Multicut {
+            fragments: FragmentParameters::multicut(),
+            costs: CostParameters { beta: threshold, ..CostParameters::default() },
+            sweeps: SWEEPS,
+        },
+    };
+    method.check().map_err(|e| Message::error("E418", e.to_string()))?;
+    Ok(method)
+}
+
+/// Makes the objects of one file; gives their number.
+fn objects(
+    source: &Path,
+    out: &Path,
+    case: &str,
+    parameters: &Parameters<'_>,
+    context: &Context,
+) -> Result<u64, Message> {
+    let wrong = |error: VolumeError| {
+        let message = Message::error(error.code(), error.to_string());
+        match error.hint() {
+            Some(hint) => message.fix(hint),
+            None => message,
+        }
+    };
+    let affinities = OnDisk(AffinityFile::open(source).map_err(wrong)?);
+    let mut progress = None;
+    let mut count = 0;
+    let result = LabelFile::create(out, affinities.0.info(), |file| -> Result<(), Failure> {
+        let mut step = |done: usize, total: usize| {
+            progress.get_or_insert_with(|| context.progress(case, total as u64)).step(case);
+            match interrupt::requested() && done < total {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let Parameters { method, blocks, smallest } = parameters;
+        count = instances_in_blocks(&affinities, &mut Labels(file), method, blocks, *smallest, &mut step)?;
+        Ok(())
+    });
+    if let Some(progress) = progress {
+        progress.finish();
+    }
+    match result {
+        Ok(()) => Ok(count),
+        Err(Failure::Volume(error)) => Err(wrong(error)),
+        Err(Failure::Blocks(error)) => Err(of_blocks(&error)),
+    }
+}
+
+/// What making objects may fail with.
+enum Failure {
+    Volume(VolumeError),
+    Blocks(BlockError),
+}
+
+impl From<VolumeError> for Failure {
+    fn from(error: VolumeError) -> Self {
+        Self::Volume(error)
+    }
+}
+
+impl From<BlockError> for Failure {
+    fn from(error: BlockError) -> Self {
+        Self::Blocks(error)
+    }
+}
+
+fn of_blocks(error: &BlockError) -> Message {
+    let message = Message::error("E418", error.to_string());
+    debug_assert_eq!(message.severity, Severity::Error);
+    match error {
+        BlockError::Read { source, .. } | BlockError::Store { source, .. } => {
+            message.detail(source.to_string())
+        }
+        BlockError::Labels(_) => message
+            .fix("Choose another --method, or train with --affinities long-range where repulsion is needed"),
+        _ => message,
+    }
+}
+
+/// Affinities of a file as the label maps' source.
+struct OnDisk(AffinityFile);
+
+impl Source for OnDisk {
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.0.info().shape_zyx
+    }
+
+    fn offsets(&self) -> Option<&[[isize; 3]]> {
+        Some(self.0.offsets_zyx())
+    }
+
+    fn read(&self, window: &Window) -> Result<Vec<f32>, StorageError> {
+        Ok(self.0.read(window.start_zyx, window.shape_zyx)?)
+    }
+}
+
+/// A file of labels as their store.
+struct Labels<'a>(&'a LabelFile);
+
+impl Store for Labels<'_> {
+    fn read(&mut self, window: &Window) -> Result<Vec<u64>, StorageError> {
+        Ok(self.0.read(window.start_zyx, window.shape_zyx)?)
+    }
+
+    fn write(&mut self, window: &Window, labels: &[u64]) -> Result<(), StorageError> {
+        Ok(self.0.write(window.start_zyx, window.shape_zyx, labels)?)
+    }
+}

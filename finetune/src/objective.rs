@@ -1,0 +1,199 @@
+//! What a network is taught: classes, or the affinities that objects are made of.
+
+use label_maps::affinities::axis_offsets;
+use label_maps::targets::{Balance, TargetRules, affinity_targets, class_weights, widen_borders};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+use training::error::BoxedError;
+use training::losses::affinity::AffinityLoss;
+use volume::hdf5::NOT_ANNOTATED;
+
+/// In patches of objects: what nobody annotated, and what lies outside of the volume. It is no object and no background.
+pub(crate) const UNKNOWN: u64 = 1;
+
+/// What a model's channels are.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub(crate) enum Objective {
+    /// Scores of classes, the background first.
+    #[default]
+    Classes,
+    /// Logits of affinities.
+    Affinities(AffinityPlan),
+}
+
+/// How affinities are taught.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AffinityPlan {
+    /// The voxel that each channel compares with, as seen from its own: z, y, x.
+    pub(crate) offsets_zyx: Vec<[isize; 3]>,
+    /// Voxels by which borders are widened within sections before affinities are taken; the published radius is 1.
+    pub(crate) widen_borders: usize,
+    pub(crate) balance: Balance,
+    pub(crate) loss: AffinityLoss,
+}
+
+/// Which affinities are learnt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OffsetSet {
+    /// The three nearest neighbours, as published
+    Nearest,
+    /// These and nine farther ones (2,3,3; 3,9,9; 4,27,27), the published option: what the mutex watershed needs
+    LongRange,
+}
+
+impl OffsetSet {
+    pub(crate) fn offsets_zyx(self) -> Vec<[isize; 3]> {
+        match self {
+            Self::Nearest => axis_offsets(&[[1; 3]]),
+            Self::LongRange => axis_offsets(&[[1; 3], [2, 3, 3], [3, 9, 9], [4, 27, 27]]),
+        }
+    }
+}
+
+/// Object ids of a patch as small numbers, which augmentation may carry through floating point: 0 stays the background, what is not
+/// annotated becomes [`UNKNOWN`], and objects are numbered from 2 in the order in which they occur.
+pub(crate) fn small_ids(ids: &[u64]) -> Vec<i64> {
+    let mut known = std::collections::HashMap::new();
+    ids.iter()
+        .map(|id| match *id {
+            0 => 0,
+            NOT_ANNOTATED => UNKNOWN.cast_signed(),
+            id => {
+                let next = known.len() as i64 + 2;
+                *known.entry(id).or_insert(next)
+            }
+        })
+        .collect()
+}
+
+/// What the affinities of a batch should be, and how much each counts.
+pub(crate) struct Targets {
+    /// 0 or 1: `[batch, offset, z, y, x]`.
+    pub(crate) values: Tensor,
+    /// Likewise; 0 where the affinity is not known.
+    pub(crate) weights: Tensor,
+}
+
+impl AffinityPlan {
+    /// Targets of patches of [`small_ids`]. Affinities across the rim of a patch are not known.
+    ///
+    /// # Shapes
+    /// `labels`: int64 `[batch, 1, z, y, x]`, on any device; the result on the same.
+    pub(crate) fn targets(&self, labels: &Tensor) -> Result<Targets, BoxedError> {
+        let size = labels.size();
+        let shape = [size[2] as usize, size[3] as usize, size[4] as usize];
+        let channels = self.offsets_zyx.len();
+        let rules = TargetRules { ignore: Some(UNKNOWN), ..TargetRules::default() };
+        let (mut values, mut weights) = (Vec::new(), Vec::new());
+        for sample in labels.unbind(0) {
+            let ids = Vec::<i64>::try_from(sample.contiguous().view(-1))?;
+            let ids: Vec<u64> = ids.into_iter().map(i64::cast_unsigned).collect();
+            let ids = widen_borders(&ids, shape, self.widen_borders, Some(UNKNOWN))?;
+            let targets = affinity_targets(&ids, shape, &self.offsets_zyx, &rules)?;
+            weights.extend(class_weights(&targets.values, &targets.known, channels, self.balance)?);
+            values.extend(targets.values);
+        }
+        let tensor = |numbers: &[f32]| {
+            Tensor::from_slice(numbers)
+                .view([size[0], channels as i64, size[2], size[3], size[4]])
+                .to_device(labels.device())
+        };
+        Ok(Targets { values: tensor(&values), weights: tensor(&weights) })
+    }
+}
+
+/// Of all known pairs: how well those that are apart were found, pooled over volumes.
+#[derive(Debug, Default)]
+pub(crate) struct BoundaryScore {
+    /// Of each channel: found and true, found, true.
+    counts: Vec<[i64; 3]>,
+}
+
+impl BoundaryScore {
+    /// Counts a volume; `affinities` from 0 to 1, `[offset, z, y, x]`.
+    pub(crate) fn add(&mut self, affinities: &Tensor, targets: &Targets) {
+        let known = targets.weights.get(0).gt(0.0);
+        let apart = targets.values.get(0).lt(0.5).logical_and(&known);
+        let found = affinities.lt(0.5).logical_and(&known);
+        let both = found.logical_and(&apart);
+        let channels = affinities.size()[0];
+        self.counts.resize(channels as usize, [0; 3]);
+        for (channel, counts) in (0..channels).zip(&mut self.counts) {
+            for (count, what) in counts.iter_mut().zip([&both, &found, &apart]) {
+                *count += what.get(channel).sum(Kind::Int64).int64_value(&[]);
+            }
+        }
+    }
+
+    /// F1 of each channel, and their mean; channels in which nothing is apart have none.
+    pub(crate) fn finish(&self) -> (Vec<Option<f64>>, Option<f64>) {
+        let each: Vec<Option<f64>> = self
+            .counts
+            .iter()
+            .map(|[both, found, apart]| (*apart > 0).then(|| 2.0 * *both as f64 / (found + apart) as f64))
+            .collect();
+        let scored: Vec<f64> = each.iter().flatten().copied().collect();
+        let mean = (!scored.is_empty()).then(|| scored.iter().sum::<f64>() / scored.len() as f64);
+        (each, mean)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(offsets: OffsetSet) -> AffinityPlan {
+        AffinityPlan {
+            offsets_zyx: offsets.offsets_zyx(),
+            widen_borders: 0,
+            balance: Balance::Jointly,
+            loss: AffinityLoss::default(),
+        }
+    }
+
+    #[test]
+    fn ids_stay_apart_however_large() {
+        let ids = [u64::MAX - 1, 0, u64::MAX - 2, NOT_ANNOTATED, u64::MAX - 1];
+        assert_eq!(small_ids(&ids), [2, 0, 3, 1, 2]);
+        assert_eq!(OffsetSet::LongRange.offsets_zyx()[..3], OffsetSet::Nearest.offsets_zyx());
+        assert_eq!(OffsetSet::LongRange.offsets_zyx().len(), 12);
+    }
+
+    #[test]
+    fn what_nobody_annotated_teaches_nothing() {
+        // along x: two objects of two voxels, then one that is unknown
+        let labels = Tensor::from_slice(&[2_i64, 2, 3, 3, 1]).view([1, 1, 1, 1, 5]);
+        let targets = plan(OffsetSet::Nearest).targets(&labels).unwrap();
+        let row = |t: &Tensor| Vec::<f32>::try_from(t.get(0).get(2).contiguous().view(-1)).unwrap();
+        assert_eq!(row(&targets.values), [0.0, 1.0, 0.0, 1.0, 0.0]);
+        let weights = row(&targets.weights);
+        assert!(weights[0] == 0.0 && weights[4] == 0.0 && weights[1..4].iter().all(|w| *w > 0.0));
+
+        let mut score = BoundaryScore::default();
+        // one pair that is apart, found with one too many; what is unknown does not count
+        let found =
+            Tensor::from_slice(&[0.0_f32, 0.9, 0.2, 0.4, 0.0]).view([1, 1, 1, 5]).repeat([3, 1, 1, 1]);
+        score.add(&found, &targets);
+        let (each, mean) = score.finish();
+        assert_eq!(each, [None, None, Some(2.0 / 3.0)]);
+        assert_eq!(mean, Some(2.0 / 3.0));
+    }
+
+    #[test]
+    fn a_model_without_an_objective_has_classes() {
+        #[derive(Deserialize)]
+        struct Holder {
+            #[serde(default)]
+            objective: Objective,
+        }
+        assert_eq!(serde_json::from_str::<Holder>("{}").unwrap().objective, Objective::Classes);
+        let text = serde_json::to_string(&Objective::Affinities(plan(OffsetSet::Nearest))).unwrap();
+        assert!(text.contains(r#""kind":"affinities""#) && text.contains("[0,-1,0]"), "{text}");
+        assert_eq!(
+            serde_json::from_str::<Objective>(&text).unwrap(),
+            Objective::Affinities(plan(OffsetSet::Nearest))
+        );
+    }
+}

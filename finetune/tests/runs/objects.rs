@@ -1,0 +1,128 @@
+//! Labels that are objects: affinities are learnt and predicted, and become objects again.
+
+use crate::support::{Study, recorded, run, text};
+use std::collections::BTreeSet;
+use volume::hdf5::{AffinityFile, CremiFile, NEURON_IDS};
+
+/// Trains on the first sections, predicts the last.
+fn predicted(steps: u64, more: &[&str]) -> Study {
+    let study = Study::neurons();
+    let words = [&["--from-scratch", "--validate-every", "20", "--batch", "1"], more].concat();
+    study.train("model", steps, &words).expect(0);
+    study.predict("affinities", &[&study.raw()], &[]).expect(0);
+    study
+}
+
+fn instances(study: &Study, out: &str, more: &[&str]) -> crate::support::Ran {
+    let (from, out) = (study.path("affinities"), study.path(out));
+    run(&[&["instances", "--predictions", text(&from), "--out", text(&out)], more].concat())
+}
+
+fn ids(study: &Study, out: &str) -> Vec<u64> {
+    let file = CremiFile::open(study.path(out).join("sample_1_val.h5")).unwrap();
+    file.read_labels(NEURON_IDS).unwrap().data
+}
+
+#[test]
+fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
+    let study = predicted(80, &["--lr", "3e-3"]);
+    let split = study.json("model/split.json");
+    assert_eq!(split["train"], serde_json::json!(["sample_1_train"]));
+    assert_eq!(split["val"], serde_json::json!(["sample_1_val"]));
+    let plan = study.json("model/plan.json");
+    assert_eq!(plan["model"]["objective"]["kind"], "affinities");
+    assert_eq!(plan["model"]["objective"]["offsets_zyx"].as_array().unwrap().len(), 12);
+    let metrics = study.path("model/metrics.jsonl");
+    let losses = recorded(&metrics, "step", "affinity_loss");
+    assert!(losses.last().unwrap() < &(losses[0] * 0.8), "{losses:?}");
+    let f1 = recorded(&metrics, "validation", "boundary_f1 0,0,-1");
+    assert!(f1.len() == 4 && f1.iter().all(|f1| (0.0..=1.0).contains(f1)), "{f1:?}");
+
+    let table = study.table("affinities");
+    assert_eq!(table.keys().collect::<Vec<_>>(), ["sample_1_val"]);
+    let [split, file, image, label] = &table["sample_1_val"];
+    assert_eq!((split.as_str(), file.as_str()), ("val", "sample_1_val.h5"));
+    assert!(label.starts_with("$RAW/sample_1.hdf#neuron_ids[") && image.starts_with("$RAW/sample_1.hdf["));
+    let stack = CremiFile::open(study.raw().join("sample_1.hdf")).unwrap();
+    let depth = stack.raw().shape_zyx[0];
+    let [_, ny, nx] = stack.raw().shape_zyx;
+    let affinities = AffinityFile::open(&study.path("affinities").join(file)).unwrap();
+    assert_eq!(affinities.info().shape_zyx, [3, ny, nx]);
+    let first_nm = (depth - 3) as f64 * stack.raw().resolution_zyx_nm[0];
+    assert!((affinities.info().offset_zyx_nm[0] - first_nm).abs() < 1e-3);
+    study.verified("affinities");
+
+    // every method, and in blocks
+    let mut seen = BTreeSet::new();
+    for (out, more) in [
+        ("components", vec!["--method", "components"]),
+        ("mean", vec![]),
+        ("quantile", vec!["--method", "quantile", "--quantile", "25"]),
+        ("mutex", vec!["--method", "mutex-watershed"]),
+        ("multicut", vec!["--method", "multicut"]),
+        ("blocks", vec!["--block", "2,48,48", "--halo", "1,16,16"]),
+        ("mutex-blocks", vec!["--method", "mutex-watershed", "--block", "3,48,48", "--halo", "0,16,16"]),
+    ] {
+        instances(&study, out, &more).expect(0);
+        let files = study.verified(out);
+        assert_eq!(
+            files,
+            [".lock", "instances.csv", "manifest.json", "report.json", "sample_1_val.h5"],
+            "{out}"
+        );
+        let found = ids(&study, out);
+        assert_eq!(found.len(), 3 * ny * nx);
+        let objects: BTreeSet<u64> = found.iter().copied().filter(|id| *id > 0).collect();
+        assert_eq!(objects.last().copied(), Some(objects.len() as u64), "{out}: numbered from 1");
+        assert!(objects.len() > 1, "{out}: {} objects", objects.len());
+        assert_eq!(study.json(&format!("{out}/manifest.json"))["counts"]["objects"], objects.len());
+        seen.insert(found);
+    }
+    assert!(seen.len() >= 6, "methods differ");
+    let bytes = study.bytes("mean/sample_1_val.h5");
+    let said = instances(&study, "mean", &[]).expect(0);
+    assert!(said.contains("Nothing to do"), "{said}");
+    fs_err::remove_file(study.path("mean/manifest.json")).unwrap();
+    instances(&study, "mean", &[]).expect(0);
+    assert!(bytes == study.bytes("mean/sample_1_val.h5"), "the same objects give the same bytes");
+    // objects of fewer voxels go
+    instances(&study, "large", &["--smallest", "200"]).expect(0);
+    assert!(ids(&study, "large").iter().max() < ids(&study, "mean").iter().max());
+}
+
+#[test]
+fn what_does_not_fit_is_said() {
+    let study = predicted(1, &["--affinities", "nearest", "--affinity-loss", "mse", "--widen-borders", "0"]);
+    let said = instances(&study, "mutex", &["--method", "mutex-watershed"]).expect(1);
+    assert!(said.contains("E418 case sample_1_val") && said.contains("--affinities long-range"), "{said}");
+    assert!(said.contains("E419 no objects could be made"), "{said}");
+    let said = instances(&study, "halo", &["--halo", "64,1,1"]).expect(1);
+    assert!(said.contains("E418") && said.contains("halo_zyx"), "{said}");
+    let said = instances(&study, "half", &["--method", "multicut", "--threshold", "1"]).expect(1);
+    assert!(said.contains("E418") && said.contains("beta"), "{said}");
+    instances(&study, "usage", &["--block", "1,2"]).expect(2);
+
+    // a file that is cut off is its case's error
+    let file = study.path("affinities/sample_1_val.h5");
+    let bytes = fs_err::read(&file).unwrap();
+    fs_err::write(&file, &bytes[..bytes.len() / 2]).unwrap();
+    let said = instances(&study, "cut", &[]).expect(1);
+    assert!(said.contains("case sample_1_val") && said.contains("sample_1_val.h5"), "{said}");
+
+    // a model of classes has no affinities
+    let classes = Study::new(data_manifests::phantom::Kind::Ct);
+    classes.model();
+    classes.predict("affinities", &[&classes.raw()], &[]).expect(0);
+    let said = instances(&classes, "objects", &[]).expect(1);
+    assert!(said.contains("E420"), "{said}");
+}
+
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_model() {
+    let study = Study::neurons();
+    let words = ["--from-scratch", "--validate-every", "0", "--batch", "1", "--checkpoint-every", "2"];
+    study.train("whole", 4, &words).expect(0);
+    study.train("halves", 4, &[&words[..], &["--wall-minutes", "0"]].concat()).expect(75);
+    study.train("halves", 4, &words).expect(0);
+    assert!(study.bytes("whole/model.safetensors") == study.bytes("halves/model.safetensors"));
+}
