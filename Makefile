@@ -137,8 +137,8 @@ PREDICT_quick  := --overlap 0.5
 PRETRAIN_paper := --steps 200000 --batch 64 --checkpoint-every 500
 TRAIN_paper    := --steps 25000 --batch 2 --validate-every 500 --checkpoint-every 500
 PREDICT_paper  := --overlap 0.5 --mirror
-# Instance labels (CREMI) have no fine-tuning: these data sets serve pretraining.
-PRETRAIN_ONLY := cremi-a cremi-b cremi-c
+# Labels of these are objects: affinities are predicted, made into neurons, and scored as such.
+OBJECTS := cremi-a cremi-b cremi-c
 FRACTIONS_demo  := 1
 FRACTIONS_quick := 1
 FRACTIONS_paper := 0.01 0.1 1
@@ -227,13 +227,25 @@ $(OUT)/$(1)/model-$(2)/manifest.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/en
 $(OUT)/$(1)/predictions-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
 	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --out $$(@D) $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
 	@touch $$@
+$(if $(filter $(1),$(OBJECTS)),$(call score_objects,$(1),$(2),$(3),$(4)),$(call score_classes,$(1),$(2),$(3),$(4)))
+endef
+
+define score_classes
 $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json
 	$(BIN)/evaluate score --references $(3) --predictions $(OUT)/$(1)/predictions-$(2) --dataset $(4) --out $$(@D) --missing worst $(PARTIAL)
 	@touch $$@
 endef
 
+define score_objects
+$(OUT)/$(1)/neurons-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json
+	$(BIN)/finetune instances --predictions $(OUT)/$(1)/predictions-$(2) --out $$(@D) $(PARTIAL)
+	@touch $$@
+$(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/neurons-$(2)/manifest.json
+	$(BIN)/evaluate instances --references $(3) --predictions $(OUT)/$(1)/neurons-$(2) --dataset $(4) --out $$(@D) $(PARTIAL)
+	@touch $$@
+endef
+
 # a missing data set is said once, before anything runs
-scored := $(filter-out $(PRETRAIN_ONLY),$(DATASETS))
 raw_missing = $(foreach d,$(1),$(if $(wildcard $(DATA)/$(FOLDER_$(d))),,$(DATA)/$(FOLDER_$(d))))
 real := $(filter-out $(PHANTOMS),$(DATASETS))
 ifneq ($(filter-out $(ALL_DATASETS),$(real)),)
@@ -241,9 +253,6 @@ $(error unknown data set(s): $(filter-out $(ALL_DATASETS),$(real)). Known: $(ALL
 endif
 ifneq ($(strip $(call raw_missing,$(real))),)
 $(error missing raw data: $(strip $(call raw_missing,$(real))). Fetch them, or name what you have with DATASETS="…")
-endif
-ifeq ($(strip $(scored)),)
-$(error only $(PRETRAIN_ONLY) were asked for, which have no scores yet: add a data set with semantic labels)
 endif
 ifeq ($(strip $(TRAIN_$(BUDGET))),)
 $(error unknown BUDGET '$(BUDGET)': use quick or paper)
@@ -275,8 +284,8 @@ $(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS)
 	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $@
 
-$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(scored),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
-	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(scored),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
+$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
+	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
 	@touch $@
 
 endif

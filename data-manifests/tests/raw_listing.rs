@@ -1,7 +1,7 @@
 //! Finding cases in raw folders.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use data_manifests::descriptor::{Raw, TableCase};
+use data_manifests::descriptor::{PartRole, Raw, SectionPart, TableCase};
 use data_manifests::phantom::{Kind, Size};
 use data_manifests::raw::{self, Listing, Source};
 use data_manifests::{CaseSplit, Descriptor};
@@ -147,4 +147,40 @@ fn tables_and_stacks_are_listed_too() {
     let label = listing.cases[0].label.clone().unwrap();
     assert!(matches!(&label, Source::CremiLabels(_, name, None) if name == "mitochondria"));
     assert_eq!(label.portable(&stacks), "$RAW/sample_1.hdf#mitochondria");
+
+    // sections of one stack
+    let mut cut = descriptor;
+    let Raw::Cremi { files, parts, .. } = &mut cut.raw else { panic!("another layout") };
+    files.truncate(1);
+    let part = |name: &str, sections, role| SectionPart { name: name.into(), sections, role };
+    *parts = vec![part("a", [0, 5], PartRole::Train), part("b", [5, 8], PartRole::Val)];
+    let listing = raw::list(&cut, &stacks).unwrap();
+    let found: Vec<(&str, &str, String)> = listing
+        .cases
+        .iter()
+        .map(|c| (c.id.as_str(), c.subject.as_str(), c.image.portable(&stacks)))
+        .collect();
+    let expected = |part: &str| format!("$RAW/sample_1.hdf{part}");
+    assert_eq!(
+        found,
+        [("sample_1_a", "sample_1", expected("[0:5]")), ("sample_1_b", "sample_1", expected("[5:8]"))]
+    );
+    let [whole, a, b] =
+        [&Source::image(stacks.join("sample_1.hdf")), &listing.cases[0].image, &listing.cases[1].image]
+            .map(|source| raw::open::image(source).unwrap());
+    assert_eq!([a.data, b.data].concat(), whole.data);
+    let step = whole.grid.spacing_zyx_mm()[0];
+    assert!((b.grid.affine[2][3] - whole.grid.affine[2][3] - 5.0 * step).abs() < 1e-12);
+    let said = |edit: &dyn Fn(&mut Vec<SectionPart>)| {
+        let mut wrong = cut.clone();
+        let Raw::Cremi { parts, .. } = &mut wrong.raw else { panic!("another layout") };
+        edit(parts);
+        let file = root.join("wrong.toml");
+        fs_err::write(&file, toml::to_string(&wrong).unwrap()).unwrap();
+        format!("{:#}", Descriptor::find(file.to_str().unwrap()).unwrap_err())
+    };
+    assert!(said(&|parts| parts[1].sections = [4, 8]).contains("'a' and 'b' share sections"));
+    assert!(said(&|parts| parts[1].sections = [5, 5]).contains("'b' needs sections"));
+    assert!(said(&|parts| parts[1].role = PartRole::Train).contains("one of role \"val\""));
+    assert!(said(&|parts| parts[1].name = "a".into()).contains("'a' occurs twice"));
 }

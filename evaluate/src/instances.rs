@@ -7,9 +7,9 @@ use crate::scoring::{Placed, check_grid};
 use crate::summary::{self, CaseCounts};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use data_manifests::{Artefact, Descriptor, Manifest, digest};
+use data_manifests::{Artefact, Descriptor, Manifest, cases, digest};
 use metrics::{Contingency, InstanceScores, Table, border_masks};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::{Path, PathBuf};
 use volume::hdf5::NOT_ANNOTATED;
@@ -31,13 +31,14 @@ pub enum Zero {
 Volumes are read slab by slab; memory depends on the number of object pairs, not on voxels.
 
 Example:
-  evaluate instances --references sample_A.hdf#neuron_ids --predictions segmented_A.hdf#neuron_ids --dataset cremi-a --border-nm 25 --out runs/scores-a"
+  evaluate instances --references sample_A.hdf#neuron_ids --predictions segmented_A.hdf#neuron_ids --dataset cremi-a --border-nm 25 --out runs/scores-a
+  evaluate instances --references raw/CREMI --predictions runs/neurons --dataset cremi-a --out runs/scores-a"
 )]
 pub struct InstancesArguments {
-    /// Reference label maps
+    /// Reference label maps; or the raw folder of the data set, where the predictions are a directory of 'finetune instances'
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub references: Vec<String>,
-    /// Predicted label maps, in the order of the references
+    /// Predicted label maps, in the order of the references; or the directory that 'finetune instances' wrote
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub predictions: Vec<String>,
     /// Data set: a built-in name or a descriptor file, for names and published results
@@ -75,6 +76,27 @@ struct Parameters<'a> {
     pairs: Vec<[&'a str; 2]>,
 }
 
+/// Table of a directory that 'finetune instances' wrote.
+const TABLE: &str = "instances.csv";
+
+/// A row of [`TABLE`].
+#[derive(Debug, Deserialize)]
+struct Row {
+    id: String,
+    /// Labels in a file of the directory.
+    file: String,
+    /// Reference below `$RAW`; empty without one.
+    label: String,
+}
+
+/// Two maps to compare.
+struct Pair {
+    /// The case's name; from the reference's where none is given.
+    case: Option<String>,
+    reference: String,
+    prediction: String,
+}
+
 /// Runs `instances`.
 ///
 /// # Errors
@@ -95,12 +117,9 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;
-    let pairs: Vec<[&str; 2]> = arguments
-        .references
-        .iter()
-        .zip(&arguments.predictions)
-        .map(|(r, p)| [r.as_str(), p.as_str()])
-        .collect();
+    let listed = pairs_of(arguments)?;
+    let pairs: Vec<[&str; 2]> =
+        listed.iter().map(|p| [p.reference.as_str(), p.prediction.as_str()]).collect();
     let parameters = Parameters {
         kind: "instances",
         descriptor: digest::digest_of(&described)?,
@@ -125,11 +144,11 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     clear(&arguments.out)?;
     let mut measured: Vec<Measured> = Vec::new();
     let mut failed = 0;
-    for [reference, prediction] in &pairs {
+    for Pair { case, reference, prediction } in &listed {
         if interrupt::requested() {
             return Ok(ExitStatus::Interrupted);
         }
-        let case = case_id(reference, &measured);
+        let case = case.clone().unwrap_or_else(|| case_id(reference, &measured));
         match score(&case, reference, prediction, arguments, &objects, context) {
             Ok(found) => measured.push(found),
             Err(message) => {
@@ -157,16 +176,51 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
-fn check(arguments: &InstancesArguments) -> Result<()> {
-    let [references, predictions] = [arguments.references.len(), arguments.predictions.len()];
-    if references != predictions {
+/// What is compared: as listed on the command line, or the cases of a directory's table that have references.
+fn pairs_of(arguments: &InstancesArguments) -> Result<Vec<Pair>> {
+    let [references, predictions] = [&arguments.references, &arguments.predictions];
+    if references.len() != predictions.len() {
         return Err(Message::error(
             "E501",
-            format!("{references} references have {predictions} predictions"),
+            format!("{} references have {} predictions", references.len(), predictions.len()),
         )
         .fix("Give --predictions one label map for each of --references, in their order")
         .into());
     }
+    let ([root], [made]) = (&references[..], &predictions[..]) else {
+        return Ok(as_listed(arguments));
+    };
+    let directory = Path::new(made);
+    if !directory.join(TABLE).is_file() {
+        return Ok(as_listed(arguments));
+    }
+    Manifest::load(directory, "instances")?;
+    let rows: Vec<Row> = cases::from_csv(&directory.join(TABLE))?;
+    let below = |text: &str| {
+        text.strip_prefix("$RAW/").map(|inside| format!("{}/{inside}", root.trim_end_matches('/')))
+    };
+    let pairs: Vec<Pair> = rows
+        .iter()
+        .filter_map(|row| {
+            let prediction = directory.join(&row.file).display().to_string();
+            Some(Pair { case: Some(row.id.clone()), reference: below(&row.label)?, prediction })
+        })
+        .collect();
+    if pairs.is_empty() {
+        return Err(Message::error("E501", "none of these objects has a reference")
+            .detail(directory.join(TABLE).display().to_string())
+            .fix("Predict labelled cases: 'finetune predict --cases val' with the raw folder as --input")
+            .into());
+    }
+    Ok(pairs)
+}
+
+fn as_listed(arguments: &InstancesArguments) -> Vec<Pair> {
+    let pairs = arguments.references.iter().zip(&arguments.predictions);
+    pairs.map(|(r, p)| Pair { case: None, reference: r.clone(), prediction: p.clone() }).collect()
+}
+
+fn check(arguments: &InstancesArguments) -> Result<()> {
     if let Some(nm) = arguments.border_nm.filter(|nm| !(nm.is_finite() && *nm >= 0.0)) {
         return Err(Message::error("E510", format!("--border-nm must not be negative, found {nm}")).into());
     }

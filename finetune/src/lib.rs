@@ -1,9 +1,9 @@
 //! Encoder and labelled shards to a segmentation model, and images to label maps on their own grids, or to affinities and the objects
 //! that these make.
 //!
-//! Memory: training holds a few batches, the network, its optimiser state and activations; prediction of classes one image, its
-//! class scores (8 bytes per class and voxel of the resampled foreground box) and the label map; prediction of affinities one
-//! image and the affinities of as many sections as a window has; objects are made block by block (`label_maps::blocks`).
+//! Memory: training holds a few batches, the network, its optimiser state and activations; prediction one image
+//! (as stored and as network input, 8 bytes per channel and voxel), scores or affinities of as many sections as a window has (4 bytes
+//! per class and voxel) and the label map (6 bytes per voxel); objects are made block by block (`label_maps::blocks`).
 
 mod arguments;
 mod instances;

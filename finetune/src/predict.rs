@@ -15,6 +15,7 @@ use output::{WORK, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use torch_runtime::{Precision, parse_device};
+use training::compute::slow_precision;
 use training::predict::SlidingWindow;
 
 /// A row of the table.
@@ -56,6 +57,9 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     context.report_to(out);
     let device = parse_device(&arguments.compute.device)?;
     let precision: Precision = arguments.compute.precision.parse()?;
+    if let Some(warning) = slow_precision(precision, device) {
+        context.tell(warning);
+    }
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
     output::refuse_foreign(out)?;

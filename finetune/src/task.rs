@@ -82,10 +82,13 @@ pub(crate) fn predict_image(
     let size = image.size();
     let missing: [i64; 3] = std::array::from_fn(|axis| (options.window_zyx[axis] - size[axis + 1]).max(0));
     let before = missing.map(|n| n / 2);
-    let padding: Vec<i64> = (0..3).rev().flat_map(|a| [before[a], missing[a] - before[a]]).collect();
-    // shifted so that the smallest value is 0, padded with 0, shifted back
-    let smallest = image.amin([1i64, 2, 3].as_slice(), true);
-    let padded = (image - &smallest).constant_pad_nd(padding) + &smallest;
+    let mut padded = image.shallow_clone();
+    if missing != [0; 3] {
+        let padding: Vec<i64> = (0..3).rev().flat_map(|a| [before[a], missing[a] - before[a]]).collect();
+        // shifted so that the smallest value is 0, padded with 0, shifted back
+        let smallest = image.amin([1i64, 2, 3].as_slice(), true);
+        padded = (image - &smallest).constant_pad_nd(padding) + &smallest;
+    }
     let windows = |windows: &Tensor| {
         let found = apply(network, windows, precision, device)?;
         Ok(match output {

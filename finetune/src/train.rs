@@ -22,6 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tch::nn;
 use torch_runtime::{Precision, parse_device};
+use training::compute::slow_precision;
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
 use training::run::{Opening, Reporter, RunOptions, Session, role_of};
@@ -38,6 +39,9 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     context.report_to(out);
     let device = parse_device(&arguments.compute.device)?;
     let precision: Precision = arguments.compute.precision.parse()?;
+    if let Some(warning) = slow_precision(precision, device) {
+        context.tell(warning);
+    }
     torch_runtime::set_num_threads(limits::cores())?;
     torch_runtime::set_deterministic(true, true)?;
     Manifest::refuse_foreign(out, is_output)?;

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use tch::{Tensor, nn};
 use torch_runtime::Precision;
 use torch_runtime::group::Fingerprint;
+use training::compute::slow_precision;
 use training::optimizer::{Optimizer, named_variables};
 use training::parallel::Peers;
 use training::prefetch::Prefetch;
@@ -51,6 +52,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         context.report_to(out);
     }
     let precision: Precision = arguments.compute.precision.parse()?;
+    if let Some(warning) = slow_precision(precision, process.device) {
+        context.tell(warning);
+    }
     enough_for_statistics(&arguments)?;
     torch_runtime::set_deterministic(true, true)?;
     let _lock = if process.is_leader() {

@@ -29,6 +29,22 @@ impl Precision {
             Self::Bf16 => Autocast::bf16(device).map(Some),
         }
     }
+
+    /// Whether this processor computes the format by emulation, several times slower than float32: bf16 on an x86-64 without AVX-512.
+    #[must_use]
+    pub fn is_emulated(self, device: Device) -> bool {
+        self == Self::Bf16 && device == Device::Cpu && !has_wide_vectors()
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_wide_vectors() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_wide_vectors() -> bool {
+    true
 }
 
 impl fmt::Display for Precision {
@@ -62,6 +78,13 @@ mod tests {
             assert_eq!(precision.to_string().parse::<Precision>().unwrap(), precision);
         }
         assert!("fp16".parse::<Precision>().unwrap_err().to_string().contains("bf16"));
+    }
+
+    #[test]
+    fn only_bf16_on_a_cpu_may_be_emulated() {
+        assert!(!Precision::Fp32.is_emulated(Device::Cpu));
+        assert!(!Precision::Bf16.is_emulated(Device::Cuda(0)));
+        assert_eq!(Precision::Bf16.is_emulated(Device::Cpu), !has_wide_vectors());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 pub mod augment;
 pub mod checkpoint;
+pub mod compute;
 pub mod error;
 pub mod losses;
 pub mod optimizer;

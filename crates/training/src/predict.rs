@@ -104,10 +104,10 @@ pub fn predict(
     whole.ok_or_else(|| TrainingError::shape("volume", volume, "at least one window"))
 }
 
-/// As [`predict`], but hands over the result slab by slab along z, in order and without gaps, as soon as no further window
-/// reaches it: `emit` gets the first section and float32 `[class, z, y, x]`.
+/// As [`predict`], but hands over the result slab by slab of at most 8 sections along z, in order and without gaps, as soon as no further
+/// window reaches them: `emit` gets the first section and float32 `[class, z, y, x]`.
 ///
-/// Memory on the CPU: 4 · channels bytes per voxel of the padded volume, and 4 · (classes + 1) bytes per voxel of a slab as deep
+/// Memory on the CPU: 4 · channels bytes per voxel of the volume where it must be padded, and 4 · (classes + 1) bytes per voxel of a slab as deep
 /// as a window.
 ///
 /// # Errors
@@ -125,9 +125,12 @@ pub fn predict_slabs(
     let size = volume.size();
     let missing: [i64; 3] = std::array::from_fn(|axis| (window[axis] - size[axis + 1]).max(0));
     let before = missing.map(|n| n / 2);
-    let padding: Vec<i64> =
-        (0..3).rev().flat_map(|axis| [before[axis], missing[axis] - before[axis]]).collect();
-    let padded = volume.to_kind(Kind::Float).constant_pad_nd(padding);
+    let mut padded = volume.to_kind(Kind::Float);
+    if missing != [0; 3] {
+        let padding: Vec<i64> =
+            (0..3).rev().flat_map(|axis| [before[axis], missing[axis] - before[axis]]).collect();
+        padded = padded.constant_pad_nd(padding);
+    }
     let shape: [i64; 3] = std::array::from_fn(|axis| size[axis + 1] + missing[axis]);
 
     let weight = importance(window, options.blending);
@@ -161,7 +164,7 @@ pub fn predict_slabs(
         }
         for (start, part) in group.iter().zip(output.unbind(0)) {
             if start[0] > sums.first {
-                emit_inside(sums.first, sums.advance(start[0])?)?;
+                sums.finish(start[0], &mut emit_inside)?;
             }
             let place = [0, start[1], start[2]];
             let _sum = cut(&sums.values, place, window).g_add_(&(part * &weight));
@@ -169,7 +172,7 @@ pub fn predict_slabs(
         }
     }
     match sums {
-        Some(mut sums) => emit_inside(sums.first, sums.advance(shape[0])?),
+        Some(mut sums) => sums.finish(shape[0], &mut emit_inside),
         None => Err(TrainingError::shape("volume", volume, "at least one window")),
     }
 }
@@ -189,8 +192,8 @@ impl Sums {
         Self { first: 0, values: zeros(classes), weights: zeros(1) }
     }
 
-    /// The means of the sections before `next`, which become final; sums go on from there.
-    fn advance(&mut self, next: i64) -> Result<Tensor> {
+    /// Hands over the means of the sections before `next`, which are final, some at a time; sums go on from there.
+    fn finish(&mut self, next: i64, emit: &mut dyn FnMut(i64, Tensor) -> Result<()>) -> Result<()> {
         let depth = self.values.size()[1];
         let done = (next - self.first).min(depth);
         let weights = self.weights.narrow(1, 0, done);
@@ -198,16 +201,21 @@ impl Sums {
         if weights.min().double_value(&[]) <= 0.0 {
             return Err(TrainingError::shape("windows", &weights, "a window over every voxel"));
         }
-        let mean = self.values.narrow(1, 0, done) / weights;
-        let advance = |sums: &Tensor| {
-            let kept = sums.narrow(1, done, depth - done);
-            let mut size = sums.size();
-            size[1] = done;
-            Tensor::cat(&[kept, Tensor::zeros(size, (Kind::Float, Device::Cpu))], 1)
-        };
-        (self.values, self.weights) = (advance(&self.values), advance(&self.weights));
+        for piece in (0..done).step_by(PIECE as usize) {
+            let sections = PIECE.min(done - piece);
+            let mean = self.values.narrow(1, piece, sections) / weights.narrow(1, piece, sections);
+            emit(self.first + piece, mean)?;
+        }
+        for sums in [&self.values, &self.weights] {
+            // in steps of what became free, so that no section is read and written at once
+            for from in (done..depth).step_by(done as usize) {
+                let sections = done.min(depth - from);
+                sums.narrow(1, from - done, sections).copy_(&sums.narrow(1, from, sections));
+            }
+            let _zero = sums.narrow(1, depth - done, done).zero_();
+        }
         self.first = next;
-        Ok(mean)
+        Ok(())
     }
 }
 
@@ -219,6 +227,9 @@ pub fn label_map(prediction: &Tensor) -> Tensor {
     let kind = if prediction.size().first().is_some_and(|n| *n > 256) { Kind::Int16 } else { Kind::Uint8 };
     prediction.argmax(0, false).to_kind(kind)
 }
+
+/// Sections that are handed over at a time, so that their means take little memory beside the sums.
+const PIECE: i64 = 8;
 
 fn all_starts(shape: [i64; 3], options: &SlidingWindow) -> Vec<[i64; 3]> {
     let [z, y, x] =

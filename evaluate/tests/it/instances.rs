@@ -2,14 +2,14 @@
 
 use crate::world::{World, errors, run};
 use data_manifests::descriptor::{LabelKind, Modality};
-use data_manifests::verify;
+use data_manifests::{Manifest, verify};
 use evaluate::summary::SummaryFile;
 use patches::{
     CaseRecord, ChannelRecord, LabelRecord, LabelType, LabelVoxels, Normalisation, SourceRecord, write_case,
 };
 use stage::{Context, ExitStatus};
 use volume::Grid;
-use volume::hdf5::{LabelStack, StackInfo, write_cremi};
+use volume::hdf5::{LabelFile, LabelStack, StackInfo, write_cremi};
 use volume::nifti::write_labels;
 use volume::prepare::Steps;
 
@@ -38,6 +38,7 @@ fn info(name: &str) -> StackInfo {
 
 fn put(world: &World, file: &str, data: Vec<u64>) -> String {
     let path = world.path(file);
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
     let raw = vec![9; data.len()];
     let stack = LabelStack { info: info("neuron_ids"), data };
     write_cremi(&path, &raw, &info("raw"), &[stack]).unwrap();
@@ -182,6 +183,44 @@ fn cases_of_shards_hold_the_same_objects() {
     let (status, context) = score(&world, &case.display().to_string(), &prediction, &[]);
     assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
     assert_eq!(rows(&world), of_hdf5);
+}
+
+#[test]
+fn a_directory_of_objects_names_its_references_and_their_sections() {
+    let world = World::new();
+    // the reference is the last two of the raw stack's sections
+    put(&world, "raw/sample.hdf", ids(6));
+    let directory = world.path("neurons");
+    let last = StackInfo { shape_zyx: [2, 12, 15], offset_zyx_nm: [80.0, 0.0, 0.0], ..info("neuron_ids") };
+    let make = |table: &str| {
+        fs_err::create_dir_all(&directory).unwrap();
+        LabelFile::create(&directory.join("sample_val.h5"), &last, |file| -> volume::Result<()> {
+            file.write([0; 3], last.shape_zyx, &ids(7)[..2 * 12 * 15])
+        })
+        .unwrap();
+        fs_err::write(directory.join("instances.csv"), table).unwrap();
+        let manifest = Manifest::new("instances", "1", "finetune", &(), Vec::new()).unwrap();
+        manifest.finish(&directory, |_| "instances").unwrap();
+    };
+    let [raw, neurons] = ["raw", "neurons"].map(|name| world.path(name).display().to_string());
+    make(
+        "id,split,file,image,label,objects\nsample_val,val,sample_val.h5#neuron_ids,$RAW/sample.hdf[2:4],$RAW/sample.hdf#neuron_ids[2:4],2\n",
+    );
+    let (status, context) = score(&world, &raw, &neurons, &["--dataset", "cremi-a"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+    assert!(rows(&world)[1].starts_with("sample_val,objects,VOI,voi:cremi,"), "{:?}", rows(&world));
+    assert!(value(&world, "voi:cremi") > 0.0);
+    let summary: SummaryFile =
+        serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
+    assert_eq!(summary.metric_per_case[0].metrics["objects"]["voxels"], 2 * 12 * 15);
+    // other sections lie elsewhere
+    make(
+        "id,split,file,image,label,objects\nsample_val,val,sample_val.h5#neuron_ids,$RAW/sample.hdf[0:2],$RAW/sample.hdf#neuron_ids[0:2],2\n",
+    );
+    assert!(score(&world, &raw, &neurons, &[]).0.is_err());
+    make("id,split,file,image,label,objects\nsample_val,given,sample_val.h5#neuron_ids,$RAW/sample.hdf,,2\n");
+    let error = score(&world, &raw, &neurons, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 none of these objects has a reference"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::jobs::Job;
 use crate::model::Model;
 use crate::objective::{AffinityPlan, Objective};
-use crate::task::{Output, predict_image, predict_whole};
+use crate::task::{Output, predict_image};
 use data_manifests::cases;
 use data_manifests::raw::open::{self, RawImage};
 use stage::Message;
@@ -13,6 +13,7 @@ use torch_runtime::Precision;
 use training::predict::SlidingWindow;
 use volume::hdf5::{AffinityFile, StackInfo};
 use volume::intensity::{self, NonFinite};
+use volume::prepare::Steps;
 use volume::{Grid, VolumeError, Warning, nifti, prepare, same_geometry};
 
 /// Corners that are no farther apart are the same, mm: a hundredth of a nanometre.
@@ -44,22 +45,18 @@ impl Predictor<'_> {
         drop(data);
         let [z, y, x] = prepared.grid.shape_zyx.map(|n| n as i64);
         let volume = Tensor::from_slice(&prepared.data).view([channels as i64, z, y, x]);
+        let (steps, prepared_grid) = (prepared.steps, prepared.grid);
+        drop(prepared.data);
         match &self.model.plan.objective {
             Objective::Classes => {
-                let compute = (self.precision, self.device);
-                let scores =
-                    predict_whole(&volume, self.options, &self.model.network, compute, Output::Scores)
-                        .map_err(|e| e.message())?;
-                let classes = scores.size()[0] as usize;
-                let scores = Vec::<f32>::try_from(&scores.contiguous().view(-1))?;
-                let labels = prepared.steps.classes_on_source(&scores, classes)?;
+                let labels = self.classes(&volume, &steps)?;
                 match job.case.image.nifti() {
                     Some(reference) => nifti::write_labels_like(path, &labels, reference)?,
                     None => nifti::write_labels(path, &labels, &grid)?,
                 }
             }
             Objective::Affinities(plan) => {
-                if same_geometry(&prepared.grid, &grid) > SAME_MM || prepared.grid.shape_zyx != grid.shape_zyx
+                if same_geometry(&prepared_grid, &grid) > SAME_MM || prepared_grid.shape_zyx != grid.shape_zyx
                 {
                     let nm = |grid: &Grid| {
                         cases::triple(&grid.spacing_zyx_nm().map(|s| (s * 100.0).round() / 100.0))
@@ -69,7 +66,7 @@ impl Predictor<'_> {
                         file.display(),
                         nm(&grid),
                         cases::triple(&grid.shape_zyx),
-                        nm(&prepared.grid)
+                        nm(&prepared_grid)
                     );
                     return Err(Message::error("E417", "affinities belong to the model's own voxels")
                         .detail(detail)
@@ -80,6 +77,24 @@ impl Predictor<'_> {
             }
         }
         Ok(warnings)
+    }
+
+    /// The label map on the image's own grid. Scores become classes as windows become final: they are never in memory as a whole.
+    fn classes(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
+        let mut stream = None;
+        let compute = (self.precision, self.device);
+        predict_image(volume, self.options, &self.model.network, compute, Output::Scores, &mut |_, slab| {
+            let stream = match &mut stream {
+                Some(stream) => stream,
+                none => none.insert(steps.classes_in_slabs(slab.size()[0] as usize)?),
+            };
+            Ok(stream.push(&Vec::<f32>::try_from(&slab.view(-1))?)?)
+        })
+        .map_err(|e| e.message())?;
+        match stream {
+            Some(stream) => Ok(stream.finish()?),
+            None => Err(VolumeError::EmptyShape { shape_zyx: steps.grid().shape_zyx }.into()),
+        }
     }
 
     /// Affinities section by section, as windows become final: they are never in memory as a whole.

@@ -203,6 +203,33 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_sections_is_a_file_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sample.h5");
+        let (raw, info, labels) = example();
+        write_cremi(&path, &raw, &info, &labels).unwrap();
+        let open = |sections| CremiFile::open(&path).unwrap().with_sections(sections);
+        let part = open(2..4).unwrap();
+        assert_eq!((part.raw().shape_zyx, part.raw().offset_zyx_nm), ([2, 6, 8], [80.0, 0.0, 0.0]));
+        assert_eq!(part.read_raw_slab(0..2).unwrap(), raw[96..]);
+        assert_eq!(part.read_raw_slab(1..3).unwrap_err().code(), "E199");
+        // labels cover sections 1 and 2 of the file: one of them is here
+        let ids = part.read_labels(NEURON_IDS).unwrap();
+        assert_eq!((ids.info.shape_zyx, ids.info.offset_zyx_nm), ([1, 3, 4], [80.0, 8.0, 4.0]));
+        assert_eq!(ids.data, labels[0].data[12..]);
+        let whole = labels[0].on_raw_grid(&info, 0).unwrap();
+        assert_eq!(ids.on_raw_grid(part.raw(), 0).unwrap(), whole[96..]);
+        // a part of a part
+        assert_eq!(part.with_sections(1..2).unwrap().read_raw_slab(0..1).unwrap(), raw[144..]);
+        // without labels, outside, and nothing
+        assert_eq!(open(3..4).unwrap().labels().count(), 0);
+        for sections in [3..5, 2..2] {
+            let error = open(sections).unwrap_err();
+            assert!(error.code() == "E199" && error.to_string().contains("sample.h5"), "{error}");
+        }
+    }
+
+    #[test]
     fn nanometres_become_millimetres() {
         let grid = stack("raw", [4, 6, 8], [40.0, 0.0, 8.0]).grid().unwrap();
         assert!((grid.spacing_zyx_nm()[0] - 40.0).abs() < 1e-9);

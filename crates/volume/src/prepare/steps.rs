@@ -4,7 +4,9 @@ use crate::crop::{self, BoundingBox};
 use crate::error::Result;
 use crate::geometry::Grid;
 use crate::orientation::Orientation;
-use crate::resample::{self, Label, Nearest, Resampling, Vote, axis_lines, half_pixel_lines, separate_axis};
+use crate::resample::{
+    self, Argmax, Label, Nearest, Resampling, Vote, axis_lines, half_pixel_lines, separate_axis,
+};
 use crate::voxels::{InMemory, Part, Voxels};
 use serde::{Deserialize, Serialize};
 
@@ -97,21 +99,30 @@ impl Steps {
     /// # Errors
     /// A length that does not fit; more than 65536 classes.
     pub fn classes_on_source(&self, scores: &[f32], classes: usize) -> Result<Vec<u16>> {
-        let (covered, labels) = match self.resampling {
+        let mut stream = self.classes_in_slabs(classes)?;
+        stream.push(scores)?;
+        stream.finish()
+    }
+
+    /// As [`Steps::classes_on_source`], of scores that come slab by slab along z.
+    ///
+    /// # Errors
+    /// More than 65536 classes.
+    pub fn classes_in_slabs(&self, classes: usize) -> Result<ClassSlabs<'_>> {
+        let (covered, argmax) = match self.resampling {
             Resampling::Linear => {
                 let covered = self.covered();
                 let part = self.canonical.cropped(covered.start_zyx, covered.shape());
-                (covered, resample::argmax_to_grid(scores, classes, &self.grid(), &part)?)
+                let (from, lines) = (self.grid(), axis_lines(&self.grid(), &part)?);
+                (covered, Argmax::new(classes, &lines, from.shape_zyx, part.shape_zyx, None)?)
             }
             Resampling::Nnunet => {
                 let (from, to) = (self.resampled.shape_zyx, self.part.shape());
                 let apart = separate_axis(self.spacing_zyx_mm, self.canonical.spacing_zyx_mm());
-                let lines = half_pixel_lines(from, to);
-                (self.part, resample::argmax(scores, classes, &lines, from, to, apart)?)
+                (self.part, Argmax::new(classes, &half_pixel_lines(from, to), from, to, apart)?)
             }
         };
-        let whole = crop::uncrop(&labels, 1, self.canonical.shape_zyx, &covered, 0)?;
-        Ok(self.orientation.invert().apply(&whole, self.canonical.shape_zyx)?.0)
+        Ok(ClassSlabs { steps: self, covered, argmax })
     }
 
     /// The canonical voxels whose centres lie in the foreground box, half a resampled voxel around its outer voxels
@@ -132,5 +143,36 @@ impl Steps {
             covered.end_zyx[axis] = end.clamp(covered.start_zyx[axis] + 1, n);
         }
         covered
+    }
+}
+
+/// Scores on [`Steps::grid`] on their way to classes on the stored grid; see [`Steps::classes_in_slabs`].
+///
+/// Memory: the classes, 2 bytes per voxel of the stored grid, and the last sections of the scores.
+#[derive(Debug)]
+pub struct ClassSlabs<'a> {
+    steps: &'a Steps,
+    covered: BoundingBox,
+    argmax: Argmax,
+}
+
+impl ClassSlabs<'_> {
+    /// Takes the scores of the next sections: class, z, y, x.
+    ///
+    /// # Errors
+    /// A length that is no whole number of sections, or more sections than there are.
+    pub fn push(&mut self, scores: &[f32]) -> Result<()> {
+        self.argmax.push(scores)
+    }
+
+    /// The class at each voxel of the stored grid, z, y, x.
+    ///
+    /// # Errors
+    /// Sections that never came.
+    pub fn finish(self) -> Result<Vec<u16>> {
+        let labels = self.argmax.finish()?;
+        let whole = crop::uncrop(&labels, 1, self.steps.canonical.shape_zyx, &self.covered, 0)?;
+        drop(labels);
+        Ok(self.steps.orientation.invert().apply(&whole, self.steps.canonical.shape_zyx)?.0)
     }
 }

@@ -33,6 +33,7 @@ proptest! {
         spacing in prop::array::uniform3(0.7f64..1.5),
         centre in prop::array::uniform3(11.0f64..17.0),
         nnunet in any::<bool>(),
+        slab in 1_usize..9,
     ) {
         let resampling = if nnunet { Resampling::Nnunet } else { Resampling::Linear };
         let shape = [28, 30, 26];
@@ -51,6 +52,18 @@ proptest! {
         let here = prepared.steps.labels(&labels).unwrap();
         let scores: Vec<f32> = [0u16, 1].iter().flat_map(|c| here.iter().map(move |l| f32::from(u16::from(l == c)))).collect();
         let back = prepared.steps.classes_on_source(&scores, 2).unwrap();
+        // slabs of any depth give the same
+        let [depth, height, width] = prepared.grid.shape_zyx;
+        let mut slabs = prepared.steps.classes_in_slabs(2).unwrap();
+        for first in (0..depth).step_by(slab) {
+            let sections = first * height * width..depth.min(first + slab) * height * width;
+            let piece: Vec<f32> = scores.chunks(depth * height * width).flat_map(|c| c[sections.clone()].to_vec()).collect();
+            slabs.push(&piece).unwrap();
+        }
+        prop_assert!(slabs.push(&scores).is_err(), "more sections than there are");
+        prop_assert_eq!(&slabs.finish().unwrap(), &back);
+        let half = prepared.steps.classes_in_slabs(2).unwrap();
+        prop_assert!(half.finish().is_err(), "sections that never came");
         let both = labels.iter().zip(&back).filter(|(a, b)| **a == 1 && **b == 1).count() as f64;
         let sum = labels.iter().chain(&back).filter(|v| **v == 1).count() as f64;
         prop_assert!(2.0 * both / sum > 0.93, "Dice {}", 2.0 * both / sum);

@@ -1,4 +1,4 @@
-//! Classes from scores, without scores on the target grid.
+//! Classes from scores, without scores on the target grid, and without all scores at a time.
 
 use super::grid::Line;
 use super::linear::blend_rows;
@@ -7,44 +7,118 @@ use crate::crop::BoundingBox;
 use crate::error::{Result, VolumeError};
 use crate::expect_length;
 use rayon::prelude::*;
+use std::borrow::Cow;
 
-/// The class with the highest of the scores (class, z, y, x) that are interpolated along `lines`; along the axis `apart`
-/// the nearest voxel's. Of equal scores the lower class wins.
-pub(crate) fn argmax(
-    scores: &[f32],
+/// Takes scores slab by slab along z and gives the class with the highest of the scores that are interpolated along the lines;
+/// along the axis `apart` the nearest voxel's. Of equal scores the lower class wins. The result does not depend on the slabs.
+///
+/// Memory: the result, 2 bytes per voxel, and those sections of scores that the next slab still needs.
+#[derive(Debug)]
+pub(crate) struct Argmax {
     classes: usize,
-    lines: &[Line; 3],
     from_zyx: [usize; 3],
     to_zyx: [usize; 3],
-    apart: Option<usize>,
-) -> Result<Vec<u16>> {
-    expect_length("scores to resample", scores.len(), classes, from_zyx)?;
-    if classes > usize::from(u16::MAX) + 1 {
-        return Err(VolumeError::TooManyLabels { found: classes as u32 - 1, limit: u16::MAX.into() });
+    axes: [LinearTaps; 3],
+    /// Scores (class, z, y, x) of the sections `start..end`.
+    held: Vec<f32>,
+    start: usize,
+    end: usize,
+    out: Vec<u16>,
+    /// Finished sections of `out`.
+    done: usize,
+}
+
+impl Argmax {
+    pub(crate) fn new(
+        classes: usize,
+        lines: &[Line; 3],
+        from_zyx: [usize; 3],
+        to_zyx: [usize; 3],
+        apart: Option<usize>,
+    ) -> Result<Self> {
+        if classes > usize::from(u16::MAX) + 1 {
+            return Err(VolumeError::TooManyLabels { found: classes as u32 - 1, limit: u16::MAX.into() });
+        }
+        let taps =
+            |axis: usize| LinearTaps::new(&lines[axis], from_zyx[axis], to_zyx[axis], apart == Some(axis));
+        let axes = [taps(0), taps(1), taps(2)];
+        let out = vec![0_u16; crate::voxels(to_zyx)];
+        Ok(Self { classes, from_zyx, to_zyx, axes, held: Vec::new(), start: 0, end: 0, out, done: 0 })
     }
-    let taps = |axis: usize| LinearTaps::new(&lines[axis], from_zyx[axis], to_zyx[axis], apart == Some(axis));
-    let axes = [taps(0), taps(1), taps(2)];
-    let held = BoundingBox::whole(from_zyx);
-    let [_, height, width] = to_zyx;
-    let mut out = vec![0_u16; crate::voxels(to_zyx)];
-    out.par_chunks_mut(height * width).enumerate().for_each_init(
-        || (vec![0.0_f32; from_zyx[2] + 1], vec![0.0_f32; width]),
-        |(blend, best), (z, target)| {
-            for (y, row) in target.chunks_mut(width).enumerate() {
-                best.fill(f32::NEG_INFINITY);
-                for (class, channel) in scores.chunks_exact(held.voxels()).enumerate() {
-                    blend_rows(channel, &held, &axes, z, y, blend);
-                    for ((label, best), tap) in row.iter_mut().zip(best.iter_mut()).zip(&axes[2].taps) {
-                        let pair = &blend[tap.low as usize..][..2];
-                        let score = tap.mix(pair[0], pair[1]);
-                        if score > *best {
-                            *best = score;
-                            *label = class as u16;
+
+    /// Takes the next sections: class, z, y, x.
+    pub(crate) fn push(&mut self, slab: &[f32]) -> Result<()> {
+        let [depth, ny, nx] = self.from_zyx;
+        let section = ny * nx;
+        let sections = slab.len() / (self.classes * section).max(1);
+        let shape = [sections.min(depth - self.end), ny, nx];
+        expect_length("scores to resample", slab.len(), self.classes, shape)?;
+        let kept = self.end - self.start;
+        let scores = if kept == 0 {
+            Cow::Borrowed(slab)
+        } else {
+            let mut joined = Vec::with_capacity(self.held.len() + slab.len());
+            for (old, new) in self.held.chunks(kept * section).zip(slab.chunks(sections * section)) {
+                joined.extend_from_slice(old);
+                joined.extend_from_slice(new);
+            }
+            Cow::Owned(joined)
+        };
+        self.end += sections;
+        let held = BoundingBox { start_zyx: [self.start, 0, 0], end_zyx: [self.end, ny, nx] };
+        let first = self.done;
+        while let Some(tap) = self.axes[0].taps.get(self.done)
+            && (tap.low as usize + usize::from(tap.weight > 0.0)).min(depth - 1) < self.end
+        {
+            self.done += 1;
+        }
+        self.classify(&scores, &held, first);
+        // what the next section of the result begins with
+        let next = self.axes[0]
+            .taps
+            .get(self.done)
+            .map_or(self.end, |tap| tap.low as usize)
+            .clamp(self.start, self.end);
+        let rest = |class: &[f32]| class[(next - held.start_zyx[0]) * section..].to_vec();
+        self.held = if next == self.end {
+            Vec::new()
+        } else {
+            scores.chunks(held.shape()[0] * section).flat_map(rest).collect()
+        };
+        self.start = next;
+        Ok(())
+    }
+
+    /// Makes the sections `first..done` of the result.
+    fn classify(&mut self, scores: &[f32], held: &BoundingBox, first: usize) {
+        let [_, height, width] = self.to_zyx;
+        let axes = &self.axes;
+        let out = &mut self.out[first * height * width..self.done * height * width];
+        out.par_chunks_mut(height * width).enumerate().for_each_init(
+            || (vec![0.0_f32; held.shape()[2] + 1], vec![0.0_f32; width]),
+            |(blend, best), (z, target)| {
+                for (y, row) in target.chunks_mut(width).enumerate() {
+                    best.fill(f32::NEG_INFINITY);
+                    for (class, channel) in scores.chunks_exact(held.voxels()).enumerate() {
+                        blend_rows(channel, held, axes, first + z, y, blend);
+                        for ((label, best), tap) in row.iter_mut().zip(best.iter_mut()).zip(&axes[2].taps) {
+                            let pair = &blend[tap.low as usize..][..2];
+                            let score = tap.mix(pair[0], pair[1]);
+                            if score > *best {
+                                *best = score;
+                                *label = class as u16;
+                            }
                         }
                     }
                 }
-            }
-        },
-    );
-    Ok(out)
+            },
+        );
+    }
+
+    /// The classes, z, y, x.
+    pub(crate) fn finish(self) -> Result<Vec<u16>> {
+        let [depth, ny, nx] = self.from_zyx;
+        expect_length("scores to resample", self.end * ny * nx, 1, [depth, ny, nx])?;
+        Ok(self.out)
+    }
 }

@@ -36,7 +36,7 @@ pub use align::{Aligned, Alignment, Coverage};
 pub use grid::target_grid;
 pub use region::SCRATCH_BYTES;
 pub(crate) use {
-    argmax::argmax,
+    argmax::Argmax,
     grid::{axis_lines, half_pixel_lines, separate_axis},
     linear::Linear,
     nearest::Nearest,
@@ -229,7 +229,9 @@ pub fn vote<T: Label>(data: &[T], from: &Grid, spacing_zyx_mm: [f64; 3]) -> Resu
 /// # Errors
 /// As [`trilinear_to_grid`]; more than 65536 classes.
 pub fn argmax_to_grid(scores: &[f32], classes: usize, from: &Grid, to: &Grid) -> Result<Vec<u16>> {
-    argmax(scores, classes, &axis_lines(from, to)?, from.shape_zyx, to.shape_zyx, None)
+    let mut argmax = Argmax::new(classes, &axis_lines(from, to)?, from.shape_zyx, to.shape_zyx, None)?;
+    argmax.push(scores)?;
+    argmax.finish()
 }
 
 /// A whole volume in memory as one box.
