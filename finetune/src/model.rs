@@ -27,6 +27,15 @@ pub(crate) struct ModelPlan {
     pub(crate) descriptor: Descriptor,
     /// The window of prediction, z, y, x.
     pub(crate) patch_zyx: [usize; 3],
+    /// Along z, y, x: whether a training volume was smaller than the patch and was filled up with its smallest value. A network that
+    /// never saw that is shown mirrored voxels instead.
+    #[serde(default = "always")]
+    pub(crate) filled_zyx: [bool; 3],
+}
+
+/// What models did whose plans do not say.
+fn always() -> [bool; 3] {
+    [true; 3]
 }
 
 /// A model ready to predict.

@@ -23,6 +23,8 @@ pub(crate) struct Segmentation {
     pub(crate) channels: i64,
     pub(crate) patch_zyx: [i64; 3],
     pub(crate) window_zyx: [i64; 3],
+    /// See [`crate::model::ModelPlan::filled_zyx`].
+    pub(crate) filled_zyx: [bool; 3],
     pub(crate) seed: u64,
     pub(crate) augmentation: AugmentOptions,
     pub(crate) goal: Goal,
@@ -67,14 +69,15 @@ pub(crate) enum Output {
 
 /// Channels of a whole image by sliding window, slab after slab along z.
 ///
-/// A volume smaller than the window is padded with each channel's smallest value, as training patches are.
+/// A volume smaller than the window is filled up: with each channel's smallest value along axes where training patches were, else with
+/// mirrored voxels.
 ///
 /// # Shapes
 /// `image`: `[channel, z, y, x]`; `emit` gets the first section and `[class or offset, z, y, x]`, float32 on the CPU.
 pub(crate) fn predict_image(
     image: &Tensor,
     options: &SlidingWindow,
-    network: &SegmentationNetwork,
+    (network, filled_zyx): (&SegmentationNetwork, [bool; 3]),
     (precision, device): (Precision, Device),
     output: Output,
     emit: &mut dyn FnMut(i64, &Tensor) -> Result<(), BoxedError>,
@@ -82,13 +85,7 @@ pub(crate) fn predict_image(
     let size = image.size();
     let missing: [i64; 3] = std::array::from_fn(|axis| (options.window_zyx[axis] - size[axis + 1]).max(0));
     let before = missing.map(|n| n / 2);
-    let mut padded = image.shallow_clone();
-    if missing != [0; 3] {
-        let padding: Vec<i64> = (0..3).rev().flat_map(|a| [before[a], missing[a] - before[a]]).collect();
-        // shifted so that the smallest value is 0, padded with 0, shifted back
-        let smallest = image.amin([1i64, 2, 3].as_slice(), true);
-        padded = (image - &smallest).constant_pad_nd(padding) + &smallest;
-    }
+    let padded = fill_up(image, before, missing, filled_zyx);
     let windows = |windows: &Tensor| {
         let found = apply(network, windows, precision, device)?;
         Ok(match output {
@@ -107,11 +104,40 @@ pub(crate) fn predict_image(
     })
 }
 
+/// `missing` voxels more along z, y, x, `before` of them in front.
+fn fill_up(image: &Tensor, before: [i64; 3], missing: [i64; 3], filled_zyx: [bool; 3]) -> Tensor {
+    let mut image = image.shallow_clone();
+    let constant = |axis: usize| if filled_zyx[axis] { missing[axis] } else { 0 };
+    for axis in (0..3).filter(|axis| missing[*axis] > 0 && !filled_zyx[*axis]) {
+        let size = image.size()[axis + 1];
+        // … 2 1 | 0 1 2 … n − 2 n − 1 | n − 2 …
+        let period = (2 * (size - 1)).max(1);
+        let mirrored: Vec<i64> = (0..size + missing[axis])
+            .map(|i| (i - before[axis]).rem_euclid(period))
+            .map(|i| if i < size { i } else { period - i })
+            .collect();
+        let places = Tensor::from_slice(&mirrored).to_device(image.device());
+        image = image.index_select(axis as i64 + 1, &places);
+    }
+    if [0, 1, 2].iter().all(|axis| constant(*axis) == 0) {
+        return image;
+    }
+    let padding: Vec<i64> = (0..3)
+        .rev()
+        .flat_map(
+            |axis| if constant(axis) > 0 { [before[axis], missing[axis] - before[axis]] } else { [0; 2] },
+        )
+        .collect();
+    // shifted so that the smallest value is 0, padded with 0, shifted back
+    let smallest = image.amin([1i64, 2, 3].as_slice(), true);
+    (image - &smallest).constant_pad_nd(padding) + &smallest
+}
+
 /// As [`predict_image`], whole: `[class or offset, z, y, x]`.
 pub(crate) fn predict_whole(
     image: &Tensor,
     options: &SlidingWindow,
-    network: &SegmentationNetwork,
+    network: (&SegmentationNetwork, [bool; 3]),
     compute: (Precision, Device),
     output: Output,
 ) -> Result<Tensor, training::TrainingError> {
@@ -195,7 +221,8 @@ impl Segmentation {
             let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
             let labels = Tensor::from_slice(&labels).view([z, y, x]);
             let compute = (self.precision, self.device);
-            let found = predict_whole(&image, &options, &self.network, compute, Output::Scores)?;
+            let network = (&self.network, self.filled_zyx);
+            let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
             let predicted = label_map(&found).to_kind(Kind::Int64);
             for class in 1..classes {
                 let (p, l) = (predicted.eq(class as i64), labels.eq(class as i64));
@@ -232,7 +259,8 @@ impl Segmentation {
             let [z, y, x] = looked.map(|n| n as i64);
             let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]))?;
             let compute = (self.precision, self.device);
-            let found = predict_whole(&image, &self.windows(), &self.network, compute, Output::Sigmoid)?;
+            let network = (&self.network, self.filled_zyx);
+            let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
             pooled.add(&found, &targets);
         }
         let (each, score) = pooled.finish();
@@ -244,5 +272,25 @@ impl Segmentation {
             }
         }
         Ok(Validation { score, values })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_volumes_are_filled_up_as_in_training_or_mirrored() {
+        let image = Tensor::from_slice(&[3.0_f32, 5.0, 7.0]).view([1, 3, 1, 1]);
+        let filled = |missing: i64, as_trained: bool| {
+            let missing = [missing, 0, 1];
+            let found = fill_up(&image, missing.map(|n| n / 2), missing, [as_trained, true, false]);
+            assert_eq!(found.size()[2..], [1, 2]);
+            Vec::<f32>::try_from(found.narrow(3, 0, 1).contiguous().view(-1)).unwrap()
+        };
+        assert_eq!(filled(3, true), [3.0, 3.0, 5.0, 7.0, 3.0, 3.0]);
+        assert_eq!(filled(3, false), [5.0, 3.0, 5.0, 7.0, 5.0, 3.0]);
+        assert_eq!(filled(6, false), [5.0, 7.0, 5.0, 3.0, 5.0, 7.0, 5.0, 3.0, 5.0]);
+        assert_eq!(filled(0, false), [3.0, 5.0, 7.0]);
     }
 }

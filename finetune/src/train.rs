@@ -106,6 +106,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         channels: plan.model.network.in_channels(),
         patch_zyx: plan.model.patch_zyx.map(|n| n as i64),
         window_zyx: plan.window_zyx.map(|n| n as i64),
+        filled_zyx: plan.model.filled_zyx,
         seed: plan.seed,
         augmentation: plan.augmentation.clone(),
         goal: match &plan.model.objective {

@@ -83,7 +83,8 @@ impl Predictor<'_> {
     fn classes(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
         let mut stream = None;
         let compute = (self.precision, self.device);
-        predict_image(volume, self.options, &self.model.network, compute, Output::Scores, &mut |_, slab| {
+        let network = (&self.model.network, self.model.plan.filled_zyx);
+        predict_image(volume, self.options, network, compute, Output::Scores, &mut |_, slab| {
             let stream = match &mut stream {
                 Some(stream) => stream,
                 none => none.insert(steps.classes_in_slabs(slab.size()[0] as usize)?),
@@ -114,17 +115,11 @@ impl Predictor<'_> {
         };
         AffinityFile::create(path, &info, &plan.offsets_zyx, |file| -> anyhow::Result<()> {
             let compute = (self.precision, self.device);
-            predict_image(
-                volume,
-                self.options,
-                &self.model.network,
-                compute,
-                Output::Sigmoid,
-                &mut |first, slab| {
-                    let values = Vec::<f32>::try_from(&slab.view(-1))?;
-                    Ok(file.write_sections(first as usize, &values)?)
-                },
-            )
+            let network = (&self.model.network, self.model.plan.filled_zyx);
+            predict_image(volume, self.options, network, compute, Output::Sigmoid, &mut |first, slab| {
+                let values = Vec::<f32>::try_from(&slab.view(-1))?;
+                Ok(file.write_sections(first as usize, &values)?)
+            })
             .map_err(|e| e.message().into())
         })
     }

@@ -82,13 +82,20 @@ pub(super) fn plan(
             optimizer.lr_factors.insert((*name).to_owned(), arguments.encoder_lr_factor);
         }
     }
-    let fraction = split.fraction(arguments.fraction).map_err(|e| {
+    let train = split.fraction(arguments.fraction).map_err(|e| {
         Message::error("E402", e.to_string()).fix("Give --fraction a number above 0 and at most 1")
     })?;
     Ok(TrainPlan {
-        model: ModelPlan { schema: model::SCHEMA.to_owned(), network, objective, descriptor, patch_zyx },
+        model: ModelPlan {
+            schema: model::SCHEMA.to_owned(),
+            network,
+            objective,
+            descriptor,
+            patch_zyx,
+            filled_zyx: filled(store, train, patch_zyx)?,
+        },
         window_zyx,
-        train: fraction.to_vec(),
+        train: train.to_vec(),
         val: split.val.clone(),
         fraction: arguments.fraction,
         encoder,
@@ -105,6 +112,18 @@ pub(super) fn plan(
         clip: (arguments.clip > 0.0).then_some(arguments.clip),
         validate_cases: usize::from(arguments.validate_cases),
     })
+}
+
+/// Along which axes a training volume is smaller than the patch.
+fn filled(store: &ShardStore, train: &[String], patch_zyx: [usize; 3]) -> anyhow::Result<[bool; 3]> {
+    let mut filled = [false; 3];
+    for id in train {
+        let shape = store.case(id).map_err(|e| e.message(id))?.record().shape_zyx;
+        for axis in 0..3 {
+            filled[axis] |= shape[axis] < patch_zyx[axis];
+        }
+    }
+    Ok(filled)
 }
 
 /// The network: a resenc and a swin-unetr take the shape of the encoder that they start from; else a resenc has one for
