@@ -53,7 +53,7 @@ impl Study {
                 part("train", [0, depth - 3], PartRole::Train),
                 part("val", [depth - 3, depth], PartRole::Val),
             ];
-            descriptor.train_cases = Some(2);
+            descriptor.train_cases = Some(1);
             let labels = descriptor.labels.as_mut().unwrap();
             labels.kind = LabelKind::Instances;
             labels.classes.clear();

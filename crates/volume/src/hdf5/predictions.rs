@@ -5,7 +5,7 @@
 //! `/volumes/labels/neuron_ids`, 64 bits.
 
 use super::write::{create, dataset};
-use super::{LABELS, NEURON_IDS, StackInfo, library, read};
+use super::{NEURON_IDS, StackInfo, library, read};
 use crate::atomic;
 use crate::error::{Result, VolumeError};
 use hdf5_metno as h5;
@@ -37,24 +37,15 @@ impl AffinityFile {
         offsets_zyx: &[[isize; 3]],
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        atomic::replace(path, ".h5", |temporary| {
-            let failed = |error: h5::Error| E::from(library("write", path, &error));
-            let make = || -> h5::Result<(h5::File, h5::Dataset)> {
-                let file = create(temporary)?;
-                let volumes = file.create_group_builder().obj_track_times(false).create("volumes")?;
-                let group = volumes.create_group_builder().obj_track_times(false).create("predictions")?;
-                let made = dataset::<u8>(&group, AFFINITIES, &[offsets_zyx.len()], info)?;
-                let rows: Vec<i64> = offsets_zyx.iter().flatten().map(|offset| *offset as i64).collect();
-                let attribute = made.new_attr::<i64>().shape([offsets_zyx.len(), 3]).create("offsets")?;
-                attribute.write_raw(&rows)?;
-                Ok((file, made))
-            };
-            let (file, dataset) = make().map_err(failed)?;
+        let make = |group: &h5::Group| {
+            let made = dataset::<u8>(group, AFFINITIES, &[offsets_zyx.len()], info)?;
+            let rows: Vec<i64> = offsets_zyx.iter().flatten().map(|offset| *offset as i64).collect();
+            made.new_attr::<i64>().shape([offsets_zyx.len(), 3]).create("offsets")?.write_raw(&rows)?;
+            Ok(made)
+        };
+        new_file(path, "predictions", make, |dataset| {
             let (info, offsets_zyx) = (info.clone(), offsets_zyx.to_vec());
-            let this = Self { path: path.to_owned(), dataset, info, offsets_zyx };
-            fill(&this)?;
-            drop(this);
-            file.close().map_err(failed)
+            fill(&Self { path: path.to_owned(), dataset, info, offsets_zyx })
         })
     }
 
@@ -159,20 +150,9 @@ impl LabelFile {
         info: &StackInfo,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        atomic::replace(path, ".h5", |temporary| {
-            let failed = |error: h5::Error| E::from(library("write", path, &error));
-            let make = || -> h5::Result<(h5::File, h5::Dataset)> {
-                let file = create(temporary)?;
-                let volumes = file.create_group_builder().obj_track_times(false).create("volumes")?;
-                volumes.create_group_builder().obj_track_times(false).create("labels")?;
-                let made = dataset::<u64>(&file.group(LABELS)?, NEURON_IDS, &[], info)?;
-                Ok((file, made))
-            };
-            let (file, dataset) = make().map_err(failed)?;
-            let this = Self { path: path.to_owned(), dataset, info: info.clone() };
-            fill(&this)?;
-            drop(this);
-            file.close().map_err(failed)
+        let make = |group: &h5::Group| dataset::<u64>(group, NEURON_IDS, &[], info);
+        new_file(path, "labels", make, |dataset| {
+            fill(&Self { path: path.to_owned(), dataset, info: info.clone() })
         })
     }
 
@@ -202,6 +182,28 @@ impl LabelFile {
         };
         read().map_err(|error| library("read", &self.path, &error))
     }
+}
+
+/// A file with one dataset in a group below `/volumes`, made by `make` and filled by `fill`; whole or not at all.
+fn new_file<E: From<VolumeError>>(
+    path: &Path,
+    group: &str,
+    make: impl FnOnce(&h5::Group) -> h5::Result<h5::Dataset>,
+    fill: impl FnOnce(h5::Dataset) -> Result<(), E>,
+) -> Result<(), E> {
+    atomic::replace(path, ".h5", |temporary| {
+        let failed = |error: h5::Error| E::from(library("write", path, &error));
+        let open = || -> h5::Result<(h5::File, h5::Dataset)> {
+            let file = create(temporary)?;
+            let volumes = file.create_group_builder().obj_track_times(false).create("volumes")?;
+            let made = make(&volumes.create_group_builder().obj_track_times(false).create(group)?)?;
+            Ok((file, made))
+        };
+        let (file, dataset) = open().map_err(failed)?;
+        // it drops the dataset, without which the file cannot be closed
+        fill(dataset)?;
+        file.close().map_err(failed)
+    })
 }
 
 /// Ranges of a window that lies in the stack.
