@@ -117,7 +117,7 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;
-    let listed = pairs_of(arguments)?;
+    let listed = pairs_of(arguments, context)?;
     let pairs: Vec<[&str; 2]> =
         listed.iter().map(|p| [p.reference.as_str(), p.prediction.as_str()]).collect();
     let parameters = Parameters {
@@ -177,7 +177,7 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
 }
 
 /// What is compared: as listed on the command line, or the cases of a directory's table that have references.
-fn pairs_of(arguments: &InstancesArguments) -> Result<Vec<Pair>> {
+fn pairs_of(arguments: &InstancesArguments, context: &Context) -> Result<Vec<Pair>> {
     let [references, predictions] = [&arguments.references, &arguments.predictions];
     if references.len() != predictions.len() {
         return Err(Message::error(
@@ -206,6 +206,11 @@ fn pairs_of(arguments: &InstancesArguments) -> Result<Vec<Pair>> {
             Some(Pair { case: Some(row.id.clone()), reference: below(&row.label)?, prediction })
         })
         .collect();
+    let without = rows.len() - pairs.len();
+    if without > 0 && !pairs.is_empty() {
+        let text = format!("{without} of {} cases have no reference and are not scored", rows.len());
+        context.tell(Message::info("I509", text));
+    }
     if pairs.is_empty() {
         return Err(Message::error("E501", "none of these objects has a reference")
             .detail(directory.join(TABLE).display().to_string())

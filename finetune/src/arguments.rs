@@ -90,7 +90,7 @@ pub(crate) struct Train {
     /// Share of the training labels, above 0 and at most 1; smaller shares are subsets of larger ones
     #[arg(long, default_value_t = 1.0)]
     pub(crate) fraction: f64,
-    /// Share of the labelled cases kept for validation
+    /// Share of the labelled cases kept for validation, where the descriptor's parts have no roles
     #[arg(long, default_value_t = 0.2)]
     pub(crate) val_share: f64,
     /// A stored split instead (see 'data-manifests split')
@@ -102,7 +102,7 @@ pub(crate) struct Train {
     /// Patches a step
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
-    /// Share of the patches that are placed on a labelled voxel
+    /// Share of the patches that are placed on a voxel of a class; objects are everywhere, and their patches too
     #[arg(long, default_value_t = 0.33, value_parser = parse_share)]
     pub(crate) foreground_share: f64,
     /// Of labels that are objects: the affinities that are learnt

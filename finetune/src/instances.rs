@@ -3,6 +3,7 @@
 use crate::arguments::{Instances, MethodName};
 use crate::predict::{Row, TABLE};
 use data_manifests::{Manifest, cases};
+use label_maps::affinities::NEAREST;
 use label_maps::agglomerate::{HistogramStart, Score};
 use label_maps::blocks::instances_in_blocks;
 use label_maps::fragments::FragmentParameters;
@@ -12,7 +13,7 @@ use label_maps::storage::{BlockError, Source, StorageError, Store};
 use label_maps::window::{Blocks, Stitch, Window};
 use label_maps::{Combine, Connectivity, Method};
 use serde::Serialize;
-use stage::{Context, ExitStatus, Message, Severity, atomic, interrupt, limits};
+use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::ops::ControlFlow;
 use std::path::Path;
 use volume::VolumeError;
@@ -151,7 +152,11 @@ fn method(arguments: &Instances) -> anyhow::Result<Method> {
             agglomerate(Score::Quantile { percent: arguments.quantile, start: HistogramStart::default() })
         }
         MethodName::MutexWatershed => {
-            Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: arguments.strides })
+            // every set of offsets begins with the nearest
+            Method::MutexWatershed(MutexParameters {
+                attractive: NEAREST.len(),
+                strides_zyx: arguments.strides,
+            })
         }
         MethodName::Multicut => Method::Multicut {
             fragments: FragmentParameters::multicut(),
@@ -179,6 +184,16 @@ fn objects(
         }
     };
     let affinities = OnDisk(AffinityFile::open(source).map_err(wrong)?);
+    if matches!(parameters.method, Method::MutexWatershed(_))
+        && !affinities.0.offsets_zyx().starts_with(&NEAREST)
+    {
+        return Err(Message::error(
+            "E418",
+            "the mutex watershed attracts along the first three offsets, which must be the nearest",
+        )
+        .detail(format!("{}: offsets {:?}", source.display(), affinities.0.offsets_zyx()))
+        .fix("Choose another --method, or order the channels of the file"));
+    }
     let mut progress = None;
     let mut count = 0;
     let result = LabelFile::create(out, affinities.0.info(), |file| -> Result<(), Failure> {
@@ -223,7 +238,6 @@ impl From<BlockError> for Failure {
 
 fn of_blocks(error: &BlockError) -> Message {
     let message = Message::error("E418", error.to_string());
-    debug_assert_eq!(message.severity, Severity::Error);
     match error {
         BlockError::Read { source, .. } | BlockError::Store { source, .. } => {
             message.detail(source.to_string())

@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         seed: plan.seed,
         augmentation: plan.augmentation.clone(),
         goal: match &plan.model.objective {
-            Objective::Classes => Goal::Classes { loss: plan.loss, names: classes },
+            Objective::Classes => Goal::Classes { loss: plan.loss.unwrap_or_default(), names: classes },
             Objective::Affinities(plan) => Goal::Affinities(plan.clone()),
         },
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),

@@ -37,7 +37,9 @@ pub(super) struct TrainPlan {
     pub(super) seed: u64,
     pub(super) precision: String,
     pub(super) augmentation: AugmentOptions,
-    pub(super) loss: DiceCeOptions,
+    /// Of classes; that of affinities is in the objective.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) loss: Option<DiceCeOptions>,
     pub(super) optimizer: OptimizerOptions,
     pub(super) lr: LearningRate,
     pub(super) clip: Option<f64>,
@@ -61,7 +63,8 @@ pub(super) fn plan(
     let flat = is_flat(patch_zyx.map(|n| n as i64));
     let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
     let mut augmentation = AugmentOptions::nnunet(flat, ["z", "y", "x"].map(mirrored));
-    if objective != Objective::Classes {
+    let classes = objective == Objective::Classes;
+    if !classes {
         augmentation.label_outside = UNKNOWN.cast_signed();
     }
     let window_zyx = std::array::from_fn(|a| {
@@ -102,11 +105,11 @@ pub(super) fn plan(
         shards: store.manifest().work.clone(),
         steps: arguments.steps,
         batch: usize::from(arguments.batch),
-        foreground_share: arguments.foreground_share,
+        foreground_share: if classes { arguments.foreground_share } else { 0.0 },
         seed: arguments.compute.seed,
         precision: arguments.compute.precision.clone(),
         augmentation,
-        loss: DiceCeOptions::default(),
+        loss: classes.then(DiceCeOptions::default),
         optimizer,
         lr: LearningRate::poly(arguments.lr, arguments.steps).with_warmup(arguments.warm_up),
         clip: (arguments.clip > 0.0).then_some(arguments.clip),
