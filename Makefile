@@ -30,6 +30,10 @@ $(VENV)/.ready: requirements.txt $(VENV)/.python
 	ln -sfn "$$($(VENV)/bin/python -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')" $(VENV)/torch
 	touch $@
 
+$(VENV)/.nccl-ready: $(VENV)/.ready
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85
+	touch $@
+
 $(VENV)/.test-ready: requirements-test.txt $(VENV)/.ready
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
@@ -57,12 +61,14 @@ setup: $(VENV)/.ready build ## Python environment with LibTorch and the text enc
 
 # The wheel takes minutes to fetch: what does not need it is compiled meanwhile. That first build ends where LibTorch is
 # missing; the second one completes it and is the one that counts.
-RELEASE := $(CARGO) build --quiet --release --workspace --bins
+# NCCL=1: several processes on GPUs, for which headers of NVIDIA are needed that PyTorch's wheel does not bring.
+RELEASE := $(CARGO) build --quiet --release --workspace --bins $(if $(NCCL),--features pretrain/nccl)
 .PHONY: build
 build: $(VENV)/.python
 	@$(MAKE) --no-print-directory --question $(VENV)/.ready 2>/dev/null || { \
 	    $(RELEASE) --keep-going >/dev/null 2>&1 & early=$$!; trap 'kill $$early 2>/dev/null || true' EXIT; \
 	    $(MAKE) --no-print-directory $(VENV)/.ready; wait $$early || true; }
+	@$(if $(NCCL),$(MAKE) --no-print-directory $(VENV)/.nccl-ready)
 	@$(RELEASE)
 
 # --- checks -----------------------------------------------------------------------------------------------------------

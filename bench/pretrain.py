@@ -1,9 +1,12 @@
 """A pretraining step side by side: against the published arrangement in PyTorch, whose language model runs in every step, and
 against the same work on the encoder alone.
 
-Equal are the network (3-D ResNet-50 and both heads), batch, patch, precision and the cores granted. Ours reads its patches
-from shards and makes both views of them in every step, and clips gradients; the peers step on two tensors that never change.
-Ours embeds the text before training, which is not in its steps.
+Equal are the network (3-D ResNet-50 and both heads), batch, patch, precision, device and the cores granted. Ours reads its
+patches from shards and makes both views of them in every step, and clips gradients; the peers step on two tensors that never
+change. Ours embeds the text before training, which is not in its steps.
+
+BENCH_DEVICE=cpu|cuda, BENCH_PRECISIONS="fp32 bf16", BENCH_SHAPE=16x64x64, BENCH_BATCH=4, BENCH_STEPS=6, BENCH_RUNS=3,
+BENCH_OURS="more flags for pretrain". A case is printed and kept as soon as it is measured.
 """
 import itertools
 import json
@@ -11,15 +14,21 @@ import os
 import pathlib
 import re
 import statistics
+import subprocess
 import sys
+import threading
 
 import harness
 from harness import BIN, ROOT, WORK, Side
 
 PYTHON = pathlib.Path(sys.executable)
+DEVICE = os.environ.get("BENCH_DEVICE", "cpu")
+PRECISIONS = os.environ.get("BENCH_PRECISIONS", "fp32 bf16").split()
+SHAPE = os.environ.get("BENCH_SHAPE", "16x64x64" if DEVICE == "cpu" else "32x160x160")
+BATCH = int(os.environ.get("BENCH_BATCH", 4 if DEVICE == "cpu" else 16))
 RUNS = int(os.environ.get("BENCH_RUNS", 3))
-STEPS = int(os.environ.get("BENCH_STEPS", 6))
-PATCH, BATCH = (16, 64, 64), 4
+STEPS = int(os.environ.get("BENCH_STEPS", 6 if DEVICE == "cpu" else 20))
+MORE = os.environ.get("BENCH_OURS", "").split()
 GOALS = {"reference": 0.5, "encoder": 0.95}
 COUNTER = itertools.count()
 
@@ -40,56 +49,101 @@ def data():
     return shards, text
 
 
+class GpuMemory:
+    """The most memory in use on the GPU while it is watched, beyond what was in use before, MiB."""
+
+    def __init__(self):
+        self.before = self.peak = self.used()
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    @staticmethod
+    def used():
+        words = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits", "--id=0"]
+        return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+
+    def watch(self):
+        while not self.stop.wait(0.2):
+            self.peak = max(self.peak, self.used())
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        self.thread.join()
+
+
+def measured(command, observe, memory):
+    """A run; where the device is a GPU and memory is observed, its peak goes into `memory`."""
+    if not (observe and DEVICE != "cpu"):
+        return harness.run(command, observe=observe)
+    with GpuMemory() as gpu:
+        run = harness.run(command, observe=observe)
+    memory.append(gpu.peak - gpu.before)
+    return run
+
+
 def ours(precision):
     shards, text = data()
-    words = [BIN / "pretrain", "--shards", shards, "--text", text, "--encoder", "resnet50", "--patch-zyx", ",".join(map(str, PATCH)),
-             "--batch", BATCH, "--steps", STEPS + 1, "--precision", precision, "--log-every", 1, "--legacy", "--holdout", 0,
-             "--test-cases", "use", "--checkpoint-every", 1000, "--quiet"]
-    waits = []
+    words = [BIN / "pretrain", "--shards", shards, "--text", text, "--encoder", "resnet50", "--patch-zyx", SHAPE.replace("x", ","),
+             "--batch", BATCH, "--steps", STEPS + 3, "--precision", precision, "--device", DEVICE, "--log-every", 1, "--legacy",
+             "--holdout", 0, "--test-cases", "use", "--checkpoint-every", 1000, "--quiet", *MORE]
+    waits, memory = [], []
 
     def start(observe):
         out = WORK / "pretrain" / f"out-{os.getpid()}-{next(COUNTER)}"
-        run = harness.run([*words, "--out", out], observe=observe)
+        run = measured([*words, "--out", out], observe, memory)
         lines = [json.loads(line) for line in (out / "timing.jsonl").read_text().splitlines()]
-        steps = [line for line in lines if line["kind"] == "step"][1:]
+        steps = [line for line in lines if line["kind"] == "step"][3:]
         run.inner_seconds = statistics.median(line["seconds"] for line in steps)
         waits.append(statistics.mean(line["data_wait"] for line in steps))
         return run
 
     command = "pretrain " + " ".join(map(str, words[1:])).replace(str(ROOT), ".")
-    return Side("pretrain", start, command), waits
+    return Side("pretrain", start, command), waits, memory
 
 
 def peer(name, *command):
+    memory = []
+
     def start(observe):
-        run = harness.run([PYTHON, *command], observe=observe)
+        run = measured([PYTHON, *command], observe, memory)
         run.inner_seconds = float(re.search(r"seconds_per_step ([0-9.]+)", run.output)[1])
         return run
 
-    return Side(name, start, " ".join(map(str, command)).replace(str(ROOT), "."))
+    return Side(name, start, " ".join(map(str, command)).replace(str(ROOT), ".")), memory
 
 
 def main():
     where = harness.machine()
-    shape = "x".join(map(str, PATCH))
-    reference = harness.shared("peers/torch_steps.py")
-    cases = []
-    for precision in ("fp32", "bf16"):
-        peers = {
-            "reference": peer("PyTorch with BERT in the loop", reference, "pretrain", precision, "cpu", shape, BATCH, STEPS),
-            "encoder": peer("PyTorch, encoder alone", ROOT / "bench/torch_pretrain.py", precision, shape, BATCH, STEPS),
-        }
-        for name, side in peers.items():
-            mine, waits = ours(precision)
-            harness.alternate(mine, side, RUNS)
-            work = f"two views of {BATCH} patches of {shape} through ResNet-50, forward, backward, update; {precision}"
-            notes = [f"waiting for data: {100 * statistics.mean(waits):.1f} % of our time"]
-            cases.append(harness.case(f"{name}-{precision}", work, "steps", 1, mine, side, {"ratio": GOALS[name]}, notes))
-    harness.table(cases)
-    for case in cases:
-        print(f"{case['case']}: {case['notes'][0]}")
+    if DEVICE != "cpu":
+        name = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader", "--id=0"]
+        where["gpu"] = subprocess.run(name, capture_output=True, text=True, check=True).stdout.strip()
     versions = harness.versions("torch", "monai", "transformers")
-    print(f"\n{harness.write('pretrain', cases, where, versions).relative_to(ROOT)}: medians of {RUNS} alternating runs of {STEPS} steps")
+    reference = harness.shared("peers/torch_steps.py")
+    result = "pretrain" if DEVICE == "cpu" else "pretrain-cuda"
+    cases = []
+    for precision in PRECISIONS:
+        peers = {
+            "reference": peer("PyTorch with BERT in the loop", reference, "pretrain", precision, DEVICE, SHAPE, BATCH, STEPS),
+            "encoder": peer("PyTorch, encoder alone", ROOT / "bench/torch_pretrain.py", precision, DEVICE, SHAPE, BATCH, STEPS),
+        }
+        for name, (side, memory) in peers.items():
+            mine, waits, own_memory = ours(precision)
+            harness.alternate(mine, side, RUNS)
+            work = f"two views of {BATCH} patches of {SHAPE} through ResNet-50, forward, backward, update; {precision} on {DEVICE}"
+            notes = [f"waiting for data: {100 * statistics.mean(waits):.1f} % of our time"]
+            if memory:
+                notes.append(f"memory in use on the GPU, MiB: ours {max(own_memory)}, peer {max(memory)}")
+            cases.append(harness.case(f"{name}-{precision}", work, "steps", 1, mine, side, {"ratio": GOALS[name]}, notes))
+            harness.table(cases[-1:])
+            print(f"{cases[-1]['case']}: {'; '.join(notes)}", flush=True)
+            path = harness.write(result, cases, where, versions)
+    print()
+    harness.table(cases)
+    print(f"\n{path.relative_to(ROOT)}: medians of {RUNS} alternating runs of {STEPS} steps")
 
 
 if __name__ == "__main__":

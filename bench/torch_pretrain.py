@@ -1,6 +1,6 @@
 """The encoder's part of a pretraining step in PyTorch: what `torch_steps.py pretrain` does, without its text encoder.
 
-usage: torch_pretrain.py {fp32|bf16} ZxYxX BATCH STEPS
+usage: torch_pretrain.py {fp32|bf16} {cpu|cuda} ZxYxX BATCH STEPS
 Two given views through the reference 3-D ResNet-50, given text vectors through their head, symmetric InfoNCE on both views and the
 covariance loss, gradients clipped, AdamW. Prints the median of seconds per step.
 """
@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from monai.networks.nets import resnet50
 from torch import nn
 
-precision, shape, batch, steps = sys.argv[1:]
+precision, device, shape, batch, steps = sys.argv[1:]
 shape, batch, steps = tuple(map(int, shape.split("x"))), int(batch), int(steps)
-amp = torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
+amp = torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def head(features):
@@ -26,11 +26,12 @@ def head(features):
 encoder = resnet50(spatial_dims=3, n_input_channels=1, conv1_t_size=(3, 7, 7), conv1_t_stride=(1, 2, 2),
                    feed_forward=False, shortcut_type="B", bias_downsample=False)
 encoder.maxpool = nn.MaxPool3d(3, (1, 2, 2), 1)
-nets = nn.ModuleList([encoder, head(2048), head(384)]).train()
+nets = nn.ModuleList([encoder, head(2048), head(384)]).to(device).train()
 optimizer = torch.optim.AdamW(nets.parameters(), lr=2e-5, weight_decay=5e-2)
-views = [torch.randn(batch, 1, *shape) for _ in range(2)]
-text = torch.randn(batch, 384)
-target = torch.arange(batch)
+views = [torch.randn(batch, 1, *shape, device=device) for _ in range(2)]
+text = torch.randn(batch, 384, device=device)
+torch.backends.cudnn.benchmark = True
+target = torch.arange(batch, device=device)
 
 
 def contrast(a, b):
@@ -53,10 +54,17 @@ def step():
     optimizer.step()
 
 
-step()
+def synchronised_step():
+    step()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+for _ in range(3):
+    synchronised_step()
 seconds = []
 for _ in range(steps):
     started = time.perf_counter()
-    step()
+    synchronised_step()
     seconds.append(time.perf_counter() - started)
 print(f"seconds_per_step {statistics.median(seconds):.4f}")

@@ -54,6 +54,7 @@ fn main() -> Result<(), BuildError> {
         .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
         .define("USE_C10D_GLOO", None)
         .file("shim/shim.cpp")
+        .file("shim/lists.cpp")
         .file("shim/group.cpp");
     // Headers that are not ours must not warn.
     for folder in

@@ -4,6 +4,7 @@ use crate::objective::OffsetSet;
 use networks::{NetworkKind, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
+use training::augment::AugmentSet;
 use training::losses::affinity::AffinityLoss;
 
 const TRAIN_EXAMPLES: &str = "\
@@ -114,6 +115,12 @@ pub(crate) struct Train {
     /// Of labels that are objects: what compares affinities, bce (cross-entropy) or mse (squared difference, as published)
     #[arg(long, default_value = "bce", value_parser = parse_affinity_loss)]
     pub(crate) affinity_loss: AffinityLoss,
+    /// What patches undergo: nnunet (its defaults), or strong (more of it, stretched and bent; for few labels)
+    #[arg(long, default_value = "nnunet", value_parser = parse_augmentation)]
+    pub(crate) augmentation: AugmentSet,
+    /// Decay of a moving average of the weights, which is what is validated and handed on; 0 for none
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = parse_share)]
+    pub(crate) ema: f64,
     /// Peak learning rate; it falls polynomially (0.9) to 0
     #[arg(long, default_value_t = 1e-3)]
     pub(crate) lr: f64,
@@ -241,6 +248,14 @@ fn parse_affinity_loss(text: &str) -> Result<AffinityLoss, String> {
         "bce" => Ok(AffinityLoss::Bce),
         "mse" => Ok(AffinityLoss::Mse),
         _ => Err("expected bce or mse".to_owned()),
+    }
+}
+
+fn parse_augmentation(text: &str) -> Result<AugmentSet, String> {
+    match text {
+        "nnunet" => Ok(AugmentSet::Nnunet),
+        "strong" => Ok(AugmentSet::Strong),
+        _ => Err("expected nnunet or strong".to_owned()),
     }
 }
 

@@ -15,7 +15,7 @@ use output::{WORK, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use torch_runtime::{Precision, parse_device};
-use training::compute::slow_precision;
+use training::compute::{choose_kernels, slow_precision};
 use training::predict::SlidingWindow;
 
 /// A row of the table.
@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         context.tell(warning);
     }
     torch_runtime::set_num_threads(limits::cores())?;
-    torch_runtime::set_deterministic(true, true)?;
+    choose_kernels(device, arguments.compute.deterministic)?;
     output::refuse_foreign(out)?;
     let _lock = context.lock(out)?;
 

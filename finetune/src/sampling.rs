@@ -7,7 +7,9 @@ use rand::RngExt;
 use stage::{Context, Message};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use tch::{Device, Tensor};
 use training::error::BoxedError;
+use training::prefetch::uploaded;
 
 /// Sizes of what is read.
 #[derive(Debug, Clone, Copy)]
@@ -26,19 +28,20 @@ pub(crate) struct Patches {
     batch: usize,
     forced: usize,
     seed: u64,
+    device: Device,
     /// Whether labels are objects instead of classes.
     objects: bool,
     /// Labelled voxels of each case by class, z, y, x.
     foreground: BTreeMap<String, BTreeMap<u32, Vec<[u32; 3]>>>,
 }
 
-/// One batch on the CPU.
+/// One batch, on the device that trains.
 #[derive(Debug)]
 pub(crate) struct Batch {
     /// `[batch, channel, z, y, x]`.
-    pub(crate) images: Vec<f32>,
-    /// `[batch, z, y, x]`: classes, or [`small_ids`].
-    pub(crate) labels: Vec<i64>,
+    pub(crate) images: Tensor,
+    /// int64 `[batch, 1, z, y, x]`: classes, or [`small_ids`].
+    pub(crate) labels: Tensor,
     /// Names of the samples, for messages.
     pub(crate) members: Vec<String>,
 }
@@ -51,7 +54,7 @@ impl Patches {
         cut: Cut,
         batch: usize,
         foreground_share: f64,
-        seed: u64,
+        (seed, device): (u64, Device),
         objects: bool,
     ) -> anyhow::Result<Self> {
         let mut foreground = BTreeMap::new();
@@ -65,7 +68,17 @@ impl Patches {
         }
         // nnU-Net's rule: the last samples of a batch are the forced ones
         let free = (batch as f64 * (1.0 - foreground_share)).round() as usize;
-        Ok(Self { store, ids, cut, batch, forced: batch - free.min(batch), seed, objects, foreground })
+        Ok(Self {
+            store,
+            ids,
+            cut,
+            batch,
+            forced: batch - free.min(batch),
+            seed,
+            device,
+            objects,
+            foreground,
+        })
     }
 
     /// Says how many cases have no labelled voxel to place patches on (I404).
@@ -82,7 +95,7 @@ impl Patches {
 
     /// The batch of a step, a pure function of (seed, step).
     pub(crate) fn batch(&self, step: u64) -> Result<Batch, BoxedError> {
-        let mut batch = Batch { images: Vec::new(), labels: Vec::new(), members: Vec::new() };
+        let (mut images, mut all_labels, mut members) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..self.batch {
             let mut generator = sampler::generator(self.seed, step, index as u64);
             let id = &self.ids[generator.random_range(0..self.ids.len())];
@@ -99,16 +112,22 @@ impl Patches {
                 None => sampler::uniform(&mut generator, shape, self.cut.patch_zyx),
             };
             let region = patch.widened(self.cut.window_zyx);
-            batch.images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
+            images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
             let labels = if self.objects {
                 objects(&case, &region)
             } else {
                 case.read_label(&region).map(|labels| labels.into_iter().map(i64::from).collect())
             };
-            batch.labels.extend(labels.map_err(|e| e.message(id))?);
-            batch.members.push(format!("{id}@{}", cases::triple(&patch.lo)));
+            all_labels.extend(labels.map_err(|e| e.message(id))?);
+            members.push(format!("{id}@{}", cases::triple(&patch.lo)));
         }
-        Ok(batch)
+        let [z, y, x] = self.cut.window_zyx.map(|n| n as i64);
+        let batch = self.batch as i64;
+        Ok(Batch {
+            images: uploaded(&images, &[batch, -1, z, y, x], self.device)?,
+            labels: uploaded(&all_labels, &[batch, 1, z, y, x], self.device)?,
+            members,
+        })
     }
 }
 

@@ -22,7 +22,6 @@ pub(crate) struct Segmentation {
     pub(crate) precision: Precision,
     pub(crate) channels: i64,
     pub(crate) patch_zyx: [i64; 3],
-    pub(crate) window_zyx: [i64; 3],
     /// See [`crate::model::ModelPlan::filled_zyx`].
     pub(crate) filled_zyx: [bool; 3],
     pub(crate) seed: u64,
@@ -153,12 +152,8 @@ impl Task for Segmentation {
     type Batch = Batch;
 
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
-        let [z, y, x] = self.window_zyx;
-        let images =
-            Tensor::from_slice(&batch.images).view([-1, self.channels, z, y, x]).to_device(self.device);
-        let labels = Tensor::from_slice(&batch.labels).view([-1, 1, z, y, x]).to_device(self.device);
         let (images, labels) =
-            augment(&images, &labels, self.patch_zyx, &self.augmentation, self.seed, step)?;
+            augment(&batch.images, &batch.labels, self.patch_zyx, &self.augmentation, self.seed, step)?;
         let outputs: Vec<Tensor> = {
             let _autocast = self.precision.autocast(self.device)?;
             self.network.forward_deep(&images, true)?

@@ -22,7 +22,7 @@ use std::path::Path;
 use std::sync::Arc;
 use tch::nn;
 use torch_runtime::{Precision, parse_device};
-use training::compute::slow_precision;
+use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
 use training::run::{Opening, Reporter, RunOptions, Session, role_of};
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         context.tell(warning);
     }
     torch_runtime::set_num_threads(limits::cores())?;
-    torch_runtime::set_deterministic(true, true)?;
+    choose_kernels(device, arguments.compute.deterministic)?;
     Manifest::refuse_foreign(out, is_output)?;
     let _lock = context.lock(out)?;
     atomic::sweep(out)?;
@@ -105,7 +105,6 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         precision,
         channels: plan.model.network.in_channels(),
         patch_zyx: plan.model.patch_zyx.map(|n| n as i64),
-        window_zyx: plan.window_zyx.map(|n| n as i64),
         filled_zyx: plan.model.filled_zyx,
         seed: plan.seed,
         augmentation: plan.augmentation.clone(),
@@ -123,6 +122,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         return Ok(outcome.status());
     }
 
+    optimizer.swap_averages();
     let metadata = BTreeMap::from([
         ("plan".to_owned(), digest::canonical(&serde_json::to_value(&plan.model)?)),
         ("stage".to_owned(), "train".to_owned()),
@@ -205,7 +205,7 @@ fn train(
         Cut { window_zyx: plan.window_zyx, patch_zyx: plan.model.patch_zyx },
         plan.batch,
         plan.foreground_share,
-        plan.seed,
+        (plan.seed, task.device),
         plan.model.objective != Objective::Classes,
     )?);
     if plan.model.objective == Objective::Classes {

@@ -8,7 +8,9 @@ use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use stage::{Context, Message};
 use std::sync::Arc;
+use tch::{Device, Tensor};
 use training::error::BoxedError;
+use training::prefetch::uploaded;
 
 /// A data set: its cases and, where there are any, its texts.
 pub(crate) struct Source {
@@ -78,6 +80,8 @@ pub(crate) struct Cut {
     pub(crate) parts: usize,
     /// Seed.
     pub(crate) seed: u64,
+    /// Where windows are put.
+    pub(crate) device: Device,
 }
 
 /// Embedded reports and what they belong to.
@@ -91,11 +95,11 @@ pub(crate) struct Texts {
     pub(crate) groups: Vec<i64>,
 }
 
-/// One batch on the CPU.
+/// One batch.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// `[samples, 1, z, y, x]` windows of this process's samples.
-    pub(crate) windows: Vec<f32>,
+    /// `[samples, 1, z, y, x]` windows of this process's samples, on the device that trains.
+    pub(crate) windows: Tensor,
     /// Of each of these, whether its sections were cut and imaged one by one.
     pub(crate) sectioned: Vec<bool>,
     /// The reports of patches; rows are samples of the whole batch.
@@ -249,8 +253,9 @@ impl Pairs {
     /// The batch of a step. Data sets are drawn as [`Self::new`] was told, then a case, a channel (of several, one: gtgm.md 2.2) and a place.
     pub(crate) fn batch(&self, step: u64, cut: &Cut) -> Result<Batch, BoxedError> {
         let (first, last) = cut.samples;
+        let mut windows = Vec::with_capacity((last - first) * cut.window_zyx.iter().product::<usize>());
         let mut batch = Batch {
-            windows: Vec::with_capacity((last - first) * cut.window_zyx.iter().product::<usize>()),
+            windows: Tensor::new(),
             sectioned: Vec::with_capacity(last - first),
             texts: Texts::default(),
             part_texts: Texts::default(),
@@ -268,8 +273,7 @@ impl Pairs {
             let channel = generator.random_range(0..case.record().channels.len());
             if (first..last).contains(&index) {
                 let window = patch.widened(cut.window_zyx);
-                case.append_image_channels(&[channel], &window, &mut batch.windows)
-                    .map_err(|e| e.message(id))?;
+                case.append_image_channels(&[channel], &window, &mut windows).map_err(|e| e.message(id))?;
                 let descriptor = source.store.descriptor();
                 batch.sectioned.push(descriptor.modality == Modality::Em);
                 batch.members.push(format!("{}/{id}@{}", descriptor.name, cases::triple(&patch.lo)));
@@ -289,6 +293,8 @@ impl Pairs {
                 }
             }
         }
+        let [z, y, x] = cut.window_zyx.map(|n| n as i64);
+        batch.windows = uploaded(&windows, &[-1, 1, z, y, x], cut.device)?;
         Ok(batch)
     }
 }

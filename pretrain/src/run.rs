@@ -18,7 +18,7 @@ use std::sync::Arc;
 use tch::{Tensor, nn};
 use torch_runtime::Precision;
 use torch_runtime::group::Fingerprint;
-use training::compute::slow_precision;
+use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
 use training::parallel::Peers;
 use training::prefetch::Prefetch;
@@ -56,7 +56,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         context.tell(warning);
     }
     enough_for_statistics(&arguments)?;
-    torch_runtime::set_deterministic(true, true)?;
+    choose_kernels(process.device, arguments.compute.deterministic)?;
     let _lock = if process.is_leader() {
         Manifest::refuse_foreign(out, is_output)?;
         let lock = context.lock(out)?;
@@ -115,6 +115,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         report_match: plan.report_match,
         parts: plan.parts.map_or(0, |parts| parts.count),
         seed: plan.seed,
+        device: process.device,
     };
     let workers = usize::from(arguments.workers);
     let mut source =

@@ -168,11 +168,9 @@ impl Task for Pretraining {
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
         // of a step that was given up
         self.cached = None;
-        let [z, y, x] = self.plan.window_zyx.map(|n| n as i64);
-        let windows = Tensor::from_slice(&batch.windows).view([-1, 1, z, y, x]).to_device(self.device);
         let patch = self.plan.patch_zyx.map(|n| n as i64);
         let views::Views { first, second, reversed } = views::two_views(
-            &windows,
+            &batch.windows,
             patch,
             &self.plan.views,
             self.plan.seed,
@@ -211,7 +209,7 @@ impl Task for Pretraining {
             parts.push(("vlp_parts".to_owned(), loss.detach()));
             total = &total + loss * weight;
         }
-        parts.push((SPREAD.to_owned(), Tensor::from(spread(&raw_1)?).to_device(self.device)));
+        parts.push((SPREAD.to_owned(), spread(&raw_1)?));
         parts.push(("texts".to_owned(), Tensor::from(batch.texts.rows.len() as f64).to_device(self.device)));
         Ok(StepLoss { total, parts })
     }

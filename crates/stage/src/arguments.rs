@@ -37,6 +37,9 @@ pub struct Compute {
     /// Seed of every random choice
     #[arg(long, default_value_t = 0, help_heading = "Compute")]
     pub seed: u64,
+    /// On a GPU: the same bits from run to run, slower; a CPU gives them always
+    #[arg(long, help_heading = "Compute")]
+    pub deterministic: bool,
 }
 
 /// What [`parse`] may end with besides arguments.

@@ -4,10 +4,13 @@
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <c10/util/Exception.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/version.h>
 
 #include <cstdlib>
+#include <set>
+#include <string>
 
 #if TORCH_VERSION_MAJOR != 2 || TORCH_VERSION_MINOR != 11
 #error "tch 0.24 belongs to PyTorch 2.11: run `make setup`, which installs torch==2.11.0 into .venv"
@@ -59,9 +62,30 @@ char* shim_autocast_enabled(int32_t cuda, int32_t* enabled) {
   return guarded([&] { *enabled = at::autocast::is_autocast_enabled(device_type(cuda)) ? 1 : 0; });
 }
 
+namespace {
+
+// LibTorch warns of an operator without a deterministic kernel at each of its calls: in training, in every step.
+class EachWarningOnce : public c10::WarningHandler {
+  void process(const c10::Warning& warning) override {
+    if (said_.insert(warning.msg()).second) {
+      c10::WarningHandler::process(warning);
+    }
+  }
+  std::set<std::string> said_;
+};
+
+}  // namespace
+
 char* shim_set_deterministic(int32_t on, int32_t warn_only) {
   return guarded([&] {
     auto& context = at::globalContext();
+    if (on != 0) {
+      // of this thread, which replays what others warned of in a backward pass
+      static thread_local auto* once = new EachWarningOnce;
+      c10::WarningUtils::set_warning_handler(once);
+      // cuBLAS gives the same bits only with a workspace of fixed size, and reads this once. A value of the user's is kept.
+      setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+    }
     context.setDeterministicAlgorithms(on != 0, warn_only != 0);
     context.setDeterministicCuDNN(on != 0);
     // Filling fresh memory guards against reading it unset and costs a pass per tensor.

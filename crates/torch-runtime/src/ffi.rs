@@ -40,7 +40,7 @@ pub(crate) fn message(answer: *mut c_char) -> Option<String> {
 }
 
 /// Turns the shim's answer into a result.
-fn check(answer: *mut c_char) -> Result<(), Error> {
+pub(crate) fn check(answer: *mut c_char) -> Result<(), Error> {
     message(answer).map_or(Ok(()), |text| Err(Error::Torch(text)))
 }
 

@@ -1,5 +1,5 @@
 //! The little of LibTorch that tch does not expose: device set-up with errors that say what is linked, bfloat16
-//! autocast, deterministic kernels, process groups for data-parallel training, and the version of the library that is really
+//! autocast, deterministic kernels, operations on lists of tensors, process groups for data-parallel training, and the version of the library that is really
 //! loaded.
 //!
 //! This crate holds the workspace's only C++ (`shim/`) and its only `unsafe` calls into LibTorch.
@@ -10,6 +10,7 @@ mod device;
 mod error;
 mod ffi;
 pub mod group;
+pub mod lists;
 mod precision;
 
 pub use autocast::Autocast;

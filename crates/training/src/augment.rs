@@ -1,8 +1,8 @@
 //! Fine-tuning augmentation, jointly on image and label, on the device that trains.
 //!
 //! The operations, their order, probabilities and ranges are nnU-Net's defaults (`nnUNetTrainer.get_training_transforms`,
-//! v2); [`AugmentOptions`] names each. All draws, the noise's included, come from ChaCha8 by (seed, step, index in the
-//! batch); LibTorch's generator is not touched.
+//! v2); [`AugmentOptions`] names each. All draws come from ChaCha8 by (seed, step, index in the batch);
+//! LibTorch's generator is touched on GPUs alone, which draw their noise themselves from a seed that comes from there.
 
 pub mod affine;
 pub mod elastic;
@@ -14,7 +14,8 @@ mod select;
 
 use crate::random::{Purpose, coin, stream, uniform};
 use crate::{Result, TrainingError};
-use affine::{Matrix, Sampling};
+use affine::{Sampling, Warp};
+use elastic::Bend;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -32,10 +33,22 @@ pub struct AugmentOptions {
     pub rotation_p: f64,
     /// Largest angle about each axis, degrees.
     pub rotation_degrees: f64,
-    /// Probability of scaling, one factor for all axes.
+    /// Probability of scaling.
     pub scaling_p: f64,
     /// Factor on the sampled region's edge: above 1 shows more, smaller.
     pub scaling: (f64, f64),
+    /// Probability that a scaling has one factor for each axis instead of one for all.
+    #[serde(default)]
+    pub stretching_p: f64,
+    /// Probability of a smooth deformation.
+    #[serde(default)]
+    pub bending_p: f64,
+    /// Standard deviation of its displacements at control points, voxels.
+    #[serde(default)]
+    pub bending: (f64, f64),
+    /// Voxels from one control point to the next.
+    #[serde(default = "one")]
+    pub bending_spacing: f64,
     /// Probability of noise.
     pub noise_p: f64,
     /// Standard deviation of the noise, in units of the normalised image.
@@ -69,6 +82,45 @@ pub struct AugmentOptions {
     pub label_outside: i64,
 }
 
+fn one() -> f64 {
+    1.0
+}
+
+/// A named set of options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AugmentSet {
+    /// nnU-Net's defaults.
+    Nnunet,
+    /// More of it, and stretched and bent: for few labels.
+    Strong,
+}
+
+impl AugmentSet {
+    /// The options. `in_plane_only`: see [`is_flat`].
+    #[must_use]
+    pub fn options(self, in_plane_only: bool, mirror_axes: [bool; 3]) -> AugmentOptions {
+        let nnunet = AugmentOptions::nnunet(in_plane_only, mirror_axes);
+        match self {
+            Self::Nnunet => nnunet,
+            Self::Strong => AugmentOptions {
+                rotation_p: 0.5,
+                scaling_p: 0.5,
+                stretching_p: 0.5,
+                bending_p: 0.3,
+                bending: (2.0, 6.0),
+                bending_spacing: 12.0,
+                noise_p: 0.2,
+                noise: (0.0, 0.15),
+                brightness_p: 0.3,
+                brightness: (0.7, 1.3),
+                contrast_p: 0.3,
+                contrast: (0.7, 1.4),
+                ..nnunet
+            },
+        }
+    }
+}
+
 impl AugmentOptions {
     /// nnU-Net's defaults for 3D. `in_plane_only`: see [`is_flat`].
     #[must_use]
@@ -79,6 +131,10 @@ impl AugmentOptions {
             rotation_degrees: if in_plane_only { 180.0 } else { 30.0 },
             scaling_p: 0.2,
             scaling: (0.7, 1.4),
+            stretching_p: 0.0,
+            bending_p: 0.0,
+            bending: (0.0, 0.0),
+            bending_spacing: 1.0,
             noise_p: 0.1,
             noise: (0.0, 0.1),
             blur_p: 0.2,
@@ -101,6 +157,8 @@ impl AugmentOptions {
         for (name, p) in [
             ("rotation_p", self.rotation_p),
             ("scaling_p", self.scaling_p),
+            ("stretching_p", self.stretching_p),
+            ("bending_p", self.bending_p),
             ("noise_p", self.noise_p),
             ("blur_p", self.blur_p),
             ("brightness_p", self.brightness_p),
@@ -113,6 +171,8 @@ impl AugmentOptions {
         }
         for (name, range, least) in [
             ("scaling", self.scaling, 0.01),
+            ("bending", self.bending, 0.0),
+            ("bending_spacing", (self.bending_spacing, self.bending_spacing), 1.0),
             ("noise", self.noise, 0.0),
             ("blur", self.blur, 0.0),
             ("brightness", self.brightness, 0.0),
@@ -149,7 +209,7 @@ pub fn is_flat(patch_zyx: [i64; 3]) -> bool {
 
 /// What was drawn for one sample.
 struct Draw {
-    matrix: Option<Matrix>,
+    warp: Option<Warp>,
     noise: Option<intensity::Noise>,
     /// Per channel; 0 leaves the channel alone.
     blur: Option<Vec<f64>>,
@@ -174,7 +234,7 @@ impl Draw {
             (true, false) => angles,
         };
         let factor = scale.unwrap_or(1.0);
-        let factors = if options.in_plane_only { [1.0, factor, factor] } else { [factor; 3] };
+        let mut factors = if options.in_plane_only { [1.0, factor, factor] } else { [factor; 3] };
         let channelwise = |rng: &mut ChaCha8Rng, p: f64, range: (f64, f64), neutral: f64| {
             coin(rng, p).then(|| {
                 (0..channels)
@@ -185,8 +245,8 @@ impl Draw {
                     .collect()
             })
         };
-        Self {
-            matrix: (rotate || scale.is_some()).then(|| affine::rotation_scaling(angles, factors)),
+        let mut drawn = Self {
+            warp: None,
             noise: coin(rng, options.noise_p)
                 .then(|| intensity::Noise { deviation: uniform(rng, options.noise), seed: rng.random() }),
             blur: channelwise(rng, options.blur_p, options.blur, 0.0),
@@ -196,7 +256,21 @@ impl Draw {
             gamma_inverted: coin(rng, options.gamma_inverted_p).then(|| symmetric_factor(rng, options.gamma)),
             gamma: coin(rng, options.gamma_p).then(|| symmetric_factor(rng, options.gamma)),
             mirror: options.mirror_axes.map(|allowed| rng.random::<bool>() && allowed),
+        };
+        // drawn last, so that runs without them draw what they drew before there were any
+        if coin(rng, options.stretching_p) && scale.is_some() {
+            let first = usize::from(options.in_plane_only);
+            factors[first..].fill_with(|| uniform(rng, options.scaling));
         }
+        let bend = coin(rng, options.bending_p).then(|| Bend {
+            spacing: options.bending_spacing,
+            deviation: uniform(rng, options.bending),
+            in_plane_only: options.in_plane_only,
+            seed: rng.random(),
+        });
+        drawn.warp = (rotate || scale.is_some() || bend.is_some())
+            .then(|| Warp { matrix: affine::rotation_scaling(angles, factors), bend });
+        drawn
     }
 }
 
@@ -211,7 +285,7 @@ fn symmetric_factor(rng: &mut ChaCha8Rng, (low, high): (f64, f64)) -> f64 {
 
 /// Augments a batch.
 ///
-/// Order: rotation and scaling (one resampling; trilinear for the image, nearest for the label; 0 and
+/// Order: rotation, scaling and deformation (one resampling; trilinear for the image, nearest for the label; 0 and
 /// `label_outside` beyond the patch), noise, blur, brightness, contrast, low resolution, gamma on the inverted image, gamma,
 /// mirroring.
 ///
@@ -242,10 +316,10 @@ pub fn augment(
             Draw::new(&mut rng, options, usize::try_from(channels).unwrap_or(0))
         })
         .collect();
-    let matrices = chosen(&draws, |draw| draw.matrix);
-    let mut x = affine::resample(image, &matrices, out_zyx, Sampling::Linear, 0.0);
+    let warps = chosen(&draws, |draw| draw.warp);
+    let mut x = affine::resample(image, &warps, out_zyx, Sampling::Linear, 0.0);
     let outside = options.label_outside as f64;
-    let mut y = affine::resample(label, &matrices, out_zyx, Sampling::Nearest, outside);
+    let mut y = affine::resample(label, &warps, out_zyx, Sampling::Nearest, outside);
 
     x = intensity::noise(&x, &chosen(&draws, |draw| draw.noise));
     x = filter::blur(&x, &chosen(&draws, |draw| draw.blur.clone()));

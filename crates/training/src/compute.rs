@@ -1,5 +1,6 @@
-//! What is said of the device and precision that a run was given.
+//! How LibTorch is set up for the device and precision that a run was given.
 
+use crate::Result;
 use stage::Message;
 use tch::Device;
 use torch_runtime::Precision;
@@ -12,4 +13,16 @@ pub fn slow_precision(precision: Precision, device: Device) -> Option<Message> {
             .cause("It has no AVX-512")
             .fix("Use --precision fp32, or another machine")
     })
+}
+
+/// Chooses between kernels that give the same bits from run to run and the fastest ones. On a CPU the former cost nothing and
+/// are always chosen. On a GPU they are where `deterministic`; else cuDNN tries its convolutions for each shape and keeps the fastest.
+///
+/// # Errors
+/// When LibTorch refuses.
+pub fn choose_kernels(device: Device, deterministic: bool) -> Result<()> {
+    let same_bits = deterministic || !device.is_cuda();
+    torch_runtime::set_deterministic(same_bits, true)?;
+    torch_runtime::set_cudnn_benchmark(!same_bits)?;
+    Ok(())
 }

@@ -4,8 +4,9 @@
 use crate::{Result, TrainingError};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tch::Tensor;
 use tch::nn::VarStore;
-use tch::{Kind, Tensor};
+use torch_runtime::lists::{self, AdamW, Moments};
 
 /// Update rule.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct OptimizerOptions {
     /// Learning-rate factors by name prefix; the longest matching prefix counts, and 1 where none matches.
     #[serde(default)]
     pub lr_factors: BTreeMap<String, f64>,
+    /// Decay per update of an exponential moving average of the weights, kept beside them; none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub averaging: Option<f64>,
 }
 
 fn yes() -> bool {
@@ -66,7 +70,7 @@ impl OptimizerOptions {
     /// One group for everything.
     #[must_use]
     pub fn new(rule: Rule, weight_decay: f64) -> Self {
-        Self { rule, weight_decay, decay_vectors: true, lr_factors: BTreeMap::new() }
+        Self { rule, weight_decay, decay_vectors: true, lr_factors: BTreeMap::new(), averaging: None }
     }
 
     fn lr_factor(&self, name: &str) -> f64 {
@@ -107,6 +111,23 @@ struct Parameter {
     first: Option<Tensor>,
     /// Second moment (AdamW).
     second: Option<Tensor>,
+    /// Moving average of the weights.
+    average: Option<Tensor>,
+}
+
+impl Parameter {
+    /// a ← a + (1 − d)(θ − a) with d = min(`decay`, (1 + t)/(10 + t)), so that the first steps, far from where training goes, are
+    /// soon forgotten; a = θ at first.
+    fn average(&mut self, decay: f64) {
+        let t = self.updates as f64;
+        let theta = &self.tensor;
+        match &mut self.average {
+            Some(average) => {
+                let _moved = average.lerp_(theta, 1.0 - decay.min((1.0 + t) / (10.0 + t)));
+            }
+            none => *none = Some(theta.detach().copy()),
+        }
+    }
 }
 
 /// An optimiser and its state. Parameters are kept in the order of their names, so that sums have one order.
@@ -153,6 +174,7 @@ impl Optimizer {
                 updates: 0,
                 first: None,
                 second: None,
+                average: None,
             })
             .collect();
         Ok(Self { options, parameters })
@@ -164,62 +186,124 @@ impl Optimizer {
         &self.options
     }
 
-    /// Sets every gradient to zero.
-    pub fn zero_grad(&mut self) {
-        for parameter in &mut self.parameters {
-            parameter.tensor.zero_grad();
-        }
+    /// Takes every gradient away.
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub fn forget_gradients(&mut self) -> Result<()> {
+        Ok(lists::forget_gradients(self.parameters.iter().map(|p| &p.tensor))?)
     }
 
     /// L2 norm of all gradients together; above `max_norm` they are scaled down to it. 0 without gradients; not finite
     /// where one of them is not. Synchronises with the device once.
-    #[must_use]
-    pub fn clip_grad_norm(&mut self, max_norm: Option<f64>) -> f64 {
-        let _guard = tch::no_grad_guard();
-        let mut gradients: Vec<Tensor> =
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub fn clip_grad_norm(&mut self, max_norm: Option<f64>) -> Result<f64> {
+        let gradients: Vec<Tensor> =
             self.parameters.iter().map(|p| p.tensor.grad()).filter(Tensor::defined).collect();
-        if gradients.is_empty() {
-            return 0.0;
-        }
-        let norms: Vec<Tensor> = gradients.iter().map(|g| g.to_kind(Kind::Float).norm()).collect();
-        let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
+        let norm = lists::norm(&gradients)?;
         if let Some(max_norm) = max_norm
             && norm.is_finite()
             && norm > max_norm
         {
-            for gradient in &mut gradients {
-                let _scaled = gradient.g_mul_scalar_(max_norm / (norm + 1e-6));
-            }
+            lists::scale(&gradients, max_norm / (norm + 1e-6))?;
         }
-        norm
+        Ok(norm)
     }
 
     /// Updates every parameter in place with learning rate `lr` (times its factor).
-    pub fn step(&mut self, lr: f64) {
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub fn step(&mut self, lr: f64) -> Result<()> {
+        let _guard = tch::no_grad_guard();
+        let due: Vec<(usize, Tensor)> = self
+            .parameters
+            .iter()
+            .map(|parameter| (parameter.tensor.grad(), parameter))
+            .enumerate()
+            .filter_map(|(index, (gradient, parameter))| match (gradient.defined(), parameter.updates) {
+                (true, _) => Some((index, laid_out_as(&parameter.tensor, gradient))),
+                (false, 0) => None,
+                (false, _) => Some((index, parameter.tensor.zeros_like())),
+            })
+            .collect();
+        for (index, _) in &due {
+            self.parameters[*index].updates += 1;
+        }
+        match self.options.rule {
+            Rule::AdamW { beta1, beta2, epsilon } => self.adamw(&due, lr, (beta1, beta2, epsilon))?,
+            Rule::SgdNesterov { momentum } => {
+                for (index, gradient) in &due {
+                    let parameter = &mut self.parameters[*index];
+                    let rate = lr * parameter.lr_factor;
+                    sgd(parameter, gradient, rate, momentum);
+                }
+            }
+        }
+        if let Some(decay) = self.options.averaging {
+            for (index, _) in &due {
+                self.parameters[*index].average(decay);
+            }
+        }
+        Ok(())
+    }
+
+    /// θ ← θ(1 − ηλ); m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε), for all parameters with the
+    /// same η, λ and t at once.
+    fn adamw(
+        &mut self,
+        due: &[(usize, Tensor)],
+        lr: f64,
+        (beta1, beta2, epsilon): (f64, f64, f64),
+    ) -> Result<()> {
+        for (index, _) in due {
+            let Parameter { tensor, first, second, .. } = &mut self.parameters[*index];
+            first.get_or_insert_with(|| tensor.zeros_like());
+            second.get_or_insert_with(|| tensor.zeros_like());
+        }
+        let mut groups: BTreeMap<(u64, u64, i64), Vec<Moments<'_>>> = BTreeMap::new();
+        for (index, gradient) in due {
+            let parameter = &self.parameters[*index];
+            if let (Some(first), Some(second)) = (&parameter.first, &parameter.second) {
+                let rates = [parameter.lr_factor, parameter.weight_decay].map(f64::to_bits);
+                groups.entry((rates[0], rates[1], parameter.updates)).or_default().push(Moments {
+                    parameter: &parameter.tensor,
+                    gradient,
+                    first,
+                    second,
+                });
+            }
+        }
+        for ((factor, weight_decay, updates), all) in groups {
+            let (lr, weight_decay) = (lr * f64::from_bits(factor), f64::from_bits(weight_decay));
+            AdamW { lr, beta1, beta2, weight_decay, epsilon }.update(&all, updates)?;
+        }
+        Ok(())
+    }
+
+    /// Exchanges the weights with their moving averages, where these are kept; a second call undoes it.
+    pub fn swap_averages(&mut self) {
         let _guard = tch::no_grad_guard();
         for parameter in &mut self.parameters {
-            let gradient = parameter.tensor.grad();
-            let gradient = match (gradient.defined(), parameter.updates) {
-                (true, _) => gradient,
-                (false, 0) => continue,
-                (false, _) => parameter.tensor.zeros_like(),
-            };
-            parameter.updates += 1;
-            let rate = lr * parameter.lr_factor;
-            match self.options.rule {
-                Rule::AdamW { beta1, beta2, epsilon } => {
-                    adamw(parameter, &gradient, rate, beta1, beta2, epsilon);
-                }
-                Rule::SgdNesterov { momentum } => sgd(parameter, &gradient, rate, momentum),
+            if let Some(average) = &mut parameter.average {
+                let weights = parameter.tensor.detach().copy();
+                parameter.tensor.copy_(average);
+                average.copy_(&weights);
             }
         }
     }
 
-    /// State to save: `NAME/m` (first moment or momentum), `NAME/v` (second moment), `NAME/updates` (int64), sorted.
+    /// State to save: `NAME/average` (of the weights), `NAME/m` (first moment or momentum), `NAME/updates` (int64), `NAME/v` (second
+    /// moment), sorted.
     #[must_use]
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let mut state = Vec::with_capacity(self.parameters.len() * 3);
         for parameter in &self.parameters {
+            if let Some(average) = &parameter.average {
+                state.push((format!("{}/average", parameter.name), average.shallow_clone()));
+            }
             if let Some(first) = &parameter.first {
                 state.push((format!("{}/m", parameter.name), first.shallow_clone()));
             }
@@ -252,12 +336,9 @@ impl Optimizer {
                 match state.remove(&name) {
                     Some(tensor) if tensor.size() == parameter.tensor.size() => {
                         // a copy, because updates happen in place
-                        Some(
-                            tensor
-                                .to_device(parameter.tensor.device())
-                                .to_kind(parameter.tensor.kind())
-                                .copy(),
-                        )
+                        let mut own = parameter.tensor.zeros_like();
+                        own.copy_(&tensor);
+                        Some(own)
                     }
                     Some(tensor) => {
                         wrong.push(format!(
@@ -275,14 +356,16 @@ impl Optimizer {
             };
             let first = moment("m", true);
             let second = moment("v", second_used);
-            loaded.push((updates, first, second));
+            let average = moment("average", self.options.averaging.is_some());
+            loaded.push((updates, first, second, average));
         }
         wrong.extend(state.keys().map(|name| format!("  {name}: unknown")));
         if !wrong.is_empty() {
             return Err(TrainingError::OtherTensors { what: "optimiser state", table: wrong.join("\n") });
         }
-        for (parameter, (updates, first, second)) in self.parameters.iter_mut().zip(loaded) {
+        for (parameter, (updates, first, second, average)) in self.parameters.iter_mut().zip(loaded) {
             (parameter.updates, parameter.first, parameter.second) = (updates, first, second);
+            parameter.average = average;
         }
         Ok(())
     }
@@ -297,6 +380,11 @@ fn check(options: &OptimizerOptions) -> Result<()> {
     }
     if let Some(factor) = options.lr_factors.values().find(|f| !(f.is_finite() && **f >= 0.0)) {
         return refuse("lr_factors", *factor, "0 or more");
+    }
+    if let Some(decay) = options.averaging
+        && !(0.0..1.0).contains(&decay)
+    {
+        return refuse("averaging", decay, "0 to below 1");
     }
     match options.rule {
         Rule::AdamW { beta1, beta2, epsilon } => {
@@ -318,21 +406,14 @@ fn check(options: &OptimizerOptions) -> Result<()> {
     Ok(())
 }
 
-/// θ ← θ(1 − ηλ); m ← β₁m + (1−β₁)g; v ← β₂v + (1−β₂)g²; θ ← θ − η/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε).
-fn adamw(parameter: &mut Parameter, gradient: &Tensor, lr: f64, beta1: f64, beta2: f64, epsilon: f64) {
-    let updates = parameter.updates as f64;
-    let theta = &mut parameter.tensor;
-    if parameter.weight_decay > 0.0 {
-        let _decayed = theta.g_mul_scalar_(1.0 - lr * parameter.weight_decay);
+/// `tensor` in memory as `parameter` is: backward passes give it so, sums over processes need not.
+fn laid_out_as(parameter: &Tensor, tensor: Tensor) -> Tensor {
+    if tensor.stride() == parameter.stride() {
+        return tensor;
     }
-    let m = parameter.first.get_or_insert_with(|| theta.zeros_like());
-    let v = parameter.second.get_or_insert_with(|| theta.zeros_like());
-    let _moved = m.lerp_(gradient, 1.0 - beta1);
-    let _moved = v.g_mul_scalar_(beta2).addcmul_(&(gradient * (1.0 - beta2)), gradient);
-    let mut denominator = v.sqrt();
-    let _shifted = denominator.g_div_scalar_((1.0 - beta2.powf(updates)).sqrt()).g_add_scalar_(epsilon);
-    let scaled = m.g_mul_scalar(-lr / (1.0 - beta1.powf(updates)));
-    let _moved = theta.addcdiv_(&scaled, &denominator);
+    let mut same = parameter.zeros_like();
+    same.copy_(&tensor);
+    same
 }
 
 /// g ← g + λθ; b ← μb + g (b = g at first); θ ← θ − η(g + μb).

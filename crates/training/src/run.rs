@@ -291,14 +291,17 @@ impl Session {
     fn validate<T: Task>(
         &mut self,
         task: &mut T,
-        optimizer: &Optimizer,
+        optimizer: &mut Optimizer,
         options: &RunOptions,
         observer: &mut dyn Observer,
     ) -> Result<()> {
         let step = self.state.step;
         let started = Instant::now();
-        let validation = torch_call(step, || task.validate(step))?
-            .map_err(|source| TrainingError::Task { step, source })?;
+        // what will be handed on is what is asked
+        optimizer.swap_averages();
+        let validation = torch_call(step, || task.validate(step));
+        optimizer.swap_averages();
+        let validation = validation?.map_err(|source| TrainingError::Task { step, source })?;
         let mut values = validation.values;
         let mut is_best = false;
         if let Some(score) = validation.score.filter(|s| s.is_finite()) {

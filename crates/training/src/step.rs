@@ -36,7 +36,7 @@ pub trait Task {
     type Batch;
 
     /// The loss of `batch` in training mode. `step` counts completed steps. LibTorch's generator was seeded for this step;
-    /// gradients were set to zero.
+    /// there are no gradients.
     ///
     /// # Errors
     /// Whatever the task needs to say; the run ends with it.
@@ -138,7 +138,7 @@ pub(crate) fn attempt<T: Task>(
     clip: Option<f64>,
     peers: Option<&Peers>,
 ) -> Result<Attempt> {
-    optimizer.zero_grad();
+    optimizer.forget_gradients()?;
     torch_call(step, || -> Result<_> {
         let loss = task.loss(step, batch).map_err(|source| TrainingError::Task { step: step + 1, source })?;
         if loss.total.numel() != 1 {
@@ -148,7 +148,8 @@ pub(crate) fn attempt<T: Task>(
             .chain(loss.parts.iter().map(|(_, part)| part))
             .map(|scalar| scalar.detach().to_device(loss.total.device()).to_kind(Kind::Double).view(-1))
             .collect();
-        // one transfer for all of them
+        task.backward(batch, &loss).map_err(|source| TrainingError::Task { step: step + 1, source })?;
+        // one transfer for all of them, and not before the backward pass is under way: a device must not wait for us
         let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
             .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })?;
         // all processes go on, or none
@@ -159,15 +160,14 @@ pub(crate) fn attempt<T: Task>(
         if numbers.iter().any(|n| !n.is_finite()) {
             return Ok(Attempt::NotFinite("loss"));
         }
-        task.backward(batch, &loss).map_err(|source| TrainingError::Task { step: step + 1, source })?;
         if let Some(peers) = peers {
             peers.average_gradients()?;
         }
-        let norm = optimizer.clip_grad_norm(clip);
+        let norm = optimizer.clip_grad_norm(clip)?;
         if !norm.is_finite() {
             return Ok(Attempt::NotFinite("gradient"));
         }
-        optimizer.step(lr);
+        optimizer.step(lr)?;
         let names = std::iter::once("loss").chain(loss.parts.iter().map(|(name, _)| name.as_str()));
         let mut values: Values = names.map(str::to_owned).zip(numbers).collect();
         values.insert("grad_norm".to_owned(), norm);

@@ -122,7 +122,7 @@ fn saved_twice(directory: &Path) -> Folder {
     let variables = variables();
     let mut optimizer = Optimizer::new(OptimizerOptions::new(Rule::adamw(), 0.0), &variables).unwrap();
     variables[0].1.square().sum(Kind::Float).backward();
-    optimizer.step(0.1);
+    optimizer.step(0.1).unwrap();
     let folder = Folder::new(directory);
     for step in [1, 2] {
         folder.save(Which::Latest, &variables, &optimizer, &json!({}), &state(step)).unwrap();

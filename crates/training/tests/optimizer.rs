@@ -29,9 +29,9 @@ fn numbers(t: &Tensor) -> Vec<f64> {
 }
 
 fn update(optimizer: &mut Optimizer, leaves: &[(String, Tensor)], lr: f64) {
-    optimizer.zero_grad();
+    optimizer.forget_gradients().unwrap();
     loss(leaves).backward();
-    optimizer.step(lr);
+    optimizer.step(lr).unwrap();
 }
 
 #[test]
@@ -102,18 +102,18 @@ fn foreign_state_is_listed_and_changes_nothing() {
 fn clipping_needs_no_gradient_and_returns_the_norm() {
     let leaves = leaves();
     let mut optimizer = Optimizer::new(options(Rule::adamw()), &leaves).unwrap();
-    assert!(optimizer.clip_grad_norm(Some(1.0)).abs() < 1e-12);
-    optimizer.step(0.1);
+    assert!(optimizer.clip_grad_norm(Some(1.0)).unwrap().abs() < 1e-12);
+    optimizer.step(0.1).unwrap();
     assert!(optimizer.state().is_empty());
     loss(&leaves).backward();
-    let norm = optimizer.clip_grad_norm(None);
+    let norm = optimizer.clip_grad_norm(None).unwrap();
     let expected =
         leaves.iter().map(|(_, t)| t.grad().square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt();
     assert!((norm - expected).abs() < 1e-5 * expected);
-    assert!((optimizer.clip_grad_norm(Some(expected / 2.0)) - expected).abs() < 1e-5 * expected);
-    assert!((optimizer.clip_grad_norm(None) - expected / 2.0).abs() < 1e-4 * expected);
+    assert!((optimizer.clip_grad_norm(Some(expected / 2.0)).unwrap() - expected).abs() < 1e-5 * expected);
+    assert!((optimizer.clip_grad_norm(None).unwrap() - expected / 2.0).abs() < 1e-4 * expected);
     let _spoiled = leaves[0].1.grad().fill_(f64::NAN);
-    assert!(optimizer.clip_grad_norm(Some(1.0)).is_nan());
+    assert!(optimizer.clip_grad_norm(Some(1.0)).unwrap().is_nan());
 }
 
 #[test]
@@ -125,9 +125,9 @@ fn vectors_need_not_decay_and_bad_options_are_refused() {
         &leaves,
     )
     .unwrap();
-    optimizer.zero_grad();
+    optimizer.forget_gradients().unwrap();
     (leaves[0].1.sum(Kind::Float) * 0.0 + leaves[1].1.sum(Kind::Float) * 0.0).backward();
-    optimizer.step(0.1);
+    optimizer.step(0.1).unwrap();
     assert_eq!(numbers(&leaves[1].1), before);
     assert!((numbers(&leaves[0].1)[0] - 0.5 * 0.95).abs() < 1e-6);
     for bad in [
@@ -138,4 +138,40 @@ fn vectors_need_not_decay_and_bad_options_are_refused() {
         assert!(Optimizer::new(bad, &leaves).is_err());
     }
     assert!(Optimizer::new(OptimizerOptions::new(Rule::adamw(), 0.0), &[]).is_err());
+}
+
+#[test]
+fn averages_follow_the_weights_and_survive_a_restore() {
+    let averaged = OptimizerOptions { averaging: Some(0.5), ..OptimizerOptions::new(Rule::adamw(), 0.0) };
+    let (whole, parts) = (leaves(), leaves());
+    let mut optimizer = Optimizer::new(averaged.clone(), &whole).unwrap();
+    let mut expected: Option<Vec<f64>> = None;
+    for step in 1..=4 {
+        update(&mut optimizer, &whole, 0.1);
+        let weights = numbers(&whole[0].1);
+        // the first steps are soon forgotten: (1 + t) / (10 + t) where that is below the decay
+        let decay = f64::min(0.5, (1.0 + f64::from(step)) / (10.0 + f64::from(step)));
+        expected = Some(match expected {
+            None => weights,
+            Some(old) => old.iter().zip(weights).map(|(a, w)| decay * a + (1.0 - decay) * w).collect(),
+        });
+    }
+    let last = numbers(&whole[0].1);
+    optimizer.swap_averages();
+    for (found, expected) in numbers(&whole[0].1).iter().zip(expected.unwrap()) {
+        assert!((found - expected).abs() < 1e-6, "{found} for {expected}");
+    }
+    optimizer.swap_averages();
+    assert_eq!(numbers(&whole[0].1), last, "twice is never");
+
+    let mut before = Optimizer::new(averaged.clone(), &parts).unwrap();
+    update(&mut before, &parts, 0.1);
+    update(&mut before, &parts, 0.1);
+    let mut after = Optimizer::new(averaged, &parts).unwrap();
+    after.load_state(before.state().into_iter().map(|(n, t)| (n, t.copy())).collect()).unwrap();
+    update(&mut after, &parts, 0.1);
+    update(&mut after, &parts, 0.1);
+    after.swap_averages();
+    optimizer.swap_averages();
+    assert_eq!(numbers(&parts[0].1), numbers(&whole[0].1));
 }

@@ -62,7 +62,7 @@ pub(super) fn plan(
     });
     let flat = is_flat(patch_zyx.map(|n| n as i64));
     let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
-    let mut augmentation = AugmentOptions::nnunet(flat, ["z", "y", "x"].map(mirrored));
+    let mut augmentation = arguments.augmentation.options(flat, ["z", "y", "x"].map(mirrored));
     let classes = objective == Objective::Classes;
     if !classes {
         augmentation.label_outside = UNKNOWN.cast_signed();
@@ -75,6 +75,7 @@ pub(super) fn plan(
     });
     let rule = if arguments.optimizer == "sgd" { Rule::sgd() } else { Rule::adamw() };
     let mut optimizer = OptimizerOptions::new(rule, arguments.weight_decay);
+    optimizer.averaging = (arguments.ema > 0.0).then_some(arguments.ema);
     if (arguments.encoder_lr_factor - 1.0).abs() > f64::EPSILON {
         // beginnings of the names of what pretraining taught
         let names: &[&str] = match network.kind() {

@@ -87,7 +87,7 @@ fn windows(step: u64) -> Vec<f32> {
 
 fn batch(step: u64) -> Batch {
     Batch {
-        windows: windows(step),
+        windows: Tensor::from_slice(&windows(step)).view([BATCH as i64, 1, 8, 48, 48]),
         sectioned: vec![false; BATCH],
         texts: Texts {
             embeddings: numbers(BATCH * FEATURES, step, 2),
@@ -127,7 +127,7 @@ fn three_steps_are_those_of_pytorch() {
     }
     for step in 0..STEPS {
         let batch = batch(step);
-        let window = Tensor::from_slice(&batch.windows).view([BATCH as i64, 1, 8, 48, 48]);
+        let window = batch.windows.shallow_clone();
         let views::Views { first, second, .. } =
             views::two_views(&window, PATCH.map(|n| n as i64), &plan.views, plan.seed, step, 0, &[]).unwrap();
         given.insert(format!("view1/{step}"), first.contiguous());

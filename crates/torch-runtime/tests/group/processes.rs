@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) const ROLE: &str = "GROUP_ROLE";
 /// The variable with the group's time-out in milliseconds.
 pub(crate) const TIMEOUT: &str = "GROUP_TIMEOUT";
+/// The variable with the device of a rank's tensors, by default the CPU.
+pub(crate) const DEVICE: &str = "GROUP_DEVICE";
 
 /// What one rank left.
 #[derive(Debug)]
@@ -83,7 +85,25 @@ pub(crate) fn run(role: &str, size: usize, timeout: Duration) -> Vec<Ended> {
 
 /// Fails with what was said unless all ranks succeeded.
 pub(crate) fn succeeds(role: &str, size: usize) {
-    for rank in run(role, size, Duration::from_secs(60)) {
+    ended_well(role, size, run(role, size, Duration::from_secs(60)));
+}
+
+/// The same of one rank on the first GPU.
+#[cfg(feature = "nccl")]
+pub(crate) fn succeeds_on_gpu(role: &str) {
+    let mut command = rank_command(role, Duration::from_secs(60));
+    command.env(DEVICE, "cuda").env("RANK", "0").env("WORLD_SIZE", "1").env("LOCAL_RANK", "0");
+    command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", free_port().to_string());
+    let begin = Instant::now();
+    let output = command.output().unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let ended = Ended { rank: 0, success: output.status.success(), said, after: begin.elapsed() };
+    ended_well(role, 1, vec![ended]);
+}
+
+fn ended_well(role: &str, size: usize, ranks: Vec<Ended>) {
+    for rank in ranks {
         let done = format!("rank {} of {size} done", rank.rank);
         assert!(
             rank.success && rank.said.contains(&done),

@@ -1,13 +1,16 @@
 //! What ranks do.
 
-use crate::processes::TIMEOUT;
+use crate::processes::{DEVICE, TIMEOUT};
 use std::env;
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};
 use torch_runtime::group::{BUCKET_BYTES, Fingerprint};
 use torch_runtime::{Error, Group, Launch, Reducer, gather_rows};
 
-const CPU: Device = Device::Cpu;
+/// Where the tensors of this rank are.
+fn device() -> Device {
+    env::var(DEVICE).map_or(Device::Cpu, |text| torch_runtime::parse_device(&text).unwrap())
+}
 
 /// Joins and does what `role` says; an error is printed with its code.
 #[expect(clippy::print_stdout, reason = "the parent reads it")]
@@ -16,7 +19,7 @@ pub(crate) fn play(role: &str) {
     let outcome = Launch::from_environment().map_err(Error::from).and_then(|launch| {
         let launch = launch.unwrap();
         let store = if launch.launcher_store.is_some() { "the launcher's store" } else { "an own store" };
-        let group = Group::join(&launch, CPU, timeout)?;
+        let group = Group::join(&launch, device(), timeout)?;
         match role {
             "collectives" => collectives(&group),
             "gradients" => gradients(&group),
@@ -41,7 +44,7 @@ fn collectives(group: &Group) -> Result<(), Error> {
     let (rank, size) = ranks(group);
     let total = size * (size + 1) / 2;
     for kind in [Kind::Float, Kind::BFloat16, Kind::Half, Kind::Double, Kind::Int64] {
-        let mine = |shape: &[i64]| Tensor::full(shape, rank + 1, (kind, CPU));
+        let mine = |shape: &[i64]| Tensor::full(shape, rank + 1, (kind, device()));
         let sums = [mine(&[1]), mine(&[300, 7]), mine(&[0, 3]), mine(&[4, 5, 6]).transpose(0, 2), mine(&[])];
         group.all_reduce_sum(&sums)?;
         for sum in sums {
@@ -56,11 +59,11 @@ fn collectives(group: &Group) -> Result<(), Error> {
         }
         assert!(sums.iter().all(|sum| sum.equal(&sum.full_like(total))));
 
-        let rows = Tensor::arange(6, (kind, CPU)).view([2, 3]) + rank * 100;
+        let rows = Tensor::arange(6, (kind, device())).view([2, 3]) + rank * 100;
         let all = group.all_gather(&rows.set_requires_grad(kind == Kind::Float))?;
         assert_eq!((all.size(), all.kind(), all.requires_grad()), (vec![2 * size, 3], kind, false));
         for other in 0..size {
-            let expected = Tensor::arange(6, (kind, CPU)).view([2, 3]) + other * 100;
+            let expected = Tensor::arange(6, (kind, device())).view([2, 3]) + other * 100;
             assert!(all.narrow(0, 2 * other, 2).equal(&expected), "{kind:?}: {all:?}");
         }
         assert_eq!(group.all_gather(&mine(&[0, 3]))?.size(), [0, 3]);
@@ -75,14 +78,17 @@ fn collectives(group: &Group) -> Result<(), Error> {
     group.barrier()?;
     group.agree("plans", Fingerprint::of(&[]).and_text("one plan"))?;
     assert_eq!(group.all_gather(&Tensor::from(1.0)).unwrap_err().code(), Some("E334"));
-    assert_eq!(group.broadcast(&Tensor::zeros([1], (Kind::Float, CPU)), 9).unwrap_err().code(), Some("E334"));
+    assert_eq!(
+        group.broadcast(&Tensor::zeros([1], (Kind::Float, device())), 9).unwrap_err().code(),
+        Some("E334")
+    );
     Ok(())
 }
 
 /// A small network whose last parameter has a gradient on the last rank only, and one that has none anywhere.
 fn parameters() -> Vec<Tensor> {
     tch::manual_seed(5);
-    let of = |shape: &[i64]| (Tensor::randn(shape, (Kind::Float, CPU)) * 0.3).set_requires_grad(true);
+    let of = |shape: &[i64]| (Tensor::randn(shape, (Kind::Float, device())) * 0.3).set_requires_grad(true);
     vec![of(&[6, 16]), of(&[16]), of(&[16, 3]), of(&[3]), of(&[5, 2]).transpose(0, 1).contiguous(), of(&[4])]
         .into_iter()
         .map(|tensor| tensor.detach().set_requires_grad(true))
@@ -95,7 +101,7 @@ fn encoded(parameters: &[Tensor], input: &Tensor) -> Tensor {
 
 fn batch(rows: i64) -> Tensor {
     tch::manual_seed(11);
-    Tensor::randn([rows, 6], (Kind::Float, CPU))
+    Tensor::randn([rows, 6], (Kind::Float, device()))
 }
 
 fn largest_difference(one: &Tensor, other: &Tensor) -> f64 {
@@ -139,7 +145,7 @@ fn gradients(group: &Group) -> Result<(), Error> {
 fn contrast(rows: &Tensor, partners: &Tensor) -> Tensor {
     let unit = |rows: &Tensor| rows / rows.norm_scalaropt_dim(2.0, [1], true);
     let similarity = unit(rows).matmul(&unit(partners).transpose(0, 1)) / 0.07;
-    let targets = Tensor::arange(rows.size()[0], (Kind::Int64, CPU));
+    let targets = Tensor::arange(rows.size()[0], (Kind::Int64, device()));
     similarity.cross_entropy_for_logits(&targets)
         + similarity.transpose(0, 1).cross_entropy_for_logits(&targets)
 }
@@ -187,15 +193,15 @@ fn weights(group: &Group) -> Result<(), Error> {
 
 fn unlucky(role: &str, group: &Group) -> Result<(), Error> {
     let (rank, _) = ranks(group);
-    let large = || Tensor::ones([4_000_000], (Kind::Float, CPU));
+    let large = || Tensor::ones([4_000_000], (Kind::Float, device()));
     match role {
         "differ" => {
             let rows = if rank == 1 { 3 } else { 2 };
-            Reducer::new(group, &[Tensor::zeros([rows, 2], (Kind::Float, CPU))], BUCKET_BYTES).map(drop)
+            Reducer::new(group, &[Tensor::zeros([rows, 2], (Kind::Float, device()))], BUCKET_BYTES).map(drop)
         }
         "differ-in-content" => group
             .agree("plans", Fingerprint::of(&[]).and_text(if rank == 1 { "plan 9c1e" } else { "plan 77aa" })),
-        "shapes" => group.all_gather(&Tensor::zeros([2, 3 + rank], (Kind::Float, CPU))).map(drop),
+        "shapes" => group.all_gather(&Tensor::zeros([2, 3 + rank], (Kind::Float, device()))).map(drop),
         "orders" if rank == 1 => group.barrier(),
         "orders" => group.all_reduce_sum(&[large()]),
         "die" | "die-0" => {

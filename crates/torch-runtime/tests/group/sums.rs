@@ -30,6 +30,20 @@ fn losses_over_gathered_rows_have_the_gradients_of_one_process() {
     }
 }
 
+/// What one GPU can tell: that NCCL is there, takes every kind of tensor and gives the numbers that one process has.
+#[cfg(feature = "nccl")]
+#[test]
+#[expect(clippy::print_stderr, reason = "says that it was skipped")]
+fn collectives_of_one_process_on_a_gpu() {
+    if torch_runtime::linked().gpus == 0 {
+        eprintln!("skipped: no GPU");
+        return;
+    }
+    for role in ["collectives", "gradients", "contrastive"] {
+        crate::processes::succeeds_on_gpu(role);
+    }
+}
+
 #[test]
 fn weights_of_rank_0_reach_all_and_are_agreed_on() {
     succeeds("weights", 2);

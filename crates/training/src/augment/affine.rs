@@ -1,11 +1,27 @@
-//! Rotation, scaling and centre crop by one resampling.
+//! Rotation, scaling, deformation and centre crop by one resampling.
 
 use super::Chosen;
+use super::elastic::Bend;
 use tch::{Kind, Tensor};
 
 /// Maps a position in the result, in voxels from its centre (z, y, x), to the position in the input, in voxels from the
 /// input's centre.
 pub type Matrix = [[f64; 3]; 3];
+
+/// Where a sample's voxels come from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Warp {
+    /// The straight part.
+    pub matrix: Matrix,
+    /// What is added to it.
+    pub bend: Option<Bend>,
+}
+
+impl From<Matrix> for Warp {
+    fn from(matrix: Matrix) -> Self {
+        Self { matrix, bend: None }
+    }
+}
 
 /// How values between voxels are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +58,7 @@ fn product(a: &Matrix, b: &Matrix) -> Matrix {
 /// through float64 where they are int64, else float32, and stay exact up to 2^53 and 2^24.
 pub fn resample(
     x: &Tensor,
-    chosen: &[(i64, Matrix)],
+    chosen: &[(i64, Warp)],
     out_zyx: [i64; 3],
     sampling: Sampling,
     outside: f64,
@@ -57,10 +73,17 @@ pub fn resample(
     let some = x.index_select(0, &index).to_kind(working) - outside;
     let shape = some.size();
     let theta: Vec<f64> =
-        chosen.iter().flat_map(|(_, matrix)| normalised(matrix, &shape[2..], out_zyx)).collect();
+        chosen.iter().flat_map(|(_, warp)| normalised(&warp.matrix, &shape[2..], out_zyx)).collect();
     let theta = Tensor::from_slice(&theta).to_kind(working).to_device(x.device()).view([-1, 3, 4]);
     let size = [shape[0], shape[1], out_zyx[0], out_zyx[1], out_zyx[2]];
     let grid = Tensor::affine_grid_generator(&theta, size, false);
+    for (row, (_, warp)) in (0..).zip(chosen) {
+        if let Some(bend) = &warp.bend {
+            let input_zyx = [shape[2], shape[3], shape[4]];
+            let moved = bend.displacements(input_zyx, out_zyx, x.device()).to_kind(working);
+            let _moved = grid.get(row).g_add_(&moved);
+        }
+    }
     let (mode, zeros_outside) = (i64::from(sampling == Sampling::Nearest), 0);
     let sampled = some.grid_sampler(&grid, mode, zeros_outside, false) + outside;
     cropped.index_copy(0, &index, &sampled.to_kind(x.kind()))
@@ -90,9 +113,9 @@ pub fn centre_crop(x: &Tensor, out_zyx: [i64; 3]) -> Tensor {
     })
 }
 
-/// (sample, matrix) for an in-plane change of scale by `factors` per sample.
-pub(crate) fn in_plane(factors: &Chosen<f64>) -> Chosen<Matrix> {
-    factors.iter().map(|(index, f)| (*index, rotation_scaling([0.0; 3], [1.0, *f, *f]))).collect()
+/// (sample, warp) for an in-plane change of scale by `factors` per sample.
+pub(crate) fn in_plane(factors: &Chosen<f64>) -> Chosen<Warp> {
+    factors.iter().map(|(index, f)| (*index, rotation_scaling([0.0; 3], [1.0, *f, *f]).into())).collect()
 }
 
 #[cfg(test)]
@@ -110,7 +133,7 @@ mod tests {
         let x = volume();
         let identity = rotation_scaling([0.0; 3], [1.0; 3]);
         for sampling in [Sampling::Linear, Sampling::Nearest] {
-            let y = resample(&x, &[(1, identity)], [2, 4, 6], sampling, 0.0);
+            let y = resample(&x, &[(1, identity.into())], [2, 4, 6], sampling, 0.0);
             assert!((y - centre_crop(&x, [2, 4, 6])).abs().max().double_value(&[]) < 1e-4);
         }
     }
@@ -120,7 +143,7 @@ mod tests {
         let x = volume();
         let half = resample(
             &x,
-            &[(0, rotation_scaling([PI, 0.0, 0.0], [1.0; 3]))],
+            &[(0, rotation_scaling([PI, 0.0, 0.0], [1.0; 3]).into())],
             [4, 6, 6],
             Sampling::Linear,
             0.0,
@@ -129,7 +152,7 @@ mod tests {
         assert!(half.get(1).equal(&x.get(1)));
         let quarter = resample(
             &x,
-            &[(0, rotation_scaling([FRAC_PI_2, 0.0, 0.0], [1.0; 3]))],
+            &[(0, rotation_scaling([FRAC_PI_2, 0.0, 0.0], [1.0; 3]).into())],
             [4, 6, 6],
             Sampling::Linear,
             0.0,
@@ -143,7 +166,8 @@ mod tests {
     fn outside_has_its_value_and_large_labels_stay_exact() {
         let big = (1i64 << 40) + 1;
         let x = Tensor::full([1, 1, 4, 4, 4], big, (Kind::Int64, Device::Cpu));
-        let y = resample(&x, &[(0, rotation_scaling([0.0; 3], [2.0; 3]))], [4; 3], Sampling::Nearest, 7.0);
+        let double = rotation_scaling([0.0; 3], [2.0; 3]).into();
+        let y = resample(&x, &[(0, double)], [4; 3], Sampling::Nearest, 7.0);
         assert_eq!(y.int64_value(&[0, 0, 0, 0, 0]), 7);
         assert_eq!(y.int64_value(&[0, 0, 2, 2, 2]), big);
     }

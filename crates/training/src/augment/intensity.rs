@@ -5,7 +5,7 @@ use super::select::{on_samples, per_sample};
 use crate::random::normals;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// Keeps divisions defined on constant patches, which are common (air).
 const TINY: f64 = 1e-7;
@@ -16,8 +16,8 @@ fn split<P: Copy>(chosen: &[(i64, P)]) -> (Vec<i64>, Vec<P>) {
     chosen.iter().copied().unzip()
 }
 
-/// Gaussian noise for one sample: how strong, and the seed of its ChaCha8 stream. The noise is drawn on the CPU, so that a
-/// sample's is the same on every device and in any batch.
+/// Gaussian noise for one sample: how strong, and the seed of its stream, ChaCha8 on a CPU and LibTorch's own on a GPU, where
+/// millions of draws must not wait for the CPU. A sample's noise is the same in any batch, on one kind of device.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Noise {
     /// Standard deviation.
@@ -31,12 +31,18 @@ fn noise_like(some: &Tensor, chosen: &[(i64, Noise)]) -> Tensor {
     let per_stream = some.numel() / chosen.len().max(1);
     let drawn: Vec<Tensor> = chosen
         .iter()
-        .map(|(_, noise)| {
-            Tensor::from_slice(&normals(&mut ChaCha8Rng::seed_from_u64(noise.seed), per_stream))
+        .map(|(_, noise)| match some.device() {
+            Device::Cpu => {
+                Tensor::from_slice(&normals(&mut ChaCha8Rng::seed_from_u64(noise.seed), per_stream))
+            }
+            device => {
+                tch::manual_seed(noise.seed.cast_signed());
+                Tensor::randn([per_stream as i64], (Kind::Float, device))
+            }
         })
         .collect();
     let deviations: Vec<f64> = chosen.iter().map(|(_, noise)| noise.deviation).collect();
-    Tensor::stack(&drawn, 0).to_device(some.device()).view_as(some) * per_sample(&deviations, some)
+    Tensor::stack(&drawn, 0).view_as(some) * per_sample(&deviations, some)
 }
 
 /// Adds Gaussian noise with standard deviations in the image's own units.

@@ -74,17 +74,17 @@ pub fn cross_correlation(a: &Tensor, b: &Tensor, centering: Centering, off_diago
 /// features. A spread-out embedding of `d` features gives about 1/√d, a collapsed one 0.
 ///
 /// # Shapes
-/// `embedding`: `[batch, feature]`. Synchronises with the device.
+/// `embedding`: `[batch, feature]`; the result is a scalar on its device.
 ///
 /// # Errors
 /// On another rank or fewer than two rows.
-pub fn spread(embedding: &Tensor) -> Result<f64> {
+pub fn spread(embedding: &Tensor) -> Result<Tensor> {
     let shape = embedding.size();
     if shape.len() != 2 || shape[0] < 2 {
         return Err(TrainingError::shape("embedding", embedding, "[batch of at least 2, feature]"));
     }
     let rows = unit_rows(&embedding.detach());
-    Ok(rows.std_dim([0i64].as_slice(), true, false).mean(Kind::Float).double_value(&[]))
+    Ok(rows.std_dim([0i64].as_slice(), true, false).mean(Kind::Float))
 }
 
 #[cfg(test)]
@@ -102,8 +102,8 @@ mod tests {
         let bad =
             cross_correlation(&constant, &constant, Centering::Standardised, OFF_DIAGONAL_WEIGHT).unwrap();
         assert!((bad.double_value(&[]) - 1.0).abs() < 1e-6);
-        assert!(spread(&constant).unwrap() < 1e-6);
-        assert!(spread(&x).unwrap() > 0.5);
+        assert!(spread(&constant).unwrap().double_value(&[]) < 1e-6);
+        assert!(spread(&x).unwrap().double_value(&[]) > 0.5);
     }
 
     #[test]

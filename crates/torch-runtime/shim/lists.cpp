@@ -1,0 +1,75 @@
+#include "lists.h"
+
+#include "guard.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <vector>
+
+namespace {
+
+std::vector<at::Tensor> list(int64_t count, at::Tensor* const* tensors) {
+  std::vector<at::Tensor> all;
+  all.reserve(count);
+  for (int64_t i = 0; i < count; ++i) {
+    all.push_back(*tensors[i]);
+  }
+  return all;
+}
+
+}  // namespace
+
+extern "C" {
+
+char* lists_adamw(int64_t count, at::Tensor* const* parameters, at::Tensor* const* gradients, at::Tensor* const* first,
+                  at::Tensor* const* second, int64_t updates, double lr, double beta1, double beta2, double weight_decay, double epsilon) {
+  return shim::guarded([&] {
+    at::NoGradGuard guard;
+    auto own = list(count, parameters);
+    auto changes = list(count, gradients);
+    auto m = list(count, first);
+    auto v = list(count, second);
+    for (int64_t i = 0; i < count; ++i) {
+      // The kernels walk over all four side by side.
+      for (const auto* other : {&changes[i], &m[i], &v[i]}) {
+        TORCH_CHECK(other->sizes() == own[i].sizes() && other->strides() == own[i].strides() &&
+                        other->scalar_type() == own[i].scalar_type() && other->device() == own[i].device(),
+                    "tensor ", i, ": its gradient or a moment lies in memory in another way than the parameter");
+      }
+    }
+    // The kernels read how many updates there were from float32 tensors beside the parameters.
+    const auto step = at::full({}, static_cast<double>(updates), own.at(0).options().dtype(at::kFloat).requires_grad(false));
+    const std::vector<at::Tensor> steps(count, step);
+    at::_fused_adamw_(own, changes, m, v, {}, steps, lr, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
+                      /*maximize=*/false);
+  });
+}
+
+char* lists_norm(int64_t count, at::Tensor* const* tensors, double* norm) {
+  return shim::guarded([&] {
+    at::NoGradGuard guard;
+    const auto norms = at::_foreach_norm(list(count, tensors), 2, at::kFloat);
+    *norm = at::linalg_vector_norm(at::stack(norms), 2).item<double>();
+  });
+}
+
+char* lists_scale(int64_t count, at::Tensor* const* tensors, double factor) {
+  return shim::guarded([&] {
+    at::NoGradGuard guard;
+    at::_foreach_mul_(list(count, tensors), factor);
+  });
+}
+
+char* lists_pinned(const at::Tensor* tensor, at::Tensor** pinned) {
+  return shim::guarded([&] { *pinned = new at::Tensor(tensor->pin_memory()); });
+}
+
+char* lists_forget_gradients(int64_t count, at::Tensor* const* tensors) {
+  return shim::guarded([&] {
+    for (int64_t i = 0; i < count; ++i) {
+      tensors[i]->mutable_grad().reset();
+    }
+  });
+}
+}
