@@ -182,6 +182,15 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_pinned_where_there_is_a_gpu() {
+        let tensor = Tensor::from_slice(&[1f32, 2.0]);
+        match crate::linked().gpus {
+            0 => assert!(pinned(&tensor).is_err()),
+            _ => assert!(pinned(&tensor).unwrap().equal(&tensor)),
+        }
+    }
+
+    #[test]
     fn one_update_of_adamw_is_its_formula() {
         let tensors = some();
         let gradients: Vec<Tensor> = tensors.iter().map(|t| t.sin()).collect();

@@ -370,6 +370,10 @@ mod tests {
         AugmentOptions {
             rotation_p: 1.0,
             scaling_p: 1.0,
+            stretching_p: 1.0,
+            bending_p: 1.0,
+            bending: (2.0, 4.0),
+            bending_spacing: 12.0,
             noise_p: 1.0,
             blur_p: 1.0,
             brightness_p: 1.0,
@@ -433,6 +437,31 @@ mod tests {
         }
     }
 
+    /// What a patch looks like after geometry alone, of `options` with one thing taken away.
+    #[test]
+    fn stretching_and_bending_each_change_the_patch() {
+        let (image, label) = batch();
+        let geometry = |change: fn(&mut AugmentOptions)| {
+            let mut options = AugmentOptions {
+                stretching_p: 1.0,
+                bending_p: 1.0,
+                rotation_p: 1.0,
+                scaling_p: 1.0,
+                ..AugmentSet::Strong.options(false, [false; 3])
+            };
+            change(&mut options);
+            augment(&image, &label, [8, 10, 12], &options, 2, 7).unwrap().0
+        };
+        let whole = geometry(|_| ());
+        assert!(!whole.equal(&geometry(|options| options.stretching_p = 0.0)));
+        assert!(!whole.equal(&geometry(|options| options.bending_p = 0.0)));
+        let flat = AugmentSet::Strong.options(true, [true; 3]);
+        for step in 0..20 {
+            let (x, y) = augment(&image, &label, [3, 12, 14], &flat, 2, step).unwrap();
+            assert!(x.isfinite().all().int64_value(&[]) == 1 && y.max().int64_value(&[]) <= 2);
+        }
+    }
+
     #[test]
     fn nothing_chosen_is_a_centre_crop() {
         let (image, label) = batch();
@@ -456,6 +485,8 @@ mod tests {
     fn bad_options_and_shapes_are_refused() {
         let (image, label) = batch();
         let run = |o: &AugmentOptions, out| augment(&image, &label, out, o, 0, 0);
+        assert!(run(&AugmentOptions { bending_p: -0.5, ..always() }, [8; 3]).is_err());
+        assert!(run(&AugmentOptions { bending_spacing: 0.0, ..always() }, [8; 3]).is_err());
         assert!(run(&AugmentOptions { blur_p: 1.5, ..always() }, [8; 3]).is_err());
         assert!(run(&AugmentOptions { gamma: (1.5, 0.7), ..always() }, [8; 3]).is_err());
         assert!(run(&always(), [11, 8, 8]).is_err());

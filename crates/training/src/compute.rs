@@ -26,3 +26,22 @@ pub fn choose_kernels(device: Device, deterministic: bool) -> Result<()> {
     torch_runtime::set_cudnn_benchmark(!same_bits)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_gpus_give_bits_up_for_speed() {
+        for (device, deterministic, same_bits) in [
+            (Device::Cuda(0), false, false),
+            (Device::Cuda(0), true, true),
+            (Device::Cpu, true, true),
+            (Device::Cpu, false, true),
+        ] {
+            choose_kernels(device, deterministic).unwrap();
+            assert_eq!(torch_runtime::is_deterministic().unwrap(), same_bits);
+            assert_eq!(torch_runtime::cudnn_benchmark().unwrap(), !same_bits);
+        }
+    }
+}

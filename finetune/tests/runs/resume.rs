@@ -3,8 +3,19 @@
 use crate::support::{Study, text};
 use data_manifests::phantom::Kind;
 
-const SETTINGS: [&str; 7] =
-    ["--from-scratch", "--validate-every", "2", "--log-every", "2", "--checkpoint-every", "3"];
+const SETTINGS: [&str; 11] = [
+    "--from-scratch",
+    "--validate-every",
+    "2",
+    "--log-every",
+    "2",
+    "--checkpoint-every",
+    "3",
+    "--augmentation",
+    "strong",
+    "--ema",
+    "0.9",
+];
 
 #[test]
 fn an_interrupted_run_gives_the_same_bytes() {
