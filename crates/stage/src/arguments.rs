@@ -37,7 +37,7 @@ pub struct Compute {
     /// Seed of every random choice
     #[arg(long, default_value_t = 0, help_heading = "Compute")]
     pub seed: u64,
-    /// On a GPU: the same bits from run to run, slower; a CPU gives them always
+    /// On a GPU: kernels with a fixed order of sums, where there are any; a CPU has no others
     #[arg(long, help_heading = "Compute")]
     pub deterministic: bool,
 }
