@@ -83,7 +83,8 @@ fn a_real_manifest_is_valid_and_a_changed_one_is_not() {
 
 #[test]
 fn records_are_valid() {
-    let members: Vec<_> = ["a", "b", "c"].map(|id| Member { id: id.into(), subject: id.into() }).to_vec();
+    let members: Vec<_> =
+        ["a", "b", "c"].map(|id| Member { id: id.into(), subject: id.into(), classes: [1].into() }).to_vec();
     let split = serde_json::to_value(Split::new(&members, 0.3, 0).unwrap()).unwrap();
     expect_valid("split.json", &split);
     let row = CaseRow {

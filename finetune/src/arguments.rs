@@ -55,6 +55,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(group = clap::ArgGroup::new("start").required(true).args(["encoder_weights", "from_scratch"]))]
+#[command(group = clap::ArgGroup::new("source_of_folds").args(["split", "folds"]))]
 pub(crate) struct Train {
     #[command(flatten)]
     pub(crate) compute: stage::Compute,
@@ -94,9 +95,18 @@ pub(crate) struct Train {
     /// Share of the labelled cases kept for validation, where the descriptor's parts have no roles
     #[arg(long, default_value_t = 0.2)]
     pub(crate) val_share: f64,
-    /// A stored split instead (see 'data-manifests split')
-    #[arg(long, value_name = "FILE")]
+    /// A stored split instead (see 'data-manifests split'), or with --fold nnU-Net's splits_final.json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["val_share", "folds"])]
     pub(crate) split: Option<PathBuf>,
+    /// Cross-validation in so many folds instead, of which --fold is trained
+    #[arg(long, value_name = "N", conflicts_with = "val_share", requires = "fold")]
+    pub(crate) folds: Option<usize>,
+    /// The fold that validates, from 0
+    #[arg(long, value_name = "K", requires = "source_of_folds")]
+    pub(crate) fold: Option<usize>,
+    /// Seed of the split, and of the order in which label fractions take cases [default: --seed]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) split_seed: Option<u64>,
     /// Training steps in all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,

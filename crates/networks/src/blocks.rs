@@ -54,6 +54,11 @@ impl Conv3d {
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
         Ok(input.f_conv3d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 1, 1)?)
     }
+
+    /// Whether the weight lies in the order of its axes.
+    pub(crate) fn is_contiguous(&self) -> bool {
+        self.weight.is_contiguous()
+    }
 }
 
 /// A transposed 3-D convolution.

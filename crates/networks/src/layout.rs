@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use tch::nn;
 
 /// Order of the axes of 5-D tensors in memory; values, shapes and files are the same.
@@ -12,9 +13,13 @@ pub enum MemoryFormat {
     #[default]
     Contiguous,
     /// Batch, z, y, x, channel: convolutions and batch norms of networks with many channels are faster; instance norms
-    /// are slower, because LibTorch reorders their input first.
+    /// are slower, because LibTorch reorders their input first. On a CPU the last layer of a ResNet-50 stays contiguous.
     ChannelsLast,
 }
+
+/// From so many values on, reordering a weight's gradient in every pass costs a CPU more than the order gains: those of the last layer of a
+/// ResNet-50 (512 × 512 × 3 × 3 × 3), whose feature maps are small.
+const LARGE_KERNEL: usize = 4 << 20;
 
 impl MemoryFormat {
     /// Brings all 5-D variables of a store into this order. LibTorch's convolutions take the order of their weights for
@@ -24,18 +29,34 @@ impl MemoryFormat {
     /// When LibTorch refuses.
     pub fn apply(self, store: &nn::VarStore) -> Result<(), Error> {
         let _guard = tch::no_grad_guard();
-        for mut variable in store.variables().into_values().filter(|variable| variable.dim() == 5) {
+        let variables = store.variables();
+        let kept: BTreeSet<&str> = variables
+            .iter()
+            .filter(|(_, v)| v.dim() == 5 && v.numel() >= LARGE_KERNEL && !v.device().is_cuda())
+            .map(|(name, _)| layer(name))
+            .collect();
+        for (name, variable) in variables.iter().filter(|(_, variable)| variable.dim() == 5) {
             let data = variable.detach();
+            let stays = kept.contains(layer(name));
             let ordered = match self {
-                Self::Contiguous => data.f_contiguous()?,
-                Self::ChannelsLast => {
+                Self::ChannelsLast if !stays => {
                     data.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?
                 }
+                _ => data.f_contiguous()?,
             };
-            variable.f_set_data(&ordered)?;
+            variable.shallow_clone().f_set_data(&ordered)?;
         }
         Ok(())
     }
+}
+
+/// `layer4` of `layer4.0.conv2.weight` and of `layer4.0.downsample.0.weight`: what has one order, or maps would be reordered in between.
+fn layer(name: &str) -> &str {
+    let end = name
+        .match_indices('.')
+        .map(|(at, _)| at)
+        .find(|at| name[..*at].ends_with(|c: char| c.is_ascii_digit()));
+    &name[..end.unwrap_or(name.len())]
 }
 
 #[cfg(test)]
@@ -62,6 +83,7 @@ mod tests {
         assert!(before.equal(&values) && before.requires_grad());
         let again = encoder.forward_maps(&input, false).unwrap();
         assert_eq!(again[2].stride()[1], 1, "maps follow the weights");
+        assert!(store.variables()["layer4.1.conv2.weight"].is_contiguous() && again[4].is_contiguous());
         for (a, b) in maps.iter().zip(&again) {
             assert!(a.allclose(b, 1e-3, 1e-4 * a.abs().max().double_value(&[]), false));
         }

@@ -134,7 +134,14 @@ impl Layer {
     }
 
     pub(crate) fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
-        self.0.iter().try_fold(input.shallow_clone(), |current, block| block.forward(&current, train))
+        // else LibTorch would bring every weight into the order of the maps, again in every pass
+        let input = if self.is_contiguous() { input.f_contiguous()? } else { input.shallow_clone() };
+        self.0.iter().try_fold(input, |current, block| block.forward(&current, train))
+    }
+
+    /// Whether the weights are in the order of axes; those of one voxel are in either.
+    fn is_contiguous(&self) -> bool {
+        self.0.iter().all(|block| block.branch.iter().all(|(convolution, _)| convolution.is_contiguous()))
     }
 }
 

@@ -16,6 +16,9 @@ pub(super) struct Arguments {
     /// Share of the subjects that go to validation; at least one does, and one remains
     #[arg(long, default_value_t = 0.2)]
     val_share: f64,
+    /// Cross-validation in so many folds instead, written as nnU-Net's splits_final.json
+    #[arg(long, value_name = "N", conflicts_with = "val_share")]
+    folds: Option<usize>,
     /// Seed of the order
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -25,14 +28,26 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Manifest::load(&arguments.shards, "preprocess")?;
     let table = arguments.shards.join(cases::FILE_NAME);
     let rows: Vec<CaseRow> = cases::from_csv(&table)?;
-    let split =
-        Split::new(&splits::members(&rows), arguments.val_share, arguments.seed).map_err(|error| {
-            Message::error("E018", "the cases cannot be split")
-                .detail(format!("{}: {error:#}", table.display()))
-                .fix("Use a --val-share between 0 and 1, and shards with at least 2 labelled subjects")
-        })?;
-    split.save(&arguments.out)?;
+    let members = splits::members(&rows);
+    let refused = |error: anyhow::Error, fix: &str| {
+        Message::error("E018", "the cases cannot be split")
+            .detail(format!("{}: {error:#}", table.display()))
+            .fix(fix)
+    };
     let out = arguments.out.display();
+    if let Some(folds) = arguments.folds {
+        let all = splits::cross_validation(&members, folds, arguments.seed).map_err(|error| {
+            refused(error, "Use --folds of 2 or more, and shards with as many labelled subjects")
+        })?;
+        splits::save_nnunet(&all, &arguments.out)?;
+        let sizes: Vec<String> = all.iter().map(|split| split.val.len().to_string()).collect();
+        context.say(&format!("{out}: {folds} folds of {} validation cases.", sizes.join(", ")));
+        return Ok(ExitStatus::Done);
+    }
+    let split = Split::new(&members, arguments.val_share, arguments.seed).map_err(|error| {
+        refused(error, "Use a --val-share between 0 and 1, and shards with at least 2 labelled subjects")
+    })?;
+    split.save(&arguments.out)?;
     context.say(&format!("{out}: {} training and {} validation cases.", split.train.len(), split.val.len()));
     Ok(ExitStatus::Done)
 }

@@ -6,26 +6,44 @@ use patches::ShardStore;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 
-/// The stored split, or the one that the descriptor declares, or a new one of the labelled cases.
+/// The stored split, or a fold, or the split that the descriptor declares, or a new one of the labelled cases.
 pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split> {
     let members = splits::members(store.rows());
+    let seed = arguments.split_seed.unwrap_or(arguments.compute.seed);
+    let unusable = |e: anyhow::Error| {
+        Message::error("E402", e.to_string()).fix("Add labelled cases, or give --split a file")
+    };
+    if let (Some(folds), Some(fold)) = (arguments.folds, arguments.fold) {
+        let mut all = splits::cross_validation(&members, folds, seed).map_err(unusable)?;
+        if fold >= all.len() {
+            return Err(Message::error("E402", format!("--fold {fold} of {folds} folds numbered from 0"))
+                .fix(format!("Give --fold a number from 0 to {}", folds - 1))
+                .into());
+        }
+        return Ok(all.swap_remove(fold));
+    }
     let Some(file) = &arguments.split else {
-        let seed = arguments.compute.seed;
         let split = match Split::declared(store.descriptor(), &members, seed) {
             Ok(Some(declared)) => Ok(declared),
             Ok(None) => Split::new(&members, arguments.val_share, seed),
             Err(error) => Err(error),
         };
-        return split.map_err(|e| {
-            Message::error("E402", e.to_string()).fix("Add labelled cases, or give --split a file").into()
-        });
+        return Ok(split.map_err(unusable)?);
     };
-    let wrong = |detail: String| {
-        Message::error("E412", "the split cannot be used")
-            .detail(detail)
-            .fix("Make one with 'data-manifests split'")
+    let wrong = |detail: String, fix: &str| {
+        Message::error("E412", "the split cannot be used").detail(detail).fix(fix)
     };
-    let split = Split::load(file).map_err(|e| wrong(format!("{e:#}")))?;
+    let split = match arguments.fold {
+        Some(fold) => splits::load_nnunet(file, fold, &members, seed).map_err(|e| {
+            wrong(format!("{e:#}"), "Give --split nnU-Net's splits_final.json and --fold one of its folds")
+        })?,
+        None => Split::load(file).map_err(|e| {
+            wrong(
+                format!("{e:#}"),
+                "Make one with 'data-manifests split'; of nnU-Net's splits_final.json, name a --fold",
+            )
+        })?,
+    };
     let known: BTreeSet<&str> = members.iter().map(|m| m.id.as_str()).collect();
     let unknown: Vec<&String> =
         split.train.iter().chain(&split.val).filter(|id| !known.contains(id.as_str())).collect();
@@ -34,7 +52,7 @@ pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split>
         Some(first) => {
             let (path, count) = (file.display(), unknown.len());
             let detail = format!("{path}: {count} ids are no labelled case of the shards, first {first}");
-            Err(wrong(detail).into())
+            Err(wrong(detail, "Make one with 'data-manifests split'").into())
         }
     }
 }

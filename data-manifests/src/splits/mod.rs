@@ -1,6 +1,12 @@
-//! Validation splits and nested label fractions: seeded, grouped by subject, stored.
+//! Validation splits and nested label fractions: seeded, grouped by subject, every class in every part where possible, stored.
 
-use crate::cases::{CaseRow, CaseStatus};
+mod folds;
+mod members;
+mod stratify;
+
+pub use folds::{NNUNET_FILE, cross_validation, load_nnunet, save_nnunet};
+pub use members::{Member, members};
+
 use crate::descriptor::{Descriptor, PartRole, Raw};
 use crate::raw::part_id;
 use anyhow::{Context, bail};
@@ -9,34 +15,16 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Schema id of a stored split.
 pub const SCHEMA: &str = "gtgm/split/1";
 
-/// A case and its subject.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Member {
-    /// Case id.
-    pub id: String,
-    /// Subject id.
-    pub subject: String,
-}
-
-/// The cases of a table that can be split: in the shards and labelled.
-#[must_use]
-pub fn members(rows: &[CaseRow]) -> Vec<Member> {
-    rows.iter()
-        .filter(|row| row.status == CaseStatus::Done && row.is_labelled())
-        .map(|row| Member { id: row.id.clone(), subject: row.subject.clone() })
-        .collect()
-}
-
 /// A validation split with the order in which training cases are taken for a label fraction.
 ///
 /// The fraction `f` of `n` training cases is the first `max(1, round(f·n))` of `train`, so a smaller fraction is always a
-/// subset of a larger one.
+/// subset of a larger one. Subjects that together have all classes come first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Split {
@@ -52,7 +40,14 @@ pub struct Split {
 }
 
 impl Split {
-    /// Splits the members: about `val_share` of the subjects go to validation, at least one, never all.
+    /// A split of these ids; the validation's are sorted.
+    fn of(seed: u64, train: Vec<String>, mut val: Vec<String>) -> Self {
+        val.sort();
+        Self { schema: SCHEMA.to_owned(), seed, train, val }
+    }
+
+    /// Splits the members: about `val_share` of the subjects go to validation, and of those that have a class, for every class; at least
+    /// one, never all.
     ///
     /// # Errors
     /// Fails with fewer than two subjects, or a share outside (0, 1).
@@ -60,23 +55,17 @@ impl Split {
         if !(val_share > 0.0 && val_share < 1.0) {
             bail!("the validation share must lie between 0 and 1, found {val_share}");
         }
-        let mut subjects: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for member in members {
-            subjects.entry(&member.subject).or_default().insert(&member.id);
-        }
+        let subjects = members::subjects(members);
         if subjects.len() < 2 {
             bail!("a validation split needs at least 2 labelled subjects, found {}", subjects.len());
         }
-        let mut order: Vec<&str> = subjects.keys().copied().collect();
+        let mut order: Vec<_> = subjects.iter().collect();
         order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        let wanted = (val_share * order.len() as f64).round() as usize;
-        let held = wanted.clamp(1, order.len() - 1);
-        let ids = |part: &[&str]| -> Vec<String> {
-            part.iter().flat_map(|subject| &subjects[subject]).map(|id| (*id).to_owned()).collect()
-        };
-        let mut val = ids(&order[..held]);
-        val.sort();
-        Ok(Self { schema: SCHEMA.to_owned(), seed, train: ids(&order[held..]), val })
+        let part = stratify::parts(&order, &[val_share, 1.0 - val_share]);
+        let (val, train): (Vec<_>, Vec<_>) = order.iter().zip(part).partition(|(_, part)| *part == 0);
+        let train: Vec<_> = train.into_iter().map(|(subject, _)| *subject).collect();
+        let val = val.into_iter().map(|(subject, _)| *subject);
+        Ok(Self::of(seed, members::ids(stratify::covering_first(&train)), members::ids(val)))
     }
 
     /// The split that a descriptor declares by the roles of its parts, of the members that there are; `None` where it declares none.
@@ -94,7 +83,7 @@ impl Split {
             let ids = parts.flat_map(|part| files.iter().map(|file| part_id(file, part)));
             ids.filter(|id| known.contains(id.as_str())).collect()
         };
-        let (mut train, mut val) = (of(PartRole::Train), of(PartRole::Val));
+        let (mut train, val) = (of(PartRole::Train), of(PartRole::Val));
         for (role, ids) in [("train", &train), ("val", &val)] {
             if ids.is_empty() {
                 bail!("no labelled case of role \"{role}\" is in the shards");
@@ -102,8 +91,7 @@ impl Split {
         }
         train.sort();
         train.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        val.sort();
-        Ok(Some(Self { schema: SCHEMA.to_owned(), seed, train, val }))
+        Ok(Some(Self::of(seed, train, val)))
     }
 
     /// Writes the split as JSON, atomically.
@@ -126,19 +114,21 @@ impl Split {
         if split.schema != SCHEMA {
             bail!("{}: found schema {}, expected {SCHEMA}", path.display(), split.schema);
         }
-        let mut seen = BTreeSet::new();
-        if let Some(twice) = split.train.iter().chain(&split.val).find(|id| !seen.insert(id.as_str())) {
-            bail!("{}: case '{twice}' is in the split twice", path.display());
-        }
-        if split.train.is_empty() || split.val.is_empty() {
-            bail!(
-                "{}: found {} training and {} validation cases, expected at least one of each",
-                path.display(),
-                split.train.len(),
-                split.val.len()
-            );
-        }
+        split.check().with_context(|| path.display().to_string())?;
         Ok(split)
+    }
+
+    /// Every case at most once, and both parts with at least one.
+    fn check(&self) -> anyhow::Result<()> {
+        let mut seen = BTreeSet::new();
+        if let Some(twice) = self.train.iter().chain(&self.val).find(|id| !seen.insert(id.as_str())) {
+            bail!("case '{twice}' is in the split twice");
+        }
+        let (train, val) = (self.train.len(), self.val.len());
+        if train == 0 || val == 0 {
+            bail!("found {train} training and {val} validation cases, expected at least one of each");
+        }
+        Ok(())
     }
 
     /// The training ids of a label fraction, at least one.
@@ -159,10 +149,24 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Class 1 everywhere, 2 in every third subject, 3 in every seventh.
+    fn classes(subject: usize) -> BTreeSet<u64> {
+        let has = |class: &u64| match class {
+            2 => subject.is_multiple_of(3),
+            3 => subject % 7 == 1,
+            _ => true,
+        };
+        (1..4).filter(has).collect()
+    }
+
     fn members(subjects: usize, each: usize) -> Vec<Member> {
         (0..subjects)
             .flat_map(|s| {
-                (0..each).map(move |i| Member { id: format!("c{s:03}_{i}"), subject: format!("s{s:03}") })
+                (0..each).map(move |i| Member {
+                    id: format!("c{s:03}_{i}"),
+                    subject: format!("s{s:03}"),
+                    classes: classes(s),
+                })
             })
             .collect()
     }
@@ -170,7 +174,11 @@ mod tests {
     #[test]
     fn parts_of_one_sample_have_their_roles() {
         let descriptor = Descriptor::find("cremi-a").unwrap();
-        let member = |id: &str| Member { id: id.to_owned(), subject: "sample_A_20160501".to_owned() };
+        let member = |id: &str| Member {
+            id: id.to_owned(),
+            subject: "sample_A_20160501".to_owned(),
+            classes: BTreeSet::new(),
+        };
         let all = ["sample_A_20160501_train", "sample_A_20160501_val"].map(member);
         let split = Split::declared(&descriptor, &all, 3).unwrap().unwrap();
         assert_eq!((&split.train, &split.val), (&vec![all[0].id.clone()], &vec![all[1].id.clone()]));
@@ -190,6 +198,11 @@ mod tests {
             prop_assert!(train.is_disjoint(&val));
             prop_assert_eq!(train.len() + val.len(), all.len());
             prop_assert!(!train.is_empty() && !val.is_empty());
+            for class in 1..4 {
+                let with = |ids: &BTreeSet<&String>| all.iter().any(|m| m.classes.contains(&class) && ids.contains(&m.id));
+                let subjects: BTreeSet<_> = all.iter().filter(|m| m.classes.contains(&class)).map(|m| &m.subject).collect();
+                prop_assert!(subjects.len() < 2 || (with(&train) && with(&val)), "class {class} of {} subjects", subjects.len());
+            }
             for member in &all {
                 for other in &all {
                     if member.subject == other.subject {

@@ -1,0 +1,59 @@
+//! What of a case decides its place in a split: its subject, and the classes that occur in it.
+
+use crate::cases::{CaseRow, CaseStatus, parse_label_voxels};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A case, its subject and its classes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Member {
+    /// Case id.
+    pub id: String,
+    /// Subject id.
+    pub subject: String,
+    /// Label values with at least one voxel, the background 0 left out; empty for labels that are objects.
+    pub classes: BTreeSet<u64>,
+}
+
+/// The cases of a table that can be split: in the shards and labelled.
+#[must_use]
+pub fn members(rows: &[CaseRow]) -> Vec<Member> {
+    rows.iter()
+        .filter(|row| row.status == CaseStatus::Done && row.is_labelled())
+        .map(|row| {
+            let voxels = parse_label_voxels(&row.label_voxels).unwrap_or_default();
+            let classes = voxels.into_iter().filter(|(value, n)| *value != 0 && *n > 0);
+            Member {
+                id: row.id.clone(),
+                subject: row.subject.clone(),
+                classes: classes.map(|(value, _)| value).collect(),
+            }
+        })
+        .collect()
+}
+
+/// A subject with all of its cases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subject<'a> {
+    /// Sorted.
+    pub(super) cases: BTreeSet<&'a str>,
+    /// Of all of them.
+    pub(super) classes: BTreeSet<u64>,
+}
+
+/// The subjects in the order of their ids: whatever order the cases come in, the same.
+pub(super) fn subjects<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec<Subject<'a>> {
+    let mut found: BTreeMap<&str, Subject<'a>> = BTreeMap::new();
+    for member in members {
+        let subject = found
+            .entry(&member.subject)
+            .or_insert_with(|| Subject { cases: BTreeSet::new(), classes: BTreeSet::new() });
+        subject.cases.insert(&member.id);
+        subject.classes.extend(&member.classes);
+    }
+    found.into_values().collect()
+}
+
+/// The cases of subjects, one subject after the other.
+pub(super) fn ids<'a>(subjects: impl IntoIterator<Item = &'a Subject<'a>>) -> Vec<String> {
+    subjects.into_iter().flat_map(|s| &s.cases).map(|id| (*id).to_owned()).collect()
+}
