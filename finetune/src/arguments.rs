@@ -16,7 +16,8 @@ Repeat the command after an interruption to continue.";
 const PREDICT_EXAMPLES: &str = "\
 Examples:
   finetune predict --model model --input data/Task04_Hippocampus --out predictions      validation and test cases
-  finetune predict --model model --input scan.nii.gz --out predictions";
+  finetune predict --model model --input scan.nii.gz --out predictions
+  finetune predict --model fold0 fold1 fold2 --input scan.nii.gz --out predictions         the mean of three folds";
 
 const INSTANCES_EXAMPLES: &str = "\
 Examples:
@@ -48,6 +49,8 @@ pub(crate) enum Command {
     /// Predict label maps on the images' own grids; of a model of objects, their affinities
     #[command(after_help = PREDICT_EXAMPLES)]
     Predict(Box<Predict>),
+    /// Print what a model is, and how it was trained
+    Info(Info),
     /// Make objects, such as neurons, of predicted affinities
     #[command(after_help = INSTANCES_EXAMPLES)]
     Instances(Box<Instances>),
@@ -182,9 +185,9 @@ pub(crate) struct Train {
 pub(crate) struct Predict {
     #[command(flatten)]
     pub(crate) compute: stage::Compute,
-    /// What 'finetune train' wrote
-    #[arg(long, value_name = "DIR")]
-    pub(crate) model: PathBuf,
+    /// What 'finetune train' wrote; of several, as of all folds, the mean of their scores
+    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    pub(crate) model: Vec<PathBuf>,
     /// Images, or the raw folder of the model's data set
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) input: Vec<PathBuf>,
@@ -203,6 +206,16 @@ pub(crate) struct Predict {
     /// Windows at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) window_batch: u16,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Info {
+    /// What 'finetune train' wrote, or its model.safetensors alone
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Makes objects of affinities.

@@ -6,6 +6,7 @@
 //! per class and voxel) and the label map (6 bytes per voxel); objects are made block by block (`label_maps::blocks`).
 
 mod arguments;
+mod info;
 mod instances;
 mod model;
 mod objective;
@@ -27,6 +28,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     match arguments.command {
         Command::Train(train) => train::run(&train, context),
         Command::Predict(predict) => predict::run(&predict, context),
+        Command::Info(info) => info::run(&info, context),
         Command::Instances(instances) => instances::run(&instances, context),
     }
 }

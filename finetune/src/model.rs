@@ -6,7 +6,7 @@ use networks::weights::{self, LoadOptions};
 use networks::{NetworkConfig, SegmentationNetwork};
 use serde::{Deserialize, Serialize};
 use stage::Message;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tch::{Device, nn};
 
 /// Name of the exported model.
@@ -38,31 +38,81 @@ fn always() -> [bool; 3] {
     [true; 3]
 }
 
-/// A model ready to predict.
+/// Models ready to predict together: one, or those of several folds or seeds, whose channels are averaged.
 pub(crate) struct Model {
+    /// Of the first; the others say the same of all that prediction needs.
     pub(crate) plan: ModelPlan,
-    pub(crate) network: SegmentationNetwork,
+    pub(crate) networks: Vec<SegmentationNetwork>,
 }
 
 impl Model {
-    /// Opens `model.safetensors` of a training directory.
-    pub(crate) fn open(directory: &Path, device: Device) -> anyhow::Result<Self> {
-        let path = directory.join(FILE_NAME);
-        let metadata = weights::read_metadata(&path)?;
-        let wrong = |detail: String| {
-            Message::error("E410", "this is not a model of 'finetune train'")
-                .detail(format!("{}: {detail}", path.display()))
-                .fix("Give --model the directory that 'finetune train' wrote")
-        };
-        let text = metadata.get("plan").ok_or_else(|| wrong("its metadata holds no plan".to_owned()))?;
-        let plan: ModelPlan = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
-        if plan.schema != SCHEMA {
-            return Err(wrong(format!("schema {}, expected {SCHEMA}", plan.schema)).into());
+    /// Opens `model.safetensors` of training directories, at least one.
+    ///
+    /// # Errors
+    /// `E410` for what is no model; `E418` for models that cannot predict together.
+    pub(crate) fn open(directories: &[PathBuf], device: Device) -> anyhow::Result<Self> {
+        let mut whole: Option<Self> = None;
+        for directory in directories {
+            let path = directory.join(FILE_NAME);
+            let plan = stored_plan(&path)?;
+            let network = || -> anyhow::Result<SegmentationNetwork> {
+                let store = nn::VarStore::new(device);
+                // the seed does not matter: every value is read from the file
+                let network = SegmentationNetwork::new(&store.root(), &plan.network, 0)?;
+                weights::load(&store, &path, &LoadOptions::partial(1.0))?;
+                Ok(network)
+            };
+            match &mut whole {
+                None => whole = Some(Self { networks: vec![network()?], plan }),
+                Some(whole) => {
+                    if let Some(what) = difference(&whole.plan, &plan) {
+                        return Err(Message::error(
+                            "E418",
+                            format!("models with different {what} cannot predict together"),
+                        )
+                        .detail(path.display().to_string())
+                        .fix("Give --model those of one data set and of options that differ in seed or fold")
+                        .into());
+                    }
+                    for axis in 0..3 {
+                        whole.plan.filled_zyx[axis] &= plan.filled_zyx[axis];
+                    }
+                    whole.networks.push(network()?);
+                }
+            }
         }
-        let store = nn::VarStore::new(device);
-        // the seed does not matter: every value is read from the file
-        let network = SegmentationNetwork::new(&store.root(), &plan.network, 0)?;
-        weights::load(&store, &path, &LoadOptions::partial(1.0))?;
-        Ok(Self { plan, network })
+        whole.ok_or_else(|| Message::error("E410", "no model was given").into())
+    }
+}
+
+/// The plan in a model's file.
+///
+/// # Errors
+/// `E410` when there is none, or it is of another version.
+pub(crate) fn stored_plan(path: &Path) -> anyhow::Result<ModelPlan> {
+    let metadata = weights::read_metadata(path)?;
+    let wrong = |detail: String| {
+        Message::error("E410", "this is not a model of 'finetune train'")
+            .detail(format!("{}: {detail}", path.display()))
+            .fix("Give --model the directory that 'finetune train' wrote")
+    };
+    let text = metadata.get("plan").ok_or_else(|| wrong("its metadata holds no plan".to_owned()))?;
+    let plan: ModelPlan = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    if plan.schema != SCHEMA {
+        return Err(wrong(format!("schema {}, expected {SCHEMA}", plan.schema)).into());
+    }
+    Ok(plan)
+}
+
+/// What of two plans must be the same for their channels to be averaged window by window, and is not. Networks may differ.
+fn difference(a: &ModelPlan, b: &ModelPlan) -> Option<&'static str> {
+    if a.objective != b.objective {
+        Some("objectives")
+    } else if a.descriptor != b.descriptor {
+        Some("data sets")
+    } else if a.patch_zyx != b.patch_zyx {
+        Some("patches")
+    } else {
+        None
     }
 }

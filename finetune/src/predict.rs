@@ -7,13 +7,14 @@ mod output;
 use crate::arguments::Predict;
 use crate::model::Model;
 use crate::objective::Objective;
-use data_manifests::{Manifest, cases};
+use data_manifests::{Artefact, Manifest, cases};
 use image::Predictor;
 use jobs::{Job, Jobs};
 pub(crate) use output::TABLE;
 use output::{WORK, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use std::collections::BTreeSet;
 use torch_runtime::{Precision, parse_device};
 use training::compute::{choose_kernels, slow_precision};
 use training::predict::SlidingWindow;
@@ -65,7 +66,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     output::refuse_foreign(out)?;
     let _lock = context.lock(out)?;
 
-    let trained = Manifest::load(&arguments.model, "train")?;
+    let trained = arguments.model.iter().map(|directory| Manifest::load(directory, "train"));
+    let trained: Vec<Manifest> = trained.collect::<anyhow::Result<_>>()?;
     let model = Model::open(&arguments.model, device)?;
     let Jobs { jobs, mut failed } = jobs::find(arguments, &model, context)?;
     let (descriptor, objective) = (&model.plan.descriptor, &model.plan.objective);
@@ -81,7 +83,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         Objective::Affinities(_) => "volumes of affinities",
     };
 
-    let mut inputs = vec![Manifest::as_input("model", &arguments.model, out)?];
+    let inputs = arguments.model.iter().map(|directory| Manifest::as_input("model", directory, out));
+    let mut inputs: Vec<Artefact> = inputs.collect::<std::io::Result<_>>()?;
     for job in &jobs {
         // a file that cannot be read is its case's error below
         if let Ok(images) = job.case.image.artefacts("images", &job.root) {
@@ -143,8 +146,9 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
             .into());
     }
     atomic::write(&out.join(TABLE), &cases::to_csv(&rows)?)?;
-    manifest.datasets = trained.datasets.clone();
-    manifest.licence = trained.licence.clone();
+    manifest.datasets = vec![descriptor.name.clone()];
+    let licences: BTreeSet<&str> = trained.iter().map(|model| model.licence.as_str()).collect();
+    manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.counts.insert("cases".to_owned(), rows.len() as u64);
     manifest.counts.insert("failed".to_owned(), failed);
     manifest.finish(out, |path| match path {

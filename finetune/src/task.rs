@@ -46,15 +46,32 @@ pub(crate) enum Goal {
 /// Patches of a training patch's size along z, y, x that validation of affinities looks at in each case, at most: in its middle.
 const VALIDATED_ZYX: [usize; 3] = [2, 4, 4];
 
-/// Applies a network to windows, float32 out.
+/// Applies networks to windows, float32 out: the mean of their channels, which for classes are scores before any softmax, as nnU-Net
+/// averages its folds.
 fn apply(
-    network: &SegmentationNetwork,
+    networks: &[SegmentationNetwork],
     windows: &Tensor,
+    output: Output,
     precision: Precision,
     device: Device,
 ) -> Result<Tensor, BoxedError> {
-    let _autocast = precision.autocast(device)?;
-    Ok(network.forward_t(windows, false)?.to_kind(Kind::Float))
+    let mut sum: Option<Tensor> = None;
+    for network in networks {
+        let found = {
+            let _autocast = precision.autocast(device)?;
+            network.forward_t(windows, false)?.to_kind(Kind::Float)
+        };
+        let found = match output {
+            Output::Scores => found,
+            Output::Sigmoid => found.sigmoid(),
+        };
+        sum = Some(match sum {
+            Some(sum) => sum + found,
+            None => found,
+        });
+    }
+    let sum = sum.ok_or("no network")?;
+    Ok(if networks.len() > 1 { sum / networks.len() as f64 } else { sum })
 }
 
 /// What a network's channels are made into, window by window.
@@ -76,7 +93,7 @@ pub(crate) enum Output {
 pub(crate) fn predict_image(
     image: &Tensor,
     options: &SlidingWindow,
-    (network, filled_zyx): (&SegmentationNetwork, [bool; 3]),
+    (networks, filled_zyx): (&[SegmentationNetwork], [bool; 3]),
     (precision, device): (Precision, Device),
     output: Output,
     emit: &mut dyn FnMut(i64, &Tensor) -> Result<(), BoxedError>,
@@ -85,13 +102,7 @@ pub(crate) fn predict_image(
     let missing: [i64; 3] = std::array::from_fn(|axis| (options.window_zyx[axis] - size[axis + 1]).max(0));
     let before = missing.map(|n| n / 2);
     let padded = fill_up(image, before, missing, filled_zyx);
-    let windows = |windows: &Tensor| {
-        let found = apply(network, windows, precision, device)?;
-        Ok(match output {
-            Output::Scores => found,
-            Output::Sigmoid => found.sigmoid(),
-        })
-    };
+    let windows = |windows: &Tensor| apply(networks, windows, output, precision, device);
     predict_slabs(&padded, options, device, &windows, &mut |first, slab| {
         let (low, high) = (first.max(before[0]), (first + slab.size()[1]).min(before[0] + size[1]));
         if low >= high {
@@ -136,12 +147,12 @@ fn fill_up(image: &Tensor, before: [i64; 3], missing: [i64; 3], filled_zyx: [boo
 pub(crate) fn predict_whole(
     image: &Tensor,
     options: &SlidingWindow,
-    network: (&SegmentationNetwork, [bool; 3]),
+    networks: (&[SegmentationNetwork], [bool; 3]),
     compute: (Precision, Device),
     output: Output,
 ) -> Result<Tensor, training::TrainingError> {
     let mut slabs = Vec::new();
-    predict_image(image, options, network, compute, output, &mut |_, slab| {
+    predict_image(image, options, networks, compute, output, &mut |_, slab| {
         slabs.push(slab.shallow_clone());
         Ok(())
     })?;
@@ -216,7 +227,7 @@ impl Segmentation {
             let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
             let labels = Tensor::from_slice(&labels).view([z, y, x]);
             let compute = (self.precision, self.device);
-            let network = (&self.network, self.filled_zyx);
+            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
             let predicted = label_map(&found).to_kind(Kind::Int64);
             for class in 1..classes {
@@ -254,7 +265,7 @@ impl Segmentation {
             let [z, y, x] = looked.map(|n| n as i64);
             let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]))?;
             let compute = (self.precision, self.device);
-            let network = (&self.network, self.filled_zyx);
+            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
             pooled.add(&found, &targets);
         }

@@ -83,8 +83,8 @@ impl Predictor<'_> {
     fn classes(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
         let mut stream = None;
         let compute = (self.precision, self.device);
-        let network = (&self.model.network, self.model.plan.filled_zyx);
-        predict_image(volume, self.options, network, compute, Output::Scores, &mut |_, slab| {
+        let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
+        predict_image(volume, self.options, networks, compute, Output::Scores, &mut |_, slab| {
             let stream = match &mut stream {
                 Some(stream) => stream,
                 none => none.insert(steps.classes_in_slabs(slab.size()[0] as usize)?),
@@ -115,8 +115,8 @@ impl Predictor<'_> {
         };
         AffinityFile::create(path, &info, &plan.offsets_zyx, |file| -> anyhow::Result<()> {
             let compute = (self.precision, self.device);
-            let network = (&self.model.network, self.model.plan.filled_zyx);
-            predict_image(volume, self.options, network, compute, Output::Sigmoid, &mut |first, slab| {
+            let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
+            predict_image(volume, self.options, networks, compute, Output::Sigmoid, &mut |first, slab| {
                 let values = Vec::<f32>::try_from(&slab.view(-1))?;
                 Ok(file.write_sections(first as usize, &values)?)
             })

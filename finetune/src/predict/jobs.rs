@@ -25,13 +25,20 @@ pub(super) struct Jobs {
     pub(super) failed: u64,
 }
 
-/// The parts of a model's split.
+/// The parts of the models' splits: a case validates if it does in all of them, and trains if it does in any.
 struct Parts {
     train: BTreeSet<String>,
     val: BTreeSet<String>,
 }
 
 impl Parts {
+    fn of_splits(splits: &[Split]) -> Self {
+        let ids = |of: fn(&Split) -> &Vec<String>| splits.iter().flat_map(of).cloned();
+        let train: BTreeSet<String> = ids(|s| &s.train).collect();
+        let val = ids(|s| &s.val).filter(|id| splits.iter().all(|s| s.val.contains(id))).collect();
+        Self { train, val }
+    }
+
     fn of(&self, id: &str) -> Option<&'static str> {
         if self.val.contains(id) {
             Some("val")
@@ -45,8 +52,8 @@ impl Parts {
 
 /// The cases of raw folders in the wanted parts, and single files.
 pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> anyhow::Result<Jobs> {
-    let split = Split::load(&arguments.model.join("split.json"))?;
-    let parts = Parts { train: split.train.into_iter().collect(), val: split.val.into_iter().collect() };
+    let splits = arguments.model.iter().map(|directory| Split::load(&directory.join("split.json")));
+    let parts = Parts::of_splits(&splits.collect::<anyhow::Result<Vec<_>>>()?);
     let mut found = Jobs { jobs: Vec::new(), failed: 0 };
     for input in &arguments.input {
         if input.is_dir() {
