@@ -2,6 +2,7 @@
 
 use crate::objective::OffsetSet;
 use networks::{NetworkKind, ResEncSize, SwinConfig, SwinMerging};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 use training::augment::AugmentSet;
@@ -18,6 +19,13 @@ Examples:
   finetune predict --model model --input data/Task04_Hippocampus --out predictions      validation and test cases
   finetune predict --model model --input scan.nii.gz --out predictions
   finetune predict --model fold0 fold1 fold2 --input scan.nii.gz --out predictions         the mean of three folds";
+
+const SWEEP_EXAMPLES: &str = "\
+Examples:
+  finetune sweep --shards shards --raw data/Task04_Hippocampus --encoder-weights encoder.safetensors --out sweep \\
+    --fractions 0.01,0.1,1 --seeds 0,1,2 -- --network resenc --steps 1000 --augmentation strong
+Options after -- are those of 'finetune train'. Repeat the command after an interruption to continue; other options for what is trained
+already are refused. 'evaluate report --runs sweep/runs/*/scores' draws the curves.";
 
 const INSTANCES_EXAMPLES: &str = "\
 Examples:
@@ -49,6 +57,9 @@ pub(crate) enum Command {
     /// Predict label maps on the images' own grids; of a model of objects, their affinities
     #[command(after_help = PREDICT_EXAMPLES)]
     Predict(Box<Predict>),
+    /// Train, predict and score label fractions × seeds, from scratch and from an encoder, into one table
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep(Box<Sweep>),
     /// Print what a model is, and how it was trained
     Info(Info),
     /// Make objects, such as neurons, of predicted affinities
@@ -206,6 +217,49 @@ pub(crate) struct Predict {
     /// Windows at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) window_batch: u16,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Sweep {
+    /// Labelled shards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shards: PathBuf,
+    /// The raw folder that the shards were made of: its validation cases are predicted and scored
+    #[arg(long, value_name = "DIR")]
+    pub(crate) raw: PathBuf,
+    /// Where runs and tables go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// Shares of the training labels
+    #[arg(long, value_name = "F,F,…", value_delimiter = ',', required = true, value_parser = parse_share)]
+    pub(crate) fractions: Vec<f64>,
+    /// Seeds of weights and sampling
+    #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "0,1,2")]
+    pub(crate) seeds: Vec<u64>,
+    /// Encoder to start from beside random weights: encoder.safetensors of 'pretrain'
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encoder_weights: Option<PathBuf>,
+    /// Share of the labelled cases kept for validation, the same for all runs
+    #[arg(long, default_value_t = 0.2)]
+    pub(crate) val_share: f64,
+    /// Seed of that split
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub(crate) split_seed: u64,
+    /// A stored split instead (see 'data-manifests split')
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["val_share", "split_seed"])]
+    pub(crate) split: Option<PathBuf>,
+    /// Where to compute: cpu, cuda or cuda:N
+    #[arg(long, default_value = "cpu")]
+    pub(crate) device: String,
+    /// Number format of convolutions and matrix products: fp32 or bf16
+    #[arg(long, default_value = "fp32")]
+    pub(crate) precision: String,
+    /// The program that scores [default: evaluate beside this one]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) evaluate: Option<PathBuf>,
+    /// Options of 'finetune train'
+    #[arg(last = true, value_name = "OPTIONS")]
+    pub(crate) train: Vec<OsString>,
 }
 
 #[derive(Debug, Clone, clap::Args)]

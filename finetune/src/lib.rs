@@ -12,6 +12,7 @@ mod model;
 mod objective;
 mod predict;
 mod sampling;
+mod sweep;
 mod task;
 mod train;
 
@@ -28,6 +29,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     match arguments.command {
         Command::Train(train) => train::run(&train, context),
         Command::Predict(predict) => predict::run(&predict, context),
+        Command::Sweep(sweep) => sweep::run(&sweep, arguments.common.quiet, context),
         Command::Info(info) => info::run(&info, context),
         Command::Instances(instances) => instances::run(&instances, context),
     }

@@ -1,0 +1,188 @@
+//! What the runs of a sweep scored.
+
+use anyhow::Context as _;
+use data_manifests::Manifest;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Definition of the scores in the summary.
+const DICE: &str = "dice";
+/// Class of the mean over classes.
+const FOREGROUND: &str = "foreground";
+
+/// What distinguishes a run.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Run {
+    pub(super) pretrained: bool,
+    pub(super) fraction: f64,
+    pub(super) seed: u64,
+}
+
+impl Run {
+    fn start(&self) -> &'static str {
+        if self.pretrained { "pretrained" } else { "scratch" }
+    }
+
+    /// Name of its folder.
+    pub(super) fn name(&self) -> String {
+        format!("{}-{}-seed{}", self.start(), self.fraction, self.seed)
+    }
+}
+
+impl std::fmt::Display for Run {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (start, fraction, seed) = (self.start(), self.fraction, self.seed);
+        write!(f, "{start}, {fraction} of the labels, seed {seed}")
+    }
+}
+
+/// A score: mean over the validation cases on their images' own grids.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(super) struct Row {
+    pub(super) start: &'static str,
+    pub(super) fraction: f64,
+    pub(super) seed: u64,
+    pub(super) train_cases: u64,
+    /// A class, or `foreground` for the mean over classes.
+    pub(super) class: String,
+    pub(super) definition: String,
+    /// Empty where nothing was scored.
+    pub(super) mean: Option<f64>,
+}
+
+/// The part of `summary.json` that is read here.
+#[derive(Deserialize)]
+struct Scores {
+    gtgm: Details,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    foreground: Vec<Metric>,
+    classes: Vec<Class>,
+}
+
+#[derive(Deserialize)]
+struct Class {
+    name: String,
+    metrics: Vec<Metric>,
+}
+
+#[derive(Deserialize)]
+struct Metric {
+    definition: String,
+    mean: Option<f64>,
+}
+
+/// The rows of a finished run.
+pub(super) fn rows(run: &Run, directory: &Path) -> anyhow::Result<Vec<Row>> {
+    let train_cases = Manifest::load(&directory.join("model"), "train")?.counts.get("train_cases").copied();
+    let path = directory.join("scores").join("summary.json");
+    let scores: Scores = serde_json::from_slice(&fs_err::read(&path)?)
+        .with_context(|| format!("{} is no summary of 'evaluate score'", path.display()))?;
+    let row = |class: &str, metric: Metric| Row {
+        start: run.start(),
+        fraction: run.fraction,
+        seed: run.seed,
+        train_cases: train_cases.unwrap_or_default(),
+        class: class.to_owned(),
+        definition: metric.definition,
+        mean: metric.mean,
+    };
+    let Details { foreground, classes } = scores.gtgm;
+    let mut rows: Vec<Row> = foreground.into_iter().map(|metric| row(FOREGROUND, metric)).collect();
+    for Class { name, metrics } in classes {
+        rows.extend(metrics.into_iter().map(|metric| row(&name, metric)));
+    }
+    Ok(rows)
+}
+
+/// Mean and sample standard deviation (of two values and more).
+fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
+    let n = values.len() as f64;
+    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n)?;
+    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
+    Some((mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())))
+}
+
+fn cell(values: &[f64], signed: bool) -> String {
+    match mean_and_deviation(values) {
+        None => "–".to_owned(),
+        Some((mean, deviation)) => {
+            let mean = if signed { format!("{mean:+.4}") } else { format!("{mean:.4}") };
+            match deviation {
+                Some(deviation) => format!("{mean} ± {deviation:.4} ({})", values.len()),
+                None => format!("{mean} (1)"),
+            }
+        }
+    }
+}
+
+/// Foreground Dice by fraction as a Markdown table: mean ± standard deviation over seeds (their number), and differences of the same seed.
+pub(super) fn summary(rows: &[Row]) -> String {
+    let mut fractions: Vec<(f64, u64)> = Vec::new();
+    // fraction (as bits) and seed, to scratch and pretrained
+    let mut found: BTreeMap<(u64, u64), [Option<f64>; 2]> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.class == FOREGROUND && row.definition == DICE) {
+        if !fractions.iter().any(|(fraction, _)| fraction.to_bits() == row.fraction.to_bits()) {
+            fractions.push((row.fraction, row.train_cases));
+        }
+        let pair = found.entry((row.fraction.to_bits(), row.seed)).or_default();
+        pair[usize::from(row.start == "pretrained")] = row.mean;
+    }
+    fractions.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let mut text = String::from(
+        "| labels | cases | from scratch | pretrained | paired difference |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for (fraction, cases) in fractions {
+        let of_fraction =
+            || found.iter().filter(|((f, _), _)| *f == fraction.to_bits()).map(|(_, pair)| *pair);
+        let start = |which: usize| of_fraction().filter_map(|pair| pair[which]).collect::<Vec<_>>();
+        let differences: Vec<f64> = of_fraction().filter_map(|[a, b]| Some(b? - a?)).collect();
+        // writing into a String cannot fail
+        let _ok = writeln!(
+            text,
+            "| {} % | {cases} | {} | {} | {} |",
+            (fraction * 1e6).round() / 1e4,
+            cell(&start(0), false),
+            cell(&start(1), false),
+            cell(&differences, true)
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seeds_are_paired() {
+        let row = |start, fraction, seed, mean: f64| Row {
+            start,
+            fraction,
+            seed,
+            train_cases: 2,
+            class: FOREGROUND.to_owned(),
+            definition: DICE.to_owned(),
+            mean: Some(mean),
+        };
+        let rows = [
+            row("scratch", 1.0, 0, 0.9),
+            row("scratch", 0.01, 0, 0.5),
+            row("pretrained", 0.01, 0, 0.6),
+            row("scratch", 0.01, 1, 0.7),
+            row("pretrained", 0.01, 1, 0.7),
+            // its pair has failed
+            row("pretrained", 0.01, 2, 0.8),
+        ];
+        insta::assert_snapshot!(summary(&rows), @r"
+        | labels | cases | from scratch | pretrained | paired difference |
+        | --- | --- | --- | --- | --- |
+        | 1 % | 2 | 0.6000 ± 0.1414 (2) | 0.7000 ± 0.1000 (3) | +0.0500 ± 0.0707 (2) |
+        | 100 % | 2 | 0.9000 (1) | – | – |
+        ");
+    }
+}
