@@ -115,10 +115,11 @@ BUILT_shards := -p patches --example shards
 BUILT_grounding := -p text-synth --example grounding
 BUILT_instances := -p label-maps --example voxels_per_second
 BUILT_evaluate := -p evaluate
+BUILT_finetune := -p preprocess -p finetune --bins
 BUILT_pretrain := -p data-manifests -p preprocess -p text-synth -p pretrain --bins
 
 .PHONY: bench
-bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|grounding|instances|pretrain|evaluate
+bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|grounding|instances|pretrain|finetune|evaluate
 	@test -n "$(filter $(BENCH),$(BENCHES))" || { echo 'unknown BENCH "$(BENCH)". Known: $(BENCHES)'; exit 2; }
 	$(CARGO) build --quiet --release $(or $(BUILT_$(BENCH)),--workspace --bins)
 	$(VENV)/bin/python bench/$(BENCH).py
