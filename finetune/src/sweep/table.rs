@@ -2,6 +2,7 @@
 
 use anyhow::Context as _;
 use data_manifests::Manifest;
+use metrics::statistics::{Summary, summarise};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -99,24 +100,13 @@ pub(super) fn rows(run: &Run, directory: &Path) -> anyhow::Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Mean and sample standard deviation (of two values and more).
-fn mean_and_deviation(values: &[f64]) -> Option<(f64, Option<f64>)> {
-    let n = values.len() as f64;
-    let mean = (!values.is_empty()).then(|| values.iter().sum::<f64>() / n)?;
-    let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
-    Some((mean, (values.len() > 1).then(|| (squares / (n - 1.0)).sqrt())))
-}
-
+/// Mean ± sample standard deviation, and of how many.
 fn cell(values: &[f64], signed: bool) -> String {
-    match mean_and_deviation(values) {
-        None => "–".to_owned(),
-        Some((mean, deviation)) => {
-            let mean = if signed { format!("{mean:+.4}") } else { format!("{mean:.4}") };
-            match deviation {
-                Some(deviation) => format!("{mean} ± {deviation:.4} ({})", values.len()),
-                None => format!("{mean} (1)"),
-            }
-        }
+    let Some(Summary { n, mean, std, .. }) = summarise(values) else { return "–".to_owned() };
+    let mean = if signed { format!("{mean:+.4}") } else { format!("{mean:.4}") };
+    match std {
+        Some(std) => format!("{mean} ± {std:.4} ({n})"),
+        None => format!("{mean} ({n})"),
     }
 }
 
