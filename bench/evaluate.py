@@ -2,11 +2,14 @@
 
 Equal are the files, the four definitions (surfels of google-deepmind/surface-distance) and the cores granted; the means of both
 sides must agree to four digits, or there is no result. What is not equal stands in the notes.
+
+BENCH_RUNS=5, BENCH_PAIRS=52, BENCH_SMALL=1 leaves out the large pairs, BENCH_PREDICTIONS=DIR adds label maps of Task04 that `finetune predict` wrote.
 """
 import csv
 import itertools
 import math
 import os
+import pathlib
 import re
 import shutil
 import statistics
@@ -139,6 +142,23 @@ def hippocampi(raw, count):
     return references, predictions
 
 
+def predicted(raw, predictions):
+    """A folder of label maps that a model made of Task04, and one of their references."""
+    folder = WORK / "evaluate-predicted"
+    shutil.rmtree(folder, ignore_errors=True)
+    references, own = folder / "references", folder / "predictions"
+    for place in (references, own):
+        place.mkdir(parents=True)
+    files = sorted(pathlib.Path(predictions).resolve().glob("hippocampus_*.nii.gz"))
+    files = [file for file in files if (raw / "labelsTr" / file.name).exists()]
+    if not files:
+        harness.stop(f"{predictions} has no label map of a case with a reference")
+    for file in files:
+        (references / file.name).symlink_to(raw / "labelsTr" / file.name)
+        (own / file.name).symlink_to(file)
+    return references, own, len(files)
+
+
 def organs(count, shape):
     """Pairs of three bumpy bodies in a volume as large as a CT of the abdomen, the prediction with another bumpiness."""
     import numpy as np
@@ -189,6 +209,10 @@ def main():
     count = int(os.environ.get("BENCH_PAIRS", 52))
     references, predictions = hippocampi(raw, count)
     cases = [side_by_side("task04", f"{count} pairs of Task04", references, predictions, "msd04-hippocampus", 2, count, 5, RUNS)]
+    if os.environ.get("BENCH_PREDICTIONS"):
+        references, predictions, count = predicted(raw, os.environ["BENCH_PREDICTIONS"])
+        cases.append(side_by_side("predicted", f"{count} predictions of Task04 by a model", references, predictions, "msd04-hippocampus", 2,
+                                  count, 5, RUNS))
     if not os.environ.get("BENCH_SMALL"):
         shape = (512, 512, 300)
         references, predictions, descriptor = organs(5, shape)
