@@ -190,6 +190,20 @@ mod tests {
 
     proptest! {
         #[test]
+        fn no_part_is_empty_whatever_classes_occur(sets in proptest::collection::vec(proptest::collection::btree_set(0u64..40, 0..6), 5..40), seed: u64) {
+            let all: Vec<Member> = sets
+                .into_iter()
+                .enumerate()
+                .map(|(i, classes)| Member { id: format!("c{i:03}"), subject: format!("s{i:03}"), classes })
+                .collect();
+            prop_assert!(Split::new(&all, 0.2, seed).unwrap().check().is_ok());
+            for split in cross_validation(&all, 5, seed).unwrap() {
+                prop_assert!(split.check().is_ok() && split.val.len() <= all.len().div_ceil(2));
+                prop_assert_eq!(split.train.len() + split.val.len(), all.len());
+            }
+        }
+
+        #[test]
         fn nothing_is_lost_and_subjects_stay_together(subjects in 2usize..60, each in 1usize..4, share in 0.01f64..0.99, seed: u64) {
             let all = members(subjects, each);
             let split = Split::new(&all, share, seed).unwrap();

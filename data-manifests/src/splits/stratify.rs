@@ -3,9 +3,10 @@
 use super::members::Subject;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The part of each subject. Part p gets about `shares[p]` of the subjects that have a class, for every class, the rarest first: each part
-/// at least one, as long as there are as many, and else those parts that want most. Subjects without a class fill up what the shares of all
-/// subjects want. Within what is dealt at once, part 0 gets the first, part 1 the next, and so on.
+/// The part of each subject; none is empty where there are as many subjects as parts. Part p gets about `shares[p]` of the subjects that
+/// have a class, for every class that as many subjects have as there are parts, the rarest first: each part at least one, and else those
+/// parts that lack most of the class, and then of all subjects. A class of fewer subjects cannot be everywhere and decides nothing. The
+/// other subjects fill up what the shares of all want. Within what is dealt at once, part 0 gets the first, part 1 the next, and so on.
 ///
 /// After Sechidis et al. 2011, On the stratification of multi-label data, with blocks of the given order in place of single draws.
 pub(super) fn parts(subjects: &[&Subject<'_>], shares: &[f64]) -> Vec<usize> {
@@ -16,6 +17,7 @@ pub(super) fn parts(subjects: &[&Subject<'_>], shares: &[f64]) -> Vec<usize> {
             waiting.entry(*class).or_default().push(index);
         }
     }
+    waiting.retain(|_, all| all.len() >= shares.len());
     while let Some(class) = rarest(&waiting, &part) {
         let all = waiting.remove(&class).unwrap_or_default();
         deal(&all, shares, &mut part);
@@ -42,13 +44,15 @@ fn deal(all: &[usize], shares: &[f64], part: &mut [Option<usize>]) {
         }
     }
     let mut counts = vec![0_usize; shares.len()];
+    let placed: Vec<usize> =
+        (0..shares.len()).map(|p| part.iter().filter(|q| **q == Some(p)).count()).collect();
     for _ in 0..open.len() {
-        let lack = |p: usize| shares[p] * all.len() as f64 - (have[p] + counts[p]) as f64;
-        let empty = |p: usize| have[p] + counts[p] == 0 && all.len() >= shares.len();
-        let first = (0..shares.len())
-            .reduce(|best, p| if (empty(p), lack(p)) > (empty(best), lack(best)) { p } else { best })
-            .unwrap_or_default();
-        counts[first] += 1;
+        let need = |p: usize| {
+            let lack = |of: usize, has: usize| shares[p] * of as f64 - (has + counts[p]) as f64;
+            (have[p] + counts[p] == 0, lack(all.len(), have[p]), lack(part.len(), placed[p]))
+        };
+        let first = (0..shares.len()).reduce(|best, p| if need(p) > need(best) { p } else { best });
+        counts[first.unwrap_or_default()] += 1;
     }
     let order = counts.iter().enumerate().flat_map(|(p, n)| std::iter::repeat_n(p, *n));
     for (index, p) in open.into_iter().zip(order) {
@@ -97,7 +101,7 @@ mod tests {
         classes[7] = &[1, 2];
         classes[9] = &[1, 2];
         assert_eq!(dealt(&classes, &[0.2, 0.8]), [0, 1, 1, 1, 1, 1, 1, 0, 1, 1]);
-        // in one of ten: it trains
+        // in one of ten: it decides nothing
         classes[9] = &[1];
         assert_eq!(dealt(&classes, &[0.2, 0.8]), [0, 0, 1, 1, 1, 1, 1, 1, 1, 1]);
         // the same classes everywhere, or none: the first ones
