@@ -54,8 +54,8 @@ pub(crate) struct Labels<T> {
     pub(crate) grid: Grid,
 }
 
-/// Values of about so many voxels are read at a time.
-const SLAB: usize = 1 << 21;
+/// Values of about so many voxels are read at a time: what passes over them finds them in the cache.
+const SLAB: usize = 1 << 17;
 
 /// A flaw of a file as a message of this case.
 pub(crate) fn flaw(case: &str, error: &VolumeError) -> Message {

@@ -22,6 +22,7 @@ pub const fn bit(offset_zyx: [usize; 3]) -> u8 {
 
 /// Whether a corner with this neighbour code lies on the surface.
 #[must_use]
+#[inline]
 pub const fn is_surface(code: u8) -> bool {
     code != 0 && code != u8::MAX
 }

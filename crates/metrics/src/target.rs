@@ -40,6 +40,7 @@ impl Target {
 
     /// Whether a label value belongs to it.
     #[must_use]
+    #[inline]
     pub fn holds(&self, value: u64) -> bool {
         match self.values.as_slice() {
             [one] => *one == value,

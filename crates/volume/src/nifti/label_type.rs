@@ -15,6 +15,7 @@ mod sealed {
 pub trait LabelType:
     sealed::Sealed
     + Copy
+    + Default
     + std::fmt::Debug
     + Send
     + Sync
@@ -80,6 +81,16 @@ impl Rule {
         macro_rules! integers {
             ($number:ty) => {
                 match whole {
+                    // mostly all are labels, which one pass without branches says
+                    Some((1, 0))
+                        if numbers!($number, bytes, self.big_endian)
+                            .fold(true, |all, stored| all & T::try_from(stored).is_ok()) =>
+                    {
+                        out.extend(
+                            numbers!($number, bytes, self.big_endian)
+                                .map(|stored| T::try_from(stored).unwrap_or_default()),
+                        );
+                    }
                     Some((1, 0)) => {
                         for stored in numbers!($number, bytes, self.big_endian) {
                             match T::try_from(stored) {

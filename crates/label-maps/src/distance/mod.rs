@@ -6,13 +6,17 @@
 //!
 //! Along z, distances are whole steps, found by two scans. The other two axes lie in one plane, so a plane is finished while it
 //! is in the cache, and only whole steps are kept of the volume: 2 bytes per voxel (4 beyond 65,534 planes) and one plane of
-//! double precision per thread.
+//! double precision per thread. Where few points are asked and what they look for is near, as on two surfaces that nearly
+//! agree, their surroundings in the plane are looked through instead ([`plane`]).
+
+mod envelope;
+mod plane;
+mod step;
 
 use crate::{LabelMapError, Result, expect_volume};
+use plane::Plane;
 use rayon::prelude::*;
-
-/// Lines that are gathered together, so that a strided read uses whole cache lines.
-const BLOCK: usize = 16;
+use step::Step;
 
 /// Squared distance from every grid point to the nearest point that is `true`.
 ///
@@ -82,37 +86,6 @@ fn squared(
     })
 }
 
-/// A count of steps; its largest value stands for "nowhere".
-trait Step: Copy + Ord + Send + Sync {
-    const HERE: Self;
-    const NOWHERE: Self;
-    /// One step further; nowhere stays nowhere.
-    fn further(self) -> Self;
-    fn count(self) -> f64;
-}
-
-impl Step for u16 {
-    const HERE: Self = 0;
-    const NOWHERE: Self = Self::MAX;
-    fn further(self) -> Self {
-        self.saturating_add(1)
-    }
-    fn count(self) -> f64 {
-        f64::from(self)
-    }
-}
-
-impl Step for u32 {
-    const HERE: Self = 0;
-    const NOWHERE: Self = Self::MAX;
-    fn further(self) -> Self {
-        self.saturating_add(1)
-    }
-    fn count(self) -> f64 {
-        f64::from(self)
-    }
-}
-
 /// Steps along z to the nearest feature, with axes y, z, x.
 fn steps<S: Step>([nz, ny, nx]: [usize; 3], feature: &(impl Fn(usize) -> bool + Sync)) -> Vec<S> {
     let mut steps = vec![S::NOWHERE; nz * ny * nx];
@@ -154,157 +127,12 @@ fn planes<S: Step>(
         .map_init(
             || Plane::new(ny, nx, spacing_zyx),
             |plane, z| {
-                let wanted = |y: usize| (0..nx).any(|x| asked((z * ny + y) * nx + x));
-                let rows: Vec<usize> = (0..ny).filter(|y| wanted(*y)).collect();
-                let mut out = Vec::new();
-                if !rows.is_empty() {
-                    plane.along_y(|y| &steps[(y * nz + z) * nx..][..nx]);
-                    for y in rows {
-                        plane.along_x(y, |x| asked((z * ny + y) * nx + x), &mut out);
-                    }
-                }
-                out
+                let row = |y: usize| &steps[(y * nz + z) * nx..][..nx];
+                plane.distances(row, |y, x| asked((z * ny + y) * nx + x))
             },
         )
         .collect();
     found.concat()
-}
-
-/// Working memory of one plane.
-struct Plane {
-    spacing_zyx: [f64; 3],
-    /// Axes y, x.
-    heights: Vec<f64>,
-    lines: Vec<f64>,
-    along_y: Envelope,
-    along_x: Envelope,
-    nx: usize,
-    ny: usize,
-}
-
-impl Plane {
-    fn new(ny: usize, nx: usize, spacing_zyx: [f64; 3]) -> Self {
-        Self {
-            spacing_zyx,
-            heights: vec![0.0; ny * nx],
-            lines: vec![0.0; ny * BLOCK],
-            along_y: Envelope::new(ny, spacing_zyx[1]),
-            along_x: Envelope::new(nx, spacing_zyx[2]),
-            nx,
-            ny,
-        }
-    }
-
-    /// Squared distances in the plane of z and y, for all points of this plane.
-    fn along_y<'a, S: Step + 'a>(&mut self, row: impl Fn(usize) -> &'a [S]) {
-        let (ny, nx) = (self.ny, self.nx);
-        for first in (0..nx).step_by(BLOCK) {
-            let count = BLOCK.min(nx - first);
-            for y in 0..ny {
-                for (j, step) in row(y)[first..first + count].iter().enumerate() {
-                    let along = step.count() * self.spacing_zyx[0];
-                    self.lines[j * ny + y] = if *step == S::NOWHERE { f64::INFINITY } else { along * along };
-                }
-            }
-            for j in 0..count {
-                let line = &mut self.lines[j * ny..(j + 1) * ny];
-                self.along_y.build(line);
-                let mut at = 0;
-                for (y, out) in line.iter_mut().enumerate() {
-                    *out = self.along_y.lowest_at(y, &mut at);
-                }
-            }
-            for y in 0..ny {
-                for (j, out) in self.heights[y * nx + first..][..count].iter_mut().enumerate() {
-                    *out = self.lines[j * ny + y];
-                }
-            }
-        }
-    }
-
-    /// Squared distances of the points of row `y` that are asked.
-    fn along_x(&mut self, y: usize, asked: impl Fn(usize) -> bool, out: &mut Vec<f64>) {
-        self.along_x.build(&self.heights[y * self.nx..(y + 1) * self.nx]);
-        let mut at = 0;
-        out.extend((0..self.nx).filter(|x| asked(*x)).map(|x| self.along_x.lowest_at(x, &mut at)));
-    }
-}
-
-/// The lower envelope of the parabolas of one line: which vertices it has and where each begins to be the lowest.
-struct Envelope {
-    spacing: f64,
-    /// 1 / (2 spacing² n) for n steps.
-    reciprocals: Vec<f64>,
-    vertices: Vec<usize>,
-    /// Height of each vertex.
-    heights: Vec<f64>,
-    starts: Vec<f64>,
-}
-
-impl Envelope {
-    fn new(n: usize, spacing: f64) -> Self {
-        Self {
-            spacing,
-            reciprocals: (0..n).map(|steps| 1.0 / (2.0 * spacing * spacing * steps as f64)).collect(),
-            vertices: Vec::with_capacity(n),
-            heights: Vec::with_capacity(n),
-            starts: Vec::with_capacity(n),
-        }
-    }
-
-    /// The envelope of the parabolas `line[q] + (spacing * (p - q))²`.
-    fn build(&mut self, line: &[f64]) {
-        self.vertices.clear();
-        self.heights.clear();
-        self.starts.clear();
-        for (q, height) in line.iter().enumerate() {
-            if height.is_infinite() {
-                continue;
-            }
-            let mut start = f64::NEG_INFINITY;
-            while let (Some(&top), Some(&top_height), Some(&top_start)) =
-                (self.vertices.last(), self.heights.last(), self.starts.last())
-            {
-                // where the parabola of q comes to lie below that of the top, in grid steps
-                start = (height - top_height) * self.reciprocals[q - top] + (q + top) as f64 / 2.0;
-                if start > top_start {
-                    break;
-                }
-                self.vertices.pop();
-                self.heights.pop();
-                self.starts.pop();
-                start = f64::NEG_INFINITY;
-            }
-            self.vertices.push(q);
-            self.heights.push(*height);
-            self.starts.push(start);
-        }
-    }
-
-    fn height_at(&self, k: usize, p: usize) -> f64 {
-        let along = self.vertices[k].abs_diff(p) as f64 * self.spacing;
-        self.heights[k] + along * along
-    }
-
-    /// The envelope at `p`; `k` is the parabola of an earlier point, 0 at the beginning. Infinite without any parabola.
-    fn lowest_at(&self, p: usize, k: &mut usize) -> f64 {
-        if self.vertices.is_empty() {
-            return f64::INFINITY;
-        }
-        while self.starts.get(*k + 1).is_some_and(|start| *start < p as f64) {
-            *k += 1;
-        }
-        // A crossing rounded to the wrong side of a grid point would cost the last digits of the minimum, which decide
-        // whether a distance is within a tolerance: the neighbours in the envelope are asked too.
-        let mut lowest = self.height_at(*k, p);
-        if *k > 0 {
-            lowest = lowest.min(self.height_at(*k - 1, p));
-        }
-        if *k + 1 < self.vertices.len() {
-            lowest = lowest.min(self.height_at(*k + 1, p));
-        }
-        lowest
-    }
 }
 
 #[cfg(test)]
