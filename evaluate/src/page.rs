@@ -1,7 +1,6 @@
 //! The HTML page: what the template shows, ready formatted.
 
 use crate::chart::{self, Curve, Point};
-use crate::overlay;
 use crate::report::Run;
 use crate::results::MEAN;
 use crate::section::{self, RunSection};
@@ -9,6 +8,7 @@ use crate::summary::{Details, MetricSummary};
 use anyhow::Result;
 use askama::Template;
 use metrics::statistics::summarise;
+use pictures::section::{CONFUSED, PREDICTION, REFERENCE};
 
 /// File name of the report.
 pub(crate) const REPORT: &str = "report.html";
@@ -100,9 +100,9 @@ pub(crate) fn render(runs: &[Run]) -> Result<String> {
         runs: runs.iter().enumerate().map(|(i, run)| section::of(i, run)).collect::<Result<_>>()?,
         definitions,
         policies,
-        reference_colour: css(overlay::REFERENCE),
-        prediction_colour: css(overlay::PREDICTION),
-        confused_colour: css(overlay::CONFUSED),
+        reference_colour: css(REFERENCE),
+        prediction_colour: css(PREDICTION),
+        confused_colour: css(CONFUSED),
     };
     Ok(page.render()?)
 }

@@ -56,6 +56,13 @@ impl Canvas {
         }
     }
 
+    /// Lays a picture on this one with its upper left corner at a place; what lies outside is left out.
+    pub fn paste(&mut self, row: usize, column: usize, picture: &Self) {
+        for (i, colour) in picture.pixels.iter().enumerate() {
+            self.set(row + i / picture.width, column + i % picture.width, *colour);
+        }
+    }
+
     /// Writes a line of text with its upper left corner at a place.
     pub fn write(&mut self, row: usize, column: usize, text: &str, colour: Colour) {
         for (i, letter) in text.chars().enumerate() {
@@ -100,9 +107,10 @@ impl Canvas {
         }
     }
 
-    /// Mixes a share of a colour into a pixel.
-    fn blend(&mut self, row: usize, column: usize, colour: Colour, share: f64) {
+    /// Mixes a share of a colour into a pixel; places outside are left out.
+    pub fn blend(&mut self, row: usize, column: usize, colour: Colour, share: f64) {
         if share > 0.0
+            && column < self.width
             && let Some(pixel) = self.pixels.get_mut(row * self.width + column)
         {
             for (old, new) in pixel.iter_mut().zip(colour) {
