@@ -307,6 +307,9 @@ fn score(
         .detail(truth_path.display().to_string())
         .fix("Give the reference's object ids; lower --border-nm if it covers everything"));
     };
+    if let Some(warning) = one_object(&table) {
+        context.tell(warning.case(case).detail(truth_path.display().to_string()));
+    }
     Ok(Measured {
         case: case.to_owned(),
         reference: reference.to_owned(),
@@ -314,6 +317,26 @@ fn score(
         scores: scores.named(arguments.min_part),
         voxels: [table.evaluated(), table.voxels()],
         objects: scores.objects,
+    })
+}
+
+/// Share of the evaluated voxels from which on one object is taken for several that leak into each other.
+const LEAK: f64 = 0.9;
+/// Objects beside it, at least: two or three large ones may be what the reference is about.
+const OTHERS: u64 = 8;
+
+/// A warning where one object of the reference is nearly all of it: a right division of it counts as an error then.
+fn one_object(table: &Table) -> Option<Message> {
+    let (objects, largest) = table.reference_objects();
+    let share = largest as f64 / table.evaluated() as f64;
+    (share > LEAK && objects > OTHERS).then(|| {
+        let text = format!(
+            "one of the reference's {objects} objects is {:.1} % of it: VOI and Rand error say little",
+            share * 100.0
+        );
+        Message::warning("W506", text)
+            .cause("Objects that were made by connecting what lies between membranes leak from section to section")
+            .fix("Score against objects that were drawn, or connected within sections only")
     })
 }
 

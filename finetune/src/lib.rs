@@ -12,9 +12,11 @@ mod model;
 mod objective;
 mod predict;
 mod sampling;
+mod sheet;
 mod sweep;
 mod task;
 mod train;
+mod validation;
 
 pub use arguments::Arguments;
 

@@ -104,6 +104,27 @@ impl AffinityPlan {
     }
 }
 
+impl AffinityPlan {
+    /// How likely a boundary runs between each voxel and its nearest neighbours within the section: one minus the lowest of these
+    /// affinities, of all where there are none such.
+    ///
+    /// # Shapes
+    /// `affinities`: `[offset, z, y, x]`, 0 to 1; the result `[z, y, x]`.
+    pub(crate) fn boundary(&self, affinities: &Tensor) -> Tensor {
+        let nearest = |offset: &[isize; 3]| offset[0] == 0 && offset[1].abs() + offset[2].abs() == 1;
+        let channels: Vec<i64> =
+            (0_i64..).zip(&self.offsets_zyx).filter(|(_, offset)| nearest(offset)).map(|(c, _)| c).collect();
+        let lowest = if channels.is_empty() {
+            affinities.amin(0, false)
+        } else {
+            affinities
+                .index_select(0, &Tensor::from_slice(&channels).to_device(affinities.device()))
+                .amin(0, false)
+        };
+        1.0 - lowest
+    }
+}
+
 /// Of all known pairs: how well those that are apart were found, pooled over volumes.
 #[derive(Debug, Default)]
 pub(crate) struct BoundaryScore {
@@ -159,6 +180,17 @@ mod tests {
         assert_eq!(small_ids(&ids), [2, 0, 3, 1, 2]);
         assert_eq!(OffsetSet::LongRange.offsets_zyx()[..3], OffsetSet::Nearest.offsets_zyx());
         assert_eq!(OffsetSet::LongRange.offsets_zyx().len(), 12);
+    }
+
+    #[test]
+    fn boundaries_are_seen_within_sections() {
+        let affinities = Tensor::from_slice(&[0.0_f32, 0.75, 0.5]).view([3, 1, 1, 1]);
+        let found = |offsets: &[[isize; 3]]| {
+            let plan = AffinityPlan { offsets_zyx: offsets.to_vec(), ..plan(OffsetSet::Nearest) };
+            plan.boundary(&affinities).double_value(&[0, 0, 0])
+        };
+        assert_eq!(found(&OffsetSet::Nearest.offsets_zyx()), 0.5);
+        assert_eq!(found(&[[-1, 0, 0], [-2, 0, 0], [0, 0, -9]]), 1.0);
     }
 
     #[test]

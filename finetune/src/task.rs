@@ -1,9 +1,9 @@
-//! One training step and the validation while training.
+//! One training step, and networks applied to whole images.
 
-use crate::objective::{AffinityPlan, BoundaryScore};
-use crate::sampling::{self, Batch};
+use crate::objective::AffinityPlan;
+use crate::sampling::Batch;
 use networks::SegmentationNetwork;
-use patches::{Case, Region, ShardStore};
+use patches::ShardStore;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 use torch_runtime::Precision;
@@ -11,8 +11,7 @@ use training::augment::{AugmentOptions, augment};
 use training::error::BoxedError;
 use training::losses::affinity::deep_affinity_loss;
 use training::losses::dice_ce::{DiceCeOptions, deep_supervision};
-use training::predict::{SlidingWindow, label_map, predict_slabs};
-use training::record::Values;
+use training::predict::{SlidingWindow, predict_slabs};
 use training::step::{StepLoss, Task, Validation};
 
 /// A segmentation network under training.
@@ -29,6 +28,8 @@ pub(crate) struct Segmentation {
     pub(crate) goal: Goal,
     /// The shards and the cases to validate on.
     pub(crate) validation: (Arc<ShardStore>, Vec<String>),
+    /// Whether images are shown as if seen from the feet, front up.
+    pub(crate) from_feet: bool,
 }
 
 /// What is learnt, and how it is told from the truth.
@@ -42,9 +43,6 @@ pub(crate) enum Goal {
     /// The affinities of objects.
     Affinities(AffinityPlan),
 }
-
-/// Patches of a training patch's size along z, y, x that validation of affinities looks at in each case, at most: in its middle.
-const VALIDATED_ZYX: [usize; 3] = [2, 4, 4];
 
 /// Applies networks to windows, float32 out: the mean of their channels, which for classes are scores before any softmax, as nnU-Net
 /// averages its folds.
@@ -197,87 +195,6 @@ impl Task for Segmentation {
             Goal::Classes { names, .. } => self.pooled_dice(names),
             Goal::Affinities(plan) => self.boundary_f1(plan),
         }
-    }
-}
-
-impl Segmentation {
-    /// Sliding windows of validation: fewer than prediction takes.
-    fn windows(&self) -> SlidingWindow {
-        SlidingWindow { overlap: 0.25, ..SlidingWindow::new(self.patch_zyx) }
-    }
-
-    fn image(&self, case: &Case, region: &Region) -> patches::Result<Tensor> {
-        let [z, y, x] = region.shape().map(|n| n as i64);
-        Ok(Tensor::from_slice(&case.read_image(region)?).view([self.channels, z, y, x]))
-    }
-
-    /// Dice pooled over the validation cases per class, in the shards' grid, by sliding window.
-    fn pooled_dice(&self, names: &[String]) -> Result<Validation, BoxedError> {
-        let classes = names.len();
-        let mut both = vec![0i64; classes];
-        let mut sizes = vec![0i64; classes];
-        let options = self.windows();
-        let (store, ids) = &self.validation;
-        for id in ids {
-            let case = store.case(id).map_err(|e| e.message(id))?;
-            let region = Region::whole(case.record().shape_zyx);
-            let [z, y, x] = case.record().shape_zyx.map(|n| n as i64);
-            let image = self.image(&case, &region).map_err(|e| e.message(id))?;
-            let labels = case.read_label(&region).map_err(|e| e.message(id))?;
-            let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
-            let labels = Tensor::from_slice(&labels).view([z, y, x]);
-            let compute = (self.precision, self.device);
-            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
-            let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
-            let predicted = label_map(&found).to_kind(Kind::Int64);
-            for class in 1..classes {
-                let (p, l) = (predicted.eq(class as i64), labels.eq(class as i64));
-                let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);
-                both[class] += count(&p.logical_and(&l));
-                sizes[class] += count(&p) + count(&l);
-            }
-        }
-        let mut values = Values::new();
-        let mut scored = Vec::new();
-        for class in 1..classes {
-            if sizes[class] > 0 {
-                let dice = 2.0 * both[class] as f64 / sizes[class] as f64;
-                values.insert(format!("pooled_dice {}", names[class]), dice);
-                scored.push(dice);
-            }
-        }
-        let score = (!scored.is_empty()).then(|| scored.iter().sum::<f64>() / scored.len() as f64);
-        Ok(Validation { score, values })
-    }
-
-    /// F1 of pairs of voxels that are apart, at one half, pooled over the middles of the validation cases.
-    fn boundary_f1(&self, plan: &AffinityPlan) -> Result<Validation, BoxedError> {
-        let mut pooled = BoundaryScore::default();
-        let (store, ids) = &self.validation;
-        for id in ids {
-            let case = store.case(id).map_err(|e| e.message(id))?;
-            let shape = case.record().shape_zyx;
-            let looked: [usize; 3] =
-                std::array::from_fn(|a| shape[a].min(VALIDATED_ZYX[a] * self.patch_zyx[a] as usize));
-            let region = Region::whole(shape).widened(looked);
-            let image = self.image(&case, &region).map_err(|e| e.message(id))?;
-            let labels = sampling::objects(&case, &region).map_err(|e| e.message(id))?;
-            let [z, y, x] = looked.map(|n| n as i64);
-            let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]))?;
-            let compute = (self.precision, self.device);
-            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
-            let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
-            pooled.add(&found, &targets);
-        }
-        let (each, score) = pooled.finish();
-        let mut values = Values::new();
-        for (offset, f1) in plan.offsets_zyx.iter().zip(each) {
-            if let Some(f1) = f1 {
-                let [z, y, x] = offset;
-                values.insert(format!("boundary_f1 {z},{y},{x}"), f1);
-            }
-        }
-        Ok(Validation { score, values })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::model;
 use crate::objective::{AffinityPlan, Objective};
 use crate::sampling::{Cut, Patches};
 use crate::task::{Goal, Segmentation};
-use data_manifests::descriptor::LabelKind;
+use data_manifests::descriptor::{LabelKind, Modality};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use label_maps::targets::Balance;
 use networks::{SegmentationNetwork, weights};
@@ -113,6 +113,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
             Objective::Affinities(plan) => Goal::Affinities(plan.clone()),
         },
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),
+        from_feet: plan.model.descriptor.modality != Modality::Em,
     };
     let outcome = train(arguments, &plan, store, session, &mut task, &mut optimizer, context)?;
     context.count("steps", outcome.state.step);

@@ -205,6 +205,15 @@ impl Table {
         self.shards.iter().map(Vec::len).sum()
     }
 
+    /// Objects of the reference, and the voxels of the largest one; ids of 0 are counted as they were.
+    #[must_use]
+    pub fn reference_objects(&self) -> (u64, u64) {
+        let size = |row: &[Pair]| row.iter().map(|pair| pair.voxels).sum::<u64>();
+        self.rows()
+            .map(|rows| rows.fold((0, 0), |(count, largest), row| (count + 1, size(row).max(largest))))
+            .reduce(|| (0, 0), |a, b| (a.0 + b.0, a.1.max(b.1)))
+    }
+
     /// Bytes that the pairs take.
     #[must_use]
     pub fn bytes(&self) -> usize {
@@ -275,6 +284,10 @@ mod tests {
             let expected = brute(&a, &b);
             prop_assert_eq!(table.pairs(), expected.len());
             prop_assert_eq!(pairs_of(&table), expected.clone());
+            let mut sizes = BTreeMap::new();
+            a.iter().for_each(|id| *sizes.entry(*id).or_insert(0) += 1);
+            let largest = sizes.values().copied().max().unwrap_or(0);
+            prop_assert_eq!(table.reference_objects(), (sizes.len() as u64, largest));
             for bytes in [24, 24 * 50, PASS_BYTES] {
                 let mut seen = BTreeMap::new();
                 for part in table.columns_within(bytes) {

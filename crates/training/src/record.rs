@@ -4,7 +4,7 @@
 //! leaves the same bytes as an uninterrupted one. `timing.jsonl` holds seconds, the share of time spent waiting for
 //! batches, and memory. Each line begins with `step` (completed steps) and `kind` (`step` or `validation`); numbers that
 //! are not finite are the strings `NaN`, `inf`, `-inf`. `tensorboard/` holds both once more as TensorBoard's events, and
-//! `progress.png` shows them.
+//! `progress.png` shows them; `validation.png` shows cases of the last validation.
 
 pub mod events;
 pub mod progress;
@@ -21,6 +21,9 @@ pub const METRICS: &str = "metrics.jsonl";
 
 /// File of values that depend on clock and machine.
 pub const TIMING: &str = "timing.jsonl";
+
+/// File of the picture of the last validation, where a task draws one.
+pub const VALIDATION: &str = "validation.png";
 
 /// Named numbers of one line.
 pub type Values = BTreeMap<String, f64>;
@@ -82,6 +85,11 @@ impl Record {
     pub fn create(directory: &Path) -> Result<Self> {
         for name in [METRICS, TIMING] {
             stage::atomic::write(&directory.join(name), b"")?;
+        }
+        // an earlier run's, which this one may never replace
+        match fs_err::remove_file(directory.join(VALIDATION)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
         }
         Self::open(directory, Events::create(directory)?)
     }

@@ -20,7 +20,7 @@ use crate::checkpoint::{Best, Folder, RunState, Which};
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
-use crate::record::{Record, Values, progress};
+use crate::record::{Record, VALIDATION, Values, progress};
 use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_call};
 use crate::{Result, TrainingError};
 use clock::Clock;
@@ -317,7 +317,11 @@ impl Session {
             values.insert("score".to_owned(), score);
             values.insert("score_smoothed".to_owned(), smoothed);
         }
-        if let Some(Disk { record, .. }) = &mut self.disk {
+        if let Some(Disk { record, folder }) = &mut self.disk {
+            if let Some(picture) = validation.picture {
+                let bytes = picture.encode().map_err(std::io::Error::other)?;
+                stage::atomic::write(&folder.directory().join(VALIDATION), &bytes)?;
+            }
             record.metrics(step, "validation", &values)?;
             let seconds = Values::from([("seconds".to_owned(), started.elapsed().as_secs_f64())]);
             record.timing(step, "validation", &seconds)?;

@@ -5,6 +5,7 @@ use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::record::Values;
 use crate::{Result, TrainingError};
+use pictures::Canvas;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -28,6 +29,8 @@ pub struct Validation {
     pub score: Option<f64>,
     /// Named numbers for the record.
     pub values: Values,
+    /// What it looks like, for [`crate::record::VALIDATION`].
+    pub picture: Option<Canvas>,
 }
 
 /// What is trained: forward pass and loss for a batch.

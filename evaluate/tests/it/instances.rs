@@ -106,6 +106,24 @@ fn neurons_in_hdf5_and_a_report_of_them() {
 }
 
 #[test]
+fn a_reference_that_is_one_object_is_said_to_be() {
+    let world = World::new();
+    // nine small objects of one voxel each, and one that is all the rest
+    let leaking = (0..SHAPE.iter().product()).map(|i| if i < 9 { i as u64 + 2 } else { 1 }).collect();
+    let reference = put(&world, "sample_A.hdf", leaking);
+    let prediction = put(&world, "guess.h5", ids(7));
+    let (status, context) = score(&world, &reference, &prediction, &["--dataset", "cremi-a"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let warning = context.messages().iter().find(|m| m.code == "W506").unwrap().to_string();
+    assert!(warning.contains("one of the reference's 10 objects is 98."), "{warning}");
+    assert!(warning.contains("sample_A.hdf"), "{warning}");
+    // two large ones are not
+    let two = put(&world, "sample_B.hdf", ids(6));
+    let (_, context) = score(&world, &two, &prediction, &["--dataset", "cremi-a"]);
+    assert!(context.messages().iter().all(|m| m.code != "W506"));
+}
+
+#[test]
 fn the_border_and_its_zero_are_those_of_cremi() {
     let world = World::new();
     let (reference, prediction) = (put(&world, "a.h5", ids(6)), put(&world, "b.h5", ids(7)));

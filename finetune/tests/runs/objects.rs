@@ -35,6 +35,7 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
     let metrics = study.path("model/metrics.jsonl");
     let losses = recorded(&metrics, "step", "affinity_loss");
     assert!(losses.last().unwrap() < &(losses[0] * 0.8), "{losses:?}");
+    assert!(study.path("model/validation.png").is_file());
     let f1 = recorded(&metrics, "validation", "boundary_f1 0,0,-1");
     assert!(f1.len() == 4 && f1.iter().all(|f1| (0.0..=1.0).contains(f1)), "{f1:?}");
 

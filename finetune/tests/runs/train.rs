@@ -13,9 +13,9 @@ fn a_run_from_scratch_writes_a_whole_stage_once() {
     let said = study.train("model", 4, &settings).expect(0);
     assert!(said.contains("3 training cases (1 of the labels), 1 validation cases"), "{said}");
     let files = study.verified("model");
-    for name in
-        ["model.safetensors", "plan.json", "split.json", "metrics.jsonl", "checkpoint_final.safetensors"]
-    {
+    let names =
+        ["model.safetensors", "plan.json", "split.json", "metrics.jsonl", "checkpoint_final.safetensors"];
+    for name in names.into_iter().chain(["validation.png"]) {
         assert!(files.iter().any(|file| file == name), "{name} is not among {files:?}");
     }
     assert!(!files.iter().any(|file| file == "load_report.json"));
@@ -35,6 +35,9 @@ fn a_run_from_scratch_writes_a_whole_stage_once() {
     assert!(!said.contains("resuming"), "{said}");
     study.verified("model");
     assert_ne!(study.bytes("model/manifest.json"), before);
+    // a run that does not validate does not keep another's picture
+    study.train("model", 1, &["--from-scratch", "--validate-every", "0", "--overwrite"]).expect(0);
+    assert!(!study.verified("model").iter().any(|file| file == "validation.png"));
 }
 
 #[test]

@@ -105,6 +105,7 @@ impl Task for Tiny {
         let batch = batch(1_000_000);
         let right = self.forward(&batch.image, false).gt(0.0).to_kind(Kind::Float).eq_tensor(&batch.target);
         let score = right.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
-        Ok(Validation { score: Some(score), values: Values::from([("accuracy".to_owned(), score)]) })
+        let values = Values::from([("accuracy".to_owned(), score)]);
+        Ok(Validation { score: Some(score), values, picture: None })
     }
 }

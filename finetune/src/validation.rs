@@ -1,0 +1,123 @@
+//! The validation while training: Dice or the F1 of boundaries, and a picture of some cases.
+
+use crate::objective::{AffinityPlan, BoundaryScore};
+use crate::sampling;
+use crate::sheet::{Sheet, Shown};
+use crate::task::{Output, Segmentation, predict_whole};
+use patches::{Case, Region};
+use tch::{Device, Kind, Tensor};
+use training::error::BoxedError;
+use training::predict::{SlidingWindow, label_map};
+use training::record::Values;
+use training::step::Validation;
+
+/// Patches of a training patch's size along z, y, x that validation of affinities looks at in each case, at most: in its middle.
+const VALIDATED_ZYX: [usize; 3] = [2, 4, 4];
+
+impl Segmentation {
+    /// Sliding windows of validation: fewer than prediction takes.
+    fn windows(&self) -> SlidingWindow {
+        SlidingWindow { overlap: 0.25, ..SlidingWindow::new(self.patch_zyx) }
+    }
+
+    fn image(&self, case: &Case, region: &Region) -> patches::Result<Tensor> {
+        let [z, y, x] = region.shape().map(|n| n as i64);
+        Ok(Tensor::from_slice(&case.read_image(region)?).view([self.channels, z, y, x]))
+    }
+
+    /// Dice pooled over the validation cases per class, in the shards' grid, by sliding window.
+    pub(crate) fn pooled_dice(&self, names: &[String]) -> Result<Validation, BoxedError> {
+        let classes = names.len();
+        let mut both = vec![0i64; classes];
+        let mut sizes = vec![0i64; classes];
+        let options = self.windows();
+        let (store, ids) = &self.validation;
+        let mut sheet = Sheet::default();
+        for id in ids {
+            let case = store.case(id).map_err(|e| e.message(id))?;
+            let shape = case.record().shape_zyx;
+            let region = Region::whole(shape);
+            let [z, y, x] = shape.map(|n| n as i64);
+            let image = self.image(&case, &region).map_err(|e| e.message(id))?;
+            let labels = case.read_label(&region).map_err(|e| e.message(id))?;
+            let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
+            let labels = Tensor::from_slice(&labels).view([z, y, x]);
+            let compute = (self.precision, self.device);
+            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
+            let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
+            let predicted = label_map(&found).to_kind(Kind::Int64);
+            if sheet.has_room() {
+                let volumes = [numbers(&labels)?, numbers(&predicted)?];
+                let image = Vec::<f32>::try_from(image.get(0).contiguous().view(-1))?;
+                sheet.add_classes(&self.shown(&case, shape), &image, [&volumes[0], &volumes[1]]);
+            }
+            for class in 1..classes {
+                let (p, l) = (predicted.eq(class as i64), labels.eq(class as i64));
+                let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);
+                both[class] += count(&p.logical_and(&l));
+                sizes[class] += count(&p) + count(&l);
+            }
+        }
+        let mut values = Values::new();
+        let mut scored = Vec::new();
+        for class in 1..classes {
+            if sizes[class] > 0 {
+                let dice = 2.0 * both[class] as f64 / sizes[class] as f64;
+                values.insert(format!("pooled_dice {}", names[class]), dice);
+                scored.push(dice);
+            }
+        }
+        let score = (!scored.is_empty()).then(|| scored.iter().sum::<f64>() / scored.len() as f64);
+        Ok(Validation { score, values, picture: sheet.finish() })
+    }
+
+    /// F1 of pairs of voxels that are apart, at one half, pooled over the middles of the validation cases.
+    pub(crate) fn boundary_f1(&self, plan: &AffinityPlan) -> Result<Validation, BoxedError> {
+        let mut pooled = BoundaryScore::default();
+        let mut sheet = Sheet::default();
+        let (store, ids) = &self.validation;
+        for id in ids {
+            let case = store.case(id).map_err(|e| e.message(id))?;
+            let shape = case.record().shape_zyx;
+            let looked: [usize; 3] =
+                std::array::from_fn(|a| shape[a].min(VALIDATED_ZYX[a] * self.patch_zyx[a] as usize));
+            let region = Region::whole(shape).widened(looked);
+            let image = self.image(&case, &region).map_err(|e| e.message(id))?;
+            let labels = sampling::objects(&case, &region).map_err(|e| e.message(id))?;
+            let [z, y, x] = looked.map(|n| n as i64);
+            let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]))?;
+            let compute = (self.precision, self.device);
+            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
+            let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
+            pooled.add(&found, &targets);
+            if sheet.has_room() {
+                let labels: Vec<u32> =
+                    labels.iter().map(|id| u32::try_from(*id)).collect::<Result<_, _>>()?;
+                let image = Vec::<f32>::try_from(image.get(0).contiguous().view(-1))?;
+                let boundary = Vec::<f32>::try_from(plan.boundary(&found).contiguous().view(-1))?;
+                sheet.add_objects(&self.shown(&case, looked), &image, &labels, &boundary);
+            }
+        }
+        let (each, score) = pooled.finish();
+        let mut values = Values::new();
+        for (offset, f1) in plan.offsets_zyx.iter().zip(each) {
+            if let Some(f1) = f1 {
+                let [z, y, x] = offset;
+                values.insert(format!("boundary_f1 {z},{y},{x}"), f1);
+            }
+        }
+        Ok(Validation { score, values, picture: sheet.finish() })
+    }
+
+    /// A case, as its rows of the picture name and lay it out.
+    fn shown<'a>(&self, case: &'a Case, shape_zyx: [usize; 3]) -> Shown<'a> {
+        let [_, y, x] = case.record().spacing_zyx_mm;
+        Shown { id: &case.record().id, shape_zyx, spacing_yx: [y, x], from_feet: self.from_feet }
+    }
+}
+
+/// The numbers of a label map.
+fn numbers(labels: &Tensor) -> Result<Vec<u32>, BoxedError> {
+    let numbers = Vec::<i64>::try_from(labels.to_device(Device::Cpu).contiguous().view(-1))?;
+    Ok(numbers.into_iter().map(u32::try_from).collect::<Result<_, _>>()?)
+}
