@@ -1,6 +1,6 @@
 //! `evaluate instances`: maps of objects, such as neurons, against their references.
 
-use crate::ids::Ids;
+use crate::maps::{Map, Reader, artefact};
 use crate::objects::{Measured, summarise, table};
 use crate::score::{METRICS, clear, pretty};
 use crate::scoring::{Placed, check_grid};
@@ -249,12 +249,8 @@ fn inputs(pairs: &[[&str; 2]], out: &Path) -> Result<Vec<Artefact>> {
         for pair in pairs {
             let path = Path::new(pair[place].split('#').next().unwrap_or(pair[place]));
             // what is not there fails as its case
-            if path.is_file() {
-                inputs.push(Artefact::of_file(role, path, out)?);
-            } else if path.is_dir() {
-                let (bytes, sha256) = digest::tree(path)?;
-                let path = format!("{}/", path.display());
-                inputs.push(Artefact { role: role.to_owned(), path, bytes, sha256 });
+            if path.exists() {
+                inputs.push(artefact(role, path, out)?);
             }
         }
     }
@@ -273,9 +269,10 @@ fn score(
     if let Some(labels) = &mut plain.labels {
         labels.map.clear();
     }
-    let mut truth = Ids::open(case, reference, objects)?;
-    let mut guess = Ids::open(case, prediction, &plain)?;
-    let placed = |ids: &Ids| (ids.path.clone(), ids.grid);
+    let map = |text: &str| Map::named(text, Path::new(""));
+    let mut truth = Reader::open(case, &map(reference), objects)?;
+    let mut guess = Reader::open(case, &map(prediction), &plain)?;
+    let placed = |ids: &Reader| (ids.path.clone(), ids.grid);
     let ((truth_path, grid), (guess_path, guess_grid)) = (placed(&truth), placed(&guess));
     let warning = check_grid(
         case,
@@ -343,8 +340,8 @@ fn one_object(table: &Table) -> Option<Message> {
 /// Reads both maps slab by slab into a contingency table; `width` of the border in pixels.
 fn tally(
     case: &str,
-    truth: &mut Ids,
-    guess: &mut Ids,
+    truth: &mut Reader,
+    guess: &mut Reader,
     zero: Zero,
     width: Option<f64>,
     context: &Context,

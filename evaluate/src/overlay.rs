@@ -90,10 +90,10 @@ struct Drawn {
 
 /// The pictures of a case; `None` without an image.
 fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<Drawn>, Message> {
-    let (Some(source), Some(path)) = (&pair.image, &pair.prediction) else { return Ok(None) };
+    let (Some(source), Some(map)) = (&pair.image, &pair.prediction) else { return Ok(None) };
     let flaw = |e: volume::VolumeError| Message::error(e.code(), e.to_string());
     let reference = scoring::reference::<u32>(pair, descriptor)?;
-    let prediction = scoring::prediction::<u32>(pair, path, descriptor)?;
+    let prediction = scoring::prediction::<u32>(pair, map, descriptor)?;
     let image = open::image(source).map_err(flaw)?;
     let shape = reference.grid.shape_zyx;
     if image.grid.shape_zyx != shape {

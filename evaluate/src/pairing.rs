@@ -1,5 +1,6 @@
 //! Which prediction belongs to which reference.
 
+use crate::maps::Map;
 use crate::score::ScoreArguments;
 use anyhow::Result;
 use data_manifests::descriptor::Raw;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Table of a prediction directory.
 pub(crate) const PREDICTIONS: &str = "predictions.csv";
@@ -20,9 +21,9 @@ pub(crate) struct Pair {
     /// Case id.
     pub(crate) id: String,
     /// The reference label map.
-    pub(crate) reference: Source,
+    pub(crate) reference: Map,
     /// The predicted label map; `None` when there is none.
-    pub(crate) prediction: Option<PathBuf>,
+    pub(crate) prediction: Option<Map>,
     /// What the predictions' manifest says of that file.
     pub(crate) expected: Option<Artefact>,
     /// The image, when the references' directory holds it.
@@ -54,8 +55,9 @@ struct Row {
 
 /// Pairs predictions with references.
 ///
-/// A finished prediction directory says itself which cases it holds and where their labels lie; any other directory is
-/// matched by file names `ID.nii.gz`, and then every reference needs a prediction.
+/// A table given by `--pairs` lists them. A finished prediction directory says itself which cases it holds and where their labels
+/// lie; any other directory is matched by names (`ID.nii.gz`, `ID.h5`, a folder `ID` of shards), and then every reference needs a
+/// prediction.
 ///
 /// # Errors
 /// Directories that are not there, a broken manifest or table, no case at all.
@@ -64,9 +66,11 @@ pub(crate) fn pair(
     descriptor: &Descriptor,
     context: &Context,
 ) -> Result<Pairing> {
-    for (flag, directory) in
-        [("--references", &arguments.references), ("--predictions", &arguments.predictions)]
-    {
+    if let Some(table) = &arguments.pairs {
+        return listed(table);
+    }
+    let (references, predictions) = (arguments.references(), arguments.predictions());
+    for (flag, directory) in [("--references", references), ("--predictions", predictions)] {
         if !directory.is_dir() {
             return Err(Message::error("E506", format!("{flag} is not a directory"))
                 .detail(format!("{} does not exist", directory.display()))
@@ -74,7 +78,7 @@ pub(crate) fn pair(
                 .into());
         }
     }
-    let has_manifest = arguments.predictions.join(data_manifests::manifest::FILE_NAME).is_file();
+    let has_manifest = predictions.join(data_manifests::manifest::FILE_NAME).is_file();
     let mut pairing = if has_manifest {
         by_table(arguments, descriptor, context)?
     } else {
@@ -84,8 +88,8 @@ pub(crate) fn pair(
     if pairing.pairs.is_empty() && pairing.failed.is_empty() {
         let detail = format!(
             "{} and {} have no case in common that has a reference",
-            arguments.predictions.display(),
-            arguments.references.display()
+            predictions.display(),
+            references.display()
         );
         return Err(Message::error("E507", "there is nothing to score")
             .detail(detail)
@@ -98,9 +102,10 @@ pub(crate) fn pair(
 
 /// By the table that `finetune predict` writes, and the list of cases that it was to predict.
 fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
-    let manifest = Manifest::load(&arguments.predictions, "predict")?;
+    let (raw, predictions) = (arguments.references(), arguments.predictions());
+    let manifest = Manifest::load(predictions, "predict")?;
     let outputs: BTreeMap<&str, &Artefact> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
-    let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(PREDICTIONS))?;
+    let rows: Vec<Row> = cases::from_csv(&predictions.join(PREDICTIONS))?;
     let mut references = None;
     let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: true };
     let mut unlabelled = 0;
@@ -111,13 +116,13 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
             continue;
         }
         let there = |text: &str| {
-            let source = Source::from_portable(text, &arguments.references)?;
+            let source = Source::from_portable(text, raw)?;
             Some(source.spaced(descriptor.raw.spacing_zyx_mm())).filter(|s| s.missing().is_none())
         };
         let image = there(&row.image);
         let mut reference = there(&row.label).map(|label| match &image {
-            Some(image) => label.beside(image),
-            None => label,
+            Some(image) => Map::File(label.beside(image)),
+            None => Map::File(label),
         });
         if reference.is_none() {
             reference =
@@ -130,17 +135,17 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
                 pairing.failed.push(
                     Message::error("E506", "the reference of this case is missing")
                         .case(&row.id)
-                        .detail(format!("{} is not below {}", row.label, arguments.references.display()))
+                        .detail(format!("{} is not below {}", row.label, raw.display()))
                         .fix("Give --references the raw directory that the shards were made of, or a folder of ID.nii.gz"),
                 );
             }
             continue;
         };
-        let file = arguments.predictions.join(&row.file);
+        let file = predictions.join(&row.file);
         pairing.pairs.push(Pair {
             reference,
             expected: outputs.get(row.file.as_str()).map(|o| (*o).clone()),
-            prediction: file.is_file().then_some(file),
+            prediction: file.is_file().then_some(Map::File(Source::Nifti(file))),
             image,
             id: row.id,
         });
@@ -169,7 +174,7 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
 }
 
 /// References with their images, by id.
-type References = BTreeMap<String, (Source, Option<Source>)>;
+type References = BTreeMap<String, (Map, Option<Source>)>;
 
 /// The references that the directory itself lists, looked up once and only when needed.
 fn known<'a>(
@@ -185,7 +190,7 @@ fn known<'a>(
     Ok(references.insert(found))
 }
 
-/// The labelled cases of a raw directory, else its files `ID.nii.gz`; and the cases whose files are missing.
+/// The labelled cases of a raw directory, else the maps that it holds; and the cases whose files are missing.
 fn listed_references(
     arguments: &ScoreArguments,
     descriptor: &Descriptor,
@@ -194,18 +199,18 @@ fn listed_references(
     let mut references = References::new();
     let mut failed = Vec::new();
     let is_msd = matches!(descriptor.raw, Raw::Msd { .. });
-    if !is_msd || arguments.references.join("dataset.json").is_file() {
-        let listing = raw::list(descriptor, &arguments.references)?;
+    if !is_msd || arguments.references().join("dataset.json").is_file() {
+        let listing = raw::list(descriptor, arguments.references())?;
         failed.extend(listing.problems.into_iter().filter(|p| p.severity == stage::Severity::Error));
         for case in listing.cases {
             if let Some(label) = case.label {
-                references.insert(case.id, (label, Some(case.image)));
+                references.insert(case.id, (Map::File(label), Some(case.image)));
             }
         }
     }
     if references.is_empty() {
-        let files = label_files(&arguments.references, context)?;
-        references.extend(files.into_iter().map(|(id, path)| (id, (Source::Nifti(path), None))));
+        let files = label_maps(arguments.references(), context)?;
+        references.extend(files.into_iter().map(|(id, map)| (id, (map, None))));
         if !references.is_empty() {
             // a plain folder of label maps: that the raw files are not there is no flaw of it
             failed.clear();
@@ -217,7 +222,7 @@ fn listed_references(
 /// By file names, for predictions of other programs.
 fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
     let (references, failed) = listed_references(arguments, descriptor, context)?;
-    let mut predictions = label_files(&arguments.predictions, context)?;
+    let mut predictions = label_maps(arguments.predictions(), context)?;
     let pairs: Vec<_> = references
         .into_iter()
         .map(|(id, (reference, image))| Pair {
@@ -234,7 +239,7 @@ fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Contex
                 "W502",
                 format!("{} predictions have no reference (first: {first})", predictions.len()),
             )
-            .detail(arguments.references.display().to_string())
+            .detail(arguments.references().display().to_string())
             .fix(
                 "Check the ids when they should have one: a prediction is named as its reference, ID.nii.gz",
             ),
@@ -243,20 +248,35 @@ fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Contex
     Ok(Pairing { pairs, failed, has_manifest: false })
 }
 
-/// Label maps by id: `ID.nii.gz` or `ID.nii`; names that begin with `.` are macOS resource files.
-fn label_files(directory: &Path, context: &Context) -> Result<BTreeMap<String, PathBuf>> {
-    let mut files = BTreeMap::new();
+/// Label maps by id: `ID.nii.gz` or `ID.nii`, `ID.h5` or `ID.hdf`, and folders `ID` of cases in shards; names that begin with `.`
+/// are macOS resource files.
+fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Map>> {
+    let mut maps = BTreeMap::new();
     let mut ignored = BTreeSet::new();
     for entry in fs_err::read_dir(directory)? {
         let path = entry?.path();
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
-        if !(name.ends_with(".nii.gz") || name.ends_with(".nii")) {
+        let map = Map::named(name, directory);
+        let is_map = match &map {
+            Map::Shards(_) | Map::File(Source::CremiRaw(..)) => true,
+            Map::File(_) => [".nii.gz", ".nii"].iter().any(|end| name.ends_with(end)),
+        };
+        if !is_map {
             continue;
         }
         if name.starts_with('.') {
             ignored.insert(name.to_owned());
-        } else {
-            files.insert(raw::stem(name).to_owned(), path);
+            continue;
+        }
+        let id = match &map {
+            Map::File(Source::CremiRaw(..)) => name.rsplit_once('.').map_or(name, |(id, _)| id),
+            _ => raw::stem(name),
+        };
+        if let Some(other) = maps.insert(id.to_owned(), map) {
+            return Err(Message::error("E506", format!("two label maps are of the case {id}"))
+                .detail(format!("{} and {name}", other.path().display()))
+                .fix("Leave one of them in the folder, or list the pairs in a table for --pairs")
+                .into());
         }
     }
     if !ignored.is_empty() {
@@ -265,5 +285,61 @@ fn label_files(directory: &Path, context: &Context) -> Result<BTreeMap<String, P
                 .detail(directory.display().to_string()),
         );
     }
-    Ok(files)
+    Ok(maps)
+}
+
+/// A row of a table for `--pairs`; paths are relative to the table's folder.
+#[derive(Debug, Deserialize)]
+struct Listed {
+    case: String,
+    reference: String,
+    /// Empty where there is none.
+    prediction: String,
+    /// For overlays.
+    #[serde(default)]
+    image: String,
+}
+
+/// By a table of the columns case, reference, prediction and, if wanted, image.
+fn listed(table: &Path) -> Result<Pairing> {
+    let wrong = |what: String| {
+        Message::error("E506", what)
+            .detail(table.display().to_string())
+            .fix("Give --pairs a CSV file with the columns case,reference,prediction (and image for overlays); paths are relative to it")
+    };
+    let root = table.parent().unwrap_or(Path::new(""));
+    let rows: Vec<Listed> = cases::from_csv(table).map_err(|e| wrong(format!("{e:#}")))?;
+    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: false };
+    let mut seen = BTreeSet::new();
+    for row in rows {
+        if !seen.insert(row.case.clone()) {
+            return Err(wrong(format!("the case {} is listed twice", row.case)).into());
+        }
+        let there = |text: &str| {
+            let map = Some(Map::named(text, root)).filter(|_| !text.is_empty())?;
+            map.missing().is_none().then_some(map)
+        };
+        let Some(reference) = there(&row.reference) else {
+            pairing.failed.push(
+                Message::error("E506", "the reference of this case is missing")
+                    .case(&row.case)
+                    .detail(root.join(&row.reference).display().to_string())
+                    .fix("Correct the table of --pairs: paths are relative to its folder"),
+            );
+            continue;
+        };
+        let image = Some(Source::image(root.join(&row.image))).filter(|_| !row.image.is_empty());
+        pairing.pairs.push(Pair {
+            prediction: there(&row.prediction),
+            expected: None,
+            image: image.filter(|image| image.missing().is_none()),
+            reference,
+            id: row.case,
+        });
+    }
+    pairing.pairs.sort_by(|a, b| a.id.cmp(&b.id));
+    if pairing.pairs.is_empty() && pairing.failed.is_empty() {
+        return Err(wrong("this table lists no case".to_owned()).into());
+    }
+    Ok(pairing)
 }

@@ -24,8 +24,8 @@ fn workers(arguments: &ScoreArguments, pairs: &[Pair], protocol: &Protocol, cont
     // a header that cannot be read fails its own case later
     let largest = pairs
         .iter()
-        .filter_map(|p| data_manifests::raw::open::header(&p.reference).ok())
-        .map(|(_, grid)| grid.shape_zyx.iter().map(|n| *n as u64).product::<u64>() * per_voxel)
+        .filter_map(|p| p.reference.shape_zyx())
+        .map(|shape| shape.iter().map(|n| *n as u64).product::<u64>() * per_voxel)
         .max()
         .unwrap_or(1);
     let budget = match arguments.max_ram {

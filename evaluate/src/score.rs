@@ -1,102 +1,25 @@
 //! `evaluate score`: measures predictions against references.
 
+mod arguments;
+
+pub use arguments::{Missing, ScoreArguments};
+
+use crate::maps::artefact;
 use crate::pairing::{self, Pairing};
 use crate::scoring::CaseResult;
 use crate::summary::{self, CaseCounts, CaseEntry, Dataset, DefinitionNote, Details, SummaryFile};
 use crate::targets::{self, MeanRule, Named};
 use crate::{aggregate, overlay, pool};
 use anyhow::Result;
-use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Policy, Protocol};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Table of all values.
 pub(crate) const METRICS: &str = "metrics.csv";
-
-/// What to do with references that have no prediction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// Count them as empty predictions
-    Worst,
-    /// Leave them out, and say how many
-    Skip,
-    /// Refuse to score
-    Error,
-}
-
-/// Arguments of `score`.
-#[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Predictions are a directory that 'finetune predict' wrote, or any folder of ID.nii.gz.
-References are the raw directory of the data set, or any folder of ID.nii.gz.
-
-Example:
-  evaluate score --references data/Task04_Hippocampus --predictions runs/predictions --dataset msd04-hippocampus --out runs/scores"
-)]
-pub struct ScoreArguments {
-    /// Directory of the reference labels
-    #[arg(long, value_name = "DIR")]
-    pub references: PathBuf,
-    /// Directory of the predicted label maps
-    #[arg(long, value_name = "DIR")]
-    pub predictions: PathBuf,
-    /// Data set: a built-in name or a descriptor file
-    #[arg(long, value_name = "NAME|FILE")]
-    pub dataset: String,
-    /// Output directory
-    #[arg(long, value_name = "DIR")]
-    pub out: PathBuf,
-    /// References without a prediction
-    #[arg(long, value_enum, default_value = "error")]
-    pub missing: Missing,
-    /// Tolerance of the normalised surface distance in mm [default: the data set's]
-    #[arg(long, value_name = "MM")]
-    pub tolerance_mm: Option<f64>,
-    /// Metrics by id, such as hd95:edge-max or nsd:surfel@2mm; 'default' and 'all' are lists
-    #[arg(long, value_name = "ID", value_delimiter = ',', default_value = "default")]
-    pub metrics: Vec<String>,
-    /// How the means of classes become one mean [default: scored; nnunet with --policy nnunet]
-    #[arg(long, value_enum, value_name = "RULE")]
-    pub mean: Option<MeanRule>,
-    /// Splits to score, as in predictions.csv (train, val, test, given) [default: all but train]
-    #[arg(long, value_name = "SPLIT", value_delimiter = ',')]
-    pub split: Vec<String>,
-    /// Rule for classes that the reference, the prediction or both lack
-    #[arg(long, default_value = "clinical", value_parser = parse_policy)]
-    pub policy: Policy,
-    /// Cases at the same time [default: cores granted, as far as memory allows]
-    #[arg(long, value_name = "N")]
-    pub workers: Option<usize>,
-    /// Memory to stay below, in GiB [default: 80 % of what is available]
-    #[arg(long, value_name = "GiB")]
-    pub max_ram: Option<f64>,
-}
-
-fn parse_policy(name: &str) -> Result<Policy, String> {
-    Policy::ALL.into_iter().find(|p| p.name() == name).ok_or_else(|| {
-        let names: Vec<_> = Policy::ALL.iter().map(|p| p.name()).collect();
-        format!("expected one of {}", names.join(", "))
-    })
-}
-
-impl ScoreArguments {
-    /// The rule for the mean over classes.
-    fn mean_rule(&self) -> MeanRule {
-        let usual = if self.policy == Policy::Nnunet { MeanRule::Nnunet } else { MeanRule::Scored };
-        self.mean.unwrap_or(usual)
-    }
-
-    /// Whether cases of a split are scored.
-    pub(crate) fn takes(&self, split: &str) -> bool {
-        // a score on the cases that a model was trained on must be asked for
-        if self.split.is_empty() { split != "train" } else { self.split.iter().any(|s| s == split) }
-    }
-}
 
 /// What decides the outputs.
 #[derive(Debug, Serialize)]
@@ -211,7 +134,7 @@ fn resolve_missing(
     match arguments.missing {
         Missing::Error => {
             return Err(Message::error("E501", what)
-                .detail(arguments.predictions.display().to_string())
+                .detail(arguments.predictions().display().to_string())
                 .fix("Predict them, or use --missing worst to count them as empty or --missing skip to leave them out")
                 .into());
         }
@@ -228,18 +151,27 @@ fn resolve_missing(
 
 /// Digests of everything that is read.
 fn inputs(arguments: &ScoreArguments, pairing: &Pairing) -> Result<Vec<Artefact>> {
+    let out = arguments.out.as_path();
     let mut inputs = Vec::new();
+    if let Some(table) = &arguments.pairs {
+        inputs.push(Artefact::of_file("pairs", table, out)?);
+    }
     if pairing.has_manifest {
-        inputs.push(Manifest::as_input("predictions", &arguments.predictions, &arguments.out)?);
+        inputs.push(Manifest::as_input("predictions", arguments.predictions(), out)?);
     } else {
-        for path in pairing.pairs.iter().filter_map(|p| p.prediction.as_ref()) {
-            inputs.push(Artefact::of_file("predictions", path, &arguments.out)?);
+        for map in pairing.pairs.iter().filter_map(|p| p.prediction.as_ref()) {
+            inputs.push(map.artefact("predictions", out)?);
         }
     }
     // one CREMI file may hold the references of several cases
     let references: BTreeSet<&Path> = pairing.pairs.iter().map(|p| p.reference.path()).collect();
     for path in references {
-        inputs.push(Artefact::of_rooted("references", path, "RAW", &arguments.references)?);
+        let rooted = arguments.pairs.is_none() && path.is_file();
+        inputs.push(if rooted {
+            Artefact::of_rooted("references", path, "RAW", arguments.references())?
+        } else {
+            artefact("references", path, out)?
+        });
     }
     Ok(inputs)
 }
@@ -290,13 +222,13 @@ fn summarise(
         .iter()
         .filter_map(|result| {
             let pair = pairing.pairs.iter().find(|p| p.id == result.id)?;
-            let prediction = pair
-                .prediction
-                .as_ref()
-                .map(|p| p.strip_prefix(&arguments.predictions).unwrap_or(p).display().to_string());
+            let prediction = pair.prediction.as_ref().map(|map| {
+                let name = map.portable(arguments.predictions());
+                name.strip_prefix("$RAW/").map_or(name.clone(), str::to_owned)
+            });
             Some(CaseEntry {
                 case: result.id.clone(),
-                reference_file: pair.reference.portable(&arguments.references),
+                reference_file: pair.reference.portable(arguments.references()),
                 prediction_file: prediction.filter(|_| !result.missing),
                 voxel_ml: Some(result.voxel_ml),
                 metrics: aggregate::case_metrics(result),

@@ -1,14 +1,15 @@
 //! One case: read, check, measure.
 
+use crate::maps::{Map, Reader};
 use crate::pairing::Pair;
-use data_manifests::raw::{Source, planes};
+use data_manifests::descriptor::LabelKind;
 use data_manifests::{Descriptor, digest};
 use metrics::{ClassScore, Protocol, diagonal_mm, score_case};
 use stage::Message;
 use std::collections::BTreeSet;
 use std::path::Path;
 use volume::labels::Counts;
-use volume::{Grid, ReadLimits, SAME_GEOMETRY_MM, VolumeError, same_geometry};
+use volume::{Grid, SAME_GEOMETRY_MM, VolumeError, same_geometry};
 
 /// What was measured of a case.
 #[derive(Debug, Clone)]
@@ -75,9 +76,10 @@ pub(crate) fn reference<T: Class>(pair: &Pair, descriptor: &Descriptor) -> Resul
 /// Reads a prediction: declared values only, the bytes that its manifest lists.
 pub(crate) fn prediction<T: Class>(
     pair: &Pair,
-    path: &Path,
+    map: &Map,
     descriptor: &Descriptor,
 ) -> Result<Labels<T>, Message> {
+    let path = map.path();
     if let Some(expected) = &pair.expected {
         let (_, sha256) =
             digest::file(path).map_err(|e| Message::error("E100", e.to_string()).case(&pair.id))?;
@@ -94,35 +96,34 @@ pub(crate) fn prediction<T: Class>(
     if let Some(labels) = &mut plain.labels {
         labels.map.clear();
     }
-    read(pair, &Source::Nifti(path.to_owned()), &plain, &(0..classes).collect())
+    read(pair, map, &plain, &(0..classes).collect())
 }
 
 /// Reads class labels some planes at a time, so that they are never in memory wider than `T`.
 fn read<T: Class>(
     pair: &Pair,
-    source: &Source,
+    map: &Map,
     descriptor: &Descriptor,
     declared: &BTreeSet<u64>,
 ) -> Result<Labels<T>, Message> {
-    let failed = |e: VolumeError| flaw(&pair.id, &e);
-    let mut planes = planes::labels(source, descriptor, ReadLimits::UNLIMITED).map_err(failed)?;
-    if !planes.is_semantic() {
+    if descriptor.labels.as_ref().is_some_and(|labels| labels.kind == LabelKind::Instances) {
         return Err(Message::error("E508", "the reference holds object ids, not classes")
             .case(&pair.id)
-            .detail(source.path().display().to_string())
+            .detail(map.path().display().to_string())
             .fix("Score it with 'evaluate instances'"));
     }
-    let grid = *planes.grid();
+    let mut planes = Reader::open(&pair.id, &map.clone().with_labels(&pair.id)?, descriptor)?;
+    let grid = planes.grid;
     let [nz, ny, nx] = grid.shape_zyx;
     let (mut voxels, mut slab) = (Vec::with_capacity(nz * ny * nx), Vec::new());
     let mut counts = Counts::new();
     let depth = (SLAB / (ny * nx).max(1)).max(1);
-    while planes.next_planes(depth, &mut slab).map_err(failed)? > 0 {
+    while planes.next(&pair.id, depth, &mut slab)? > 0 {
         volume::labels::count_into(&mut counts, &slab);
         // a value that does not fit is not declared either: the check below names it
         voxels.extend(slab.iter().map(|value| T::try_from(*value).unwrap_or_default()));
     }
-    volume::labels::check(counts, declared).map_err(|e| flaw(&pair.id, &e.in_file(source.path())))?;
+    volume::labels::check(counts, declared).map_err(|e| flaw(&pair.id, &e.in_file(map.path())))?;
     Ok(Labels { voxels, grid })
 }
 
@@ -208,11 +209,11 @@ fn score_as<T: Class>(
     let grid = reference.grid;
     let mut warning = None;
     let guess = match &pair.prediction {
-        Some(path) => {
-            let labels = prediction::<T>(pair, path, descriptor)?;
+        Some(map) => {
+            let labels = prediction::<T>(pair, map, descriptor)?;
             let placed = |path, grid| Placed { path, grid };
             let own = placed(pair.reference.path(), &grid);
-            warning = check_grid(&pair.id, &own, &placed(path, &labels.grid))?;
+            warning = check_grid(&pair.id, &own, &placed(map.path(), &labels.grid))?;
             labels.voxels
         }
         None => vec![T::default(); reference.voxels.len()],

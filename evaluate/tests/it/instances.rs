@@ -1,17 +1,14 @@
 //! `evaluate instances` over the formats that hold objects.
 
-use crate::world::{World, errors, run};
-use data_manifests::descriptor::{LabelKind, Modality};
+use crate::world::{World, errors, put_shards, run};
+use data_manifests::descriptor::LabelKind;
 use data_manifests::{Manifest, verify};
 use evaluate::summary::SummaryFile;
-use patches::{
-    CaseRecord, ChannelRecord, LabelRecord, LabelType, LabelVoxels, Normalisation, SourceRecord, write_case,
-};
+use patches::{LabelType, LabelVoxels};
 use stage::{Context, ExitStatus};
 use volume::Grid;
 use volume::hdf5::{LabelFile, LabelStack, StackInfo, write_cremi};
 use volume::nifti::write_labels;
-use volume::prepare::Steps;
 
 const SHAPE: [usize; 3] = [4, 12, 15];
 const RESOLUTION_NM: [f64; 3] = [40.0, 4.0, 4.0];
@@ -163,37 +160,9 @@ fn nifti_and_hdf5_hold_the_same_objects() {
 #[test]
 fn cases_of_shards_hold_the_same_objects() {
     let world = World::new();
-    let grid = info("raw").grid().unwrap();
-    let record = CaseRecord {
-        schema: CaseRecord::SCHEMA.into(),
-        id: "a".into(),
-        subject: "a".into(),
-        dataset: "cremi-a".into(),
-        modality: Modality::Em,
-        channels: vec![ChannelRecord {
-            name: "EM".into(),
-            normalisation: Normalisation { clip: None, subtract: 0.0, divide: 1.0, keep_zeros: false },
-            minimum: 0.0,
-            maximum: 0.0,
-        }],
-        shape_zyx: SHAPE,
-        spacing_zyx_mm: grid.spacing_zyx_mm(),
-        affine: grid.affine,
-        work: String::new(),
-        source: SourceRecord {
-            image: "$RAW/a".into(),
-            image_sha256: String::new(),
-            label: None,
-            label_sha256: None,
-            steps: Steps::identity(grid),
-        },
-        label: Some(LabelRecord { kind: LabelKind::Instances, distinct: 2, voxels: Vec::new() }),
-        warnings: Vec::new(),
-    };
     let case = world.path("shards/cases/a");
-    fs_err::create_dir_all(&case).unwrap();
-    let image = vec![0.0; SHAPE.iter().product()];
-    write_case(&case, &record, &image, Some((LabelType::U64, LabelVoxels::Wide(&ids(6)))), &[]).unwrap();
+    let grid = info("raw").grid().unwrap();
+    put_shards(&case, &grid, LabelKind::Instances, (LabelType::U64, LabelVoxels::Wide(&ids(6))));
     let prediction = put(&world, "b.h5", ids(7));
     let reference = put(&world, "a.h5", ids(6));
     assert_eq!(score(&world, &reference, &prediction, &[]).0.unwrap(), ExitStatus::Done);

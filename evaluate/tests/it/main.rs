@@ -5,6 +5,7 @@ mod browser;
 mod compare;
 mod end_to_end;
 mod flaws;
+mod inputs;
 mod instances;
 mod options;
 mod world;

@@ -1,15 +1,20 @@
 //! Raw data, predictions and models to score.
 
 use clap::Parser;
+use data_manifests::descriptor::{LabelKind, Modality};
 use data_manifests::{Artefact, Manifest};
 use evaluate::Arguments;
 use evaluate::summary::SummaryFile;
+use patches::{
+    CaseRecord, ChannelRecord, LabelRecord, LabelType, LabelVoxels, Normalisation, SourceRecord, write_case,
+};
 use serde_json::json;
 use stage::{Context, ExitStatus, Severity};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use volume::Grid;
 use volume::nifti::{ImageType, write_image, write_labels};
+use volume::prepare::Steps;
 
 pub(crate) const SHAPE: [usize; 3] = [12, 14, 16];
 
@@ -35,6 +40,39 @@ pub(crate) fn put_labels(path: &Path, labels: &[u8], grid: &Grid) {
     fs_err::create_dir_all(path.parent().unwrap()).unwrap();
     let wide: Vec<u32> = labels.iter().map(|v| u32::from(*v)).collect();
     write_labels(path, &wide, grid).unwrap();
+}
+
+/// A case of shards with labels and an empty image.
+pub(crate) fn put_shards(case: &Path, grid: &Grid, kind: LabelKind, labels: (LabelType, LabelVoxels<'_>)) {
+    let record = CaseRecord {
+        schema: CaseRecord::SCHEMA.into(),
+        id: "a".into(),
+        subject: "a".into(),
+        dataset: "made".into(),
+        modality: Modality::Em,
+        channels: vec![ChannelRecord {
+            name: "EM".into(),
+            normalisation: Normalisation { clip: None, subtract: 0.0, divide: 1.0, keep_zeros: false },
+            minimum: 0.0,
+            maximum: 0.0,
+        }],
+        shape_zyx: grid.shape_zyx,
+        spacing_zyx_mm: grid.spacing_zyx_mm(),
+        affine: grid.affine,
+        work: String::new(),
+        source: SourceRecord {
+            image: "$RAW/a".into(),
+            image_sha256: String::new(),
+            label: None,
+            label_sha256: None,
+            steps: Steps::identity(*grid),
+        },
+        label: Some(LabelRecord { kind, distinct: 2, voxels: Vec::new() }),
+        warnings: Vec::new(),
+    };
+    fs_err::create_dir_all(case).unwrap();
+    let image = vec![0.0; grid.shape_zyx.iter().product()];
+    write_case(case, &record, &image, Some(labels), &[]).unwrap();
 }
 
 pub(crate) struct World {

@@ -1,0 +1,175 @@
+//! Label maps to compare, and their values some planes at a time: NIfTI, HDF5 in CREMI's layout, stacks, and cases of shards (Zarr).
+
+use crate::scoring::flaw;
+use data_manifests::raw::{Source, open, planes};
+use data_manifests::{Artefact, Descriptor, digest};
+use patches::{Case, Region};
+use stage::Message;
+use std::io;
+use std::path::{Path, PathBuf};
+use volume::hdf5::CremiFile;
+use volume::{Grid, ReadLimits};
+
+/// Where a label map is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Map {
+    /// A file, or a stack of slices.
+    File(Source),
+    /// The folder of a case in shards.
+    Shards(PathBuf),
+}
+
+impl Map {
+    /// The map that a text names below `root`: `FILE.h5#NAME`, a NIfTI file, a stack, or the folder of a case in shards.
+    pub(crate) fn named(text: &str, root: &Path) -> Self {
+        let path = root.join(text);
+        if path.join("zarr.json").is_file() {
+            Self::Shards(path)
+        } else {
+            Self::File(Source::label(text, root))
+        }
+    }
+
+    /// Its file or folder.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::File(source) => source.path(),
+            Self::Shards(folder) => folder,
+        }
+    }
+
+    /// The path that is not there.
+    pub(crate) fn missing(&self) -> Option<&Path> {
+        match self {
+            Self::File(source) => source.missing(),
+            Self::Shards(folder) => Some(folder.as_path()).filter(|folder| !folder.is_dir()),
+        }
+    }
+
+    /// Voxels along z, y, x, as far as its header tells.
+    pub(crate) fn shape_zyx(&self) -> Option<[usize; 3]> {
+        match self {
+            Self::File(source) => open::header(source).ok().map(|(_, grid)| grid.shape_zyx),
+            Self::Shards(folder) => Case::open(folder).ok().map(|case| case.record().shape_zyx),
+        }
+    }
+
+    /// The same map with the labels of its HDF5 file where the file was named without: the only ones that it holds.
+    pub(crate) fn with_labels(self, case: &str) -> Result<Self, Message> {
+        let Self::File(Source::CremiRaw(path, sections)) = self else { return Ok(self) };
+        let file = CremiFile::open(&path).map_err(|e| flaw(case, &e))?;
+        let names: Vec<&str> = file.labels().map(|info| info.name.as_str()).collect();
+        match names[..] {
+            [name] => {
+                let name = name.to_owned();
+                Ok(Self::File(Source::CremiLabels(path, name, sections)))
+            }
+            [] => Err(Message::error("E508", "this HDF5 file holds no labels")
+                .case(case)
+                .detail(path.display().to_string())
+                .fix("Store label maps below /volumes/labels")),
+            _ => Err(Message::error(
+                "E508",
+                format!("this HDF5 file holds several label maps: {}", names.join(", ")),
+            )
+            .case(case)
+            .detail(path.display().to_string())
+            .fix("Name one: FILE.h5#NAME in a table for --pairs")),
+        }
+    }
+
+    /// Its name below a root, as [`Source::portable`]; the path itself where it lies elsewhere.
+    pub(crate) fn portable(&self, root: &Path) -> String {
+        if self.path().strip_prefix(root).is_err() {
+            return self.path().display().to_string();
+        }
+        match self {
+            Self::File(source) => source.portable(root),
+            Self::Shards(folder) => Source::Nifti(folder.clone()).portable(root),
+        }
+    }
+
+    /// Its files with their digests, one after the other as paths relative to `out`; a folder as one.
+    pub(crate) fn artefact(&self, role: &str, out: &Path) -> io::Result<Artefact> {
+        artefact(role, self.path(), out)
+    }
+}
+
+/// A file, or a folder with all that it holds, as an input of a stage that writes into `out`.
+pub(crate) fn artefact(role: &str, path: &Path, out: &Path) -> io::Result<Artefact> {
+    if !path.is_dir() {
+        return Artefact::of_file(role, path, out);
+    }
+    let (bytes, sha256) = digest::tree(path)?;
+    Ok(Artefact { role: role.to_owned(), path: format!("{}/", path.display()), bytes, sha256 })
+}
+
+/// Voxels of a slab of object ids: 64 MiB.
+const SLAB: usize = 8 << 20;
+
+/// An open label map.
+pub(crate) struct Reader {
+    /// Its file or folder.
+    pub(crate) path: PathBuf,
+    /// Where it lies.
+    pub(crate) grid: Grid,
+    planes: Planes,
+}
+
+enum Planes {
+    File(Box<planes::LabelPlanes>),
+    Shards { case: Box<Case>, next: usize },
+}
+
+impl Reader {
+    /// Opens a map; `descriptor` says whether its values are classes or objects, and which map of values applies.
+    pub(crate) fn open(case: &str, map: &Map, descriptor: &Descriptor) -> Result<Self, Message> {
+        let path = map.path().to_owned();
+        let failed = |e: volume::VolumeError| flaw(case, &e);
+        match map {
+            Map::Shards(folder) => {
+                let shards = Case::open(folder).map_err(|e| e.message(case))?;
+                let record = shards.record();
+                let grid = Grid::new(record.shape_zyx, record.affine).map_err(failed)?;
+                Ok(Self { path, grid, planes: Planes::Shards { case: Box::new(shards), next: 0 } })
+            }
+            Map::File(source) => {
+                if let Some(missing) = source.missing() {
+                    return Err(Message::error("E506", "a label map is not there")
+                        .case(case)
+                        .detail(missing.display().to_string())
+                        .fix(
+                            "Give a file, FILE.h5#NAME for labels in HDF5, or the folder of a case in shards",
+                        ));
+                }
+                let planes = planes::labels(source, descriptor, ReadLimits::UNLIMITED).map_err(failed)?;
+                Ok(Self { path, grid: *planes.grid(), planes: Planes::File(Box::new(planes)) })
+            }
+        }
+    }
+
+    /// Planes that make a slab of objects.
+    pub(crate) fn depth(&self) -> usize {
+        let [_, ny, nx] = self.grid.shape_zyx;
+        (SLAB / (ny * nx).max(1)).max(1)
+    }
+
+    /// Replaces `out` by at most `depth` planes more, z, y, x; returns how many.
+    pub(crate) fn next(&mut self, case: &str, depth: usize, out: &mut Vec<u64>) -> Result<usize, Message> {
+        let [nz, ny, nx] = self.grid.shape_zyx;
+        match &mut self.planes {
+            Planes::File(planes) => planes.next_planes(depth, out).map_err(|e| flaw(case, &e)),
+            Planes::Shards { case: shards, next } => {
+                let planes = depth.min(nz - *next);
+                out.clear();
+                if planes > 0 {
+                    // shapes of arrays in memory are far below 2^63
+                    let region = Region::at([*next as i64, 0, 0], [planes, ny, nx]);
+                    *out = shards.read_label_wide(&region).map_err(|e| e.message(case))?;
+                    *next += planes;
+                }
+                Ok(planes)
+            }
+        }
+    }
+}

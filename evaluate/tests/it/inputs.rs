@@ -1,0 +1,161 @@
+//! Where `score` finds label maps: folders of several formats, and tables of pairs.
+
+use crate::world::{SHAPE, World, errors, grid, labels, put_shards, run};
+use data_manifests::descriptor::LabelKind;
+use data_manifests::verify;
+use patches::{LabelType, LabelVoxels};
+use stage::{Context, ExitStatus};
+use volume::hdf5::{LabelStack, StackInfo, write_cremi};
+
+/// Label maps in CREMI's layout, with the spacing of the raw data.
+fn put_hdf5(world: &World, file: &str, names: &[&str], values: &[u8]) {
+    let info = |name: &str| StackInfo {
+        name: name.into(),
+        shape_zyx: SHAPE,
+        resolution_zyx_nm: [2e6, 1e6, 1e6],
+        offset_zyx_nm: [0.0; 3],
+    };
+    let stack =
+        |name: &&str| LabelStack { info: info(name), data: values.iter().map(|v| u64::from(*v)).collect() };
+    let path = world.path(file);
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    let stacks: Vec<LabelStack> = names.iter().map(stack).collect();
+    write_cremi(&path, &vec![9; values.len()], &info("raw"), &stacks).unwrap();
+}
+
+/// Scores two folders.
+fn folders(world: &World, references: &str, predictions: &str) -> (anyhow::Result<ExitStatus>, Context) {
+    let [references, predictions, out] =
+        [references, predictions, "scores"].map(|p| world.path(p).display().to_string());
+    let words = ["score", "--references", &references, "--predictions", &predictions];
+    run(&[&words[..], &["--dataset", "msd04-hippocampus", "--out", &out]].concat())
+}
+
+/// Scores a table that lies beside the folders.
+fn table(world: &World, rows: &str, extra: &[&str]) -> (anyhow::Result<ExitStatus>, Context) {
+    fs_err::write(world.path("pairs.csv"), rows).unwrap();
+    let [pairs, out] = ["pairs.csv", "scores"].map(|p| world.path(p).display().to_string());
+    let words = ["score", "--pairs", &pairs, "--dataset", "msd04-hippocampus", "--out", &out];
+    run(&[&words[..], extra].concat())
+}
+
+fn metrics(world: &World) -> String {
+    fs_err::read_to_string(world.path("scores/metrics.csv")).unwrap()
+}
+
+/// The rows of the raw NIfTI files.
+fn expected(world: &World) -> String {
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    metrics(world)
+}
+
+#[test]
+fn folders_of_hdf5_and_of_shards_are_scored_as_those_of_nifti() {
+    let world = World::new();
+    let nifti = expected(&world);
+    let guess = |id: &str| {
+        let mut guess = labels(if id == "b" { 6 } else { 5 });
+        if id == "c" {
+            guess.iter_mut().filter(|v| **v == 2).for_each(|v| *v = 0);
+        }
+        guess
+    };
+    for id in ["a", "b", "c"] {
+        put_hdf5(&world, &format!("hdf5/references/{id}.h5"), &["organs"], &labels(5));
+        put_hdf5(&world, &format!("hdf5/predictions/{id}.hdf"), &["mine"], &guess(id));
+        for (folder, values) in [("references", labels(5)), ("predictions", guess(id))] {
+            let wide: Vec<u32> = values.iter().map(|v| u32::from(*v)).collect();
+            let case = world.path(&format!("shards/{folder}/{id}"));
+            put_shards(&case, &grid(), LabelKind::Semantic, (LabelType::U8, LabelVoxels::Narrow(&wide)));
+        }
+    }
+    for format in ["hdf5", "shards"] {
+        let (status, context) =
+            folders(&world, &format!("{format}/references"), &format!("{format}/predictions"));
+        assert_eq!(status.unwrap(), ExitStatus::Done, "{format}: {:?}", errors(&context));
+        assert_eq!(metrics(&world), nifti, "{format}");
+        assert!(verify::verify(&world.path("scores")).unwrap().is_empty());
+        let (_, context) = folders(&world, &format!("{format}/references"), &format!("{format}/predictions"));
+        assert!(context.messages().iter().any(|m| m.code == "I500"), "{format} was scored twice");
+    }
+}
+
+#[test]
+fn a_table_pairs_maps_of_any_format_and_draws_those_with_images() {
+    let world = World::new();
+    let nifti = expected(&world);
+    put_hdf5(&world, "maps.h5", &["organs", "mine"], &labels(5));
+    let rows = "case,reference,prediction,image\n\
+        b,raw/labelsTr/b.nii.gz,predictions/b.nii.gz,raw/imagesTr/b.nii.gz\n\
+        a,maps.h5#organs,maps.h5#mine,\n\
+        c,raw/labelsTr/c.nii.gz,predictions/c.nii.gz,raw/imagesTr/c.nii.gz\n";
+    let (status, context) = table(&world, rows, &[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+    assert_eq!(metrics(&world), nifti);
+    let summary = world.summary();
+    let names: Vec<_> = summary
+        .metric_per_case
+        .iter()
+        .map(|case| (case.reference_file.as_str(), case.prediction_file.as_deref().unwrap()))
+        .collect();
+    assert_eq!(names[0], ("$RAW/maps.h5#organs", "maps.h5#mine"));
+    assert_eq!(names[1], ("$RAW/raw/labelsTr/b.nii.gz", "predictions/b.nii.gz"));
+    let drawn: Vec<_> = summary.gtgm.overlays.iter().map(|o| o.case.as_str()).collect();
+    assert_eq!(drawn, ["b", "c"]);
+    // another table is another input
+    let fewer: String = rows.lines().take(2).map(|line| format!("{line}\n")).collect();
+    let (status, context) = table(&world, &fewer, &[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+    assert_eq!(metrics(&world).lines().count(), 1 + 2 * 4);
+}
+
+#[test]
+fn what_a_table_lacks_is_named() {
+    let world = World::new();
+    let head = "case,reference,prediction\n";
+    let whole = "a,raw/labelsTr/a.nii.gz,predictions/a.nii.gz\n";
+    let (status, context) =
+        table(&world, &format!("{head}{whole}z,raw/z.nii.gz,predictions/a.nii.gz\n"), &[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    let said = world.portable(&errors(&context).join("\n"));
+    assert!(
+        said.starts_with("E506 case z: the reference of this case is missing")
+            && said.contains("DIR/raw/z.nii.gz"),
+        "{said}"
+    );
+    // a prediction that is not there, or not named
+    let missing = format!("{head}{whole}b,raw/labelsTr/b.nii.gz,none.nii.gz\nc,raw/labelsTr/c.nii.gz,\n");
+    let error = table(&world, &missing, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 2 of 3 references have no prediction (first: b)"), "{error}");
+    assert_eq!(table(&world, &missing, &["--missing", "worst"]).0.unwrap(), ExitStatus::Done);
+    assert_eq!(world.summary().gtgm.cases.missing, 2);
+    for (rows, what) in [
+        (format!("{head}{whole}{whole}"), "the case a is listed twice"),
+        (head.to_owned(), "this table lists no case"),
+        ("id,truth\na,b\n".to_owned(), "missing field `case`"),
+    ] {
+        let error = table(&world, &rows, &[]).0.unwrap_err().to_string();
+        assert!(
+            error.starts_with("E506") && error.contains(what) && error.contains("case,reference,prediction"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn ambiguous_maps_are_refused() {
+    let world = World::new();
+    put_hdf5(&world, "references/a.h5", &["organs", "other"], &labels(5));
+    put_hdf5(&world, "guesses/a.h5", &["organs"], &labels(5));
+    let (status, context) = folders(&world, "references", "guesses");
+    assert!(status.unwrap_err().to_string().starts_with("E507"));
+    let said = errors(&context).join("\n");
+    assert!(
+        said.starts_with("E508 case a: this HDF5 file holds several label maps: organs, other"),
+        "{said}"
+    );
+    assert!(said.contains("FILE.h5#NAME"), "{said}");
+    put_hdf5(&world, "guesses/a.hdf", &["organs"], &labels(5));
+    let error = folders(&world, "references", "guesses").0.unwrap_err().to_string();
+    assert!(error.starts_with("E506 two label maps are of the case a"), "{error}");
+}
