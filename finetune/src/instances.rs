@@ -1,6 +1,8 @@
 //! `finetune instances`: affinities to objects, block by block.
 
 use crate::arguments::{Instances, MethodName};
+use crate::kept::{Kept, WORK};
+use crate::objective::is_boundary;
 use crate::predict::{Row, TABLE};
 use data_manifests::{Manifest, cases};
 use label_maps::affinities::NEAREST;
@@ -17,10 +19,11 @@ use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::ops::ControlFlow;
 use std::path::Path;
 use volume::VolumeError;
-use volume::hdf5::{AffinityFile, LabelFile, NEURON_IDS};
+use volume::hdf5::{AffinityFile, CremiFile, LabelFile, NEURON_IDS};
 
 /// Table of a directory of objects.
 const OUT_TABLE: &str = "instances.csv";
+const KEPT: Kept = Kept { stage: "instances", table: OUT_TABLE, endings: &[".h5"] };
 /// Sweeps of the multicut's refinement at most.
 const SWEEPS: usize = 100;
 /// Hundredths of the smaller object's voxels that two objects of the mutex watershed share in a halo to be one.
@@ -51,9 +54,8 @@ struct OutRow {
 pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
     context.report_to(out);
-    Manifest::refuse_foreign(out, |name| name == OUT_TABLE || name.ends_with(".h5"))?;
+    KEPT.refuse_foreign(out)?;
     let _lock = context.lock(out)?;
-    atomic::sweep(out)?;
 
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
     let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
@@ -77,18 +79,25 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these objects already.", out.display()));
         return Ok(ExitStatus::Done);
     }
-    Manifest::withdraw(out)?;
-    clear(out)?;
+    let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
+    KEPT.begin(out, &work, &rows.iter().map(|row| file_name(&row.id)).collect())?;
 
     let mut made = Vec::new();
     let mut failed = 0;
     // as many threads as cores were granted; each holds a block
     let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;
     for row in rows {
-        let name = format!("{}.h5", row.id);
+        if interrupt::requested() {
+            return Ok(interrupted(made.len(), context));
+        }
+        let name = file_name(&row.id);
         let source = arguments.predictions.join(&row.file);
         let path = out.join(&name);
-        match pool.install(|| objects(&source, &path, &row.id, &parameters, context)) {
+        let result = match path.is_file() {
+            true => kept_objects(&path),
+            false => pool.install(|| objects(&source, &path, &row.id, &parameters, context)),
+        };
+        match result {
             Ok(objects) => made.push(OutRow {
                 id: row.id,
                 split: row.split,
@@ -97,11 +106,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
                 label: row.label,
                 objects,
             }),
-            Err(_) if interrupt::requested() => {
-                let text = format!("interrupted: the objects of {} cases are done", made.len());
-                context.tell(Message::info("I306", text).fix("Rerun the same command to make them all"));
-                return Ok(ExitStatus::Interrupted);
-            }
+            Err(_) if interrupt::requested() => return Ok(interrupted(made.len(), context)),
             Err(message) => {
                 failed += 1;
                 context.tell(message.case(&row.id));
@@ -119,21 +124,42 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         manifest.counts.insert(name.to_owned(), value);
         context.count(name, value);
     }
-    manifest.finish(out, |path| if path == OUT_TABLE { "cases" } else { "instances" })?;
+    manifest.finish(out, |path| match path {
+        OUT_TABLE => "cases",
+        WORK => "record",
+        _ => "instances",
+    })?;
     context.say(&format!("{objects} objects in {} volumes, {failed} failed: {}", made.len(), out.display()));
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
-/// Removes objects of an earlier run: they may be of other affinities.
-fn clear(out: &Path) -> anyhow::Result<()> {
-    for entry in fs_err::read_dir(out)? {
-        let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name == OUT_TABLE || name.ends_with(".h5") {
-            fs_err::remove_file(path)?;
-        }
+fn file_name(id: &str) -> String {
+    format!("{id}.h5")
+}
+
+fn interrupted(done: usize, context: &Context) -> ExitStatus {
+    let text = format!("interrupted: the objects of {done} cases are done");
+    context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
+    ExitStatus::Interrupted
+}
+
+/// Number of the objects in a file of an interrupted run: they are numbered from 1.
+fn kept_objects(path: &Path) -> Result<u64, Message> {
+    let file = CremiFile::open(path).map_err(|e| of_volume(&e))?;
+    let mut largest = 0;
+    for z in 0..file.raw().shape_zyx[0] {
+        let section = file.read_label_slab(NEURON_IDS, z..z + 1).map_err(|e| of_volume(&e))?;
+        largest = section.into_iter().fold(largest, u64::max);
     }
-    Ok(())
+    Ok(largest)
+}
+
+fn of_volume(error: &VolumeError) -> Message {
+    let message = Message::error(error.code(), error.to_string());
+    match error.hint() {
+        Some(hint) => message.fix(hint),
+        None => message,
+    }
 }
 
 /// The method that the command line names.
@@ -176,14 +202,7 @@ fn objects(
     parameters: &Parameters<'_>,
     context: &Context,
 ) -> Result<u64, Message> {
-    let wrong = |error: VolumeError| {
-        let message = Message::error(error.code(), error.to_string());
-        match error.hint() {
-            Some(hint) => message.fix(hint),
-            None => message,
-        }
-    };
-    let affinities = OnDisk(AffinityFile::open(source).map_err(wrong)?);
+    let affinities = OnDisk(AffinityFile::open(source).map_err(|e| of_volume(&e))?);
     if matches!(parameters.method, Method::MutexWatershed(_))
         && !affinities.0.offsets_zyx().starts_with(&NEAREST)
     {
@@ -213,7 +232,7 @@ fn objects(
     }
     match result {
         Ok(()) => Ok(count),
-        Err(Failure::Volume(error)) => Err(wrong(error)),
+        Err(Failure::Volume(error)) => Err(of_volume(&error)),
         Err(Failure::Blocks(error)) => Err(of_blocks(&error)),
     }
 }
@@ -248,7 +267,7 @@ fn of_blocks(error: &BlockError) -> Message {
     }
 }
 
-/// Affinities of a file as the label maps' source.
+/// Affinities, or a boundary mask, of a file as the label maps' source.
 struct OnDisk(AffinityFile);
 
 impl Source for OnDisk {
@@ -257,11 +276,15 @@ impl Source for OnDisk {
     }
 
     fn offsets(&self) -> Option<&[[isize; 3]]> {
-        Some(self.0.offsets_zyx())
+        Some(self.0.offsets_zyx()).filter(|offsets| !is_boundary(offsets))
     }
 
     fn read(&self, window: &Window) -> Result<Vec<f32>, StorageError> {
-        Ok(self.0.read(window.start_zyx, window.shape_zyx)?)
+        let mut values = self.0.read(window.start_zyx, window.shape_zyx)?;
+        if self.offsets().is_none() {
+            values.iter_mut().for_each(|inside| *inside = 1.0 - *inside);
+        }
+        Ok(values)
     }
 }
 

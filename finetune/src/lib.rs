@@ -6,8 +6,10 @@
 //! per class and voxel) and the label map (6 bytes per voxel); objects are made block by block (`label_maps::blocks`).
 
 mod arguments;
+mod clean_up;
 mod info;
 mod instances;
+mod kept;
 mod model;
 mod objective;
 mod predict;
@@ -32,6 +34,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         Command::Train(train) => train::run(&train, context),
         Command::Predict(predict) => predict::run(&predict, context),
         Command::Sweep(sweep) => sweep::run(&sweep, arguments.common.quiet, context),
+        Command::CleanUp(choice) => clean_up::run(&choice, context),
         Command::Info(info) => info::run(&info, context),
         Command::Instances(instances) => instances::run(&instances, context),
     }

@@ -1,7 +1,9 @@
 //! What a network is taught: classes, or the affinities that objects are made of.
 
 use label_maps::affinities::axis_offsets;
-use label_maps::targets::{Balance, TargetRules, affinity_targets, class_weights, widen_borders};
+use label_maps::targets::{
+    Balance, TargetRules, affinity_targets, class_weights, inside_targets, widen_borders,
+};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 use training::error::BoxedError;
@@ -26,7 +28,8 @@ pub(crate) enum Objective {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AffinityPlan {
-    /// The voxel that each channel compares with, as seen from its own: z, y, x.
+    /// The voxel that each channel compares with, as seen from its own: z, y, x. Only the voxel itself, which is a boundary mask, or
+    /// only others.
     pub(crate) offsets_zyx: Vec<[isize; 3]>,
     /// Voxels by which borders are widened within sections before affinities are taken; the published radius is 1.
     pub(crate) widen_borders: usize,
@@ -41,6 +44,16 @@ pub(crate) enum OffsetSet {
     Nearest,
     /// These and nine farther ones (2,3,3; 3,9,9; 4,27,27), the published option: what the mutex watershed needs
     LongRange,
+    /// None: whether a voxel lies inside an object or on a boundary, one channel
+    Boundary,
+}
+
+/// The offset of a voxel to itself: its channel says whether the voxel lies inside an object.
+const ITSELF: [isize; 3] = [0; 3];
+
+/// Whether the channels are a boundary mask and no affinities.
+pub(crate) fn is_boundary(offsets_zyx: &[[isize; 3]]) -> bool {
+    offsets_zyx == [ITSELF]
 }
 
 impl OffsetSet {
@@ -48,6 +61,7 @@ impl OffsetSet {
         match self {
             Self::Nearest => axis_offsets(&[[1; 3]]),
             Self::LongRange => axis_offsets(&[[1; 3], [2, 3, 3], [3, 9, 9], [4, 27, 27]]),
+            Self::Boundary => vec![ITSELF],
         }
     }
 }
@@ -91,7 +105,11 @@ impl AffinityPlan {
             let ids = Vec::<i64>::try_from(sample.contiguous().view(-1))?;
             let ids: Vec<u64> = ids.into_iter().map(i64::cast_unsigned).collect();
             let ids = widen_borders(&ids, shape, self.widen_borders, Some(UNKNOWN))?;
-            let targets = affinity_targets(&ids, shape, &self.offsets_zyx, &rules)?;
+            let targets = if is_boundary(&self.offsets_zyx) {
+                inside_targets(&ids, &rules)
+            } else {
+                affinity_targets(&ids, shape, &self.offsets_zyx, &rules)?
+            };
             weights.extend(class_weights(&targets.values, &targets.known, channels, self.balance)?);
             values.extend(targets.values);
         }
@@ -202,6 +220,14 @@ mod tests {
         assert_eq!(row(&targets.values), [0.0, 1.0, 0.0, 1.0, 0.0]);
         let weights = row(&targets.weights);
         assert!(weights[0] == 0.0 && weights[4] == 0.0 && weights[1..4].iter().all(|w| *w > 0.0));
+
+        // a boundary mask: inside two objects, on the boundary between them, and not known
+        let boundary = AffinityPlan { widen_borders: 1, ..plan(OffsetSet::Boundary) };
+        let inside = boundary.targets(&labels).unwrap();
+        assert_eq!(inside.values.size(), [1, 1, 1, 1, 5]);
+        let row = |t: &Tensor| Vec::<f32>::try_from(t.contiguous().view(-1)).unwrap();
+        assert_eq!(row(&inside.values), [1.0, 0.0, 0.0, 1.0, 0.0]);
+        assert_eq!(row(&inside.weights)[4], 0.0);
 
         let mut score = BoundaryScore::default();
         // one pair that is apart, found with one too many; what is unknown does not count

@@ -5,13 +5,15 @@ mod jobs;
 mod output;
 
 use crate::arguments::Predict;
+use crate::clean_up::CleanUp;
+use crate::kept::WORK;
 use crate::model::Model;
 use crate::objective::Objective;
 use data_manifests::{Artefact, Manifest, cases};
 use image::Predictor;
 use jobs::{Job, Jobs};
 pub(crate) use output::TABLE;
-use output::{WORK, file_name};
+use output::{KEPT, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::collections::BTreeSet;
@@ -63,7 +65,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     }
     torch_runtime::set_num_threads(limits::cores())?;
     choose_kernels(device, arguments.compute.deterministic)?;
-    output::refuse_foreign(out)?;
+    KEPT.refuse_foreign(out)?;
     let _lock = context.lock(out)?;
 
     let trained = arguments.model.iter().map(|directory| Manifest::load(directory, "train"));
@@ -85,6 +87,15 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
 
     let inputs = arguments.model.iter().map(|directory| Manifest::as_input("model", directory, out));
     let mut inputs: Vec<Artefact> = inputs.collect::<std::io::Result<_>>()?;
+    let clean_up = match &arguments.clean_up {
+        Some(file) => {
+            let models: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();
+            let choice = CleanUp::load(file, &models)?;
+            inputs.push(Artefact::of_file("clean-up", file, out)?);
+            Some(choice)
+        }
+        None => None,
+    };
     for job in &jobs {
         // a file that cannot be read is its case's error below
         if let Ok(images) = job.case.image.artefacts("images", &job.root) {
@@ -106,9 +117,10 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         return Ok(ExitStatus::Done);
     }
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    output::begin(out, &work, &jobs.iter().map(|j| file_name(&j.case.id, objective)).collect())?;
+    KEPT.begin(out, &work, &jobs.iter().map(|j| file_name(&j.case.id, objective)).collect())?;
 
-    let predictor = Predictor { model: &model, options: &options, device, precision };
+    let clean_up = clean_up.as_ref();
+    let predictor = Predictor { model: &model, options: &options, device, precision, clean_up };
     let progress = context.progress(what, jobs.len() as u64);
     let mut rows = Vec::with_capacity(jobs.len());
     for job in &jobs {

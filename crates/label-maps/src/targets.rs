@@ -74,8 +74,7 @@ pub fn affinity_targets<T: Copy + PartialEq + Into<u64> + Sync>(
     if voxels == 0 {
         return Ok(AffinityTargets { values, known });
     }
-    let usable =
-        |label: u64| Some(label) != rules.ignore && (label != 0 || rules.background == Background::Apart);
+    let usable = |label: u64| usable(label, rules);
     values.par_chunks_mut(voxels).zip(known.par_chunks_mut(voxels)).zip(offsets).for_each(
         |((values, known), offset)| {
             if rules.outside == Outside::Filled {
@@ -97,6 +96,23 @@ pub fn affinity_targets<T: Copy + PartialEq + Into<u64> + Sync>(
         },
     );
     Ok(AffinityTargets { values, known })
+}
+
+/// What each voxel is by itself: 1 inside an object, 0 in the background, to which [`widen_borders`] adds the boundaries. One minus
+/// it is a boundary map.
+///
+/// # Shapes
+/// `labels`: z, y, x; the result likewise, one channel.
+#[must_use]
+pub fn inside_targets<T: Copy + Into<u64>>(labels: &[T], rules: &TargetRules) -> AffinityTargets {
+    let known = labels.iter().map(|label| usable((*label).into(), rules)).collect();
+    let inside = |label: u64| f32::from(u8::from(label != 0 && usable(label, rules)));
+    AffinityTargets { values: labels.iter().map(|label| inside((*label).into())).collect(), known }
+}
+
+/// Whether something is known of a voxel with this label.
+fn usable(label: u64, rules: &TargetRules) -> bool {
+    Some(label) != rules.ignore && (label != 0 || rules.background == Background::Apart)
 }
 
 /// Labels whose borders are background: a voxel becomes 0 when the square of `2 * radius + 1` voxels around it in its
@@ -303,5 +319,21 @@ mod tests {
         let weights = class_weights(&rare, &[true; 1000], 1, Balance::Jointly).unwrap();
         assert!((weights[3] - 19.0).abs() < 1e-5 && weights[4] == 1.0);
         assert!(class_weights(&values, &known, 3, Balance::Jointly).is_err());
+    }
+
+    #[test]
+    fn the_inside_of_objects_ends_where_their_borders_were_widened() {
+        let labels = [4_u64, 4, 4, 9, 9, 9, 0, 1];
+        let rules = TargetRules { ignore: Some(1), ..TargetRules::default() };
+        let inside = |labels: &[u64], rules: &TargetRules| {
+            let AffinityTargets { values, known } = inside_targets(labels, rules);
+            (values, known)
+        };
+        let known = [true, true, true, true, true, true, true, false];
+        assert_eq!(inside(&labels, &rules), (vec![1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0], known.to_vec()));
+        let widened = widen_borders(&labels, [1, 1, 8], 1, Some(1)).unwrap();
+        assert_eq!(inside(&widened, &rules).0, [1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0]);
+        let rules = TargetRules { background: Background::Unlabelled, ..rules };
+        assert_eq!(inside(&labels, &rules).1[6..], [false, false]);
     }
 }

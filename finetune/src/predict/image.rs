@@ -1,6 +1,7 @@
 //! One image to its label map, and what is said of one that cannot be used.
 
 use super::jobs::Job;
+use crate::clean_up::CleanUp;
 use crate::model::Model;
 use crate::objective::{AffinityPlan, Objective};
 use crate::task::{Output, predict_image};
@@ -25,6 +26,7 @@ pub(super) struct Predictor<'a> {
     pub(super) options: &'a SlidingWindow,
     pub(super) device: Device,
     pub(super) precision: Precision,
+    pub(super) clean_up: Option<&'a CleanUp>,
 }
 
 impl Predictor<'_> {
@@ -49,7 +51,11 @@ impl Predictor<'_> {
         drop(prepared.data);
         match &self.model.plan.objective {
             Objective::Classes => {
-                let labels = self.classes(&volume, &steps)?;
+                let mut labels = self.classes(&volume, &steps)?;
+                drop(volume);
+                if let Some(choice) = self.clean_up {
+                    choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
+                }
                 match job.case.image.nifti() {
                     Some(reference) => nifti::write_labels_like(path, &labels, reference)?,
                     None => nifti::write_labels(path, &labels, &grid)?,

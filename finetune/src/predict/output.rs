@@ -1,106 +1,18 @@
-//! The directory of label maps: whose it is, and what of it is kept.
+//! The directory of label maps.
 
+use crate::kept::Kept;
 use crate::objective::Objective;
-use data_manifests::{Manifest, digest, manifest};
-use stage::atomic;
-use std::collections::BTreeSet;
-use std::path::Path;
 
 /// Table of a prediction directory.
 pub(crate) const TABLE: &str = "predictions.csv";
-/// What the label maps belong to: those of the same work are kept by a run that continues.
-pub(super) const WORK: &str = ".work";
 
-/// Endings of what is predicted: label maps, and affinities.
-const ENDINGS: [&str; 2] = [".nii.gz", ".h5"];
+/// Label maps, and affinities.
+pub(super) const KEPT: Kept = Kept { stage: "predict", table: TABLE, endings: &[".nii.gz", ".h5"] };
 
 /// File of a case's label map or affinities.
 pub(super) fn file_name(id: &str, objective: &Objective) -> String {
     match objective {
         Objective::Classes => format!("{id}.nii.gz"),
         Objective::Affinities(_) => format!("{id}.h5"),
-    }
-}
-
-fn is_prediction(name: &str) -> bool {
-    ENDINGS.iter().any(|ending| name.ends_with(ending))
-}
-
-/// Refuses a directory with files of somebody else, images above all, since label maps of other work are removed.
-pub(super) fn refuse_foreign(out: &Path) -> anyhow::Result<()> {
-    let ours = out.join(WORK).is_file() || Manifest::load(out, "predict").is_ok();
-    Manifest::refuse_foreign(out, |name| ours && (is_prediction(name) || name == TABLE || name == WORK))
-}
-
-/// Keeps whole label maps of the same work, removes all others, and withdraws the manifest.
-pub(super) fn begin(out: &Path, work: &str, wanted: &BTreeSet<String>) -> anyhow::Result<()> {
-    let marker = out.join(WORK);
-    let same = marker.is_file() && fs_err::read_to_string(&marker)? == work;
-    // a finished run tells every byte; an interrupted one left only whole files
-    let finished = if out.join(manifest::FILE_NAME).is_file() { Manifest::load_any(out).ok() } else { None };
-    let mut others = Vec::new();
-    for entry in fs_err::read_dir(out)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name != TABLE && !is_prediction(&name) {
-            continue;
-        }
-        let mut keep = same && wanted.contains(&name);
-        if keep && let Some(manifest) = &finished {
-            let found = digest::file(&entry.path())?;
-            keep = manifest
-                .outputs
-                .iter()
-                .any(|o| o.path == name && (o.bytes, &o.sha256) == (found.0, &found.1));
-        }
-        if !keep {
-            others.push(entry.path());
-        }
-    }
-    // killed in between, nothing that is wrong may look right: first the claim goes, then the files
-    atomic::write(&marker, b"")?;
-    Manifest::withdraw(out)?;
-    atomic::sweep(out)?;
-    for path in others {
-        fs_err::remove_file(path)?;
-    }
-    Ok(atomic::write(&marker, work.as_bytes())?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn label_maps_of_other_work_go_and_images_are_never_touched() {
-        let directory = tempfile::tempdir().unwrap();
-        let out = directory.path();
-        fs_err::write(out.join("scan.nii.gz"), "an image").unwrap();
-        let error = refuse_foreign(out).unwrap_err().to_string();
-        assert!(error.starts_with("E165") && error.contains("scan.nii.gz"), "{error}");
-        fs_err::remove_file(out.join("scan.nii.gz")).unwrap();
-
-        let wanted = BTreeSet::from(["a", "b"].map(|id| file_name(id, &Objective::Classes)));
-        refuse_foreign(out).unwrap();
-        begin(out, "one", &wanted).unwrap();
-        fs_err::write(out.join("a.nii.gz"), "label map").unwrap();
-        fs_err::write(out.join("c.nii.gz"), "label map of a case that is gone").unwrap();
-        refuse_foreign(out).unwrap();
-        begin(out, "one", &wanted).unwrap();
-        assert!(out.join("a.nii.gz").is_file() && !out.join("c.nii.gz").exists());
-
-        // finished, then a byte flips
-        fs_err::write(out.join("b.nii.gz"), "label map").unwrap();
-        let finish = || {
-            let manifest = Manifest::new("predict", "1", "finetune", &(), Vec::new()).unwrap();
-            manifest.finish(out, |_| "predictions").unwrap();
-        };
-        finish();
-        fs_err::write(out.join("a.nii.gz"), "label nap").unwrap();
-        begin(out, "one", &wanted).unwrap();
-        assert!(!out.join("a.nii.gz").exists() && out.join("b.nii.gz").is_file());
-        assert!(!out.join(manifest::FILE_NAME).exists());
-        begin(out, "two", &wanted).unwrap();
-        assert!(!out.join("b.nii.gz").exists());
     }
 }

@@ -1,6 +1,7 @@
 //! The stage on small data sets: what it writes, how it goes on after an interruption, and what it refuses.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
+mod clean_up;
 mod ensembles;
 mod objects;
 mod predict;

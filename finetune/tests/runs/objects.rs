@@ -68,7 +68,7 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
         let files = study.verified(out);
         assert_eq!(
             files,
-            [".lock", "instances.csv", "manifest.json", "report.json", "sample_1_val.h5"],
+            [".lock", ".work", "instances.csv", "manifest.json", "report.json", "sample_1_val.h5"],
             "{out}"
         );
         let found = ids(&study, out);
@@ -83,12 +83,50 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
     let bytes = study.bytes("mean/sample_1_val.h5");
     let said = instances(&study, "mean", &[]).expect(0);
     assert!(said.contains("Nothing to do"), "{said}");
-    fs_err::remove_file(study.path("mean/manifest.json")).unwrap();
+    // an interrupted run of the same work keeps what is whole, and counts it
+    let (finished, objects) = (study.path("mean/manifest.json"), study.bytes("mean/instances.csv"));
+    let written = || fs_err::metadata(study.path("mean/sample_1_val.h5")).unwrap().modified().unwrap();
+    let before = written();
+    fs_err::remove_file(&finished).unwrap();
+    instances(&study, "mean", &[]).expect(0);
+    assert!(written() == before && study.bytes("mean/instances.csv") == objects);
+    study.verified("mean");
+    // one of other work does not
+    instances(&study, "mean", &["--threshold", "0.4"]).expect(0);
+    assert!(written() != before);
     instances(&study, "mean", &[]).expect(0);
     assert!(bytes == study.bytes("mean/sample_1_val.h5"), "the same objects give the same bytes");
     // objects of fewer voxels go
     instances(&study, "large", &["--smallest", "200"]).expect(0);
     assert!(ids(&study, "large").iter().max() < ids(&study, "mean").iter().max());
+}
+
+#[test]
+fn objects_are_made_of_a_boundary_mask_too() {
+    let study = predicted(60, &["--affinities", "boundary", "--lr", "3e-3"]);
+    let plan = study.json("model/plan.json");
+    assert_eq!(plan["model"]["objective"]["offsets_zyx"], serde_json::json!([[0, 0, 0]]));
+    let f1 = recorded(&study.path("model/metrics.jsonl"), "validation", "boundary_f1 0,0,0");
+    assert!(f1.len() == 3 && f1.iter().all(|f1| (0.0..=1.0).contains(f1)), "{f1:?}");
+    let file = AffinityFile::open(&study.path("affinities/sample_1_val.h5")).unwrap();
+    assert_eq!(file.offsets_zyx(), [[0; 3]]);
+    let inside = file.read([0; 3], file.info().shape_zyx).unwrap();
+    for (out, more) in [
+        ("components", vec!["--method", "components"]),
+        ("mean", vec![]),
+        ("multicut", vec!["--method", "multicut", "--block", "2,48,48", "--halo", "1,16,16"]),
+    ] {
+        instances(&study, out, &more).expect(0);
+        study.verified(out);
+        let found = ids(&study, out);
+        assert!(found.iter().any(|id| *id > 0), "{out}");
+        if out == "components" {
+            // objects are where the mask says so, not where it does not
+            assert!(found.iter().zip(&inside).all(|(id, inside)| (*id > 0) == (1.0 - inside < 0.5)));
+        }
+    }
+    let said = instances(&study, "mutex", &["--method", "mutex-watershed"]).expect(1);
+    assert!(said.contains("E418 case sample_1_val") && said.contains("nearest"), "{said}");
 }
 
 #[test]

@@ -1,0 +1,64 @@
+//! The command line of `finetune instances`.
+
+use super::parse_share;
+use std::path::PathBuf;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  finetune instances --predictions affinities --out neurons
+  finetune instances --predictions affinities --out neurons-mutex --method mutex-watershed --block 32,512,512 --halo 8,64,64
+Label maps lie in HDF5 at /volumes/labels/neuron_ids: score them with 'evaluate instances'.";
+
+/// Makes objects of affinities.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Instances {
+    /// What 'finetune predict' wrote with a model of objects
+    #[arg(long, value_name = "DIR")]
+    pub(crate) predictions: PathBuf,
+    /// Where the label maps go
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// How voxels become objects
+    #[arg(long, default_value = "mean")]
+    pub(crate) method: MethodName,
+    /// Where objects end [default: 0.5]: boundary probability (components) or one minus the affinity (mean, quantile) from which on
+    /// they stay apart; multicut: the probability at which a border costs nothing
+    #[arg(long, value_name = "P", value_parser = parse_share)]
+    pub(crate) threshold: Option<f64>,
+    /// Of borders of affinities, the percentile that scores them (quantile)
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) quantile: u8,
+    /// Of repulsive affinities, those at every so many voxels along z, y, x (mutex-watershed)
+    #[arg(long, value_name = "Z,Y,X", default_value = "1,4,4", value_parser = parse_triple)]
+    pub(crate) strides: [usize; 3],
+    /// Objects of fewer voxels become background
+    #[arg(long, value_name = "VOXELS", default_value_t = 0)]
+    pub(crate) smallest: u64,
+    /// Voxels of a block along z, y, x, as many as fit into memory at 100 bytes each and those of its affinities
+    #[arg(long, value_name = "Z,Y,X", default_value = "32,1024,1024", value_parser = parse_triple)]
+    pub(crate) block: [usize; 3],
+    /// Voxels that a block sees of its neighbours
+    #[arg(long, value_name = "Z,Y,X", default_value = "4,64,64", value_parser = parse_triple)]
+    pub(crate) halo: [usize; 3],
+}
+
+/// How voxels become objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum MethodName {
+    /// Connected components of what is no boundary: the plain baseline
+    Components,
+    /// Watershed fragments, joined in the order of their borders' mean affinities (waterz; published for inference)
+    Mean,
+    /// The same by a quantile of the affinities, the median unless told (published in training)
+    Quantile,
+    /// The mutex watershed, from long-range affinities
+    MutexWatershed,
+    /// Watershed fragments, joined by a multicut
+    Multicut,
+}
+
+fn parse_triple(text: &str) -> Result<[usize; 3], String> {
+    let numbers: Option<Vec<usize>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
+    let triple = numbers.and_then(|numbers| <[usize; 3]>::try_from(numbers).ok());
+    triple.ok_or_else(|| "expected three whole numbers, z,y,x".to_owned())
+}

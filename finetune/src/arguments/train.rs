@@ -1,0 +1,173 @@
+//! The command line of `finetune train`.
+
+use super::parse_share;
+use crate::objective::OffsetSet;
+use networks::{NetworkKind, ResEncSize, SwinConfig, SwinMerging};
+use std::path::PathBuf;
+use std::time::Duration;
+use training::augment::AugmentSet;
+use training::losses::affinity::AffinityLoss;
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  finetune train --shards shards --out model --network resenc --encoder-weights encoder.safetensors --steps 1000
+  finetune train --shards shards --out model-10 --network resenc --from-scratch --fraction 0.1 --seed 3 --steps 1000
+Repeat the command after an interruption to continue.";
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(group = clap::ArgGroup::new("start").required(true).args(["encoder_weights", "from_scratch"]))]
+#[command(group = clap::ArgGroup::new("source_of_folds").args(["split", "folds"]))]
+pub(crate) struct Train {
+    #[command(flatten)]
+    pub(crate) compute: stage::Compute,
+    /// Labelled shards
+    #[arg(long, value_name = "DIR")]
+    pub(crate) shards: PathBuf,
+    /// Where the model goes
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: PathBuf,
+    /// resunet50 (as published), resenc (nnU-Net's residual-encoder U-Net) or swin-unetr (MONAI's SwinUNETR)
+    #[arg(long, default_value = "resunet50")]
+    pub(crate) network: NetworkKind,
+    /// Size of a resenc network that takes no encoder's shape
+    #[arg(long, default_value = "compact")]
+    pub(crate) size: ResEncSize,
+    /// Channels of the first stage of a swin-unetr that takes no encoder's shape, a multiple of 12
+    #[arg(long, value_name = "N", default_value_t = 48)]
+    pub(crate) swin_feature_size: i64,
+    /// Blocks of the four stages of such a swin-unetr (2,4,2,2 as published)
+    #[arg(long, value_name = "N,N,N,N", default_value = "2,2,2,2", value_parser = SwinConfig::parse_depths)]
+    pub(crate) swin_depths: [usize; 4],
+    /// Voxels joined between stages of such a swin-unetr: complete (MONAI) or published (of eight, six)
+    #[arg(long, default_value = "complete")]
+    pub(crate) swin_merging: SwinMerging,
+    /// Encoder to start from: encoder.safetensors of 'pretrain'
+    #[arg(long, value_name = "FILE")]
+    pub(crate) encoder_weights: Option<PathBuf>,
+    /// Smallest share of the network's encoder that the file must fill
+    #[arg(long, default_value_t = 0.9, value_parser = parse_share)]
+    pub(crate) minimum_match: f64,
+    /// Start from random weights
+    #[arg(long)]
+    pub(crate) from_scratch: bool,
+    /// Share of the training labels, above 0 and at most 1; smaller shares are subsets of larger ones
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) fraction: f64,
+    /// Share of the labelled cases kept for validation, where the descriptor's parts have no roles
+    #[arg(long, default_value_t = 0.2)]
+    pub(crate) val_share: f64,
+    /// A stored split instead (see 'data-manifests split'), or with --fold nnU-Net's splits_final.json
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["val_share", "folds"])]
+    pub(crate) split: Option<PathBuf>,
+    /// Cross-validation in so many folds instead, of which --fold is trained
+    #[arg(long, value_name = "N", conflicts_with = "val_share", requires = "fold")]
+    pub(crate) folds: Option<usize>,
+    /// The fold that validates, from 0
+    #[arg(long, value_name = "K", requires = "source_of_folds")]
+    pub(crate) fold: Option<usize>,
+    /// Seed of the split, and of the order in which label fractions take cases [default: --seed]
+    #[arg(long, value_name = "SEED")]
+    pub(crate) split_seed: Option<u64>,
+    /// Training steps in all
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) steps: u64,
+    /// Patches a step
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: u16,
+    /// Share of the patches that are placed on a voxel of a class; objects are everywhere, and their patches too
+    #[arg(long, default_value_t = 0.33, value_parser = parse_share)]
+    pub(crate) foreground_share: f64,
+    /// Of labels that are objects: the affinities that are learnt
+    #[arg(long, default_value = "long-range")]
+    pub(crate) affinities: OffsetSet,
+    /// Of labels that are objects: voxels by which their borders are widened within sections before affinities are taken
+    #[arg(long, value_name = "VOXELS", default_value_t = 1)]
+    pub(crate) widen_borders: u16,
+    /// Of labels that are objects: what compares affinities, bce (cross-entropy) or mse (squared difference, as published)
+    #[arg(long, default_value = "bce", value_parser = parse_affinity_loss)]
+    pub(crate) affinity_loss: AffinityLoss,
+    /// What patches undergo: nnunet (its defaults), or strong (more of it, stretched and bent; for few labels)
+    #[arg(long, default_value = "nnunet", value_parser = parse_augmentation)]
+    pub(crate) augmentation: AugmentSet,
+    /// Decay of a moving average of the weights, which is what is validated and handed on; 0 for none
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = parse_share)]
+    pub(crate) ema: f64,
+    /// Peak learning rate; it falls polynomially (0.9) to 0
+    #[arg(long, default_value_t = 1e-3)]
+    pub(crate) lr: f64,
+    /// Factor on the learning rate of the encoder
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) encoder_lr_factor: f64,
+    /// Optimiser
+    #[arg(long, default_value = "adamw", value_parser = ["adamw", "sgd"])]
+    pub(crate) optimizer: String,
+    /// Weight decay
+    #[arg(long, default_value_t = 1e-5)]
+    pub(crate) weight_decay: f64,
+    /// Steps of linear warm-up
+    #[arg(long, default_value_t = 0)]
+    pub(crate) warm_up: u64,
+    /// Largest gradient norm; 0 for no clipping
+    #[arg(long, default_value_t = 12.0)]
+    pub(crate) clip: f64,
+    /// A validation (sliding window, pooled Dice) every so many steps; 0 for none
+    #[arg(long, default_value_t = 500)]
+    pub(crate) validate_every: u64,
+    /// Validation cases used while training (the first of the split); all are predicted afterwards
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) validate_cases: u16,
+    /// A record line every so many steps
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) log_every: u64,
+    /// A checkpoint every so many steps
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) checkpoint_every: u64,
+    /// There must be a run to continue
+    #[arg(long, conflicts_with = "overwrite")]
+    pub(crate) resume: bool,
+    /// Discard a run with other options in --out instead of refusing
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Stop and save after this many minutes; repeat the command to continue
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = parse_minutes)]
+    pub(crate) wall_minutes: Option<Duration>,
+    /// Stop and save as soon as this file exists
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stop_file: Option<PathBuf>,
+    /// Threads that read patches
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) workers: u16,
+}
+
+fn parse_affinity_loss(text: &str) -> Result<AffinityLoss, String> {
+    match text {
+        "bce" => Ok(AffinityLoss::Bce),
+        "mse" => Ok(AffinityLoss::Mse),
+        _ => Err("expected bce or mse".to_owned()),
+    }
+}
+
+fn parse_augmentation(text: &str) -> Result<AugmentSet, String> {
+    match text {
+        "nnunet" => Ok(AugmentSet::Nnunet),
+        "strong" => Ok(AugmentSet::Strong),
+        _ => Err("expected nnunet or strong".to_owned()),
+    }
+}
+
+fn parse_minutes(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().map(|minutes| minutes * 60.0);
+    let limit = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    limit.ok_or_else(|| "expected 0 or more minutes".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn negative_and_endless_times_are_refused() {
+        assert_eq!(parse_minutes("2"), Ok(Duration::from_secs(120)));
+        assert!(["-1", "inf", "soon"].iter().all(|bad| parse_minutes(bad).is_err()));
+    }
+}

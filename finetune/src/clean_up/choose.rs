@@ -1,0 +1,225 @@
+//! `finetune clean-up`: which clean-up helps on the validation cases of a prediction directory.
+
+use super::{CleanUp, SCHEMA, Trial, keep_largest};
+use crate::arguments::CleanUpArguments;
+use crate::model::{self, ModelPlan};
+use crate::objective::Objective;
+use crate::predict::{Row, TABLE};
+use data_manifests::raw::Source;
+use data_manifests::raw::open::{self, RawVoxels};
+use data_manifests::{Descriptor, Manifest, cases};
+use stage::{Context, ExitStatus, Message, atomic, interrupt};
+use volume::nifti;
+
+/// Dice of a class: by whether the foreground was cleaned, then by whether the class was; none where it is in neither map.
+type Dice = [[Option<f64>; 2]; 2];
+
+/// Runs the command.
+pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Result<ExitStatus> {
+    let first =
+        arguments.model.first().map(|directory| model::stored_plan(&directory.join(model::FILE_NAME)));
+    let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
+    if plan.objective != Objective::Classes {
+        return Err(Message::error("E423", "this is a model of objects: there are no label maps to clean")
+            .fix("Give 'finetune instances' a --smallest instead")
+            .into());
+    }
+    let predicted = Manifest::load(&arguments.predictions, "predict")?;
+    let models = models_of(arguments, &predicted)?;
+    let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
+    let rows: Vec<&Row> = rows.iter().filter(|row| row.split == "val" && !row.label.is_empty()).collect();
+    if rows.is_empty() {
+        return Err(Message::error("E423", "no validation case is among these predictions")
+            .detail(arguments.predictions.display().to_string())
+            .fix("Predict them: 'finetune predict --cases val' with the raw folder as --input")
+            .into());
+    }
+    let progress = context.progress("clean-up", rows.len() as u64);
+    let mut measured = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if interrupt::requested() {
+            progress.finish();
+            return Ok(ExitStatus::Interrupted);
+        }
+        measured.push(measure(row, arguments, &plan)?);
+        progress.step(&row.id);
+    }
+    progress.finish();
+    let choice = choose(&measured, &plan.descriptor, models);
+    for Trial { step, without, with, taken } in &choice.tried {
+        let verdict = if *taken { "taken" } else { "left" };
+        context.print(&format!("{step:<32} Dice {without:.4} without, {with:.4} with: {verdict}"))?;
+    }
+    let mut bytes = serde_json::to_vec_pretty(&choice)?;
+    bytes.push(b'\n');
+    atomic::write(&arguments.out, &bytes)?;
+    context.say(&format!("Clean-up for 'finetune predict --clean-up': {}", arguments.out.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// Digests of the models' manifests, which must be those that predicted, and as they did without a clean-up.
+fn models_of(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<Vec<String>> {
+    let digests = |role: &str| {
+        let of_role = predicted.inputs.iter().filter(|input| input.role == role);
+        of_role.map(|input| input.sha256.clone()).collect::<Vec<_>>()
+    };
+    let wrong = |what: &str| {
+        Message::error("E423", what.to_owned())
+            .detail(arguments.predictions.display().to_string())
+            .fix("Give --predictions what 'finetune predict' wrote with the same --model and no --clean-up")
+    };
+    if !digests("clean-up").is_empty() {
+        return Err(wrong("these predictions are cleaned already").into());
+    }
+    let given = arguments
+        .model
+        .iter()
+        .map(|directory| Manifest::as_input("model", directory, &arguments.predictions));
+    let mut given: Vec<String> = given.map(|input| Ok(input?.sha256)).collect::<std::io::Result<_>>()?;
+    let mut found = digests("model");
+    given.sort_unstable();
+    found.sort_unstable();
+    if given != found {
+        return Err(wrong("these predictions are of other models").into());
+    }
+    Ok(given)
+}
+
+/// Dice of each class of a case, in the order of the descriptor's classes.
+fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow::Result<Vec<Dice>> {
+    let failed = |error: volume::VolumeError| {
+        let message = Message::error(error.code(), error.to_string()).case(&row.id);
+        match error.hint() {
+            Some(hint) => message.fix(hint),
+            None => message,
+        }
+    };
+    let reference = Source::from_portable(&row.label, &arguments.references)
+        .filter(|source| source.missing().is_none())
+        .ok_or_else(|| {
+            Message::error("E423", "the reference of this case is missing")
+                .case(&row.id)
+                .detail(format!("{} is not below {}", row.label, arguments.references.display()))
+                .fix("Give --references the raw folder that was predicted")
+        })?;
+    let open::RawLabels { grid, voxels, .. } = open::labels(&reference, &plan.descriptor).map_err(failed)?;
+    let RawVoxels::Narrow(truth) = voxels else {
+        return Err(Message::error("E423", "the reference holds objects, not classes").case(&row.id).into());
+    };
+    let path = arguments.predictions.join(&row.file);
+    let prediction = nifti::read_labels(&path).map_err(failed)?;
+    if prediction.grid.shape_zyx != grid.shape_zyx {
+        return Err(Message::error("E423", "prediction and reference differ in shape (z, y, x)")
+            .case(&row.id)
+            .detail(format!("{:?} and {:?}", prediction.grid.shape_zyx, grid.shape_zyx))
+            .fix("Give --references the raw folder that was predicted")
+            .into());
+    }
+    let narrow = prediction.data.into_iter().map(u16::try_from).collect::<Result<Vec<u16>, _>>();
+    let guess =
+        narrow.map_err(|_| Message::error("E423", "the prediction holds no classes").case(&row.id))?;
+    of_maps(&truth, guess, grid.shape_zyx, plan.descriptor.foreground_classes().len())
+        .map_err(|e| Message::error("E423", e.to_string()).case(&row.id).into())
+}
+
+/// Dice of the classes 1 to `classes`, with and without either clean-up.
+fn of_maps(
+    truth: &[u32],
+    guess: Vec<u16>,
+    shape_zyx: [usize; 3],
+    classes: usize,
+) -> label_maps::Result<Vec<Dice>> {
+    let mut found = vec![Dice::default(); classes];
+    let mut whole = guess;
+    for foreground in [0, 1] {
+        if foreground == 1 {
+            keep_largest(&mut whole, shape_zyx, |label| label != 0)?;
+        }
+        for (class, found) in (1_u16..).zip(&mut found) {
+            found[foreground][0] = dice(truth, &whole, class);
+            let mut own = whole.clone();
+            keep_largest(&mut own, shape_zyx, |label| label == class)?;
+            found[foreground][1] = dice(truth, &own, class);
+        }
+    }
+    Ok(found)
+}
+
+fn dice(truth: &[u32], guess: &[u16], class: u16) -> Option<f64> {
+    let (mut both, mut sizes) = (0_u64, 0_u64);
+    for (truth, guess) in truth.iter().zip(guess) {
+        let (t, g) = (*truth == u32::from(class), *guess == class);
+        both += u64::from(t && g);
+        sizes += u64::from(t) + u64::from(g);
+    }
+    (sizes > 0).then(|| 2.0 * both as f64 / sizes as f64)
+}
+
+/// As nnU-Net: the foreground's clean-up where the mean over classes rises and no class falls, then that of each class whose own
+/// Dice rises.
+fn choose(cases: &[Vec<Dice>], descriptor: &Descriptor, models: Vec<String>) -> CleanUp {
+    let names = descriptor.labels.as_ref().map(|labels| labels.classes.as_slice()).unwrap_or_default();
+    let classes = cases.first().map_or(0, Vec::len);
+    // a class that no case holds has no say
+    let mean = |class: usize, foreground: usize, own: usize| {
+        let values: Vec<f64> = cases.iter().filter_map(|case| case[class][foreground][own]).collect();
+        metrics::statistics::summarise(&values).map(|summary| summary.mean)
+    };
+    let pairs: Vec<[f64; 2]> =
+        (0..classes).filter_map(|class| Some([mean(class, 0, 0)?, mean(class, 1, 0)?])).collect();
+    let of_all = |with: usize| pairs.iter().map(|pair| pair[with]).sum::<f64>() / pairs.len().max(1) as f64;
+    let foreground = of_all(1) > of_all(0) && pairs.iter().all(|[without, with]| with >= without);
+    let mut tried = vec![Trial {
+        step: "largest of the foreground".to_owned(),
+        without: of_all(0),
+        with: of_all(1),
+        taken: foreground,
+    }];
+    let mut taken = Vec::new();
+    for (class, number) in (0..classes).zip(1_u16..) {
+        let at = usize::from(foreground);
+        let (Some(without), Some(with)) = (mean(class, at, 0), mean(class, at, 1)) else { continue };
+        let name = names.get(usize::from(number)).map_or_else(|| number.to_string(), Clone::clone);
+        tried.push(Trial { step: format!("largest of {name}"), without, with, taken: with > without });
+        if with > without {
+            taken.push(number);
+        }
+    }
+    CleanUp { schema: SCHEMA.to_owned(), models, cases: cases.len(), foreground, classes: taken, tried }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: [usize; 3] = [1, 1, 9];
+
+    fn chosen(maps: &[([u32; 9], [u16; 9])]) -> CleanUp {
+        let descriptor = Descriptor::find("msd04-hippocampus").unwrap();
+        let cases: Vec<Vec<Dice>> =
+            maps.iter().map(|(truth, guess)| of_maps(truth, guess.to_vec(), SHAPE, 2).unwrap()).collect();
+        choose(&cases, &descriptor, Vec::new())
+    }
+
+    #[test]
+    fn what_helps_is_taken_and_what_harms_is_left() {
+        let truth = [1, 1, 1, 2, 2, 0, 0, 0, 0];
+        // a stray voxel of either class beside one body
+        let stray = [1, 1, 1, 2, 2, 0, 1, 0, 2];
+        let choice = chosen(&[(truth, stray)]);
+        assert!(choice.foreground && choice.classes.is_empty(), "{choice:?}");
+        // two true parts of class 1: the foreground's would take one; class 2 has a stray voxel
+        let parts = [1, 1, 0, 1, 0, 2, 2, 0, 0];
+        let guess = [1, 1, 0, 1, 0, 2, 2, 0, 2];
+        let choice = chosen(&[(parts, guess)]);
+        assert!(!choice.foreground, "{choice:?}");
+        assert_eq!(choice.classes, [2]);
+        assert_eq!(choice.tried.iter().map(|t| t.taken).collect::<Vec<_>>(), [false, false, true]);
+        // what changes nothing is left
+        let choice = chosen(&[(truth, [1, 1, 1, 2, 2, 0, 0, 0, 0])]);
+        assert!(!choice.foreground && choice.classes.is_empty(), "{choice:?}");
+        // no foreground anywhere
+        let choice = chosen(&[([0; 9], [0; 9])]);
+        assert!(!choice.foreground && choice.classes.is_empty(), "{choice:?}");
+    }
+}

@@ -1,0 +1,59 @@
+//! `finetune clean-up`: chosen on validation cases, applied by `predict`.
+
+use crate::support::{Study, run, text};
+use data_manifests::phantom::Kind;
+use label_maps::{Connectivity, label_components};
+use volume::nifti;
+
+/// Components of the foreground in a label map.
+fn components(study: &Study, file: &str) -> usize {
+    let labels = nifti::read_labels(study.path(file)).unwrap();
+    let mask: Vec<bool> = labels.data.iter().map(|label| *label != 0).collect();
+    label_components(&mask, labels.grid.shape_zyx, Connectivity::Corners).unwrap().sizes.len()
+}
+
+#[test]
+fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
+    let study = Study::new(Kind::Mri);
+    study.model();
+    let raw = study.raw();
+    let [model, choice] = ["model", "choice.json"].map(|name| study.path(name));
+    study.predict("val", &[&raw], &["--cases", "val"]).expect(0);
+    let clean_up = |predictions: &str| {
+        let predictions = study.path(predictions);
+        let words = ["clean-up", "--model", text(&model), "--predictions", text(&predictions)];
+        run(&[&words[..], &["--references", text(&raw), "--out", text(&choice)]].concat())
+    };
+    let said = clean_up("val").expect(0);
+    assert!(said.contains("largest of the foreground") && said.contains("Dice"), "{said}");
+    let mut found = study.json("choice.json");
+    assert_eq!((found["cases"].as_u64(), found["models"].as_array().unwrap().len()), (Some(1), 1));
+    assert!(found["tried"].as_array().unwrap().len() > 1, "{found}");
+
+    // two steps of training leave many components, of which a choice leaves one
+    let file = format!("{}.nii.gz", study.json("model/split.json")["val"][0].as_str().unwrap());
+    let before = components(&study, &format!("val/{file}"));
+    assert!(before > 1, "{before} components");
+    found["foreground"] = true.into();
+    found["classes"] = serde_json::json!([]);
+    fs_err::write(&choice, found.to_string()).unwrap();
+    let more = ["--cases", "val", "--clean-up", text(&choice)];
+    study.predict("clean", &[&raw], &more).expect(0);
+    study.verified("clean");
+    assert_eq!(components(&study, &format!("clean/{file}")), 1);
+    // another choice is other work
+    found["foreground"] = false.into();
+    fs_err::write(&choice, found.to_string()).unwrap();
+    study.predict("clean", &[&raw], &more).expect(0);
+    assert!(study.bytes(&format!("clean/{file}")) == study.bytes(&format!("val/{file}")));
+
+    let said = clean_up("clean").expect(1);
+    assert!(said.contains("E423 these predictions are cleaned already"), "{said}");
+    study.predict("test", &[&raw], &["--cases", "test"]).expect(0);
+    let said = clean_up("test").expect(1);
+    assert!(said.contains("E423 no validation case"), "{said}");
+    found["models"] = serde_json::json!(["0123"]);
+    fs_err::write(&choice, found.to_string()).unwrap();
+    let said = study.predict("other", &[&raw], &more).expect(1);
+    assert!(said.contains("E423 this clean-up was chosen for other models"), "{said}");
+}
