@@ -6,7 +6,7 @@ and augment them in every step; the peers' step on tensors that never change. Ou
 on the image's own grid and write it; the peers' stop at the blended scores of a tensor in memory. A prediction's seconds are those of one
 volume more in a run of several, so that starting up does not count on either side.
 
-BENCH_PRECISIONS="fp32 bf16", BENCH_RUNS=3, BENCH_STEPS=20.
+BENCH_PRECISIONS="fp32 bf16", BENCH_RUNS=3, BENCH_STEPS=20, BENCH_WORK="train predict", BENCH_PEERS="same reference".
 """
 import itertools
 import json
@@ -23,6 +23,8 @@ PYTHON = sys.executable
 PRECISIONS = os.environ.get("BENCH_PRECISIONS", "fp32 bf16").split()
 RUNS = int(os.environ.get("BENCH_RUNS", 3))
 STEPS = int(os.environ.get("BENCH_STEPS", 20))
+WORKS = os.environ.get("BENCH_WORK", "train predict").split()
+PEERS = os.environ.get("BENCH_PEERS", "same reference").split()
 PATCH, BATCH, VOLUMES = "40x56x40", 2, 4
 GOALS = {"train": 1.0, "predict": 0.8}
 ROOM = WORK / "finetune"
@@ -111,14 +113,14 @@ def main():
     versions = harness.versions("torch", "monai", "dynamic-network-architectures")
     shards, model, volumes = prepare(raw)
     cases = []
-    for precision, what in itertools.product(PRECISIONS, ["train", "predict"]):
+    for precision, what in itertools.product(PRECISIONS, WORKS):
         steps = STEPS if what == "train" else 4
         peers = {
             "same": peer("PyTorch, the same network", same, what, precision, "cpu", model / "plan.json", PATCH, BATCH, steps),
             "reference": peer("PyTorch, plain U-Net", reference, {"train": "finetune"}.get(what, what), precision, "cpu", PATCH, BATCH,
                               steps),
         }
-        for name, side in peers.items():
+        for name, side in ((name, peers[name]) for name in PEERS):
             waits = []
             mine = ours_train(shards, precision, waits) if what == "train" else ours_predict(model, volumes, precision)
             harness.alternate(mine, side, RUNS)

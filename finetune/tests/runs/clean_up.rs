@@ -25,7 +25,7 @@ fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
         run(&[&words[..], &["--references", text(&raw), "--out", text(&choice)]].concat())
     };
     let said = clean_up("val").expect(0);
-    assert!(said.contains("largest of the foreground") && said.contains("Dice"), "{said}");
+    assert!(said.contains("Clean-up for 'finetune predict --clean-up'"), "{said}");
     let mut found = study.json("choice.json");
     assert_eq!((found["cases"].as_u64(), found["models"].as_array().unwrap().len()), (Some(1), 1));
     assert!(found["tried"].as_array().unwrap().len() > 1, "{found}");
