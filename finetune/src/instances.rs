@@ -1,6 +1,7 @@
 //! `finetune instances`: affinities to objects, block by block.
 
 use crate::arguments::{Instances, MethodName};
+use crate::flaw::message_of;
 use crate::kept::{Kept, WORK};
 use crate::objective::is_boundary;
 use crate::predict::{Row, TABLE};
@@ -145,21 +146,13 @@ fn interrupted(done: usize, context: &Context) -> ExitStatus {
 
 /// Number of the objects in a file of an interrupted run: they are numbered from 1.
 fn kept_objects(path: &Path) -> Result<u64, Message> {
-    let file = CremiFile::open(path).map_err(|e| of_volume(&e))?;
+    let file = CremiFile::open(path).map_err(|e| message_of(&e))?;
     let mut largest = 0;
     for z in 0..file.raw().shape_zyx[0] {
-        let section = file.read_label_slab(NEURON_IDS, z..z + 1).map_err(|e| of_volume(&e))?;
+        let section = file.read_label_slab(NEURON_IDS, z..z + 1).map_err(|e| message_of(&e))?;
         largest = section.into_iter().fold(largest, u64::max);
     }
     Ok(largest)
-}
-
-fn of_volume(error: &VolumeError) -> Message {
-    let message = Message::error(error.code(), error.to_string());
-    match error.hint() {
-        Some(hint) => message.fix(hint),
-        None => message,
-    }
 }
 
 /// The method that the command line names.
@@ -202,7 +195,7 @@ fn objects(
     parameters: &Parameters<'_>,
     context: &Context,
 ) -> Result<u64, Message> {
-    let affinities = OnDisk(AffinityFile::open(source).map_err(|e| of_volume(&e))?);
+    let affinities = OnDisk(AffinityFile::open(source).map_err(|e| message_of(&e))?);
     if matches!(parameters.method, Method::MutexWatershed(_))
         && !affinities.0.offsets_zyx().starts_with(&NEAREST)
     {
@@ -232,7 +225,7 @@ fn objects(
     }
     match result {
         Ok(()) => Ok(count),
-        Err(Failure::Volume(error)) => Err(of_volume(&error)),
+        Err(Failure::Volume(error)) => Err(message_of(&error)),
         Err(Failure::Blocks(error)) => Err(of_blocks(&error)),
     }
 }

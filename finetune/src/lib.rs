@@ -7,6 +7,7 @@
 
 mod arguments;
 mod clean_up;
+mod flaw;
 mod info;
 mod instances;
 mod kept;

@@ -2,6 +2,7 @@
 
 use super::{CleanUp, SCHEMA, Trial, keep_largest};
 use crate::arguments::CleanUpArguments;
+use crate::flaw::message_of;
 use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
 use crate::predict::{Row, TABLE};
@@ -87,13 +88,7 @@ fn models_of(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Resu
 
 /// Dice of each class of a case, in the order of the descriptor's classes.
 fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow::Result<Vec<Dice>> {
-    let failed = |error: volume::VolumeError| {
-        let message = Message::error(error.code(), error.to_string()).case(&row.id);
-        match error.hint() {
-            Some(hint) => message.fix(hint),
-            None => message,
-        }
-    };
+    let failed = |error: volume::VolumeError| message_of(&error).case(&row.id);
     let reference = Source::from_portable(&row.label, &arguments.references)
         .filter(|source| source.missing().is_none())
         .ok_or_else(|| {
