@@ -15,7 +15,7 @@ fn components(study: &Study, file: &str) -> usize {
 #[test]
 fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
     let study = Study::new(Kind::Mri);
-    study.model();
+    study.train("model", 12, &["--from-scratch", "--validate-every", "0", "--lr", "3e-3"]).expect(0);
     let raw = study.raw();
     let [model, choice] = ["model", "choice.json"].map(|name| study.path(name));
     study.predict("val", &[&raw], &["--cases", "val"]).expect(0);
@@ -30,7 +30,7 @@ fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
     assert_eq!((found["cases"].as_u64(), found["models"].as_array().unwrap().len()), (Some(1), 1));
     assert!(found["tried"].as_array().unwrap().len() > 1, "{found}");
 
-    // two steps of training leave many components, of which a choice leaves one
+    // a few steps of training leave many components, of which a choice leaves one
     let file = format!("{}.nii.gz", study.json("model/split.json")["val"][0].as_str().unwrap());
     let before = components(&study, &format!("val/{file}"));
     assert!(before > 1, "{before} components");
