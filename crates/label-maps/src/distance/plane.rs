@@ -189,7 +189,7 @@ mod tests {
         fn both_ways_lead_to_the_same_bits((steps, [ny, nx], spacing) in planes()) {
             let mut plane = Plane::new(ny, nx, spacing);
             let row = |y: usize| &steps[y * nx..][..nx];
-            let asked = |y: usize, x: usize| (y + x) % 2 == 0;
+            let asked = |y: usize, x: usize| (y + x).is_multiple_of(2);
             let points = |y: usize| (0..nx).filter(move |x| asked(y, *x));
             let around = plane.by_looking_around(&row, points, usize::MAX).unwrap();
             prop_assert_eq!(&around, &plane.by_envelopes(row, asked));
