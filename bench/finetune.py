@@ -77,7 +77,7 @@ def ours_train(shards, precision, waits):
         waits.append(statistics.mean(line["data_wait"] for line in steps))
         return run
 
-    return Side("finetune train", start, " ".join(map(str, words[1:])).replace(str(ROOT), "."))
+    return Side("finetune train", start, " ".join(map(str, words[1:])).replace(str(ROOT), ".").replace(str(ROOT.parent), ".."))
 
 
 def ours_predict(model, volumes, precision):
@@ -94,7 +94,7 @@ def ours_predict(model, volumes, precision):
         all_of_them.inner_seconds = (all_of_them.seconds - one.seconds) / (len(files) - 1)
         return all_of_them
 
-    return Side("finetune predict", start, " ".join(map(str, words[1:])).replace(str(ROOT), "."))
+    return Side("finetune predict", start, " ".join(map(str, words[1:])).replace(str(ROOT), ".").replace(str(ROOT.parent), ".."))
 
 
 def peer(name, *command):
@@ -103,7 +103,7 @@ def peer(name, *command):
         run.inner_seconds = float(re.search(r"seconds_per_step ([0-9.]+)", run.output)[1])
         return run
 
-    return Side(name, start, " ".join(map(str, command)).replace(str(ROOT), "."))
+    return Side(name, start, " ".join(map(str, command)).replace(str(ROOT), ".").replace(str(ROOT.parent), ".."))
 
 
 def main():
