@@ -89,7 +89,7 @@ impl Map {
         }
     }
 
-    /// Its files with their digests, one after the other as paths relative to `out`; a folder as one.
+    /// It as an input of a stage that writes into `out`.
     pub(crate) fn artefact(&self, role: &str, out: &Path) -> io::Result<Artefact> {
         artefact(role, self.path(), out)
     }

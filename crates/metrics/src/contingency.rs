@@ -205,7 +205,7 @@ impl Table {
         self.shards.iter().map(Vec::len).sum()
     }
 
-    /// Objects of the reference, and the voxels of the largest one; ids of 0 are counted as they were.
+    /// Objects of the reference among the evaluated voxels, 0 too where it is evaluated, and the voxels of the largest one.
     #[must_use]
     pub fn reference_objects(&self) -> (u64, u64) {
         let size = |row: &[Pair]| row.iter().map(|pair| pair.voxels).sum::<u64>();

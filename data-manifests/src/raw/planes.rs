@@ -168,7 +168,6 @@ fn say_once(warnings: &mut Vec<Warning>, more: &[Warning]) {
 pub struct LabelPlanes {
     grid: Grid,
     map: BTreeMap<u64, u64>,
-    semantic: bool,
     path: PathBuf,
     file: LabelFile,
 }
@@ -220,7 +219,7 @@ pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> R
         }
     };
     let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
-    Ok(LabelPlanes { grid, map, semantic, path: source.path().to_owned(), file })
+    Ok(LabelPlanes { grid, map, path: source.path().to_owned(), file })
 }
 
 impl LabelPlanes {
@@ -249,12 +248,6 @@ impl LabelPlanes {
             LabelFile::Objects(planes) => planes.remaining(),
             LabelFile::Stack { next, .. } | LabelFile::Cremi { next, .. } => self.grid.shape_zyx[0] - next,
         }
-    }
-
-    /// Whether the values name classes, which are to be held against the declared ones by the caller, or objects.
-    #[must_use]
-    pub fn is_semantic(&self) -> bool {
-        self.semantic
     }
 
     /// Replaces `out` by the next planes in C order z, y, x: `planes` of them or fewer; returns how many, 0 after the last.

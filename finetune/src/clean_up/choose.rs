@@ -8,7 +8,7 @@ use crate::objective::Objective;
 use crate::predict::{Row, TABLE};
 use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawVoxels};
-use data_manifests::{Descriptor, Manifest, cases};
+use data_manifests::{Descriptor, Manifest, cases, digest};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use volume::nifti;
 
@@ -40,8 +40,12 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
     for row in &rows {
         if interrupt::requested() {
             progress.finish();
+            let text =
+                format!("interrupted after {} of {} cases: nothing was chosen", measured.len(), rows.len());
+            context.tell(Message::info("I306", text).fix("Rerun the same command"));
             return Ok(ExitStatus::Interrupted);
         }
+        unchanged(row, arguments, &predicted)?;
         measured.push(measure(row, arguments, &plan)?);
         progress.step(&row.id);
     }
@@ -84,6 +88,19 @@ fn models_of(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Resu
         return Err(wrong("these predictions are of other models").into());
     }
     Ok(given)
+}
+
+/// Fails where a label map is not the one that its stage wrote.
+fn unchanged(row: &Row, arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<()> {
+    let (_, found) = digest::file(&arguments.predictions.join(&row.file))?;
+    if predicted.outputs.iter().any(|output| output.path == row.file && output.sha256 == found) {
+        return Ok(());
+    }
+    Err(Message::error("E423", "the prediction was changed after it was written")
+        .case(&row.id)
+        .detail(arguments.predictions.join(&row.file).display().to_string())
+        .fix("Run 'finetune predict' again")
+        .into())
 }
 
 /// Dice of each class of a case, in the order of the descriptor's classes.

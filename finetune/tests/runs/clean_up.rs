@@ -47,6 +47,12 @@ fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
     study.predict("clean", &[&raw], &more).expect(0);
     assert!(study.bytes(&format!("clean/{file}")) == study.bytes(&format!("val/{file}")));
 
+    fs_err::copy(study.path(&format!("clean/{file}")), study.path(&format!("val/{file}"))).unwrap();
+    clean_up("val").expect(0);
+    fs_err::write(study.path(&format!("val/{file}")), "half a label map").unwrap();
+    let said = clean_up("val").expect(1);
+    assert!(said.contains("E423") && said.contains("changed after it was written"), "{said}");
+
     let said = clean_up("clean").expect(1);
     assert!(said.contains("E423 these predictions are cleaned already"), "{said}");
     study.predict("test", &[&raw], &["--cases", "test"]).expect(0);
