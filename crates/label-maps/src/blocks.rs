@@ -10,16 +10,14 @@
 
 use crate::affinities::Affinities;
 use crate::grid::place;
-use crate::instances::{Evidence, fragments_of, instances_at};
+use crate::instances::{Evidence, Instances, fragments_of, instances_at};
 use crate::method::Method;
-use crate::numbering::number_by_first_voxel;
 use crate::region_graph::RegionGraphBuilder;
 use crate::stitch::Sets;
 use crate::storage::{BlockError, Source, Store};
 use crate::window::{Blocks, Stitch, Window};
 use crate::{Connectivity, LabelMapError, RegionGraph, label_components};
 use rayon::prelude::*;
-use rustc_hash::FxHashMap;
 use std::ops::ControlFlow;
 
 /// What a block gave.
@@ -164,11 +162,12 @@ fn solve(
     let halo = if alone { [0; 3] } else { blocks.halo_zyx };
     let seen = block.grown(halo, source.shape_zyx());
     let inner = block.within(&seen);
-    let mut labels = with_evidence(source, &seen, |evidence, mask| {
+    let Instances { mut labels, count: all } = with_evidence(source, &seen, |evidence, mask| {
         if only_fragments {
-            fragments_of(evidence, mask, method)
+            // their number is not asked for
+            Ok(Instances { labels: fragments_of(evidence, mask, method)?, count: 0 })
         } else {
-            instances_at(evidence, mask, method, seen.start_zyx).map(|found| found.labels)
+            instances_at(evidence, mask, method, seen.start_zyx)
         }
     })?;
     if only_fragments {
@@ -179,13 +178,17 @@ fn solve(
         let labels = parts.labels.into_iter().map(u64::from).collect();
         return Ok(Solved { block, seen: block, labels, count });
     }
-    let mut own = inner.cut(&labels, seen.shape_zyx);
-    let before = own.clone();
-    let count = number_by_first_voxel(&mut own);
-    let numbers: FxHashMap<u64, u64> = before.into_iter().zip(own).collect();
-    for label in &mut labels {
-        *label = numbers.get(label).copied().unwrap_or(0);
+    // new numbers by the old ones, which are as many as fit into memory
+    let mut numbers = vec![0_u64; all as usize + 1];
+    let mut count = 0;
+    for label in inner.cut(&labels, seen.shape_zyx) {
+        let number = &mut numbers[label as usize];
+        if label != 0 && *number == 0 {
+            count += 1;
+            *number = count;
+        }
     }
+    labels.iter_mut().for_each(|label| *label = numbers[*label as usize]);
     Ok(Solved { block, seen, labels, count })
 }
 

@@ -73,7 +73,7 @@ pub struct Instances {
 /// `smallest` voxels become background; 0 keeps all.
 ///
 /// Memory beside the evidence, in bytes per voxel: components 9, agglomeration and multicut some 40 and the graph,
-/// mutex watershed 8 per affinity and 12.
+/// mutex watershed 8 per affinity and 16.
 ///
 /// # Shapes
 /// `mask` (foreground; everything without): z, y, x of the evidence's shape.

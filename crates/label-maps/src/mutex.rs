@@ -4,16 +4,20 @@
 //! unless they exclude each other; a repulsive one weighs 1 − a and makes them exclude each other unless they are one.
 //! Edges of equal weight come in the order of their channels, then of their voxels. No seeds and no thresholds.
 //!
-//! Memory: 8 bytes per edge, 4 per voxel, and two entries of a hash set per exclusion.
+//! Memory: 8 bytes per edge, 8 per voxel, and two entries of a set per exclusion.
+
+mod clusters;
 
 use crate::affinities::Affinities;
-use crate::disjoint::{join, root};
 use crate::grid::Pairs;
 use crate::numbering::number_by_first_voxel;
 use crate::{LabelMapError, Result, expect_volume};
+use clusters::Clusters;
 use rayon::prelude::*;
-use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
+
+/// Edges that are looked up together.
+const TOGETHER: usize = 128;
 
 /// Parameters of the mutex watershed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,19 +79,18 @@ pub(crate) fn mutex_watershed_at(
     let mut edges = edges(affinities, mask, parameters, origin_zyx)?;
     edges.par_sort_unstable();
     let mut clusters = Clusters::new(voxels);
-    for edge in edges {
-        // the lower half of an edge is its number: channel, then voxel
-        let number = (edge & u64::from(u32::MAX)) as usize;
-        let (channel, p) = (number / voxels, number % voxels);
-        let [z, y, x] = affinities.offsets()[channel];
-        let step = (z * shape[1] as isize + y) * shape[2] as isize + x;
+    let steps: Vec<isize> =
+        affinities.offsets().iter().map(|offset| Pairs::new(shape, *offset).step).collect();
+    for edges in edges.chunks(TOGETHER) {
         // only pairs inside of the volume became edges
-        let q = p.wrapping_add_signed(step);
-        if channel < parameters.attractive {
-            clusters.attract(p as u32, q as u32);
-        } else {
-            clusters.repel(p as u32, q as u32);
-        }
+        let pairs = edges.iter().map(|edge| {
+            // the lower half of an edge is its number: channel, then voxel
+            let number = (edge & u64::from(u32::MAX)) as u32;
+            let (channel, p) = (number / voxels as u32, number % voxels as u32);
+            let channel = channel as usize;
+            (channel < parameters.attractive, [p, (p as usize).wrapping_add_signed(steps[channel]) as u32])
+        });
+        clusters.take(pairs);
     }
     let mut labels: Vec<u64> = (0..voxels)
         .map(|p| if mask.is_none_or(|mask| mask[p]) { u64::from(clusters.root(p as u32)) + 1 } else { 0 })
@@ -117,84 +120,32 @@ fn edges(
         .flat_map_iter(|(c, z)| {
             let values = affinities.channel(c);
             let pairs = Pairs::new(shape, affinities.offsets()[c]);
+            let mut found = Vec::new();
             let attractive = c < parameters.attractive;
             let step = pairs.step;
             let strides = if attractive { [1; 3] } else { parameters.strides_zyx };
-            let taken = pairs.rows(z).flat_map(move |row| {
+            for row in pairs.rows(z) {
                 let (y, x) = (row.start / shape[2] % shape[1], row.start % shape[2] + origin[2]);
-                let whole =
-                    (z + origin[0]).is_multiple_of(strides[0]) && (y + origin[1]).is_multiple_of(strides[1]);
-                // from the first multiple of the stride on
-                let first = if whole { row.start + x.next_multiple_of(strides[2]) - x } else { row.end };
-                (first..row.end).step_by(strides[2])
-            });
-            taken.filter_map(move |p| {
-                if !inside(p) || !inside(p.wrapping_add_signed(step)) {
-                    return None;
+                if !(z + origin[0]).is_multiple_of(strides[0]) || !(y + origin[1]).is_multiple_of(strides[1])
+                {
+                    continue;
                 }
-                let affinity = values[p].clamp(0.0, 1.0);
-                let weight = if attractive { affinity } else { 1.0 - affinity };
-                // numbers from 0 to 1 order as their bits do; adding zero turns -0 into 0
-                let weight = (weight + 0.0).to_bits();
-                Some(u64::from(!weight) << 32 | (c * voxels + p) as u64)
-            })
+                // from the first multiple of the stride on
+                let first = row.start + x.next_multiple_of(strides[2]) - x;
+                for p in (first..row.end).step_by(strides[2]) {
+                    if !inside(p) || !inside(p.wrapping_add_signed(step)) {
+                        continue;
+                    }
+                    let affinity = values[p].clamp(0.0, 1.0);
+                    let weight = if attractive { affinity } else { 1.0 - affinity };
+                    // numbers from 0 to 1 order as their bits do; adding zero turns -0 into 0
+                    let weight = (weight + 0.0).to_bits();
+                    found.push(u64::from(!weight) << 32 | (c * voxels + p) as u64);
+                }
+            }
+            found
         })
         .collect())
-}
-
-/// Clusters and which of them exclude each other.
-struct Clusters {
-    parents: Vec<u32>,
-    /// Roots that a root excludes; both know of it.
-    excluded: FxHashMap<u32, FxHashSet<u32>>,
-}
-
-impl Clusters {
-    fn new(voxels: usize) -> Self {
-        // there are fewer than 2³² voxels, since there are fewer than 2³² affinities
-        Self { parents: (0..voxels as u32).collect(), excluded: FxHashMap::default() }
-    }
-
-    fn root(&mut self, voxel: u32) -> u32 {
-        root(&mut self.parents, voxel)
-    }
-
-    fn attract(&mut self, p: u32, q: u32) {
-        let (a, b) = (self.root(p), self.root(q));
-        if a == b || self.excluded.get(&a).is_some_and(|set| set.contains(&b)) {
-            return;
-        }
-        let kept = join(&mut self.parents, a, b);
-        let lost = a.max(b);
-        debug_assert_eq!(kept, a.min(b));
-        let (mut ours, mut theirs) = (
-            self.excluded.remove(&kept).unwrap_or_default(),
-            self.excluded.remove(&lost).unwrap_or_default(),
-        );
-        // the names change in the sets of those that exclude the cluster whose name goes; both sets may be large, so the
-        // smaller one is moved
-        for other in &theirs {
-            if let Some(set) = self.excluded.get_mut(other) {
-                set.remove(&lost);
-                set.insert(kept);
-            }
-        }
-        if ours.len() < theirs.len() {
-            std::mem::swap(&mut ours, &mut theirs);
-        }
-        ours.extend(theirs);
-        if !ours.is_empty() {
-            self.excluded.insert(kept, ours);
-        }
-    }
-
-    fn repel(&mut self, p: u32, q: u32) {
-        let (a, b) = (self.root(p), self.root(q));
-        if a != b {
-            self.excluded.entry(a).or_default().insert(b);
-            self.excluded.entry(b).or_default().insert(a);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -41,12 +41,15 @@ impl Sets {
     pub(crate) fn join_overlapping(&mut self, ours: &[u64], theirs: &[u64], percent: u8) {
         let mut shared: FxHashMap<(u64, u64), u64> = FxHashMap::default();
         let mut sizes: FxHashMap<u64, u64> = FxHashMap::default();
-        for (a, b) in ours.iter().zip(theirs) {
+        // neighbours along x mostly have the same labels
+        let pairs: Vec<(u64, u64)> = ours.iter().copied().zip(theirs.iter().copied()).collect();
+        for run in pairs.chunk_by(PartialEq::eq) {
+            let ((a, b), n) = (run[0], run.len() as u64);
             for label in [a, b] {
-                *sizes.entry(*label).or_default() += 1;
+                *sizes.entry(label).or_default() += n;
             }
-            if *a != 0 && *b != 0 {
-                *shared.entry((*a, *b)).or_default() += 1;
+            if a != 0 && b != 0 {
+                *shared.entry((a, b)).or_default() += n;
             }
         }
         // label → most overlap and with whom

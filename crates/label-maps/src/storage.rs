@@ -90,7 +90,9 @@ impl Source for Affinities<'_> {
 
     fn read(&self, window: &Window) -> std::result::Result<Vec<f32>, StorageError> {
         let channels = 0..Affinities::offsets(self).len();
-        Ok(channels.flat_map(|c| window.cut(self.channel(c), Affinities::shape_zyx(self))).collect())
+        let channels: Vec<Vec<f32>> =
+            channels.map(|c| window.cut(self.channel(c), Affinities::shape_zyx(self))).collect();
+        Ok(channels.concat())
     }
 }
 

@@ -1,0 +1,206 @@
+//! Clusters of voxels and which of them exclude each other.
+
+use rustc_hash::FxHashSet;
+
+/// The name of a cluster that excludes none.
+const NONE: u32 = u32::MAX;
+/// A cluster that excludes more others than this looks them up by their hashes.
+const FEW: usize = 16;
+
+/// A voxel in the forest of clusters.
+#[derive(Clone, Copy)]
+struct Node {
+    /// The voxel above; a root is above itself.
+    parent: u32,
+    /// Of a root: the name of its cluster among those that exclude others.
+    name: u32,
+}
+
+/// An edge on its way into the clusters.
+struct AtHand {
+    attracts: bool,
+    ends: [u32; 2],
+    /// Voxels between each end and its root.
+    above: [u32; 2],
+}
+
+/// A forest over voxels whose trees are clusters. Where two join, their exclusions do: those of the cluster that has fewer
+/// are moved, so that each of n is moved log n times at most.
+pub(super) struct Clusters {
+    nodes: Vec<Node>,
+    /// By a cluster's name: the names that it excludes, which all know of it.
+    excluded: Vec<Names>,
+    /// Names that were given up.
+    free: Vec<u32>,
+    at_hand: Vec<AtHand>,
+}
+
+impl Clusters {
+    /// A cluster per voxel, fewer than 2³² of them.
+    pub(super) fn new(voxels: usize) -> Self {
+        let nodes = (0..voxels as u32).map(|parent| Node { parent, name: NONE }).collect();
+        Self { nodes, excluded: Vec::new(), free: Vec::new(), at_hand: Vec::new() }
+    }
+
+    /// Takes edges in this order: whether they attract, and the voxels that they are between. They are looked up together, so that
+    /// the processor waits for memory once for many and not once for each.
+    pub(super) fn take(&mut self, edges: impl Iterator<Item = (bool, [u32; 2])>) {
+        let mut at_hand = std::mem::take(&mut self.at_hand);
+        at_hand.clear();
+        let nodes = &self.nodes;
+        let above = |voxel: u32| nodes[voxel as usize].parent;
+        at_hand.extend(edges.map(|(attracts, ends)| AtHand { attracts, ends, above: ends.map(above) }));
+        at_hand.iter_mut().for_each(|edge| edge.above = edge.above.map(above));
+        for edge in &at_hand {
+            // what was above a voxel before others were joined is still on its way
+            let [a, b] = [0, 1].map(|end| {
+                let root = self.root(edge.above[end]);
+                let node = &mut self.nodes[edge.ends[end] as usize];
+                if node.parent != root {
+                    node.parent = root;
+                }
+                root
+            });
+            match edge.attracts {
+                _ if a == b => {}
+                true => self.attract(a, b),
+                false => self.repel(a, b),
+            }
+        }
+        self.at_hand = at_hand;
+    }
+
+    /// The root of a voxel's cluster, halving the way to it (R. E. Tarjan and J. van Leeuwen, J. ACM 31 (1984) 245–281).
+    pub(super) fn root(&mut self, mut voxel: u32) -> u32 {
+        loop {
+            let parent = self.nodes[voxel as usize].parent;
+            let above = self.nodes[parent as usize].parent;
+            if parent == above {
+                return parent;
+            }
+            self.nodes[voxel as usize].parent = above;
+            voxel = above;
+        }
+    }
+
+    fn name(&self, root: u32) -> u32 {
+        self.nodes[root as usize].name
+    }
+
+    fn excluded(&self, name: u32) -> &Names {
+        &self.excluded[name as usize]
+    }
+
+    fn excluded_mut(&mut self, name: u32) -> &mut Names {
+        &mut self.excluded[name as usize]
+    }
+
+    /// Joins two clusters unless they exclude each other.
+    fn attract(&mut self, a: u32, b: u32) {
+        let name = match [self.name(a), self.name(b)] {
+            [NONE, name] | [name, NONE] => name,
+            [mut fewer, mut more] => {
+                if self.excluded(fewer).len() > self.excluded(more).len() {
+                    (fewer, more) = (more, fewer);
+                }
+                if self.excluded(fewer).contains(more) {
+                    return;
+                }
+                self.rename(fewer, more);
+                more
+            }
+        };
+        let root = a.min(b);
+        self.nodes[a.max(b) as usize].parent = root;
+        self.nodes[root as usize].name = name;
+    }
+
+    /// Makes two clusters exclude each other.
+    fn repel(&mut self, a: u32, b: u32) {
+        let [a, b] = [a, b].map(|root| {
+            if self.name(root) == NONE {
+                let name = self.free.pop().unwrap_or_else(|| {
+                    self.excluded.push(Names::default());
+                    // a name belongs to a root, so that there are no more than voxels
+                    (self.excluded.len() - 1) as u32
+                });
+                self.nodes[root as usize].name = name;
+            }
+            self.name(root)
+        });
+        self.excluded_mut(a).insert(b);
+        self.excluded_mut(b).insert(a);
+    }
+
+    /// Gives what excludes `from` to `to`.
+    fn rename(&mut self, from: u32, to: u32) {
+        let moved = std::mem::take(self.excluded_mut(from));
+        moved.for_each(|other| {
+            let theirs = self.excluded_mut(other);
+            theirs.remove(from);
+            theirs.insert(to);
+            self.excluded_mut(to).insert(other);
+        });
+        self.free.push(from);
+    }
+}
+
+/// A set of names.
+enum Names {
+    /// In no order.
+    Few(Vec<u32>),
+    Many(FxHashSet<u32>),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self::Few(Vec::new())
+    }
+}
+
+impl Names {
+    fn len(&self) -> usize {
+        match self {
+            Self::Few(names) => names.len(),
+            Self::Many(names) => names.len(),
+        }
+    }
+
+    fn contains(&self, name: u32) -> bool {
+        match self {
+            Self::Few(names) => names.contains(&name),
+            Self::Many(names) => names.contains(&name),
+        }
+    }
+
+    fn insert(&mut self, name: u32) {
+        match self {
+            Self::Few(names) if names.contains(&name) => {}
+            Self::Few(names) if names.len() < FEW => names.push(name),
+            Self::Few(names) => *self = Self::Many(names.drain(..).chain([name]).collect()),
+            Self::Many(names) => {
+                names.insert(name);
+            }
+        }
+    }
+
+    fn remove(&mut self, name: u32) {
+        match self {
+            Self::Few(names) => {
+                if let Some(place) = names.iter().position(|other| *other == name) {
+                    names.swap_remove(place);
+                }
+            }
+            Self::Many(names) => {
+                names.remove(&name);
+            }
+        }
+    }
+
+    fn for_each(self, see: impl FnMut(u32)) {
+        match self {
+            Self::Few(names) => names.into_iter().for_each(see),
+            Self::Many(names) => names.into_iter().for_each(see),
+        }
+    }
+}
