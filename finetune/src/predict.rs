@@ -63,6 +63,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     if let Some(warning) = slow_precision(precision, device) {
         context.tell(warning);
     }
+    torch_runtime::keep_freed_memory();
     torch_runtime::set_num_threads(limits::cores())?;
     choose_kernels(device, arguments.compute.deterministic)?;
     KEPT.refuse_foreign(out)?;

@@ -42,6 +42,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     if let Some(warning) = slow_precision(precision, device) {
         context.tell(warning);
     }
+    torch_runtime::keep_freed_memory();
     torch_runtime::set_num_threads(limits::cores())?;
     choose_kernels(device, arguments.compute.deterministic)?;
     Manifest::refuse_foreign(out, is_output)?;

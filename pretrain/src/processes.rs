@@ -28,6 +28,7 @@ impl Process {
             ("cuda", Some(local)) => parse_device(&format!("cuda:{local}"))?,
             _ => parse_device(device)?,
         };
+        torch_runtime::keep_freed_memory();
         torch_runtime::set_num_threads(threads(limits::cores(), &|name| env::var(name).ok()))?;
         let group = launch
             .filter(|launch| launch.size > 1)

@@ -95,27 +95,17 @@ impl Pretraining {
         self.encoder.out_features()
     }
 
-    /// Pooled features of patches, float32.
-    fn encode(&self, patches: &Tensor, train: bool) -> Result<Tensor, BoxedError> {
-        let features = {
-            let _autocast = self.precision.autocast(self.device)?;
-            self.encoder.forward_features(patches, train)?
-        };
-        Ok(features.to_kind(Kind::Float))
-    }
-
     /// First rows and numbers of rows of the pieces that go through the encoder at a time.
     fn pieces(&self, rows: i64) -> impl Iterator<Item = (i64, i64)> + use<> {
         let most = self.plan.micro_batch as i64;
         (0..rows).step_by(self.plan.micro_batch).map(move |first| (first, most.min(rows - first)))
     }
 
-    /// Features of both views, one after the other: less memory than both at once, and as fast.
+    /// Features of both views: at once where the batch may be, and else piece by piece without a graph.
     fn features_of(&mut self, views: [Tensor; 2]) -> Result<[Tensor; 2], BoxedError> {
         let rows = views[0].size()[0];
         if rows <= self.plan.micro_batch as i64 {
-            let [first, second] = &views;
-            return Ok([self.encode_with_parts(first)?, self.encode_with_parts(second)?]);
+            return self.encode_views(&views);
         }
         let without_graph = |view: &Tensor| -> Result<Tensor, BoxedError> {
             let _guard = tch::no_grad_guard();

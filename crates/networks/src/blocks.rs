@@ -98,6 +98,25 @@ impl ConvTranspose3d {
     }
 }
 
+/// What a batch normalisation normalises by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Statistics {
+    /// The running statistics: prediction.
+    Running,
+    /// Those of the batch, towards which the running ones move: training.
+    Batch,
+    /// Those of each half of the batch by itself, as if the halves came one after the other: two views of the same patches.
+    Halves,
+}
+
+impl Statistics {
+    /// Those of training or of prediction.
+    #[must_use]
+    pub fn of(train: bool) -> Self {
+        if train { Self::Batch } else { Self::Running }
+    }
+}
+
 /// Batch normalisation with running statistics, as in PyTorch: ε 1e-5, momentum 0.1. For any `[batch, features, …]`.
 #[derive(Debug)]
 pub struct BatchNorm {
@@ -125,11 +144,25 @@ impl BatchNorm {
         })
     }
 
-    /// With `train`, normalises by the batch's statistics and updates the running ones; else by the running ones.
+    /// Normalises; `[batch, features, …]` in and out.
     ///
     /// # Errors
-    /// In training with a single value per feature, which has no variance, and when LibTorch refuses.
-    pub fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
+    /// In training with a single value per feature, which has no variance, for halves of an odd batch, and when LibTorch refuses.
+    pub fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+        match statistics {
+            Statistics::Running => self.normalised(input, false),
+            Statistics::Batch => self.normalised(input, true),
+            Statistics::Halves => {
+                let half = input.size()[0] / 2;
+                let halves = input.f_split_with_sizes([half, half].as_slice(), 0)?;
+                let normalised: Vec<Tensor> =
+                    halves.iter().map(|half| self.normalised(half, true)).collect::<Result<_, _>>()?;
+                Ok(Tensor::f_cat(&normalised, 0)?)
+            }
+        }
+    }
+
+    fn normalised(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
         if train {
             let shape = input.size();
             let values: i64 =

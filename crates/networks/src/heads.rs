@@ -1,6 +1,6 @@
 //! Projection heads: from an encoder's vector to the space where image and text meet.
 
-use crate::blocks::{BatchNorm, LayerNorm, Linear};
+use crate::blocks::{BatchNorm, LayerNorm, Linear, Statistics};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::Scope;
@@ -39,7 +39,7 @@ impl Norm {
 
     fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
         match self {
-            Self::Batch(norm) => norm.forward(input, train),
+            Self::Batch(norm) => norm.forward(input, Statistics::of(train)),
             Self::Layer(norm) => norm.forward(input),
         }
     }

@@ -3,7 +3,7 @@
 //! Names, strides and padding follow the published encoder (state-dict names of torchvision's layout; the stride of a
 //! block sits in its 3×3×3 convolution). The depth axis is first halved in layer2.
 
-use crate::blocks::{BatchNorm, Conv3d, ConvShape, check_input, global_mean};
+use crate::blocks::{BatchNorm, Conv3d, ConvShape, Statistics, check_input, global_mean};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -48,9 +48,9 @@ impl ResNet50 {
     ///
     /// # Errors
     /// For inputs of another shape, and when LibTorch refuses.
-    pub fn forward_maps(&self, input: &Tensor, train: bool) -> Result<Vec<Tensor>, Error> {
+    pub fn forward_maps(&self, input: &Tensor, statistics: Statistics) -> Result<Vec<Tensor>, Error> {
         check_input("ResNet-50", input, self.in_channels, [1; 3])?;
-        maps(&self.stem, &self.layers, input, train)
+        maps(&self.stem, &self.layers, input, statistics)
     }
 
     /// The mean of x5 over space.
@@ -60,17 +60,22 @@ impl ResNet50 {
     ///
     /// # Errors
     /// As for [`ResNet50::forward_maps`].
-    pub fn forward_features(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
-        pooled(&self.forward_maps(input, train)?)
+    pub fn forward_features(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+        pooled(&self.forward_maps(input, statistics)?)
     }
 }
 
 /// x1 and then the output of each layer.
-pub(crate) fn maps(stem: &Stem, layers: &[Layer], input: &Tensor, train: bool) -> Result<Vec<Tensor>, Error> {
+pub(crate) fn maps(
+    stem: &Stem,
+    layers: &[Layer],
+    input: &Tensor,
+    statistics: Statistics,
+) -> Result<Vec<Tensor>, Error> {
     let mut maps = Vec::with_capacity(layers.len() + 1);
-    let mut current = stem.forward(input, train)?;
+    let mut current = stem.forward(input, statistics)?;
     for layer in layers {
-        let next = layer.forward(&current, train)?;
+        let next = layer.forward(&current, statistics)?;
         maps.push(std::mem::replace(&mut current, next));
     }
     maps.push(current);
@@ -109,8 +114,8 @@ impl Stem {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
-        let mut output = self.norm.forward(&self.convolution.forward(input)?, train)?;
+    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+        let mut output = self.norm.forward(&self.convolution.forward(input)?, statistics)?;
         Ok(output.f_relu_()?.f_max_pool3d(3, [1, 2, 2], 1, 1, false)?)
     }
 }
@@ -133,10 +138,10 @@ impl Layer {
         Ok(Self(blocks))
     }
 
-    pub(crate) fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
+    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
         // else LibTorch would bring every weight into the order of the maps, again in every pass
         let input = if self.is_contiguous() { input.f_contiguous()? } else { input.shallow_clone() };
-        self.0.iter().try_fold(input, |current, block| block.forward(&current, train))
+        self.0.iter().try_fold(input, |current, block| block.forward(&current, statistics))
     }
 
     /// Whether the weights are in the order of axes; those of one voxel are in either.
@@ -179,10 +184,10 @@ impl Bottleneck {
         })
     }
 
-    fn forward(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
+    fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
         let [first, second, third] = &self.branch;
         let step = |(convolution, norm): &(Conv3d, BatchNorm), input: &Tensor| {
-            norm.forward(&convolution.forward(input)?, train)
+            norm.forward(&convolution.forward(input)?, statistics)
         };
         // In place is safe: no backward pass needs the output of a normalisation.
         let current = step(first, input)?.f_relu_()?;

@@ -1,6 +1,6 @@
 //! The U-Net on the 3-D ResNet-50 that GTGM fine-tunes (`ResUNet` in the published code), with raw logits.
 
-use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, check_input};
+use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, Statistics, check_input};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -52,7 +52,7 @@ impl ResUNet50 {
     /// For inputs of another shape, and when LibTorch refuses.
     pub fn forward_t(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
         check_input("ResUNet-50", input, self.in_channels, [1; 3])?;
-        let mut skips = maps(&self.stem, &self.layers, input, train)?;
+        let mut skips = maps(&self.stem, &self.layers, input, Statistics::of(train))?;
         let mut current = skips.pop().ok_or_else(no_stages)?;
         for (up, convolutions) in &self.steps {
             current = up.forward(&current)?;

@@ -8,6 +8,10 @@
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/version.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <cstdlib>
 #include <set>
 #include <string>
@@ -25,6 +29,13 @@ at::DeviceType device_type(int32_t cuda) { return cuda != 0 ? at::kCUDA : at::kC
 }  // namespace
 
 void shim_free(char* message) { std::free(message); }
+
+void shim_keep_freed_memory() {
+#ifdef __GLIBC__
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, -1);
+#endif
+}
 
 int32_t shim_header_version() {
   return TORCH_VERSION_MAJOR * 10000 + TORCH_VERSION_MINOR * 100 + TORCH_VERSION_PATCH;

@@ -14,6 +14,9 @@ struct shim_autocast_state {
 
 void shim_free(char* message);
 
+// Has malloc keep what is freed for what is allocated next, whatever its size.
+void shim_keep_freed_memory();
+
 // Version of the headers this shim was compiled with, and of the LibTorch that is loaded, as major·10⁴ + minor·10² + patch.
 int32_t shim_header_version();
 int32_t shim_loaded_version();

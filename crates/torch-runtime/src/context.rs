@@ -22,6 +22,21 @@ pub fn num_threads() -> usize {
     usize::try_from(tch::get_num_threads()).unwrap_or(1)
 }
 
+/// Has the allocator keep freed memory for what is allocated next instead of handing it back to the system, as it otherwise does with
+/// every large tensor: each step of training would have all its pages made and cleared anew. The process stays as large as it once was.
+///
+/// Does nothing where the environment has settings for glibc's allocator, and with other C libraries.
+pub fn keep_freed_memory() {
+    let chosen = std::env::vars_os().any(|(name, value)| {
+        let name = name.to_string_lossy();
+        name.starts_with("MALLOC_")
+            || name == "GLIBC_TUNABLES" && value.to_string_lossy().contains("glibc.malloc.")
+    });
+    if !chosen {
+        ffi::keep_freed_memory();
+    }
+}
+
 /// Makes LibTorch choose deterministic kernels (or not). With `warn_only`, an operator that has none warns where it
 /// would fail otherwise.
 ///
@@ -72,6 +87,15 @@ mod tests {
         set_num_threads(1).unwrap();
         assert_eq!(num_threads(), 1);
         set_num_threads(before).unwrap();
+    }
+
+    #[test]
+    fn large_tensors_come_and_go_with_kept_memory() {
+        keep_freed_memory();
+        for _ in 0..3 {
+            let ones = tch::Tensor::ones([1 << 23], (tch::Kind::Float, tch::Device::Cpu));
+            assert_eq!(ones.sum(tch::Kind::Double).double_value(&[]), f64::from(1 << 23));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) struct AutocastState {
 
 unsafe extern "C" {
     fn shim_free(message: *mut c_char);
+    fn shim_keep_freed_memory();
     fn shim_header_version() -> i32;
     fn shim_loaded_version() -> i32;
     fn shim_autocast_enter_bf16(cuda: i32, previous: *mut AutocastState) -> *mut c_char;
@@ -49,6 +50,11 @@ fn flag(read: impl FnOnce(*mut i32) -> *mut c_char) -> Result<bool, Error> {
     let mut value = 0;
     check(read(&raw mut value))?;
     Ok(value != 0)
+}
+
+pub(crate) fn keep_freed_memory() {
+    // SAFETY: takes nothing; malloc takes settings at any time.
+    unsafe { shim_keep_freed_memory() }
 }
 
 pub(crate) fn header_version() -> i32 {

@@ -15,7 +15,8 @@ mod precision;
 
 pub use autocast::Autocast;
 pub use context::{
-    cudnn_benchmark, is_deterministic, num_threads, set_cudnn_benchmark, set_deterministic, set_num_threads,
+    cudnn_benchmark, is_deterministic, keep_freed_memory, num_threads, set_cudnn_benchmark,
+    set_deterministic, set_num_threads,
 };
 pub use device::{Linked, describe_device, linked, parse_device};
 pub use error::{Error, first_line};

@@ -8,14 +8,28 @@ use training::error::BoxedError;
 use training::losses::contrastive::vlp;
 
 impl Pretraining {
-    /// As [`Self::encode`] with training statistics, and beside them the features of all parts where these are aligned.
+    /// Pooled features of patches in training, float32, and beside them the features of all parts where these are aligned.
     pub(super) fn encode_with_parts(&self, patches: &Tensor) -> Result<Tensor, BoxedError> {
-        let Some((parts, _)) = &self.parts else { return self.encode(patches, true) };
         let _autocast = self.precision.autocast(self.device)?;
-        let maps = self.encoder.forward_maps(patches, true)?;
+        self.pooled(&self.encoder.forward_maps(patches, true)?)
+    }
+
+    /// As [`Self::encode_with_parts`], of two views of the same patches.
+    pub(super) fn encode_views(&self, [first, second]: &[Tensor; 2]) -> Result<[Tensor; 2], BoxedError> {
+        let _autocast = self.precision.autocast(self.device)?;
+        let maps = self.encoder.forward_views(&Tensor::f_cat(&[first, second], 0)?)?;
+        let features = self.pooled(&maps)?;
+        let rows = first.size()[0];
+        Ok([features.f_narrow(0, 0, rows)?, features.f_narrow(0, rows, rows)?])
+    }
+
+    fn pooled(&self, maps: &[Tensor]) -> Result<Tensor, BoxedError> {
         let last = maps.last().ok_or("the encoder gave no feature map")?;
         let whole = last.f_mean_dim([2_i64, 3, 4].as_slice(), false, Kind::Float)?;
-        Ok(Tensor::f_cat(&[whole, parts.pool(&maps)?], 1)?)
+        match &self.parts {
+            Some((parts, _)) => Ok(Tensor::f_cat(&[whole, parts.pool(maps)?], 1)?),
+            None => Ok(whole),
+        }
     }
 
     /// Features of patches and, where parts are aligned, of their parts as `[batch, count, features]` from the lowest z on.

@@ -2,7 +2,7 @@
 
 use super::Pretraining;
 use crate::exam::Place;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use training::error::BoxedError;
 use training::probe::{effective_rank, linear_probe, retrieve};
 use training::step::Validation;
@@ -23,7 +23,11 @@ impl Pretraining {
                     .map_err(|e| e.message(&place.id))?;
             }
             let patches = Tensor::from_slice(&voxels).view([-1, 1, z, y, x]).to_device(self.device);
-            features.push(self.encode(&patches, false)?);
+            let encoded = {
+                let _autocast = self.precision.autocast(self.device)?;
+                self.encoder.forward_features(&patches, false)?
+            };
+            features.push(encoded.to_kind(Kind::Float));
         }
         let features = Tensor::cat(&features, 0);
         let modalities: Vec<i64> = self.exam.places.iter().map(|place| place.modality).collect();

@@ -1,6 +1,7 @@
 //! Each network on rule-made weights.
 
 use crate::rule::{compare, fill, json, ramp_of};
+use networks::blocks::Statistics;
 use networks::{
     Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResNet50, ResUNet50, SegmentationNetwork,
     SwinConfig, SwinMerging,
@@ -25,12 +26,15 @@ fn resnet50_matches_the_published_network() {
     fill(&store, &golden, str::to_owned, str::to_owned);
     let _guard = tch::no_grad_guard();
     let input = ramp_of(&golden["input"]);
-    let output = network.forward_features(&input, false).unwrap();
+    let output = network.forward_features(&input, Statistics::Running).unwrap();
     assert_eq!(output.size(), shape(&golden["output_shape"]));
     compare(&output, &golden["output"]);
 
     let sizes: Vec<Vec<i64>> = network
-        .forward_maps(&Tensor::zeros([1, 1, 18, 40, 40], (tch::Kind::Float, Device::Cpu)), false)
+        .forward_maps(
+            &Tensor::zeros([1, 1, 18, 40, 40], (tch::Kind::Float, Device::Cpu)),
+            Statistics::Running,
+        )
         .unwrap()
         .iter()
         .map(|map| map.size()[1..].to_vec())

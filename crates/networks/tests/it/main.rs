@@ -8,3 +8,4 @@ mod pytorch;
 mod round_trip;
 mod rule;
 mod text;
+mod views;
