@@ -3,7 +3,7 @@
 use crate::objective::Objective;
 use data_manifests::Descriptor;
 use networks::weights::{self, LoadOptions};
-use networks::{NetworkConfig, SegmentationNetwork};
+use networks::{MemoryFormat, NetworkConfig, SegmentationNetwork};
 use serde::{Deserialize, Serialize};
 use stage::Message;
 use std::path::{Path, PathBuf};
@@ -59,6 +59,7 @@ impl Model {
                 let store = nn::VarStore::new(device);
                 // the seed does not matter: every value is read from the file
                 let network = SegmentationNetwork::new(&store.root(), &plan.network, 0)?;
+                MemoryFormat::faster(plan.network.encoder().kind(), device).apply(&store)?;
                 weights::load(&store, &path, &LoadOptions::partial(1.0))?;
                 Ok(network)
             };

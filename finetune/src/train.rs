@@ -12,7 +12,7 @@ use crate::task::{Goal, Segmentation};
 use data_manifests::descriptor::{LabelKind, Modality};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use label_maps::targets::Balance;
-use networks::{SegmentationNetwork, weights};
+use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
 use serde::Serialize;
@@ -84,6 +84,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
 
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
+    MemoryFormat::faster(plan.model.network.encoder().kind(), device).apply(&variables_store)?;
     let load_report = match &arguments.encoder_weights {
         Some(file) => Some(encoder::load(&variables_store, file, arguments.minimum_match, context)?),
         None => None,

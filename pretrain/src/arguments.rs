@@ -60,7 +60,7 @@ pub struct Arguments {
     /// the losses are those of the whole batch
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) micro_batch: Option<u16>,
-    /// Order of feature maps in memory: contiguous or channels-last [default: channels-last for resnet50, else contiguous]
+    /// Order of feature maps in memory: contiguous or channels-last [default: what is faster for this encoder on this device]
     #[arg(long, value_name = "ORDER", value_parser = parse_format)]
     pub(crate) memory_format: Option<MemoryFormat>,
     /// Which report a patch is shown with

@@ -67,8 +67,9 @@ pub(crate) struct Plan {
     pub(crate) batch: usize,
     /// Patches that go through the encoder at a time; the losses see all of the batch.
     pub(crate) micro_batch: usize,
-    /// Of the encoder; it decides the last digits.
-    pub(crate) memory_format: MemoryFormat,
+    /// Of the encoder, where one was asked for and not what is faster on the device; it decides the last digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_format: Option<MemoryFormat>,
     pub(crate) report_match: ReportMatch,
     /// Alignment of parts of patches with reports of their own.
     pub(crate) parts: Option<PartsPlan>,
@@ -132,11 +133,7 @@ impl Plan {
             texts,
             batch: usize::from(arguments.batch) * processes,
             micro_batch: usize::from(arguments.micro_batch.unwrap_or(arguments.batch)),
-            memory_format: arguments.memory_format.unwrap_or(match arguments.encoder {
-                EncoderKind::Resnet50 => MemoryFormat::ChannelsLast,
-                // instance norms reorder what is not contiguous
-                EncoderKind::Resenc | EncoderKind::SwinUnetr => MemoryFormat::Contiguous,
-            }),
+            memory_format: arguments.memory_format,
             report_match: arguments.report_match,
             parts: arguments
                 .parts

@@ -8,7 +8,7 @@ use crate::pairs::{Batch, Pairs};
 use crate::parts::Parts;
 use crate::plan::Plan;
 use crate::watch::{CHANCE, SPREAD};
-use networks::{Encoder, HeadNorm, ProjectionHead};
+use networks::{Encoder, HeadNorm, MemoryFormat, ProjectionHead};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::{Group, Precision, gather_rows};
@@ -59,7 +59,8 @@ impl Pretraining {
     ) -> anyhow::Result<Self> {
         let text_features = pairs.features();
         let encoder = Encoder::new(&encoder_store.root(), &plan.encoder, plan.seed)?;
-        plan.memory_format.apply(encoder_store)?;
+        let faster = MemoryFormat::faster(plan.encoder.kind(), encoder_store.device());
+        plan.memory_format.unwrap_or(faster).apply(encoder_store)?;
         let (hidden, out, norm) = (plan.projection_hidden, plan.projection_out, plan.head_norm);
         let root = head_store.root();
         let head = |name: &str, features: i64, seed: u64| {

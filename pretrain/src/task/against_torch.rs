@@ -43,7 +43,7 @@ fn plan() -> Plan {
         texts: Vec::new(),
         batch: BATCH,
         micro_batch: BATCH,
-        memory_format: MemoryFormat::Contiguous,
+        memory_format: Some(MemoryFormat::Contiguous),
         report_match: ReportMatch::Overlap,
         parts: None,
         selection: SelectionRule { test_cases: TestCases::Refuse, holdout: 0.0, seed: 0 },

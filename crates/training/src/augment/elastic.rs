@@ -36,7 +36,12 @@ impl Bend {
         let voxels = coarse.upsample_trilinear3d(out_zyx, true, None, None, None) * self.deviation;
         // odd, so that the mean is about the voxel itself, and no larger than the patch
         let window = out_zyx.map(|n| ((self.spacing as i64).clamp(1, n) - 1) / 2 * 2 + 1);
-        let smooth = voxels.avg_pool3d(window, [1, 1, 1], window.map(|n| n / 2), false, false, None);
+        // the mean over a box, of what lies inside of the patch, is that along each axis in turn
+        let smooth = (0..3).fold(voxels, |voxels, axis| {
+            let mut along = [1; 3];
+            along[axis] = window[axis];
+            voxels.avg_pool3d(along, [1; 3], along.map(|n| n / 2), false, false, None)
+        });
         let along = |axis: usize| {
             let moved = smooth.get(0).get(axis as i64);
             if axis == 0 && self.in_plane_only {
