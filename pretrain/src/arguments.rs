@@ -38,7 +38,7 @@ pub struct Arguments {
     /// resnet50 (as published), resenc (nnU-Net's residual encoder) or swin-unetr (SwinUNETR's transformer)
     #[arg(long, default_value = "resnet50")]
     pub(crate) encoder: EncoderKind,
-    /// Size of resenc: compact trains on a CPU
+    /// Size of resenc: compact (or s) trains on a CPU, full (or m, l) is nnU-Net's
     #[arg(long, default_value = "compact")]
     pub(crate) size: ResEncSize,
     /// Channels of the first stage of swin-unetr, a multiple of 12

@@ -31,7 +31,8 @@ pub struct ResEncConfig {
 pub enum ResEncSize {
     /// 16 to 128 channels, 1 or 2 blocks a stage, at most 5 stages: trains on a CPU.
     Compact,
-    /// 32 to 320 channels, up to 6 blocks a stage: nnU-Net's ResEnc presets.
+    /// 32 to 320 channels, up to 6 blocks a stage: nnU-Net's presets ResEnc M, L and XL, which are one rule and differ in their
+    /// patches.
     Full,
 }
 
@@ -49,9 +50,9 @@ impl FromStr for ResEncSize {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         match text {
-            "compact" => Ok(Self::Compact),
-            "full" => Ok(Self::Full),
-            other => Err(config("size", other.to_owned(), "compact or full")),
+            "compact" | "s" => Ok(Self::Compact),
+            "full" | "m" | "l" => Ok(Self::Full),
+            other => Err(config("size", other.to_owned(), "compact (s) or full (m, l)")),
         }
     }
 }
@@ -240,7 +241,7 @@ mod tests {
             assert_eq!(size.to_string().parse::<ResEncSize>().unwrap(), size);
         }
         let text = "huge".parse::<ResEncSize>().unwrap_err().to_string();
-        assert!(text.contains("size is huge, expected compact or full"), "{text}");
+        assert!(text.contains("size is huge, expected compact (s) or full (m, l)"), "{text}");
     }
 
     #[test]

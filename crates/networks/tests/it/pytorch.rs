@@ -66,21 +66,23 @@ fn monai_takes_the_resnet() {
 
 #[test]
 fn nnunets_library_takes_the_residual_unet() {
-    let directory = tempfile::tempdir().unwrap();
-    let topology = ResEncConfig::for_patch([8, 32, 32], [3.0, 1.0, 1.0], ResEncSize::Compact).unwrap();
-    let store = nn::VarStore::new(Device::Cpu);
-    let config = NetworkConfig::Resenc { in_channels: 2, classes: 3, topology: topology.clone() };
-    let network = SegmentationNetwork::new(&store.root(), &config, 3).unwrap();
-    let _guard = tch::no_grad_guard();
-    // Residual branches start at nothing: move every weight, so that all of them count.
-    for (name, variable) in store.variables() {
-        let shift = crate::rule::weight(&name, &variable.size()) * 0.1;
-        let _ = variable.shallow_clone().f_add_(&shift).unwrap();
+    for (size, patch) in [(ResEncSize::Compact, [8, 32, 32]), (ResEncSize::Full, [16, 64, 64])] {
+        let directory = tempfile::tempdir().unwrap();
+        let topology = ResEncConfig::for_patch(patch, [3.0, 1.0, 1.0], size).unwrap();
+        let store = nn::VarStore::new(Device::Cpu);
+        let config = NetworkConfig::Resenc { in_channels: 2, classes: 3, topology: topology.clone() };
+        let network = SegmentationNetwork::new(&store.root(), &config, 3).unwrap();
+        let _guard = tch::no_grad_guard();
+        // Residual branches start at nothing: move every weight, so that all of them count.
+        for (name, variable) in store.variables() {
+            let shift = crate::rule::weight(&name, &variable.size()) * 0.1;
+            let _ = variable.shallow_clone().f_add_(&shift).unwrap();
+        }
+        let input = ramp(&[1, 2, patch[0], patch[1], patch[2]]);
+        let output = network.forward_t(&input, false).unwrap();
+        store_case(directory.path(), &store, Some(serde_json::json!(topology)), input, output);
+        check("resenc", directory.path(), &store);
     }
-    let input = ramp(&[1, 2, 8, 32, 32]);
-    let output = network.forward_t(&input, false).unwrap();
-    store_case(directory.path(), &store, Some(serde_json::json!(topology)), input, output);
-    check("resenc", directory.path(), &store);
 }
 
 /// Patches whose maps have windows that shift, shrink and are padded, along one axis and not along another.
