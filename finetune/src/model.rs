@@ -59,7 +59,7 @@ impl Model {
                 let store = nn::VarStore::new(device);
                 // the seed does not matter: every value is read from the file
                 let network = SegmentationNetwork::new(&store.root(), &plan.network, 0)?;
-                MemoryFormat::faster(plan.network.encoder().kind(), device).apply(&store)?;
+                MemoryFormat::faster_for_segmentation(plan.network.kind(), device).apply(&store)?;
                 weights::load(&store, &path, &LoadOptions::partial(1.0))?;
                 Ok(network)
             };

@@ -162,15 +162,8 @@ fn solve(
     let halo = if alone { [0; 3] } else { blocks.halo_zyx };
     let seen = block.grown(halo, source.shape_zyx());
     let inner = block.within(&seen);
-    let Instances { mut labels, count: all } = with_evidence(source, &seen, |evidence, mask| {
-        if only_fragments {
-            // their number is not asked for
-            Ok(Instances { labels: fragments_of(evidence, mask, method)?, count: 0 })
-        } else {
-            instances_at(evidence, mask, method, seen.start_zyx)
-        }
-    })?;
     if only_fragments {
+        let labels = with_evidence(source, &seen, |evidence, mask| fragments_of(evidence, mask, method))?;
         // a fragment whose parts are connected through the halo alone falls into these parts
         let own = inner.cut(&labels, seen.shape_zyx);
         let parts = label_components(&own, block.shape_zyx, Connectivity::Faces)?;
@@ -178,6 +171,8 @@ fn solve(
         let labels = parts.labels.into_iter().map(u64::from).collect();
         return Ok(Solved { block, seen: block, labels, count });
     }
+    let Instances { mut labels, count: all } =
+        with_evidence(source, &seen, |evidence, mask| instances_at(evidence, mask, method, seen.start_zyx))?;
     // new numbers by the old ones, which are as many as fit into memory
     let mut numbers = vec![0_u64; all as usize + 1];
     let mut count = 0;

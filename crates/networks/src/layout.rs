@@ -1,6 +1,6 @@
 //! The order in memory of a network's convolution weights, which decides that of its feature maps.
 
-use crate::config::EncoderKind;
+use crate::config::{EncoderKind, NetworkKind};
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -23,13 +23,22 @@ pub enum MemoryFormat {
 const LARGE_KERNEL: usize = 4 << 20;
 
 impl MemoryFormat {
-    /// What was measured to be faster for an encoder, or for a segmentation network on it.
+    /// What was measured to be faster for an encoder.
     #[must_use]
     pub fn faster(encoder: EncoderKind, device: Device) -> Self {
         match encoder {
             EncoderKind::Resnet50 => Self::ChannelsLast,
             EncoderKind::Resenc if device == Device::Cpu => Self::ChannelsLast,
             EncoderKind::Resenc | EncoderKind::SwinUnetr => Self::Contiguous,
+        }
+    }
+
+    /// What was measured to be faster for a segmentation network; contiguous where nothing was.
+    #[must_use]
+    pub fn faster_for_segmentation(network: NetworkKind, device: Device) -> Self {
+        match network {
+            NetworkKind::Resenc => Self::faster(EncoderKind::Resenc, device),
+            NetworkKind::Resunet50 | NetworkKind::SwinUnetr => Self::Contiguous,
         }
     }
 

@@ -204,3 +204,44 @@ impl Names {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Few voxels and many edges, most of them repulsive: clusters exclude more others than fit into a list, names are given up
+        /// and taken again.
+        #[test]
+        fn clusters_are_those_of_the_definition(
+            edges in prop::collection::vec((prop::bool::weighted(0.2), 0_u32..120, 0_u32..120), 0..3000),
+            together in 1_usize..200,
+        ) {
+            let mut clusters = Clusters::new(120);
+            for edges in edges.chunks(together) {
+                clusters.take(edges.iter().map(|(attracts, p, q)| (*attracts, [*p, *q])));
+            }
+            let mut cluster: Vec<u32> = (0..120).collect();
+            let mut excluded: FxHashSet<(u32, u32)> = FxHashSet::default();
+            for (attracts, p, q) in edges {
+                let (a, b) = (cluster[p as usize].min(cluster[q as usize]), cluster[p as usize].max(cluster[q as usize]));
+                if a == b {
+                    continue;
+                }
+                if !attracts {
+                    excluded.insert((a, b));
+                } else if !excluded.contains(&(a, b)) {
+                    cluster.iter_mut().filter(|c| **c == b).for_each(|c| *c = a);
+                    excluded = excluded
+                        .into_iter()
+                        .map(|(u, v)| [u, v].map(|c| if c == b { a } else { c }))
+                        .map(|[u, v]| (u.min(v), u.max(v)))
+                        .collect();
+                }
+            }
+            let found: Vec<u32> = (0..120).map(|voxel| clusters.root(voxel)).collect();
+            prop_assert_eq!(found, cluster);
+        }
+    }
+}
