@@ -88,6 +88,10 @@ pub struct Arguments {
     /// Patch in voxels, z,y,x [default: the data set's own; the smallest edges of several]
     #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
     pub(crate) patch_zyx: Option<Triple>,
+    /// Patch that later networks take, by which resenc's kernels and strides are planned [default: --patch-zyx]. Patches to learn
+    /// from may then be thinner: more of them fit into a batch, and their reports say more about each
+    #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
+    pub(crate) network_patch_zyx: Option<Triple>,
     /// What the two views of a patch undergo: published (one of rescaling, flips, grey values, noise and blur), or extended (each
     /// of these with probability 1/2, and for electron microscopy what befalls sections: misaligned, missing, out of focus, elastic,
     /// cut out)

@@ -106,8 +106,12 @@ impl Plan {
                 stores.iter().map(|s| s.descriptor().grid.patch_zyx[a]).min().unwrap_or(1)
             })
         });
-        let encoder = encoder(arguments, &stores, wanted)?;
-        let patch_zyx = divisible(wanted, encoder.required_divisor_zyx());
+        let encoder = encoder(arguments, &stores, arguments.network_patch_zyx.unwrap_or(wanted))?;
+        let patch_zyx = match arguments.network_patch_zyx {
+            // an encoder has no maps to join, so that it can halve what is not divisible
+            Some(_) => with_coarsest_map(wanted, encoder.required_divisor_zyx())?,
+            None => divisible(wanted, encoder.required_divisor_zyx()),
+        };
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
         let mirrored =
             |axis: &str| stores.iter().all(|s| s.descriptor().mirror_axes.iter().any(|a| a == axis));
@@ -170,6 +174,11 @@ fn encoder(
     stores: &[&ShardStore],
     patch: [usize; 3],
 ) -> anyhow::Result<EncoderConfig> {
+    if arguments.network_patch_zyx.is_some() && arguments.encoder != EncoderKind::Resenc {
+        return Err(Message::error("E324", "only a resenc is planned by the patch of later networks")
+            .fix("Leave out --network-patch-zyx, or choose --encoder resenc")
+            .into());
+    }
     match arguments.encoder {
         EncoderKind::Resnet50 => Ok(EncoderConfig::Resnet50 { in_channels: 1 }),
         EncoderKind::Resenc => {
@@ -179,7 +188,7 @@ fn encoder(
                 _ => [1.0; 3],
             };
             let topology = ResEncConfig::for_patch(patch.map(|n| n as i64), spacing, arguments.size)
-                .map_err(|e| Message::error("E324", e.to_string()).fix("Choose a larger --patch-zyx"))?;
+                .map_err(|e| Message::error("E324", e.to_string()).fix("Choose a larger --patch-zyx, or --network-patch-zyx"))?;
             Ok(EncoderConfig::Resenc { in_channels: 1, topology })
         }
         EncoderKind::SwinUnetr => {
@@ -194,6 +203,16 @@ fn encoder(
             Ok(EncoderConfig::SwinUnetr { in_channels: 1, transformer })
         }
     }
+}
+
+/// The patch, whose coarsest map is that many times smaller along each axis: of a single voxel there would be no statistics.
+fn with_coarsest_map(patch: [usize; 3], divisor: [i64; 3]) -> anyhow::Result<[usize; 3]> {
+    let single = (0..3).all(|a| patch[a] <= divisor[a].unsigned_abs() as usize);
+    if single {
+        let what = format!("the network makes one voxel of {patch:?}, which has no mean and no variance");
+        return Err(Message::error("E324", what).fix("Choose a larger --patch-zyx").into());
+    }
+    Ok(patch)
 }
 
 /// The next larger size that the network can halve as often as it does.

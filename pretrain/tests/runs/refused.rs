@@ -1,6 +1,6 @@
 //! What a run refuses before it trains.
 
-use crate::support::Study;
+use crate::support::{Study, run, text};
 use data_manifests::phantom::Kind;
 use data_manifests::records::{EMBEDDINGS, ROWS};
 
@@ -91,6 +91,14 @@ fn values_that_make_no_run_are_refused() {
     let said =
         study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--patch-zyx", "4,4,4"]].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("--patch-zyx"), "{said}");
+    let single = ["--patch-zyx", "8,8,8", "--network-patch-zyx", "64,64,64"];
+    let said = study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &single].concat()).expect(1);
+    assert!(said.contains("E324") && said.contains("one voxel of [8, 8, 8]"), "{said}");
+    let other = ["--encoder", "resnet50", "--network-patch-zyx", "64,64,64"];
+    let (shards, out) = (study.path("ct"), study.path("encoder"));
+    let words = ["--shards", text(&shards), "--out", text(&out), "--test-cases", "use"];
+    let said = run(&[&words[..], &SETTINGS, &other].concat()).expect(1);
+    assert!(said.contains("E324") && said.contains("choose --encoder resenc"), "{said}");
     let text = study.text(CT[0], 5, 1);
     let said =
         study.pretrain(&CT, &[&text], "encoder", &[&SETTINGS[..], &["--parts", "1"]].concat()).expect(1);

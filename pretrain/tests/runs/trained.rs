@@ -85,6 +85,21 @@ fn new_text_starts_from_the_old_encoder() {
 }
 
 #[test]
+fn thin_patches_teach_the_encoder_of_a_network_for_thick_ones() {
+    let study = Study::with(&[Kind::Ct]);
+    let embedded = study.text(Kind::Ct, 5, 1);
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "3,16,16", "--network-patch-zyx"];
+    study
+        .pretrain(&[Kind::Ct], &[&embedded], "encoder", &[&settings[..], &["32,32,32"]].concat())
+        .expect(0);
+    let plan = study.json("encoder/plan.json");
+    assert_eq!(plan["patch_zyx"], serde_json::json!([3, 16, 16]));
+    let config: EncoderConfig = serde_json::from_value(plan["encoder"].clone()).unwrap();
+    let EncoderConfig::Resenc { topology, .. } = config else { unreachable!("{config:?}") };
+    assert_eq!(topology.strides_zyx, [[1; 3], [2; 3], [2; 3], [2; 3]]);
+}
+
+#[test]
 fn a_swin_encoder_is_trained_on_patches_that_it_can_halve() {
     let study = Study::with(&[Kind::Ct]);
     let embedded = study.text(Kind::Ct, 5, 1);
