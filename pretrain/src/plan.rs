@@ -188,7 +188,10 @@ fn encoder(
                 _ => [1.0; 3],
             };
             let topology = ResEncConfig::for_patch(patch.map(|n| n as i64), spacing, arguments.size)
-                .map_err(|e| Message::error("E324", e.to_string()).fix("Choose a larger --patch-zyx, or --network-patch-zyx"))?;
+                .map_err(|e| {
+                    Message::error("E324", e.to_string())
+                        .fix("Choose a larger --patch-zyx, or --network-patch-zyx")
+                })?;
             Ok(EncoderConfig::Resenc { in_channels: 1, topology })
         }
         EncoderKind::SwinUnetr => {

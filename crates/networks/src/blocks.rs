@@ -6,7 +6,8 @@ mod norm;
 
 use crate::error::Error;
 use crate::init::{ConvInit, Fill, Scope};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
+use torch_runtime::Autocast;
 
 pub use norm::{InstanceNorm3d, LayerNorm};
 pub(crate) use norm::{instance_norm, layer_norm};
@@ -52,13 +53,40 @@ impl Conv3d {
     /// # Errors
     /// When LibTorch refuses.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        Ok(input.f_conv3d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 1, 1)?)
+        let bias = self.bias.as_ref();
+        if input.device() == Device::Cpu && self.is_wider_than(input) && autocasts()? {
+            // oneDNN 3.10's gradient of such a weight in bfloat16 (without AMX) reads and writes memory that is not its own: some
+            // gradients were anything at all, and some runs ended there. In fp32 it is right, and autocast leaves this operator alone.
+            let input = input.f_to_kind(Kind::Float)?;
+            return Ok(input.f_convolution(
+                &self.weight,
+                bias,
+                self.stride,
+                self.padding,
+                [1; 3],
+                false,
+                [0; 3],
+                1,
+            )?);
+        }
+        Ok(input.f_conv3d(&self.weight, bias, self.stride, self.padding, 1, 1)?)
+    }
+
+    /// Whether an axis of `input` is shorter than the kernel.
+    fn is_wider_than(&self, input: &Tensor) -> bool {
+        let (input, kernel) = (input.size(), self.weight.size());
+        input.iter().rev().zip(kernel.iter().rev()).take(3).any(|(size, kernel)| size < kernel)
     }
 
     /// Whether the weight lies in the order of its axes.
     pub(crate) fn is_contiguous(&self) -> bool {
         self.weight.is_contiguous()
     }
+}
+
+/// Whether convolutions on CPUs run in bfloat16.
+fn autocasts() -> Result<bool, Error> {
+    Autocast::is_on(Device::Cpu).map_err(|error| Error::Torch(error.to_string()))
 }
 
 /// A transposed 3-D convolution.
@@ -237,4 +265,48 @@ pub(crate) fn check_input(
         format!(" with z, y, x multiples of {z}, {y}, {x}")
     };
     Err(Error::Input { network, found, expected: format!("[batch, {channels}, z, y, x]{sizes}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tch::nn;
+
+    /// What freed memory held must not come back as a gradient.
+    #[test]
+    fn maps_smaller_than_the_kernel_have_gradients_in_bf16() {
+        let soil = || {
+            for voxels in [1 << 12, 1 << 14, 1 << 16, 27 * 32 * 32, 1 << 18, 1 << 20] {
+                drop(Tensor::full([voxels], f64::NAN, (Kind::Float, Device::Cpu)));
+            }
+        };
+        for (kernel, stride, size) in [
+            (3, [1, 1, 1], [2, 4, 2]),
+            (3, [2, 2, 2], [4, 1, 3]),
+            (3, [2, 2, 2], [5, 4, 1]),
+            (3, [1, 1, 1], [4, 4, 4]),
+            (7, [1, 2, 2], [4, 8, 8]),
+        ] {
+            let store = nn::VarStore::new(Device::Cpu);
+            let shape =
+                ConvShape { input: 32, output: 32, kernel_zyx: [kernel; 3], stride_zyx: stride, bias: false };
+            let convolution = Conv3d::new(&Scope::new(&store.root(), 1), shape, ConvInit::Torch).unwrap();
+            tch::manual_seed(1);
+            let [z, y, x] = size;
+            let input = Tensor::randn([2, 32, z, y, x], (Kind::Float, Device::Cpu));
+            let gradient = |half: bool| {
+                let output = {
+                    let _guard = half.then(|| Autocast::bf16(Device::Cpu).unwrap());
+                    convolution.forward(&input).unwrap().to_kind(Kind::Float)
+                };
+                let weights = (Tensor::arange(output.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin();
+                let loss = (output.flatten(0, -1) * weights).sum(Kind::Float);
+                soil();
+                Tensor::run_backward(&[loss], &[&convolution.weight], false, false).remove(0)
+            };
+            let full = gradient(false);
+            let apart = (gradient(true) - &full).abs().max().double_value(&[]);
+            assert!(apart < 0.05 * full.abs().max().double_value(&[]), "{kernel} over {size:?}: {apart}");
+        }
+    }
 }

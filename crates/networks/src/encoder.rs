@@ -97,7 +97,7 @@ impl Encoder {
         }
     }
 
-    /// By what every size of an input must be divisible.
+    /// By what every size of an input to a network with this encoder must be divisible.
     pub fn required_divisor_zyx(&self) -> [i64; 3] {
         match self {
             Self::Resnet50(_) => [1; 3],

@@ -77,7 +77,7 @@ impl ResEncEncoder {
         self.out_features
     }
 
-    /// By what every size of an input must be divisible.
+    /// By what every size of an input to a network with this encoder must be divisible; the encoder alone takes any.
     pub fn required_divisor_zyx(&self) -> [i64; 3] {
         self.divisor_zyx
     }
@@ -85,12 +85,12 @@ impl ResEncEncoder {
     /// The output of every stage, finest first.
     ///
     /// # Shapes
-    /// input: `[batch, in_channels, z, y, x]`; stage s: `[batch, features[s], z / strides up to s, …]`.
+    /// input: `[batch, in_channels, z, y, x]`; stage s: `[batch, features[s], ⌈z / strides up to s⌉, …]`.
     ///
     /// # Errors
     /// For inputs of another shape, and when LibTorch refuses.
     pub fn forward_maps(&self, input: &Tensor) -> Result<Vec<Tensor>, Error> {
-        check_input("the residual encoder", input, self.in_channels, self.divisor_zyx)?;
+        check_input("the residual encoder", input, self.in_channels, [1; 3])?;
         let mut current = self.stem.forward(input)?.f_leaky_relu_()?;
         let mut maps = Vec::with_capacity(self.stages.len());
         for blocks in &self.stages {
@@ -215,6 +215,7 @@ impl ResEncUNet {
 
     /// Logits of the decoder stages that `wanted` selects, coarsest first.
     fn run(&self, input: &Tensor, wanted: impl Fn(usize) -> bool) -> Result<Vec<Tensor>, Error> {
+        check_input("the residual U-Net", input, self.encoder.in_channels, self.encoder.divisor_zyx)?;
         let mut skips = self.encoder.forward_maps(input)?;
         let mut current = skips.pop().ok_or_else(no_stages)?;
         let mut logits = Vec::new();
@@ -282,7 +283,12 @@ impl Block {
 
     fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
         let mut shortcut = match self.pooling {
-            Some(size) => input.f_avg_pool3d(size, size, 0, false, true, None)?,
+            Some(size) => {
+                // as many voxels as the convolutions leave of an odd size
+                let sizes = input.size();
+                let size: [i64; 3] = std::array::from_fn(|axis| size[axis].min(sizes[axis + 2]));
+                input.f_avg_pool3d(size, size, 0, true, true, None)?
+            }
             None => input.shallow_clone(),
         };
         if let Some(projection) = &self.projection {
@@ -315,6 +321,13 @@ mod tests {
         let text = net.forward_t(&input.narrow(4, 0, 30)).unwrap_err().to_string();
         assert!(text.contains("30") && text.contains("multiples of"), "{text}");
         assert!(net.forward_t(&input.narrow(1, 0, 1)).is_err());
+        // without a decoder nothing has to fit
+        let config = ResEncConfig::for_patch([32; 3], [1.0; 3], ResEncSize::Compact).unwrap();
+        let encoder = ResEncEncoder::new(&store.root().sub("odd"), 1, &config, 1).unwrap();
+        let odd = Tensor::ones([1, 1, 3, 32, 30], (Kind::Float, Device::Cpu));
+        let sizes: Vec<Vec<i64>> =
+            encoder.forward_maps(&odd).unwrap().iter().map(|map| map.size()[2..].to_vec()).collect();
+        assert_eq!(sizes, [[3, 32, 30], [2, 16, 15], [1, 8, 8], [1, 4, 4]]);
     }
 
     #[test]

@@ -89,9 +89,7 @@ fn thin_patches_teach_the_encoder_of_a_network_for_thick_ones() {
     let study = Study::with(&[Kind::Ct]);
     let embedded = study.text(Kind::Ct, 5, 1);
     let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "3,16,16", "--network-patch-zyx"];
-    study
-        .pretrain(&[Kind::Ct], &[&embedded], "encoder", &[&settings[..], &["32,32,32"]].concat())
-        .expect(0);
+    study.pretrain(&[Kind::Ct], &[&embedded], "encoder", &[&settings[..], &["32,32,32"]].concat()).expect(0);
     let plan = study.json("encoder/plan.json");
     assert_eq!(plan["patch_zyx"], serde_json::json!([3, 16, 16]));
     let config: EncoderConfig = serde_json::from_value(plan["encoder"].clone()).unwrap();

@@ -114,12 +114,15 @@ fn a_sweep_fills_one_table_and_goes_on_where_it_was_stopped() {
 #[test]
 fn a_run_that_fails_is_named_and_the_program_that_scores_must_be_there() {
     let study = Study::new();
+    fs_err::create_dir(study.at("bad")).unwrap();
+    fs_err::write(study.at("bad/sweep.csv"), "of an earlier sweep").unwrap();
     let said = expect(&study.sweep("bad", &["--steps", "1", "--network-of-my-own"]).output().unwrap(), 1);
     assert!(
         said.contains("E420 run scratch, 0.5 of the labels, seed 3 failed in 'finetune train'"),
         "{said}"
     );
     assert!(said.contains("E420 no run of the sweep succeeded"), "{said}");
+    assert!(!study.at("bad/sweep.csv").exists());
     fs_err::remove_file(study.at("evaluate")).unwrap();
     let said = expect(&study.sweep("bad", &["--steps", "1"]).output().unwrap(), 1);
     assert!(said.contains("E421") && said.contains("--evaluate"), "{said}");
