@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use stage::Message;
 use std::path::{Path, PathBuf};
 use tch::{Device, nn};
+use torch_runtime::Precision;
 
 /// Name of the exported model.
 pub(crate) const FILE_NAME: &str = "model.safetensors";
@@ -50,7 +51,11 @@ impl Model {
     ///
     /// # Errors
     /// `E410` for what is no model; `E418` for models that cannot predict together.
-    pub(crate) fn open(directories: &[PathBuf], device: Device) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        directories: &[PathBuf],
+        device: Device,
+        precision: Precision,
+    ) -> anyhow::Result<Self> {
         let mut whole: Option<Self> = None;
         for directory in directories {
             let path = directory.join(FILE_NAME);
@@ -59,7 +64,8 @@ impl Model {
                 let store = nn::VarStore::new(device);
                 // the seed does not matter: every value is read from the file
                 let network = SegmentationNetwork::new(&store.root(), &plan.network, 0)?;
-                MemoryFormat::faster_for_segmentation(plan.network.kind(), device).apply(&store)?;
+                MemoryFormat::faster_for_segmentation(plan.network.kind(), device, precision)
+                    .apply(&store)?;
                 weights::load(&store, &path, &LoadOptions::partial(1.0))?;
                 Ok(network)
             };

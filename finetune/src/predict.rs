@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
 
     let trained = arguments.model.iter().map(|directory| Manifest::load(directory, "train"));
     let trained: Vec<Manifest> = trained.collect::<anyhow::Result<_>>()?;
-    let model = Model::open(&arguments.model, device)?;
+    let model = Model::open(&arguments.model, device, precision)?;
     let Jobs { jobs, mut failed } = jobs::find(arguments, &model, context)?;
     let (descriptor, objective) = (&model.plan.descriptor, &model.plan.objective);
     let mut options = SlidingWindow::new(model.plan.patch_zyx.map(|n| n as i64));

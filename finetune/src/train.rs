@@ -84,7 +84,8 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
 
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
-    MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device).apply(&variables_store)?;
+    MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device, precision)
+        .apply(&variables_store)?;
     let load_report = match &arguments.encoder_weights {
         Some(file) => Some(encoder::load(&variables_store, file, arguments.minimum_match, context)?),
         None => None,

@@ -59,7 +59,7 @@ impl Pretraining {
     ) -> anyhow::Result<Self> {
         let text_features = pairs.features();
         let encoder = Encoder::new(&encoder_store.root(), &plan.encoder, plan.seed)?;
-        let faster = MemoryFormat::faster(plan.encoder.kind(), encoder_store.device());
+        let faster = MemoryFormat::faster(plan.encoder.kind(), encoder_store.device(), precision);
         plan.memory_format.unwrap_or(faster).apply(encoder_store)?;
         let (hidden, out, norm) = (plan.projection_hidden, plan.projection_out, plan.head_norm);
         let root = head_store.root();

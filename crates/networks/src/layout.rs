@@ -5,6 +5,7 @@ use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use tch::{Device, nn};
+use torch_runtime::Precision;
 
 /// Order of the axes of 5-D tensors in memory; values, shapes and files are the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -13,8 +14,8 @@ pub enum MemoryFormat {
     /// Batch, channel, z, y, x.
     #[default]
     Contiguous,
-    /// Batch, z, y, x, channel: convolutions and batch norms are faster. Instance norms are faster on a CPU; on a GPU they are slower,
-    /// because LibTorch reorders their input first. On a CPU the last layer of a ResNet-50 stays contiguous.
+    /// Batch, z, y, x, channel: convolutions and batch norms are faster. Instance norms are faster on a CPU in fp32; on a GPU they are
+    /// slower, because LibTorch reorders their input first. On a CPU the last layer of a ResNet-50 stays contiguous.
     ChannelsLast,
 }
 
@@ -25,19 +26,21 @@ const LARGE_KERNEL: usize = 4 << 20;
 impl MemoryFormat {
     /// What was measured to be faster for an encoder.
     #[must_use]
-    pub fn faster(encoder: EncoderKind, device: Device) -> Self {
+    pub fn faster(encoder: EncoderKind, device: Device, precision: Precision) -> Self {
         match encoder {
             EncoderKind::Resnet50 => Self::ChannelsLast,
-            EncoderKind::Resenc if device == Device::Cpu => Self::ChannelsLast,
+            EncoderKind::Resenc if device == Device::Cpu && precision == Precision::Fp32 => {
+                Self::ChannelsLast
+            }
             EncoderKind::Resenc | EncoderKind::SwinUnetr => Self::Contiguous,
         }
     }
 
     /// What was measured to be faster for a segmentation network; contiguous where nothing was.
     #[must_use]
-    pub fn faster_for_segmentation(network: NetworkKind, device: Device) -> Self {
+    pub fn faster_for_segmentation(network: NetworkKind, device: Device, precision: Precision) -> Self {
         match network {
-            NetworkKind::Resenc => Self::faster(EncoderKind::Resenc, device),
+            NetworkKind::Resenc => Self::faster(EncoderKind::Resenc, device, precision),
             NetworkKind::Resunet50 | NetworkKind::SwinUnetr => Self::Contiguous,
         }
     }
