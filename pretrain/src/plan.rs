@@ -109,7 +109,10 @@ impl Plan {
         let encoder = encoder(arguments, &stores, arguments.network_patch_zyx.unwrap_or(wanted))?;
         let patch_zyx = match arguments.network_patch_zyx {
             // an encoder has no maps to join, so that it can halve what is not divisible
-            Some(_) => with_coarsest_map(wanted, encoder.required_divisor_zyx())?,
+            Some(_) => {
+                refuse_single_voxel(wanted, encoder.required_divisor_zyx())?;
+                wanted
+            }
             None => divisible(wanted, encoder.required_divisor_zyx()),
         };
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
@@ -208,14 +211,13 @@ fn encoder(
     }
 }
 
-/// The patch, whose coarsest map is that many times smaller along each axis: of a single voxel there would be no statistics.
-fn with_coarsest_map(patch: [usize; 3], divisor: [i64; 3]) -> anyhow::Result<[usize; 3]> {
-    let single = (0..3).all(|a| patch[a] <= divisor[a].unsigned_abs() as usize);
-    if single {
-        let what = format!("the network makes one voxel of {patch:?}, which has no mean and no variance");
-        return Err(Message::error("E324", what).fix("Choose a larger --patch-zyx").into());
+/// Refuses a patch of which the network makes a single voxel: it has no variance to normalise by.
+fn refuse_single_voxel(patch: [usize; 3], divisor: [i64; 3]) -> anyhow::Result<()> {
+    if (0..3).any(|a| patch[a] > divisor[a].unsigned_abs() as usize) {
+        return Ok(());
     }
-    Ok(patch)
+    let what = format!("the network makes one voxel of {patch:?}, which has no variance");
+    Err(Message::error("E324", what).fix("Choose a larger --patch-zyx").into())
 }
 
 /// The next larger size that the network can halve as often as it does.

@@ -53,31 +53,7 @@ impl Conv3d {
     /// # Errors
     /// When LibTorch refuses.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        let bias = self.bias.as_ref();
-        if input.device() == Device::Cpu && self.is_wider_than(input) && autocasts()? {
-            // oneDNN 3.10's gradient of such a weight in bfloat16 (without AMX) reads and writes memory that is not its own: some
-            // gradients were anything at all, and some runs ended there. In fp32 it is right, and autocast leaves this operator alone.
-            let input = input.f_to_kind(Kind::Float)?;
-            return Ok(input.f_convolution(
-                &self.weight,
-                bias,
-                self.stride,
-                self.padding,
-                [1; 3],
-                false,
-                [0; 3],
-                1,
-            )?);
-        }
-        Ok(input.f_conv3d(&self.weight, bias, self.stride, self.padding, 1, 1)?)
-    }
-
-    /// Whether an axis of `input` is shorter than the kernel. A single section under a kernel of 3 does not count: thousands of shapes
-    /// of it were right, and thin patches have many.
-    fn is_wider_than(&self, input: &Tensor) -> bool {
-        let (input, kernel) = (input.size(), self.weight.size());
-        let mut axes = input.iter().rev().zip(kernel.iter().rev()).take(3).enumerate();
-        axes.any(|(axis, (size, kernel))| size < kernel && (axis, *size, *kernel) != (2, 1, 3))
+        convolve(input, &self.weight, self.bias.as_ref(), self.stride, self.padding, false)
     }
 
     /// Whether the weight lies in the order of its axes.
@@ -86,9 +62,36 @@ impl Conv3d {
     }
 }
 
-/// Whether convolutions on CPUs run in bfloat16.
-fn autocasts() -> Result<bool, Error> {
-    Autocast::is_on(Device::Cpu).map_err(|error| Error::Torch(error.to_string()))
+/// A convolution, or a transposed one.
+fn convolve(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    stride: [i64; 3],
+    padding: [i64; 3],
+    transposed: bool,
+) -> Result<Tensor, Error> {
+    let autocasts = || Autocast::is_on(Device::Cpu).map_err(|error| Error::Torch(error.to_string()));
+    if input.device() == Device::Cpu && is_wider(weight, padding, input) && autocasts()? {
+        // oneDNN 3.10's gradient of such a weight in bfloat16 (without AMX) reads and writes memory that is not its own: some
+        // gradients were anything at all, and some runs ended there. In fp32 it is right, and autocast leaves this operator alone.
+        let input = input.f_to_kind(Kind::Float)?;
+        return Ok(input.f_convolution(weight, bias, stride, padding, [1; 3], transposed, [0; 3], 1)?);
+    }
+    Ok(if transposed {
+        input.f_conv_transpose3d(weight, bias, stride, padding, 0, 1, 1)?
+    } else {
+        input.f_conv3d(weight, bias, stride, padding, 1, 1)?
+    })
+}
+
+/// Whether a padded axis of `input` is shorter than the kernel. A single section under a kernel of 3 does not count: hundreds of
+/// shapes of it were right, and thin patches have many.
+fn is_wider(weight: &Tensor, padding: [i64; 3], input: &Tensor) -> bool {
+    let (input, kernel) = (input.size(), weight.size());
+    let axes = padding.into_iter().enumerate().filter(|(_, padding)| *padding > 0);
+    let mut sizes = axes.map(|(axis, _)| (axis, input[axis + 2], kernel[axis + 2]));
+    sizes.any(|(axis, size, kernel)| size < kernel && (axis, size, kernel) != (0, 1, 3))
 }
 
 /// A transposed 3-D convolution.
@@ -124,7 +127,7 @@ impl ConvTranspose3d {
     /// # Errors
     /// When LibTorch refuses.
     pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        Ok(input.f_conv_transpose3d(&self.weight, self.bias.as_ref(), self.stride, self.padding, 0, 1, 1)?)
+        convolve(input, &self.weight, self.bias.as_ref(), self.stride, self.padding, true)
     }
 }
 
@@ -282,35 +285,45 @@ mod tests {
                 drop(Tensor::full([voxels], f64::NAN, (Kind::Float, Device::Cpu)));
             }
         };
-        for (kernel, stride, size) in [
-            (3, [1, 1, 1], [2, 4, 2]),
-            (3, [2, 2, 2], [4, 1, 3]),
-            (3, [2, 2, 2], [5, 4, 1]),
-            (3, [1, 1, 1], [4, 4, 4]),
-            (3, [1, 1, 1], [1, 4, 5]),
-            (3, [2, 2, 2], [1, 6, 4]),
-            (7, [1, 2, 2], [4, 8, 8]),
+        for (kernel, stride, size, transposed) in [
+            (3, [1, 1, 1], [2, 4, 2], false),
+            (3, [2, 2, 2], [4, 1, 3], false),
+            (3, [2, 2, 2], [5, 4, 1], false),
+            (3, [1, 1, 1], [4, 4, 4], false),
+            (3, [1, 1, 1], [1, 4, 5], false),
+            (3, [2, 2, 2], [1, 6, 4], false),
+            (7, [1, 2, 2], [4, 8, 8], false),
+            (3, [1, 1, 1], [2, 4, 4], true),
+            (7, [1, 1, 1], [4, 8, 8], true),
         ] {
             let store = nn::VarStore::new(Device::Cpu);
+            let scope = Scope::new(&store.root(), 1);
             let shape =
                 ConvShape { input: 32, output: 32, kernel_zyx: [kernel; 3], stride_zyx: stride, bias: false };
-            let convolution = Conv3d::new(&Scope::new(&store.root(), 1), shape, ConvInit::Torch).unwrap();
+            let (plain, up) = (
+                Conv3d::new(&scope.sub("plain"), shape, ConvInit::Torch).unwrap(),
+                ConvTranspose3d::new(&scope.sub("up"), shape, [(kernel - 1) / 2; 3], ConvInit::Torch)
+                    .unwrap(),
+            );
+            let weight = if transposed { &up.weight } else { &plain.weight };
             tch::manual_seed(1);
             let [z, y, x] = size;
             let input = Tensor::randn([2, 32, z, y, x], (Kind::Float, Device::Cpu));
             let gradient = |half: bool| {
                 let output = {
                     let _guard = half.then(|| Autocast::bf16(Device::Cpu).unwrap());
-                    convolution.forward(&input).unwrap().to_kind(Kind::Float)
+                    let output = if transposed { up.forward(&input) } else { plain.forward(&input) };
+                    output.unwrap().to_kind(Kind::Float)
                 };
                 let weights = (Tensor::arange(output.numel() as i64, (Kind::Float, Device::Cpu)) * 0.7).sin();
                 let loss = (output.flatten(0, -1) * weights).sum(Kind::Float);
                 soil();
-                Tensor::run_backward(&[loss], &[&convolution.weight], false, false).remove(0)
+                Tensor::run_backward(&[loss], &[weight], false, false).remove(0)
             };
             let full = gradient(false);
             let apart = (gradient(true) - &full).abs().max().double_value(&[]);
-            assert!(apart < 0.05 * full.abs().max().double_value(&[]), "{kernel} over {size:?}: {apart}");
+            let largest = full.abs().max().double_value(&[]);
+            assert!(apart < 0.05 * largest, "{kernel} over {size:?}, transposed: {transposed}: {apart}");
         }
     }
 }
