@@ -4,12 +4,17 @@ use crate::objective::{UNKNOWN, small_ids};
 use data_manifests::cases;
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
 use stage::{Context, Message};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
 use training::error::BoxedError;
 use training::prefetch::uploaded;
+
+/// How often a patch is drawn anew where nobody annotated any of its voxels.
+const TRIES: usize = 16;
 
 /// Sizes of what is read.
 #[derive(Debug, Clone, Copy)]
@@ -20,17 +25,36 @@ pub(crate) struct Cut {
     pub(crate) patch_zyx: [usize; 3],
 }
 
+/// How batches are drawn.
+#[derive(Debug, Clone)]
+pub(crate) struct Draw {
+    /// Patches a step, of all processes.
+    pub(crate) batch: usize,
+    /// Those of them that are read here.
+    pub(crate) samples: Range<usize>,
+    /// Share of the patches that are placed on a labelled voxel.
+    pub(crate) foreground_share: f64,
+    pub(crate) seed: u64,
+    /// Where they go.
+    pub(crate) device: Device,
+}
+
+/// What the voxels of labels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voxels {
+    Objects,
+    /// Classes; voxels of the value given, if one is, nobody annotated.
+    Classes(Option<u32>),
+}
+
 /// Where patches come from.
 pub(crate) struct Patches {
     store: Arc<ShardStore>,
     ids: Vec<String>,
     cut: Cut,
-    batch: usize,
+    draw: Draw,
     forced: usize,
-    seed: u64,
-    device: Device,
-    /// Whether labels are objects instead of classes.
-    objects: bool,
+    voxels: Voxels,
     /// Labelled voxels of each case by class, z, y, x.
     foreground: BTreeMap<String, BTreeMap<u32, Vec<[u32; 3]>>>,
 }
@@ -52,10 +76,8 @@ impl Patches {
         store: Arc<ShardStore>,
         ids: Vec<String>,
         cut: Cut,
-        batch: usize,
-        foreground_share: f64,
-        (seed, device): (u64, Device),
-        objects: bool,
+        draw: Draw,
+        voxels: Voxels,
     ) -> anyhow::Result<Self> {
         let mut foreground = BTreeMap::new();
         for id in &ids {
@@ -67,18 +89,9 @@ impl Patches {
             foreground.insert(id.clone(), classes);
         }
         // nnU-Net's rule: the last samples of a batch are the forced ones
-        let free = (batch as f64 * (1.0 - foreground_share)).round() as usize;
-        Ok(Self {
-            store,
-            ids,
-            cut,
-            batch,
-            forced: batch - free.min(batch),
-            seed,
-            device,
-            objects,
-            foreground,
-        })
+        let free = (draw.batch as f64 * (1.0 - draw.foreground_share)).round() as usize;
+        let forced = draw.batch - free.min(draw.batch);
+        Ok(Self { store, ids, cut, draw, forced, voxels, foreground })
     }
 
     /// Says how many cases have no labelled voxel to place patches on (I404).
@@ -96,38 +109,72 @@ impl Patches {
     /// The batch of a step, a pure function of (seed, step).
     pub(crate) fn batch(&self, step: u64) -> Result<Batch, BoxedError> {
         let (mut images, mut all_labels, mut members) = (Vec::new(), Vec::new(), Vec::new());
-        for index in 0..self.batch {
-            let mut generator = sampler::generator(self.seed, step, index as u64);
+        for index in self.draw.samples.clone() {
+            let mut generator = sampler::generator(self.draw.seed, step, index as u64);
             let id = &self.ids[generator.random_range(0..self.ids.len())];
             let case = self.store.case(id).map_err(|e| e.message(id))?;
-            let shape = case.record().shape_zyx;
-            let forced = index >= self.batch - self.forced;
-            let classes = self.foreground.get(id).filter(|classes| forced && !classes.is_empty());
-            let voxels = classes.and_then(|all| all.values().nth(generator.random_range(0..all.len())));
-            let patch = match voxels {
-                Some(voxels) => {
-                    let voxel = voxels[generator.random_range(0..voxels.len())];
-                    sampler::around(&mut generator, shape, self.cut.patch_zyx, voxel)
-                }
-                None => sampler::uniform(&mut generator, shape, self.cut.patch_zyx),
-            };
+            let patch = self.place(&mut generator, id, &case, index).map_err(|e| e.message(id))?;
             let region = patch.widened(self.cut.window_zyx);
             images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
-            let labels = if self.objects {
-                objects(&case, &region)
-            } else {
-                case.read_label(&region).map(|labels| labels.into_iter().map(i64::from).collect())
+            let labels = match self.voxels {
+                Voxels::Objects => objects(&case, &region),
+                Voxels::Classes(_) => {
+                    case.read_label(&region).map(|labels| labels.into_iter().map(i64::from).collect())
+                }
             };
             all_labels.extend(labels.map_err(|e| e.message(id))?);
             members.push(format!("{id}@{}", cases::triple(&patch.lo)));
         }
         let [z, y, x] = self.cut.window_zyx.map(|n| n as i64);
-        let batch = self.batch as i64;
+        let batch = self.draw.samples.len() as i64;
         Ok(Batch {
-            images: uploaded(&images, &[batch, -1, z, y, x], self.device)?,
-            labels: uploaded(&all_labels, &[batch, 1, z, y, x], self.device)?,
+            images: uploaded(&images, &[batch, -1, z, y, x], self.draw.device)?,
+            labels: uploaded(&all_labels, &[batch, 1, z, y, x], self.draw.device)?,
             members,
         })
+    }
+
+    /// Where a sample of the batch lies: the last ones on a labelled voxel, the others anywhere that somebody annotated.
+    fn place(
+        &self,
+        generator: &mut ChaCha8Rng,
+        id: &str,
+        case: &Case,
+        index: usize,
+    ) -> patches::Result<Region> {
+        let (shape, patch_zyx) = (case.record().shape_zyx, self.cut.patch_zyx);
+        let forced = index >= self.draw.batch - self.forced;
+        let classes = self.foreground.get(id).filter(|classes| !classes.is_empty());
+        if let Some(classes) = classes.filter(|_| forced) {
+            return Ok(on_a_class(generator, classes, shape, patch_zyx));
+        }
+        let mut patch = sampler::uniform(generator, shape, patch_zyx);
+        let Voxels::Classes(Some(ignored)) = self.voxels else { return Ok(patch) };
+        for _ in 0..TRIES {
+            let inside = patch.intersect(&Region::whole(shape));
+            if case.read_label(&inside)?.iter().any(|label| *label != ignored) {
+                return Ok(patch);
+            }
+            patch = sampler::uniform(generator, shape, patch_zyx);
+        }
+        Ok(classes.map_or(patch, |classes| on_a_class(generator, classes, shape, patch_zyx)))
+    }
+}
+
+/// A patch on a voxel of a class, both drawn uniformly.
+fn on_a_class(
+    generator: &mut ChaCha8Rng,
+    classes: &BTreeMap<u32, Vec<[u32; 3]>>,
+    shape: [usize; 3],
+    patch_zyx: [usize; 3],
+) -> Region {
+    let voxels = classes.values().nth(generator.random_range(0..classes.len()));
+    match voxels {
+        Some(voxels) => {
+            let voxel = voxels[generator.random_range(0..voxels.len())];
+            sampler::around(generator, shape, patch_zyx, voxel)
+        }
+        None => sampler::uniform(generator, shape, patch_zyx),
     }
 }
 

@@ -6,7 +6,7 @@ use networks::SegmentationNetwork;
 use patches::ShardStore;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
-use torch_runtime::Precision;
+use torch_runtime::{Group, Precision};
 use training::augment::{AugmentOptions, augment};
 use training::error::BoxedError;
 use training::losses::affinity::deep_affinity_loss;
@@ -24,12 +24,32 @@ pub(crate) struct Segmentation {
     /// See [`crate::model::ModelPlan::filled_zyx`].
     pub(crate) filled_zyx: [bool; 3],
     pub(crate) seed: u64,
+    /// The place of this process's first sample in the batch of all.
+    pub(crate) first_sample: u64,
+    /// The processes that train together.
+    pub(crate) group: Option<Group>,
+    pub(crate) frozen: Frozen,
     pub(crate) augmentation: AugmentOptions,
     pub(crate) goal: Goal,
     /// The shards and the cases to validate on.
     pub(crate) validation: (Arc<ShardStore>, Vec<String>),
     /// Whether images are shown as if seen from the feet, front up.
     pub(crate) from_feet: bool,
+}
+
+/// Variables that stay as they are in the first steps, without gradients.
+pub(crate) struct Frozen {
+    /// The first step that changes them.
+    pub(crate) until: u64,
+    pub(crate) variables: Vec<Tensor>,
+}
+
+impl Frozen {
+    fn at(&self, step: u64) {
+        for variable in &self.variables {
+            let _same = variable.set_requires_grad(step >= self.until);
+        }
+    }
 }
 
 /// What is learnt, and how it is told from the truth.
@@ -161,8 +181,10 @@ impl Task for Segmentation {
     type Batch = Batch;
 
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
+        self.frozen.at(step);
+        let random = (self.seed, step, self.first_sample);
         let (images, labels) =
-            augment(&batch.images, &batch.labels, self.patch_zyx, &self.augmentation, self.seed, step)?;
+            augment(&batch.images, &batch.labels, self.patch_zyx, &self.augmentation, random)?;
         let outputs: Vec<Tensor> = {
             let _autocast = self.precision.autocast(self.device)?;
             self.network.forward_deep(&images, true)?
@@ -170,7 +192,7 @@ impl Task for Segmentation {
         let outputs: Vec<Tensor> = outputs.iter().map(|o| o.to_kind(Kind::Float)).collect();
         match &self.goal {
             Goal::Classes { loss, .. } => {
-                let loss = deep_supervision(&outputs, &labels, loss)?;
+                let loss = deep_supervision(&outputs, &labels, loss, self.group.as_ref())?;
                 let parts =
                     [("dice_loss".to_owned(), loss.dice), ("cross_entropy".to_owned(), loss.cross_entropy)];
                 let parts = parts.into_iter().map(|(name, value)| (name, value.detach())).collect();
@@ -192,7 +214,7 @@ impl Task for Segmentation {
     fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {
         let _guard = tch::no_grad_guard();
         match &self.goal {
-            Goal::Classes { names, .. } => self.pooled_dice(names),
+            Goal::Classes { names, loss } => self.pooled_dice(names, loss.ignore_label),
             Goal::Affinities(plan) => self.boundary_f1(plan),
         }
     }

@@ -7,8 +7,8 @@ mod split;
 use crate::arguments::Train;
 use crate::model;
 use crate::objective::{AffinityPlan, Objective};
-use crate::sampling::{Cut, Patches};
-use crate::task::{Goal, Segmentation};
+use crate::sampling::{Cut, Draw, Patches, Voxels};
+use crate::task::{Frozen, Goal, Segmentation};
 use data_manifests::descriptor::{LabelKind, Modality};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use label_maps::targets::Balance;
@@ -16,15 +16,17 @@ use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
 use serde::Serialize;
-use stage::{Context, ExitStatus, Message, atomic, limits};
+use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use tch::nn;
-use torch_runtime::{Precision, parse_device};
+use tch::{Tensor, nn};
+use torch_runtime::Precision;
+use training::checkpoint::{self, Folder, RunState, Which};
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
+use training::processes::Process;
 use training::run::{Opening, Reporter, RunOptions, Session, role_of};
 
 /// Names of the files that a run writes.
@@ -36,18 +38,29 @@ fn is_output(name: &str) -> bool {
 /// Runs the command.
 pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    context.report_to(out);
-    let device = parse_device(&arguments.compute.device)?;
+    let process = Process::join(&arguments.compute.device).map_err(|e| e.message())?;
+    // what all would say the same, one says
+    let silent = Context::new(context.program(), true);
+    let context = if process.is_leader() { context } else { &silent };
+    if process.is_leader() {
+        context.report_to(out);
+    }
+    let device = process.device;
     let precision: Precision = arguments.compute.precision.parse()?;
     if let Some(warning) = slow_precision(precision, device) {
         context.tell(warning);
     }
-    torch_runtime::keep_freed_memory();
-    torch_runtime::set_num_threads(limits::cores())?;
     choose_kernels(device, arguments.compute.deterministic)?;
-    Manifest::refuse_foreign(out, is_output)?;
-    let _lock = context.lock(out)?;
-    atomic::sweep(out)?;
+    let _lock = if process.is_leader() {
+        Manifest::refuse_foreign(out, is_output)?;
+        let lock = context.lock(out)?;
+        atomic::sweep(out)?;
+        Some(lock)
+    } else {
+        // inputs are named relative to it
+        fs_err::create_dir_all(out)?;
+        None
+    };
 
     let store = ShardStore::open(&arguments.shards)?;
     let store = Arc::new(store);
@@ -66,9 +79,10 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         Objective::Affinities(plan) => plan.offsets_zyx.len(),
     };
     let encoder = inputs.get(1).map(|e| e.sha256.clone());
-    let plan = plan(arguments, &store, (objective, channels), &split, encoder)?;
+    let plan = plan(arguments, &store, (objective, channels), &split, encoder, process.size())?;
     let mut manifest = Manifest::new("train", env!("CARGO_PKG_VERSION"), context.program(), &plan, inputs)?;
-    if manifest.reusable(out)?.is_some() {
+    let finished = process.is_leader() && manifest.reusable(out)?.is_some();
+    if process.told_by_leader(finished).map_err(|e| e.message())? {
         context.say(&format!("Nothing to do: {} holds this model already.", out.display()));
         return Ok(ExitStatus::Done);
     }
@@ -94,13 +108,17 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     let plan_json = serde_json::to_value(&plan)?;
-    if arguments.overwrite {
+    let run = (&plan_json, plan.seed);
+    let session = process.session(run, &variables, &mut optimizer, |own, optimizer| {
+        if arguments.overwrite {
+            Manifest::withdraw(out)?;
+        }
+        let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
+            .map_err(|e| e.message())?;
+        // not before the run was accepted: a refused command leaves a finished stage as it was
         Manifest::withdraw(out)?;
-    }
-    let session = Session::open(out, plan_json.clone(), plan.seed, variables, &mut optimizer, opening)
-        .map_err(|e| e.message())?;
-    // not before the run was accepted: a refused command leaves a finished stage as it was
-    Manifest::withdraw(out)?;
+        anyhow::Ok(session)
+    })?;
 
     let mut task = Segmentation {
         network,
@@ -110,6 +128,12 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         patch_zyx: plan.model.patch_zyx.map(|n| n as i64),
         filled_zyx: plan.model.filled_zyx,
         seed: plan.seed,
+        first_sample: process.samples(plan.batch).start as u64,
+        group: process.group.clone(),
+        frozen: Frozen {
+            until: plan.encoder_frozen,
+            variables: if plan.encoder_frozen > 0 { encoder_of(&variables) } else { Vec::new() },
+        },
         augmentation: plan.augmentation.clone(),
         goal: match &plan.model.objective {
             Objective::Classes => Goal::Classes { loss: plan.loss.unwrap_or_default(), names: classes },
@@ -118,7 +142,11 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),
         from_feet: plan.model.descriptor.modality != Modality::Em,
     };
-    let outcome = train(arguments, &plan, store, session, &mut task, &mut optimizer, context)?;
+    let patches = patches(&plan, store, &process)?;
+    if plan.model.objective == Objective::Classes {
+        patches.say_what_is_empty(context);
+    }
+    let outcome = train(arguments, &plan, patches, session, &mut task, &mut optimizer, context)?;
     context.count("steps", outcome.state.step);
     context.count("skipped_steps", outcome.state.skipped);
     if let Some(message) = outcome.message() {
@@ -126,6 +154,16 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         return Ok(outcome.status());
     }
 
+    if !process.is_leader() {
+        return Ok(ExitStatus::Done);
+    }
+    if outcome.exhausted {
+        let text = format!("complete after step {}: no validation was better any more", outcome.state.step);
+        context.tell(Message::info("I320", text));
+    }
+    if plan.early_stopping.is_some() {
+        take_the_best(out, &variables, &mut optimizer, &outcome.state)?;
+    }
     optimizer.swap_averages();
     let metadata = BTreeMap::from([
         ("plan".to_owned(), digest::canonical(&serde_json::to_value(&plan.model)?)),
@@ -180,13 +218,6 @@ fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::Result<Objec
 
 fn class_names(descriptor: &Descriptor) -> anyhow::Result<Vec<String>> {
     match &descriptor.labels {
-        Some(labels) if labels.ignore.is_some() => Err(Message::error(
-            "E411",
-            format!("data set '{}' has an ignore label", descriptor.name),
-        )
-        .detail("The losses would take voxels that nobody annotated for a class")
-        .fix("Map it to a class with 'map' below [labels], such as \"255\" = 0, and run preprocess again")
-        .into()),
         Some(labels) => Ok(labels.classes.clone()),
         None => Err(Message::error("E411", format!("data set '{}' has no labels", descriptor.name))
             .fix("Describe them in the descriptor's [labels] and run preprocess again")
@@ -194,27 +225,57 @@ fn class_names(descriptor: &Descriptor) -> anyhow::Result<Vec<String>> {
     }
 }
 
+/// The encoder's trainable variables.
+fn encoder_of(variables: &[(String, Tensor)]) -> Vec<Tensor> {
+    let trainable =
+        variables.iter().filter(|(name, tensor)| weights::is_encoder(name) && tensor.requires_grad());
+    trainable.map(|(_, tensor)| tensor.shallow_clone()).collect()
+}
+
+/// Weights and averages of the best validation instead of the last step's.
+fn take_the_best(
+    out: &Path,
+    variables: &[(String, Tensor)],
+    optimizer: &mut Optimizer,
+    state: &RunState,
+) -> anyhow::Result<()> {
+    // without a score there is none: no class occurred
+    if state.best.is_none() {
+        return Ok(());
+    }
+    let best = checkpoint::read(&Folder::new(out).path(Which::Best)).map_err(|e| e.message())?;
+    best.restore_model(variables).map_err(|e| e.message())?;
+    best.restore_optimizer(optimizer).map_err(|e| e.message())?;
+    Ok(())
+}
+
+fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyhow::Result<Arc<Patches>> {
+    let voxels = match plan.model.objective {
+        Objective::Affinities(_) => Voxels::Objects,
+        Objective::Classes => {
+            Voxels::Classes(plan.model.descriptor.labels.as_ref().and_then(|labels| labels.ignore))
+        }
+    };
+    let draw = Draw {
+        batch: plan.batch,
+        samples: process.samples(plan.batch),
+        foreground_share: plan.foreground_share,
+        seed: plan.seed,
+        device: process.device,
+    };
+    let cut = Cut { window_zyx: plan.window_zyx, patch_zyx: plan.model.patch_zyx };
+    Ok(Arc::new(Patches::new(store, plan.train.clone(), cut, draw, voxels)?))
+}
+
 fn train(
     arguments: &Train,
     plan: &TrainPlan,
-    store: Arc<ShardStore>,
+    patches: Arc<Patches>,
     session: Session,
     task: &mut Segmentation,
     optimizer: &mut Optimizer,
     context: &Context,
 ) -> anyhow::Result<training::run::Outcome> {
-    let patches = Arc::new(Patches::new(
-        store,
-        plan.train.clone(),
-        Cut { window_zyx: plan.window_zyx, patch_zyx: plan.model.patch_zyx },
-        plan.batch,
-        plan.foreground_share,
-        (plan.seed, task.device),
-        plan.model.objective != Objective::Classes,
-    )?);
-    if plan.model.objective == Objective::Classes {
-        patches.say_what_is_empty(context);
-    }
     let first = session.state().step;
     let workers = usize::from(arguments.workers);
     let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| patches.batch(step))
@@ -224,6 +285,7 @@ fn train(
     options.log_every = arguments.log_every;
     options.validate_every = (arguments.validate_every > 0).then_some(arguments.validate_every);
     options.checkpoint_every = arguments.checkpoint_every;
+    options.patience = plan.early_stopping.map(|early| early.patience);
     options.wall_limit = arguments.wall_minutes;
     options.stop_file = arguments.stop_file.clone();
     let mut reporter = Reporter::new(context, first, plan.steps);

@@ -26,7 +26,12 @@ impl Segmentation {
     }
 
     /// Dice pooled over the validation cases per class, in the shards' grid, by sliding window.
-    pub(crate) fn pooled_dice(&self, names: &[String]) -> Result<Validation, BoxedError> {
+    /// What nobody annotated does not count.
+    pub(crate) fn pooled_dice(
+        &self,
+        names: &[String],
+        ignore_label: Option<i64>,
+    ) -> Result<Validation, BoxedError> {
         let classes = names.len();
         let mut both = vec![0i64; classes];
         let mut sizes = vec![0i64; classes];
@@ -45,7 +50,13 @@ impl Segmentation {
             let compute = (self.precision, self.device);
             let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
-            let predicted = label_map(&found).to_kind(Kind::Int64);
+            let mut predicted = label_map(&found).to_kind(Kind::Int64);
+            let mut labels = labels;
+            if let Some(ignored) = ignore_label {
+                let ignored = labels.eq(ignored);
+                predicted = predicted.masked_fill(&ignored, 0);
+                labels = labels.masked_fill(&ignored, 0);
+            }
             if sheet.has_room() {
                 let volumes = [numbers(&labels)?, numbers(&predicted)?];
                 let image = Vec::<f32>::try_from(image.get(0).contiguous().view(-1))?;

@@ -11,7 +11,6 @@ mod inputs;
 mod pairs;
 mod parts;
 mod plan;
-mod processes;
 mod run;
 mod selection;
 mod task;

@@ -7,6 +7,7 @@ use data_manifests::descriptor::Modality;
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use stage::{Context, Message};
+use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
 use training::error::BoxedError;
@@ -64,7 +65,7 @@ fn ends(cases: impl Iterator<Item = usize>, mix: f64) -> Vec<f64> {
 }
 
 /// How batches are cut.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Cut {
     /// The window that is read for each patch, z, y, x.
     pub(crate) window_zyx: [usize; 3],
@@ -73,7 +74,7 @@ pub(crate) struct Cut {
     /// Patches a step.
     pub(crate) batch: usize,
     /// Those of them whose windows are read here: of several processes each reads its own. Texts are those of all.
-    pub(crate) samples: (usize, usize),
+    pub(crate) samples: Range<usize>,
     /// How reports are matched with patches.
     pub(crate) report_match: ReportMatch,
     /// Equal parts along z that have reports of their own; 0 for none.
@@ -252,14 +253,14 @@ impl Pairs {
 
     /// The batch of a step. Data sets are drawn as [`Self::new`] was told, then a case, a channel (of several, one: gtgm.md 2.2) and a place.
     pub(crate) fn batch(&self, step: u64, cut: &Cut) -> Result<Batch, BoxedError> {
-        let (first, last) = cut.samples;
-        let mut windows = Vec::with_capacity((last - first) * cut.window_zyx.iter().product::<usize>());
+        let own = cut.samples.len();
+        let mut windows = Vec::with_capacity(own * cut.window_zyx.iter().product::<usize>());
         let mut batch = Batch {
             windows: Tensor::new(),
-            sectioned: Vec::with_capacity(last - first),
+            sectioned: Vec::with_capacity(own),
             texts: Texts::default(),
             part_texts: Texts::default(),
-            members: Vec::with_capacity(last - first),
+            members: Vec::with_capacity(own),
         };
         for index in 0..cut.batch {
             let mut generator = sampler::generator(cut.seed, step, index as u64);
@@ -271,7 +272,7 @@ impl Pairs {
             let case: Arc<Case> = source.store.case(id).map_err(|e| e.message(id))?;
             let patch = sampler::uniform(&mut generator, case.record().shape_zyx, cut.patch_zyx);
             let channel = generator.random_range(0..case.record().channels.len());
-            if (first..last).contains(&index) {
+            if cut.samples.contains(&index) {
                 let window = patch.widened(cut.window_zyx);
                 case.append_image_channels(&[channel], &window, &mut windows).map_err(|e| e.message(id))?;
                 let descriptor = source.store.descriptor();

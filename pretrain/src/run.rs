@@ -5,8 +5,7 @@ use crate::exam::Exam;
 use crate::inputs::Inputs;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
-use crate::processes::{Process, message};
-use crate::task::{Pretraining, least_texts, samples};
+use crate::task::{Pretraining, least_texts};
 use crate::watch::Watch;
 use data_manifests::{Manifest, digest};
 use networks::{EncoderKind, HeadNorm, weights};
@@ -17,11 +16,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
 use torch_runtime::Precision;
-use torch_runtime::group::Fingerprint;
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
-use training::parallel::Peers;
 use training::prefetch::Prefetch;
+use training::processes::Process;
 use training::run::{Opening, RunOptions, Session, role_of};
 
 /// Name of the exported encoder.
@@ -34,17 +32,13 @@ fn is_output(name: &str) -> bool {
     matches!(name, ENCODER | "plan.json") || role_of(name).is_some()
 }
 
-fn clones(variables: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
-    variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect()
-}
-
 /// Runs the stage; of several processes the first writes.
 ///
 /// # Errors
 /// Fails when inputs cannot be used, training diverges, or the output cannot be written.
 pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    let process = Process::join(&arguments.compute.device)?;
+    let process = Process::join(&arguments.compute.device).map_err(|e| e.message())?;
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
@@ -74,7 +68,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut manifest =
         Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, artefacts)?;
     let finished = process.is_leader() && manifest.reusable(out)?.is_some();
-    if process.told_by_leader(finished)? {
+    if process.told_by_leader(finished).map_err(|e| e.message())? {
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
         return Ok(ExitStatus::Done);
     }
@@ -111,7 +105,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         window_zyx: plan.window_zyx,
         patch_zyx: plan.patch_zyx,
         batch: plan.batch,
-        samples: samples(plan.batch, process.group.as_ref()),
+        samples: process.samples(plan.batch),
         report_match: plan.report_match,
         parts: plan.parts.map_or(0, |parts| parts.count),
         seed: plan.seed,
@@ -175,25 +169,16 @@ fn open_session(
 ) -> anyhow::Result<Session> {
     let out = arguments.out.as_path();
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
-    let mut session = if process.is_leader() {
+    process.session((plan_json, plan.seed), variables, optimizer, |own, optimizer| {
         if arguments.overwrite {
             Manifest::withdraw(out)?;
         }
-        let session = Session::open(out, plan_json.clone(), plan.seed, clones(variables), optimizer, opening)
+        let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
             .map_err(|e| e.message())?;
         // not before the run was accepted: a refused command leaves a finished stage as it was
         Manifest::withdraw(out)?;
-        session
-    } else {
-        Session::follow(plan_json.clone(), plan.seed, clones(variables))
-    };
-    if let Some(group) = &process.group {
-        let same = Fingerprint::of(&[]).and_text(&digest::canonical(plan_json));
-        group.agree("plans", same).map_err(message)?;
-        let peers = Peers::new(group.clone(), variables).map_err(|e| e.message())?;
-        session = session.with_peers(peers, optimizer).map_err(|e| e.message())?;
-    }
-    Ok(session)
+        Ok(session)
+    })
 }
 
 fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) -> RunOptions {

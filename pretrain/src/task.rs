@@ -15,6 +15,7 @@ use torch_runtime::{Group, Precision, gather_rows};
 use training::error::BoxedError;
 use training::losses::pretrain::{Embeddings, TextEmbeddings, pretrain_loss};
 use training::losses::redundancy::spread;
+use training::processes::samples;
 use training::step::{StepLoss, Task, Validation};
 use training::views;
 
@@ -83,7 +84,7 @@ impl Pretraining {
             text_features,
             device,
             precision,
-            first: samples(plan.batch, group.as_ref()).0 as u64,
+            first: samples(plan.batch, group.as_ref()).start as u64,
             group,
             pairs,
             exam,
@@ -128,13 +129,6 @@ impl Pretraining {
             None => Ok(features),
         }
     }
-}
-
-/// First and last sample (exclusive) of a batch that this process takes.
-pub(crate) fn samples(batch: usize, group: Option<&Group>) -> (usize, usize) {
-    let (rank, size) = group.map_or((0, 1), |group| (group.rank(), group.size()));
-    let each = batch / size;
-    (rank * each, (rank + 1) * each)
 }
 
 /// How many texts a batch needs: a contrast needs a negative, and batch statistics more than that.

@@ -13,6 +13,7 @@ mod error;
 pub mod heads;
 mod init;
 mod layout;
+mod levels;
 mod pretrained;
 mod resenc;
 mod resnet;

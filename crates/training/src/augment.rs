@@ -292,7 +292,8 @@ fn symmetric_factor(rng: &mut ChaCha8Rng, (low, high): (f64, f64)) -> f64 {
 /// # Shapes
 /// `image`: float `[batch, channel, z, y, x]`, normalised; `label`: `[batch, 1, z, y, x]` of any kind, kept. `out_zyx`: size of
 /// the result; where it is smaller than the input, rotated corners are filled from the margin instead of padding, and
-/// samples that are not rotated are cropped at the centre.
+/// samples that are not rotated are cropped at the centre. The last argument is the run's seed, the step, and the place that
+/// the first sample has in the whole batch, of which other processes may hold the rest.
 ///
 /// # Errors
 /// On shapes that do not fit or options outside their range.
@@ -301,8 +302,7 @@ pub fn augment(
     label: &Tensor,
     out_zyx: [i64; 3],
     options: &AugmentOptions,
-    seed: u64,
-    step: u64,
+    (seed, step, first): (u64, u64, u64),
 ) -> Result<(Tensor, Tensor)> {
     options.check()?;
     let (batch, channels, shape) = check_image(image, out_zyx)?;
@@ -312,7 +312,7 @@ pub fn augment(
     let _guard = tch::no_grad_guard();
     let draws: Vec<Draw> = (0..batch)
         .map(|index| {
-            let mut rng = stream(seed, step, index.unsigned_abs(), Purpose::Augmentation);
+            let mut rng = stream(seed, step, first + index.unsigned_abs(), Purpose::Augmentation);
             Draw::new(&mut rng, options, usize::try_from(channels).unwrap_or(0))
         })
         .collect();
@@ -395,13 +395,17 @@ mod tests {
     #[test]
     fn equal_seeds_give_equal_bits_and_other_seeds_do_not() {
         let (image, label) = batch();
-        let run = |seed, step| augment(&image, &label, [8, 10, 12], &always(), seed, step).unwrap();
+        let run = |seed, step| augment(&image, &label, [8, 10, 12], &always(), (seed, step, 0)).unwrap();
         let (x, y) = run(1, 5);
         let _noise = Tensor::randn([7], (Kind::Float, Device::Cpu));
         let (again_x, again_y) = run(1, 5);
         assert!(x.equal(&again_x) && y.equal(&again_y));
         assert_eq!((x.size(), y.size()), (vec![3, 2, 8, 10, 12], vec![3, 1, 8, 10, 12]));
         assert!(!x.equal(&run(2, 5).0) && !x.equal(&run(1, 6).0));
+        // the last two samples of the batch, held by another process
+        let [own_image, own_label] = [&image, &label].map(|whole| whole.narrow(0, 1, 2));
+        let (own_x, own_y) = augment(&own_image, &own_label, [8, 10, 12], &always(), (1, 5, 1)).unwrap();
+        assert!(own_x.allclose(&x.narrow(0, 1, 2), 1e-6, 1e-6, false) && own_y.equal(&y.narrow(0, 1, 2)));
         assert_eq!(y.kind(), Kind::Uint8);
         assert!(x.isfinite().all().int64_value(&[]) == 1 && y.max().int64_value(&[]) <= 2);
     }
@@ -426,7 +430,7 @@ mod tests {
             ..always()
         };
         for step in 0..5 {
-            let (x, y) = augment(&image, &label, [32; 3], &options, 3, step).unwrap();
+            let (x, y) = augment(&image, &label, [32; 3], &options, (3, step, 0)).unwrap();
             let bright = x.ge(0.5).to_kind(Kind::Int64);
             let dice = |other: &Tensor| {
                 let both = (&bright * other).sum(Kind::Int64).double_value(&[]);
@@ -450,14 +454,14 @@ mod tests {
                 ..AugmentSet::Strong.options(false, [false; 3])
             };
             change(&mut options);
-            augment(&image, &label, [8, 10, 12], &options, 2, 7).unwrap().0
+            augment(&image, &label, [8, 10, 12], &options, (2, 7, 0)).unwrap().0
         };
         let whole = geometry(|_| ());
         assert!(!whole.equal(&geometry(|options| options.stretching_p = 0.0)));
         assert!(!whole.equal(&geometry(|options| options.bending_p = 0.0)));
         let flat = AugmentSet::Strong.options(true, [true; 3]);
         for step in 0..20 {
-            let (x, y) = augment(&image, &label, [3, 12, 14], &flat, 2, step).unwrap();
+            let (x, y) = augment(&image, &label, [3, 12, 14], &flat, (2, step, 0)).unwrap();
             assert!(x.isfinite().all().int64_value(&[]) == 1 && y.max().int64_value(&[]) <= 2);
         }
     }
@@ -477,20 +481,20 @@ mod tests {
             gamma_p: 0.0,
             ..AugmentOptions::nnunet(true, [false; 3])
         };
-        let (x, y) = augment(&image, &label, [6, 12, 14], &never, 0, 0).unwrap();
+        let (x, y) = augment(&image, &label, [6, 12, 14], &never, (0, 0, 0)).unwrap();
         assert!(x.equal(&image.narrow(2, 2, 6)) && y.equal(&label.narrow(2, 2, 6)));
     }
 
     #[test]
     fn bad_options_and_shapes_are_refused() {
         let (image, label) = batch();
-        let run = |o: &AugmentOptions, out| augment(&image, &label, out, o, 0, 0);
+        let run = |o: &AugmentOptions, out| augment(&image, &label, out, o, (0, 0, 0));
         assert!(run(&AugmentOptions { bending_p: -0.5, ..always() }, [8; 3]).is_err());
         assert!(run(&AugmentOptions { bending_spacing: 0.0, ..always() }, [8; 3]).is_err());
         assert!(run(&AugmentOptions { blur_p: 1.5, ..always() }, [8; 3]).is_err());
         assert!(run(&AugmentOptions { gamma: (1.5, 0.7), ..always() }, [8; 3]).is_err());
         assert!(run(&always(), [11, 8, 8]).is_err());
-        assert!(augment(&image, &label.squeeze_dim(1), [8; 3], &always(), 0, 0).is_err());
+        assert!(augment(&image, &label.squeeze_dim(1), [8; 3], &always(), (0, 0, 0)).is_err());
         assert!(is_flat([20, 320, 256]) && !is_flat([40, 56, 40]));
     }
 }

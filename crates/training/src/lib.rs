@@ -18,6 +18,7 @@ pub mod parallel;
 pub mod predict;
 pub mod prefetch;
 pub mod probe;
+pub mod processes;
 pub mod random;
 pub mod record;
 pub mod run;

@@ -57,6 +57,9 @@ pub struct OptimizerOptions {
     /// Learning-rate factors by name prefix; the longest matching prefix counts, and 1 where none matches.
     #[serde(default)]
     pub lr_factors: BTreeMap<String, f64>,
+    /// By name prefix, as above: over how many of its own updates a parameter's rate rises linearly from nothing; at once elsewhere.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rises: BTreeMap<String, u64>,
     /// Decay per update of an exponential moving average of the weights, kept beside them; none without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub averaging: Option<f64>,
@@ -70,16 +73,21 @@ impl OptimizerOptions {
     /// One group for everything.
     #[must_use]
     pub fn new(rule: Rule, weight_decay: f64) -> Self {
-        Self { rule, weight_decay, decay_vectors: true, lr_factors: BTreeMap::new(), averaging: None }
+        Self {
+            rule,
+            weight_decay,
+            decay_vectors: true,
+            lr_factors: BTreeMap::new(),
+            rises: BTreeMap::new(),
+            averaging: None,
+        }
     }
+}
 
-    fn lr_factor(&self, name: &str) -> f64 {
-        self.lr_factors
-            .iter()
-            .filter(|(prefix, _)| name.starts_with(prefix.as_str()))
-            .max_by_key(|(prefix, _)| prefix.len())
-            .map_or(1.0, |(_, factor)| *factor)
-    }
+/// What the longest prefix of `name` stands for.
+fn of_prefix<T: Copy>(all: &BTreeMap<String, T>, name: &str) -> Option<T> {
+    let known = all.iter().filter(|(prefix, _)| name.starts_with(prefix.as_str()));
+    known.max_by_key(|(prefix, _)| prefix.len()).map(|(_, value)| *value)
 }
 
 /// All variables of several stores (trainable or not), sorted by name; each store's names get its prefix.
@@ -104,6 +112,8 @@ struct Parameter {
     name: String,
     tensor: Tensor,
     lr_factor: f64,
+    /// See [`OptimizerOptions::rises`].
+    rise: u64,
     weight_decay: f64,
     /// Updates so far; 0 where no gradient ever arrived, and then there are no moments.
     updates: i64,
@@ -116,6 +126,12 @@ struct Parameter {
 }
 
 impl Parameter {
+    /// The factor on the learning rate of the update that was counted last.
+    fn factor(&self) -> f64 {
+        let share = self.updates.unsigned_abs() as f64 / (self.rise + 1) as f64;
+        self.lr_factor * share.min(1.0)
+    }
+
     /// a ← a + (1 − d)(θ − a) with d = min(`decay`, (1 + t)/(10 + t)), so that the first steps, far from where training goes, are
     /// soon forgotten; a = θ at first.
     fn average(&mut self, decay: f64) {
@@ -164,7 +180,8 @@ impl Optimizer {
             .into_iter()
             .map(|(name, tensor)| Parameter {
                 name: name.clone(),
-                lr_factor: options.lr_factor(name),
+                lr_factor: of_prefix(&options.lr_factors, name).unwrap_or(1.0),
+                rise: of_prefix(&options.rises, name).unwrap_or(0),
                 weight_decay: if options.decay_vectors || tensor.dim() > 1 {
                     options.weight_decay
                 } else {
@@ -237,7 +254,7 @@ impl Optimizer {
             Rule::SgdNesterov { momentum } => {
                 for (index, gradient) in &due {
                     let parameter = &mut self.parameters[*index];
-                    let rate = lr * parameter.lr_factor;
+                    let rate = lr * parameter.factor();
                     sgd(parameter, gradient, rate, momentum);
                 }
             }
@@ -267,7 +284,7 @@ impl Optimizer {
         for (index, gradient) in due {
             let parameter = &self.parameters[*index];
             if let (Some(first), Some(second)) = (&parameter.first, &parameter.second) {
-                let rates = [parameter.lr_factor, parameter.weight_decay].map(f64::to_bits);
+                let rates = [parameter.factor(), parameter.weight_decay].map(f64::to_bits);
                 groups.entry((rates[0], rates[1], parameter.updates)).or_default().push(Moments {
                     parameter: &parameter.tensor,
                     gradient,

@@ -118,6 +118,11 @@ impl Peers {
         Ok(self.means(&[f64::from(u8::from(holds))])?.iter().any(|mean| *mean > 0.0))
     }
 
+    /// What the first process says of itself.
+    pub(crate) fn told_by_leader(&self, holds: bool) -> Result<bool> {
+        Ok(self.group.told_by_leader(holds)?)
+    }
+
     /// Averages the gradients of all parameters.
     pub(crate) fn average_gradients(&self) -> Result<()> {
         Ok(self.reducer.average()?)

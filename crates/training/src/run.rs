@@ -24,7 +24,7 @@ use crate::record::{Record, VALIDATION, Values, progress};
 use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_call};
 use crate::{Result, TrainingError};
 use clock::Clock;
-use options::stop_reason;
+use options::{exhausted, stop_reason};
 use serde_json::Value;
 use stage::Message;
 use std::path::Path;
@@ -156,7 +156,8 @@ impl Session {
         let mut suspects = Suspects::default();
         let mut stopped = None;
         let mut saved = self.disk.as_ref().and_then(|disk| disk.folder.has_run().then_some(self.state.step));
-        while self.state.step < options.steps && stopped.is_none() {
+        let mut done = self.is_exhausted(options)?;
+        while self.state.step < options.steps && stopped.is_none() && !done {
             let Some(fetched) = source.next()? else {
                 return Err(self.source_error("the source of batches ended early".to_owned()));
             };
@@ -182,9 +183,14 @@ impl Session {
                 self.validate(task, optimizer, options, observer)?;
                 clock.exclude(paused.elapsed());
             }
-            stopped = if last { None } else { self.stop_reason(options, started, stop_requested)? };
+            done = self.is_exhausted(options)?;
+            if done && !last && !self.state.step.is_multiple_of(options.log_every) {
+                self.log(options, &mut clock, observer)?;
+            }
+            let complete = last || done;
+            stopped = if complete { None } else { self.stop_reason(options, started, stop_requested)? };
             // skipped steps changed no weight, so a state that ends in some is as good as the one before
-            if last || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
+            if complete || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
                 self.save(Which::Latest, optimizer)?;
                 saved = Some(self.state.step);
             }
@@ -192,7 +198,16 @@ impl Session {
         if stopped.is_none() {
             self.save(Which::Final, optimizer)?;
         }
-        Ok(Outcome { state: self.state, stopped })
+        Ok(Outcome { exhausted: done && stopped.is_none(), state: self.state, stopped })
+    }
+
+    /// Whether patience is at an end for the first process, which has the score that counts.
+    fn is_exhausted(&self, options: &RunOptions) -> Result<bool> {
+        let own = exhausted(options, &self.state);
+        match &self.peers {
+            Some(peers) if options.patience.is_some() => peers.told_by_leader(own),
+            _ => Ok(own),
+        }
     }
 
     /// Why to stop now; what one process has to do, all do.

@@ -123,7 +123,7 @@ fn pretraining_options_choose_views_and_rows() {
 fn dice_and_cross_entropy() {
     let file = Tensors::read("loss_dice_ce_monai.safetensors");
     let logits = file.leaf("logits");
-    let loss = dice_ce(&logits, &file.get("label"), &DiceCeOptions::default()).unwrap();
+    let loss = dice_ce(&logits, &file.get("label"), &DiceCeOptions::default(), None).unwrap();
     same_number(loss.total.double_value(&[]), file.number("loss"), 1e-5);
     loss.total.backward();
     same_tensor(&logits.grad(), &file.get("grad"), 1e-4);

@@ -16,6 +16,7 @@ Repeat the command after an interruption to continue.";
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(group = clap::ArgGroup::new("start").required(true).args(["encoder_weights", "from_scratch"]))]
+#[command(group = clap::ArgGroup::new("length").required(true).args(["steps", "epochs"]))]
 #[command(group = clap::ArgGroup::new("source_of_folds").args(["split", "folds"]))]
 pub(crate) struct Train {
     #[command(flatten)]
@@ -70,13 +71,19 @@ pub(crate) struct Train {
     pub(crate) split_seed: Option<u64>,
     /// Training steps in all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) steps: u64,
-    /// Patches a step
+    pub(crate) steps: Option<u64>,
+    /// Epochs instead of --steps: in each, as many patches as there are training cases
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) epochs: Option<u64>,
+    /// Patches a step; of several processes (torchrun, srun, mpirun) each takes so many
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
     /// Share of the patches that are placed on a voxel of a class; objects are everywhere, and their patches too
     #[arg(long, default_value_t = 0.33, value_parser = parse_share)]
     pub(crate) foreground_share: f64,
+    /// Of labels that are classes: take each class's Dice over the whole batch instead of sample by sample
+    #[arg(long)]
+    pub(crate) batch_dice: bool,
     /// Of labels that are objects: the affinities that are learnt
     #[arg(long, default_value = "long-range")]
     pub(crate) affinities: OffsetSet,
@@ -98,6 +105,13 @@ pub(crate) struct Train {
     /// Factor on the learning rate of the encoder
     #[arg(long, default_value_t = 1.0)]
     pub(crate) encoder_lr_factor: f64,
+    /// Factor on the learning rate from each level of the encoder to the next shallower one, the deepest having
+    /// --encoder-lr-factor times this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_share)]
+    pub(crate) encoder_lr_decay: f64,
+    /// Steps in which the decoder alone learns; the encoder's rate then rises linearly over as many
+    #[arg(long, value_name = "STEPS", default_value_t = 0)]
+    pub(crate) encoder_frozen: u64,
     /// Optimiser
     #[arg(long, default_value = "adamw", value_parser = ["adamw", "sgd"])]
     pub(crate) optimizer: String,
@@ -113,6 +127,9 @@ pub(crate) struct Train {
     /// A validation (sliding window, pooled Dice) every so many steps; 0 for none
     #[arg(long, default_value_t = 500)]
     pub(crate) validate_every: u64,
+    /// Training is complete after so many validations in a row without a better score, and the best one's weights are handed on
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) patience: Option<u32>,
     /// Validation cases used while training (the first of the split); all are predicted afterwards
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) validate_cases: u16,

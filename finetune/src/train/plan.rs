@@ -44,6 +44,24 @@ pub(super) struct TrainPlan {
     pub(super) lr: LearningRate,
     pub(super) clip: Option<f64>,
     pub(super) validate_cases: usize,
+    /// Steps in which the decoder alone learns.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) encoder_frozen: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) early_stopping: Option<EarlyStopping>,
+}
+
+/// When training is complete before its last step.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(super) struct EarlyStopping {
+    pub(super) validate_every: u64,
+    /// Validations in a row without a better score.
+    pub(super) patience: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde takes")]
+fn is_zero(steps: &u64) -> bool {
+    *steps == 0
 }
 
 /// The plan for these arguments and data.
@@ -53,6 +71,7 @@ pub(super) fn plan(
     (objective, channels): (Objective, usize),
     split: &Split,
     encoder: Option<String>,
+    processes: usize,
 ) -> anyhow::Result<TrainPlan> {
     let descriptor = store.descriptor().clone();
     let network = network(arguments, &descriptor, channels)?;
@@ -64,8 +83,11 @@ pub(super) fn plan(
     let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
     let mut augmentation = arguments.augmentation.options(flat, ["z", "y", "x"].map(mirrored));
     let classes = objective == Objective::Classes;
+    let ignore_label = descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(i64::from);
     if !classes {
         augmentation.label_outside = UNKNOWN.cast_signed();
+    } else if let Some(ignored) = ignore_label {
+        augmentation.label_outside = ignored;
     }
     let window_zyx = std::array::from_fn(|a| {
         // flat patches are rotated in plane only
@@ -73,23 +95,13 @@ pub(super) fn plan(
         // larger by an even number of voxels, so that the patch lies in the middle
         patch_zyx[a] + (patch_zyx[a] as f64 * (share - 1.0) / 2.0).round() as usize * 2
     });
-    let rule = if arguments.optimizer == "sgd" { Rule::sgd() } else { Rule::adamw() };
-    let mut optimizer = OptimizerOptions::new(rule, arguments.weight_decay);
-    optimizer.averaging = (arguments.ema > 0.0).then_some(arguments.ema);
-    if (arguments.encoder_lr_factor - 1.0).abs() > f64::EPSILON {
-        // beginnings of the names of what pretraining taught
-        let names: &[&str] = match network.kind() {
-            NetworkKind::Resunet50 | NetworkKind::Resenc => &["encoder"],
-            NetworkKind::SwinUnetr => &["swinViT", "encoder10"],
-        };
-        for name in names {
-            optimizer.lr_factors.insert((*name).to_owned(), arguments.encoder_lr_factor);
-        }
-    }
     let train = split.fraction(arguments.fraction).map_err(|e| {
         Message::error("E402", e.to_string()).fix("Give --fraction a number above 0 and at most 1")
     })?;
+    let batch = usize::from(arguments.batch) * processes;
+    let steps = steps(arguments, train.len(), batch);
     Ok(TrainPlan {
+        optimizer: optimizer(arguments, &network),
         model: ModelPlan {
             schema: model::SCHEMA.to_owned(),
             network,
@@ -104,18 +116,70 @@ pub(super) fn plan(
         fraction: arguments.fraction,
         encoder,
         shards: store.manifest().work.clone(),
-        steps: arguments.steps,
-        batch: usize::from(arguments.batch),
+        steps,
+        batch,
         foreground_share: if classes { arguments.foreground_share } else { 0.0 },
         seed: arguments.compute.seed,
         precision: arguments.compute.precision.clone(),
         augmentation,
-        loss: classes.then(DiceCeOptions::default),
-        optimizer,
-        lr: LearningRate::poly(arguments.lr, arguments.steps).with_warmup(arguments.warm_up),
+        loss: classes.then(|| DiceCeOptions {
+            batch_dice: arguments.batch_dice,
+            ignore_label,
+            ..DiceCeOptions::default()
+        }),
+        // the fall begins behind the rise and ends with the run
+        lr: LearningRate::poly(arguments.lr, steps.saturating_sub(arguments.warm_up).max(1))
+            .with_warmup(arguments.warm_up),
         clip: (arguments.clip > 0.0).then_some(arguments.clip),
         validate_cases: usize::from(arguments.validate_cases),
+        encoder_frozen: arguments.encoder_frozen,
+        early_stopping: early_stopping(arguments, split)?,
     })
+}
+
+/// Steps in all; an epoch has as many patches as there are training cases, the last batch being filled up.
+fn steps(arguments: &Train, cases: usize, batch: usize) -> u64 {
+    let epoch = cases.div_ceil(batch) as u64;
+    // one of the two is given
+    arguments.steps.or(arguments.epochs.map(|epochs| epochs.saturating_mul(epoch))).unwrap_or(epoch)
+}
+
+fn optimizer(arguments: &Train, network: &NetworkConfig) -> OptimizerOptions {
+    let rule = if arguments.optimizer == "sgd" { Rule::sgd() } else { Rule::adamw() };
+    let mut optimizer = OptimizerOptions::new(rule, arguments.weight_decay);
+    optimizer.averaging = (arguments.ema > 0.0).then_some(arguments.ema);
+    // beginnings of the names of what pretraining taught
+    let names: &[&str] = match network.kind() {
+        NetworkKind::Resunet50 | NetworkKind::Resenc => &["encoder"],
+        NetworkKind::SwinUnetr => &["swinViT", "encoder10"],
+    };
+    if (arguments.encoder_lr_factor - 1.0).abs() > f64::EPSILON {
+        let factors = names.iter().map(|name| ((*name).to_owned(), arguments.encoder_lr_factor));
+        optimizer.lr_factors.extend(factors);
+    }
+    if (arguments.encoder_lr_decay - 1.0).abs() > f64::EPSILON {
+        let mut factor = arguments.encoder_lr_factor;
+        for level in network.encoder_levels().into_iter().rev() {
+            factor *= arguments.encoder_lr_decay;
+            optimizer.lr_factors.insert(level, factor);
+        }
+    }
+    if arguments.encoder_frozen > 0 {
+        let rises = names.iter().map(|name| ((*name).to_owned(), arguments.encoder_frozen));
+        optimizer.rises.extend(rises);
+    }
+    optimizer
+}
+
+fn early_stopping(arguments: &Train, split: &Split) -> anyhow::Result<Option<EarlyStopping>> {
+    let Some(patience) = arguments.patience else { return Ok(None) };
+    let validate_every = arguments.validate_every;
+    if validate_every == 0 || split.val.is_empty() {
+        return Err(Message::error("E426", "--patience counts validations, and there are none")
+            .fix("Give --validate-every a number of steps and the split validation cases, or omit --patience")
+            .into());
+    }
+    Ok(Some(EarlyStopping { validate_every, patience }))
 }
 
 /// Along which axes a training volume is smaller than the patch.

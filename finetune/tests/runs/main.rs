@@ -5,6 +5,8 @@ mod clean_up;
 mod ensembles;
 mod objects;
 mod predict;
+mod processes;
 mod resume;
+mod schedule;
 mod support;
 mod train;

@@ -2,6 +2,7 @@
 
 use crate::support::{Study, recorded, run, text};
 use std::collections::BTreeSet;
+use test_peers::Ended;
 use volume::hdf5::{AffinityFile, CremiFile, NEURON_IDS};
 
 /// Trains on the first sections, predicts the last.
@@ -13,7 +14,7 @@ fn predicted(steps: u64, more: &[&str]) -> Study {
     study
 }
 
-fn instances(study: &Study, out: &str, more: &[&str]) -> crate::support::Ran {
+fn instances(study: &Study, out: &str, more: &[&str]) -> Ended {
     let (from, out) = (study.path("affinities"), study.path(out));
     run(&[&["instances", "--predictions", text(&from), "--out", text(&out)], more].concat())
 }

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tch::{Device, nn};
+use test_peers::Ended;
 use volume::hdf5::CremiFile;
 use volume::nifti;
 
@@ -83,12 +84,16 @@ impl Study {
     }
 
     /// `finetune train` of a compact resenc into a folder of the study.
-    pub(crate) fn train(&self, out: &str, steps: u64, more: &[&str]) -> Ran {
-        let (shards, out, steps) = (self.shards(), self.path(out), steps.to_string());
-        let mut words = vec!["train", "--shards", text(&shards), "--out", text(&out), "--network", "resenc"];
-        words.extend(["--steps", &steps]);
-        words.extend(more);
-        run(&words)
+    pub(crate) fn train(&self, out: &str, steps: u64, more: &[&str]) -> Ended {
+        let steps = steps.to_string();
+        ran(self.train_command(out, &[&["--steps", &steps], more].concat()))
+    }
+
+    /// The command of [`Self::train`]; `more` says how long.
+    pub(crate) fn train_command(&self, out: &str, more: &[&str]) -> Command {
+        let (shards, out) = (self.shards(), self.path(out));
+        let words = ["train", "--shards", text(&shards), "--out", text(&out), "--network", "resenc"];
+        command(&[&words[..], more].concat())
     }
 
     /// A model after two steps from scratch, in `model`.
@@ -96,7 +101,7 @@ impl Study {
         self.train("model", 2, &["--from-scratch", "--validate-every", "0"]).expect(0);
     }
 
-    pub(crate) fn predict(&self, out: &str, inputs: &[&Path], more: &[&str]) -> Ran {
+    pub(crate) fn predict(&self, out: &str, inputs: &[&Path], more: &[&str]) -> Ended {
         run(&self.predict_words(out, inputs, more).iter().map(String::as_str).collect::<Vec<_>>())
     }
 
@@ -152,21 +157,6 @@ pub(crate) fn plan_of(config: &EncoderConfig) -> BTreeMap<String, String> {
     BTreeMap::from([("plan".to_owned(), serde_json::json!({ "encoder": config }).to_string())])
 }
 
-/// How a process ended.
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) text: String,
-}
-
-impl Ran {
-    /// Expects an exit code; gives what was said.
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> String {
-        assert_eq!(self.code, code, "{}", self.text);
-        self.text
-    }
-}
-
 pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_finetune"));
     // tests run side by side: one core each
@@ -174,9 +164,13 @@ pub(crate) fn command(words: &[&str]) -> Command {
     command
 }
 
-pub(crate) fn run(words: &[&str]) -> Ran {
-    let Output { status, stderr, .. } = command(words).output().unwrap();
-    Ran { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
+pub(crate) fn run(words: &[&str]) -> Ended {
+    ran(command(words))
+}
+
+fn ran(mut command: Command) -> Ended {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    Ended { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
 }
 
 pub(crate) fn text(path: &Path) -> &str {

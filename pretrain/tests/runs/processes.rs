@@ -1,14 +1,13 @@
 //! Several processes that train one encoder.
 
-use crate::support::{Ran, Study, text};
+use crate::support::{Study, text};
 use data_manifests::phantom::Kind;
 use networks::weights;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tch::Kind as Number;
+use test_peers::{as_rank, ended, free_port, run_ranks, venv};
 
 const SETTINGS: [&str; 10] = [
     "--steps",
@@ -32,46 +31,10 @@ fn study() -> (Study, PathBuf) {
     (study, reports)
 }
 
-/// A port below those that the system gives to connections, so that none of these takes it; a test process has a hundred of
-/// its own, and each is given out once.
-fn port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 18_000 + (std::process::id() % 130) as u16 * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-/// The command of one rank.
-fn rank(command: &mut Command, rank: usize, size: usize, port: &str) {
-    let (rank, size) = (rank.to_string(), size.to_string());
-    command.envs([("RANK", rank.as_str()), ("LOCAL_RANK", &rank), ("WORLD_SIZE", &size)]);
-    command.envs([("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port)]);
-    command.stderr(Stdio::piped()).stdout(Stdio::piped());
-}
-
-fn ended(child: Child) -> Ran {
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        code: output.status.code().unwrap_or(-1),
-        text: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
 /// Two processes to their ends, which both have this exit code.
 #[track_caller]
 fn both(study: &Study, reports: &Path, out: &str, more: &[&str], code: i32) {
-    let port = port().to_string();
-    let children = [0, 1].map(|number| {
-        let mut command = study.command(&[Kind::Ct], &[reports], out, &[&SETTINGS[..], more].concat());
-        rank(&mut command, number, 2, &port);
-        command.spawn().unwrap()
-    });
-    let [first, second] = children.map(ended);
-    assert_eq!((first.code, second.code), (code, code), "{}\nand\n{}", first.text, second.text);
+    run_ranks(2, code, || study.command(&[Kind::Ct], &[reports], out, &[&SETTINGS[..], more].concat()));
 }
 
 /// How far two runs ended from each other: the difference of their optimisers' first moments, which are averaged gradients, and
@@ -142,11 +105,11 @@ fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
 #[test]
 fn a_process_that_dies_ends_the_other_with_a_message() {
     let (study, reports) = study();
-    let port = port().to_string();
+    let port = free_port();
     let settings = ["--batch", "4", "--patch-zyx", "8,16,16", "--steps", "100000", "--log-every", "1"];
     let mut children = [0, 1].map(|number| {
         let mut command = study.command(&[Kind::Ct], &[&reports], "two", &settings);
-        rank(&mut command, number, 2, &port);
+        as_rank(&mut command, number, 2, port);
         command.spawn().unwrap()
     });
     let record = study.path("two/metrics.jsonl");
@@ -166,11 +129,7 @@ fn a_process_that_dies_ends_the_other_with_a_message() {
 
 #[test]
 fn torchrun_starts_it() {
-    let torchrun = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/torchrun");
-    if !torchrun.exists() {
-        println!("skipped: no torchrun in .venv (make setup installs it)");
-        return;
-    }
+    let Some(torchrun) = venv("torchrun") else { return };
     let (study, reports) = study();
     let own = study.command(&[Kind::Ct], &[&reports], "two", &[&SETTINGS[..], &["--batch", "4"]].concat());
     let mut command = Command::new(torchrun);

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tch::Tensor;
+use test_peers::Ended;
 
 /// Features of the made-up text.
 pub(crate) const FEATURES: usize = 6;
@@ -106,7 +107,7 @@ impl Study {
     }
 
     /// `pretrain` of a compact resenc with small heads on these kinds' shards.
-    pub(crate) fn pretrain(&self, kinds: &[Kind], texts: &[&Path], out: &str, more: &[&str]) -> Ran {
+    pub(crate) fn pretrain(&self, kinds: &[Kind], texts: &[&Path], out: &str, more: &[&str]) -> Ended {
         ran(self.command(kinds, texts, out, more))
     }
 
@@ -149,22 +150,7 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
-/// How a process ended.
-pub(crate) struct Ran {
-    pub(crate) code: i32,
-    pub(crate) text: String,
-}
-
-impl Ran {
-    /// Expects an exit code; gives what was said.
-    #[track_caller]
-    pub(crate) fn expect(self, code: i32) -> String {
-        assert_eq!(self.code, code, "{}", self.text);
-        self.text
-    }
-}
-
-pub(crate) fn run(words: &[&str]) -> Ran {
+pub(crate) fn run(words: &[&str]) -> Ended {
     ran(command(words))
 }
 
@@ -175,9 +161,9 @@ fn command(words: &[&str]) -> Command {
     command
 }
 
-fn ran(mut command: Command) -> Ran {
+fn ran(mut command: Command) -> Ended {
     let Output { status, stderr, .. } = command.output().unwrap();
-    Ran { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
+    Ended { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
 }
 
 pub(crate) fn text(path: &Path) -> &str {

@@ -88,6 +88,16 @@ impl Group {
         self.start("broadcast", tensor, |backend, tensor| backend.broadcast(tensor, from))?.wait()
     }
 
+    /// What rank 0 says of itself, on all processes.
+    ///
+    /// # Errors
+    /// As for [`Group::broadcast`].
+    pub fn told_by_leader(&self, holds: bool) -> Result<bool, Error> {
+        let said = Tensor::from_slice(&[i64::from(holds)]);
+        self.broadcast(&said, 0)?;
+        Ok(said.f_int64_value(&[0])? != 0)
+    }
+
     /// The rows of all processes in the order of their ranks, without gradient; see [`gather_rows`](super::gather_rows)
     /// for one. The shape is the same on all processes, which is checked.
     ///

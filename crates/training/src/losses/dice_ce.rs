@@ -3,6 +3,7 @@
 use crate::{Result, TrainingError};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
+use torch_runtime::{Group, gather_rows};
 
 /// Options of the segmentation loss; the default is MONAI's `DiceCELoss(to_onehot_y=True, softmax=True)`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -51,6 +52,9 @@ pub struct DiceCe {
 /// A class absent from a sample counts with the smoothing term alone, as in MONAI. Where every voxel is ignored, the
 /// cross-entropy is 0.
 ///
+/// Of a batch that several processes hold, `group` is these: sums that reach over samples (pooled Dice, and the number of voxels
+/// that count where some are ignored) are then taken over all of it, and averaged gradients are those of the whole batch.
+///
 /// # Shapes
 /// `logits`: `[batch, class, z, y, x]`, any float kind, computed in float32; `label`: `[batch, 1, z, y, x]` or
 /// `[batch, z, y, x]`, any kind that holds whole numbers `0..class` (and the ignored label). Checking the labels
@@ -61,7 +65,12 @@ pub struct DiceCe {
 ///
 /// # Source
 /// gtgm.md, section 6.3; `monai.losses.DiceCELoss`.
-pub fn dice_ce(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Result<DiceCe> {
+pub fn dice_ce(
+    logits: &Tensor,
+    label: &Tensor,
+    options: &DiceCeOptions,
+    group: Option<&Group>,
+) -> Result<DiceCe> {
     let shape = logits.size();
     if shape.len() != 5 || shape[1] < 2 {
         return Err(TrainingError::shape("logits", logits, "[batch, at least 2 classes, z, y, x]"));
@@ -87,11 +96,11 @@ pub fn dice_ce(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Resu
     let target = probability.zeros_like().scatter_value(1, &label, 1.0);
     let true_class = log_probability.gather(1, &label, false);
     let (mut probability, mut target, cross_entropy) = match &counted {
-        Some(counted) => (
-            probability * counted,
-            target * counted,
-            -(true_class * counted).sum(Kind::Float) / counted.sum(Kind::Float).clamp_min(1.0),
-        ),
+        Some(counted) => {
+            let sums = [(true_class * counted).sum(Kind::Float), counted.sum(Kind::Float)];
+            let sums = of_all(&Tensor::stack(&sums, 0), group)?;
+            (probability * counted, target * counted, -sums.get(0) / sums.get(1).clamp_min(1.0))
+        }
         None => (probability, target, -true_class.mean(Kind::Float)),
     };
     if !options.include_background {
@@ -100,11 +109,26 @@ pub fn dice_ce(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Resu
     }
     let pooled: &[i64] = if options.batch_dice { &[0, 2, 3, 4] } else { &[2, 3, 4] };
     let sum = |x: &Tensor| x.sum_dim_intlist(pooled, false, Kind::Float);
-    let overlap = sum(&(&probability * &target)) * 2.0 + options.smooth;
-    let size = sum(&probability) + sum(&target) + options.smooth;
+    let mut sums =
+        Tensor::stack(&[sum(&(&probability * &target)) * 2.0, sum(&probability) + sum(&target)], 0);
+    if options.batch_dice {
+        sums = of_all(&sums, group)?;
+    }
+    let (overlap, size) = (sums.get(0) + options.smooth, sums.get(1) + options.smooth);
     let dice: Tensor = 1.0 - (overlap / size).mean(Kind::Float);
     let total = &dice * options.dice_weight + &cross_entropy * options.ce_weight;
     Ok(DiceCe { total, dice: dice.detach(), cross_entropy: cross_entropy.detach() })
+}
+
+/// Sums over all processes, each of which has its own part in the gradient.
+fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
+    match group {
+        Some(group) => {
+            let rows = gather_rows(group, &sums.unsqueeze(0))?;
+            Ok(rows.sum_dim_intlist([0i64].as_slice(), false, Kind::Float))
+        }
+        None => Ok(sums.shallow_clone()),
+    }
 }
 
 fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
@@ -142,7 +166,12 @@ pub fn deep_supervision_weights(outputs: usize) -> Vec<f64> {
 ///
 /// # Errors
 /// As [`dice_ce`]; also without outputs.
-pub fn deep_supervision(outputs: &[Tensor], label: &Tensor, options: &DiceCeOptions) -> Result<DiceCe> {
+pub fn deep_supervision(
+    outputs: &[Tensor],
+    label: &Tensor,
+    options: &DiceCeOptions,
+    group: Option<&Group>,
+) -> Result<DiceCe> {
     let Some(first) = outputs.first() else {
         return Err(TrainingError::Shape {
             what: "outputs".to_owned(),
@@ -151,7 +180,7 @@ pub fn deep_supervision(outputs: &[Tensor], label: &Tensor, options: &DiceCeOpti
         });
     };
     let weights = deep_supervision_weights(outputs.len());
-    let mut loss = dice_ce(first, label, options)?;
+    let mut loss = dice_ce(first, label, options, group)?;
     let mut terms = vec![&loss.total * weights[0]];
     let label = if label.dim() == 4 { label.unsqueeze(1) } else { label.shallow_clone() };
     // double holds every label exactly; LibTorch resizes no integers
@@ -162,7 +191,7 @@ pub fn deep_supervision(outputs: &[Tensor], label: &Tensor, options: &DiceCeOpti
             return Err(TrainingError::shape("logits", output, "[batch, class, z, y, x]"));
         }
         let reduced = label.internal_upsample_nearest_exact3d(&shape[2..], None, None, None);
-        terms.push(dice_ce(output, &reduced, options)?.total * *weight);
+        terms.push(dice_ce(output, &reduced, options, group)?.total * *weight);
     }
     loss.total = Tensor::stack(&terms, 0).sum(Kind::Float);
     Ok(loss)
@@ -184,7 +213,7 @@ mod tests {
         let logits = logits_for(&label, 3, 50.0);
         for (include_background, batch_dice) in [(true, true), (true, false), (false, true), (false, false)] {
             let options = DiceCeOptions { include_background, batch_dice, ..Default::default() };
-            assert!(dice_ce(&logits, &label, &options).unwrap().total.double_value(&[]) < 1e-5);
+            assert!(dice_ce(&logits, &label, &options, None).unwrap().total.double_value(&[]) < 1e-5);
         }
     }
 
@@ -198,12 +227,12 @@ mod tests {
         let a = Tensor::randn([2, 3, 2, 3, 4], (Kind::Float, Device::Cpu)).set_requires_grad(true);
         let b = a.detach().copy();
         let _filled = b.narrow(4, 0, 1).fill_(9.0);
-        let one = dice_ce(&a, &ignored, &options).unwrap().total;
-        let two = dice_ce(&b, &ignored, &options).unwrap().total;
+        let one = dice_ce(&a, &ignored, &options, None).unwrap().total;
+        let two = dice_ce(&b, &ignored, &options, None).unwrap().total;
         assert!((one.double_value(&[]) - two.double_value(&[])).abs() < 1e-6);
         one.backward();
         assert!(a.grad().narrow(4, 0, 1).abs().max().double_value(&[]) < 1e-12);
-        let nothing = dice_ce(&a, &label.full_like(255), &options).unwrap();
+        let nothing = dice_ce(&a, &label.full_like(255), &options, None).unwrap();
         assert!(nothing.cross_entropy.double_value(&[]).abs() < 1e-12);
     }
 
@@ -211,7 +240,7 @@ mod tests {
     fn labels_outside_the_classes_are_named() {
         let label = Tensor::full([1, 1, 1, 1, 2], 3, (Kind::Int64, Device::Cpu));
         let logits = Tensor::zeros([1, 3, 1, 1, 2], (Kind::Float, Device::Cpu));
-        let text = dice_ce(&logits, &label, &DiceCeOptions::default()).unwrap_err().to_string();
+        let text = dice_ce(&logits, &label, &DiceCeOptions::default(), None).unwrap_err().to_string();
         assert!(text.contains("values 3 to 3") && text.contains("0 to 2"), "{text}");
     }
 
@@ -223,9 +252,9 @@ mod tests {
         let half = Tensor::randn([1, 2, 2, 2, 2], (Kind::Float, Device::Cpu));
         let options = DiceCeOptions::default();
         let small = label.slice(2, 1, 4, 2).slice(3, 1, 4, 2).slice(4, 1, 4, 2);
-        let expected = dice_ce(&full, &label, &options).unwrap().total.double_value(&[]) * 2.0 / 3.0
-            + dice_ce(&half, &small, &options).unwrap().total.double_value(&[]) / 3.0;
-        let found = deep_supervision(&[full, half], &label, &options).unwrap().total.double_value(&[]);
+        let expected = dice_ce(&full, &label, &options, None).unwrap().total.double_value(&[]) * 2.0 / 3.0
+            + dice_ce(&half, &small, &options, None).unwrap().total.double_value(&[]) / 3.0;
+        let found = deep_supervision(&[full, half], &label, &options, None).unwrap().total.double_value(&[]);
         assert!((expected - found).abs() < 1e-6);
     }
 }

@@ -28,6 +28,8 @@ pub struct RunOptions {
     pub score_smoothing: f64,
     /// Consecutive steps without a finite loss or gradient after which the run gives up.
     pub skips_allowed: u32,
+    /// The run is complete after so many validations in a row without a better (smoothed) score; `None` for never.
+    pub patience: Option<u32>,
     /// Stop and save after this time in this process.
     pub wall_limit: Option<Duration>,
     /// Stop and save as soon as this file exists.
@@ -47,6 +49,7 @@ impl RunOptions {
             checkpoint_every: 500,
             score_smoothing: 0.0,
             skips_allowed: 3,
+            patience: None,
             wall_limit: None,
             stop_file: None,
         }
@@ -63,6 +66,7 @@ impl RunOptions {
             ("checkpoint_every", self.checkpoint_every),
             ("validate_every", self.validate_every.unwrap_or(1)),
             ("skips_allowed", u64::from(self.skips_allowed)),
+            ("patience", u64::from(self.patience.unwrap_or(1))),
         ] {
             if value == 0 {
                 return refuse(name, "0".to_owned(), "at least 1");
@@ -72,6 +76,9 @@ impl RunOptions {
             && !(clip.is_finite() && clip > 0.0)
         {
             return refuse("clip", clip.to_string(), "above 0");
+        }
+        if self.patience.is_some() && self.validate_every.is_none() {
+            return refuse("validate_every", "none".to_owned(), "some, for patience to count");
         }
         if !(0.0..1.0).contains(&self.score_smoothing) {
             return refuse("score_smoothing", self.score_smoothing.to_string(), "0 to below 1");
@@ -100,6 +107,8 @@ pub struct Outcome {
     pub state: RunState,
     /// `None` where it is complete.
     pub stopped: Option<StopReason>,
+    /// Whether it is complete before the last step, since no validation was better any more.
+    pub exhausted: bool,
 }
 
 impl Outcome {
@@ -138,6 +147,16 @@ pub trait Observer {
 }
 
 impl Observer for () {}
+
+/// Whether patience is at an end: a function of the state alone, so that a resumed run ends where it would have.
+pub(super) fn exhausted(options: &RunOptions, state: &RunState) -> bool {
+    let (Some(patience), Some(every), Some(best)) = (options.patience, options.validate_every, state.best)
+    else {
+        return false;
+    };
+    // the last step validates too, wherever it lies: it ends the run anyway
+    state.step - best.step.min(state.step) >= u64::from(patience) * every
+}
 
 pub(super) fn stop_reason(
     options: &RunOptions,

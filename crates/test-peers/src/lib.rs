@@ -1,0 +1,28 @@
+//! What tests run beside the code under test: the Python of the test environment, with which results are compared, and several
+//! processes of a program that train together.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+
+mod python;
+mod ranks;
+
+pub use python::{python, venv};
+pub use ranks::{as_rank, ended, free_port, run_ranks};
+
+/// How a process ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; -1 where a signal ended it.
+    pub code: i32,
+    /// What it wrote on standard error.
+    pub text: String,
+}
+
+impl Ended {
+    /// Expects an exit code; gives what was said.
+    #[track_caller]
+    #[expect(clippy::must_use_candidate, reason = "often the exit code is all that matters")]
+    pub fn expect(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}", self.text);
+        self.text
+    }
+}

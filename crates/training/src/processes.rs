@@ -1,0 +1,130 @@
+//! This process among those that train together, and what follows from it for device, threads, batch and run.
+
+use crate::Result;
+use crate::optimizer::Optimizer;
+use crate::parallel::Peers;
+use crate::run::Session;
+use serde_json::Value;
+use stage::{Message, limits};
+use std::env;
+use std::ops::Range;
+use tch::{Device, Tensor};
+use torch_runtime::group::{DEFAULT_TIMEOUT, Fingerprint};
+use torch_runtime::{Group, Launch, parse_device};
+
+/// Where this process stands.
+#[derive(Debug)]
+pub struct Process {
+    /// The processes that train together; none where it is alone.
+    pub group: Option<Group>,
+    /// What this process computes on.
+    pub device: Device,
+}
+
+impl Process {
+    /// Joins the others that the launcher (torchrun, srun, mpirun) started, if it did. Of several processes on a machine
+    /// each takes its own GPU, and its share of the cores where the launcher gave none.
+    ///
+    /// # Errors
+    /// E330 to E335 when they do not come together; for a device that is not there.
+    pub fn join(device: &str) -> Result<Self> {
+        let launch = Launch::from_environment().map_err(torch_runtime::Error::from)?;
+        let local = launch.as_ref().map(|launch| launch.local_rank);
+        let device = match (device, local) {
+            ("cuda", Some(local)) => parse_device(&format!("cuda:{local}"))?,
+            _ => parse_device(device)?,
+        };
+        torch_runtime::keep_freed_memory();
+        torch_runtime::set_num_threads(threads(limits::cores(), &|name| env::var(name).ok()))?;
+        let group = launch
+            .filter(|launch| launch.size > 1)
+            .map(|launch| Group::join(&launch, device, DEFAULT_TIMEOUT))
+            .transpose()?;
+        Ok(Self { group, device })
+    }
+
+    /// Whether it owns the output directory.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.group.as_ref().is_none_or(|group| group.rank() == 0)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.group.as_ref().map_or(1, Group::size)
+    }
+
+    /// What the first process says of itself, on all of them.
+    ///
+    /// # Errors
+    /// When a process is lost.
+    pub fn told_by_leader(&self, holds: bool) -> Result<bool> {
+        match &self.group {
+            Some(group) => Ok(group.told_by_leader(holds)?),
+            None => Ok(holds),
+        }
+    }
+
+    /// The samples of a batch of all processes that are this one's.
+    #[must_use]
+    pub fn samples(&self, batch: usize) -> Range<usize> {
+        samples(batch, self.group.as_ref())
+    }
+
+    /// The run, of which the first process alone has the directory: it opens its own, the others follow, and all begin from its state.
+    ///
+    /// # Errors
+    /// What `open` says on the first process; elsewhere when processes have another plan or model, or one is lost.
+    pub fn session<E: From<Message>>(
+        &self,
+        (plan, seed): (&Value, u64),
+        variables: &[(String, Tensor)],
+        optimizer: &mut Optimizer,
+        open: impl FnOnce(Vec<(String, Tensor)>, &mut Optimizer) -> std::result::Result<Session, E>,
+    ) -> std::result::Result<Session, E> {
+        let own = variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        let session =
+            if self.is_leader() { open(own, optimizer)? } else { Session::follow(plan.clone(), seed, own) };
+        let Some(group) = &self.group else { return Ok(session) };
+        let together = || -> Result<Session> {
+            let same = Fingerprint::of(&[]).and_text(&plan.to_string());
+            group.agree("plans", same)?;
+            let peers = Peers::new(group.clone(), variables)?;
+            session.with_peers(peers, optimizer)
+        };
+        together().map_err(|e| e.message().into())
+    }
+}
+
+/// The samples of a batch of all processes of a group that are this one's; without a group all.
+#[must_use]
+pub fn samples(batch: usize, group: Option<&Group>) -> Range<usize> {
+    let (rank, size) = group.map_or((0, 1), |group| (group.rank(), group.size()));
+    let each = batch / size;
+    rank * each..(rank + 1) * each
+}
+
+/// Threads for LibTorch: the cores granted, shared with the other processes on the machine unless the grant is each one's
+/// own, as SLURM's is.
+fn threads(cores: usize, variable: &dyn Fn(&str) -> Option<String>) -> usize {
+    let own_grant = variable("SLURM_CPUS_PER_TASK").is_some();
+    let local = variable("LOCAL_WORLD_SIZE").and_then(|text| text.parse::<usize>().ok()).unwrap_or(1);
+    if own_grant { cores } else { (cores / local.max(1)).max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_a_machine_share_its_cores() {
+        let set = |wanted: &'static [(&'static str, &'static str)]| {
+            move |name: &str| wanted.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned())
+        };
+        assert_eq!(threads(8, &set(&[])), 8);
+        assert_eq!(threads(8, &set(&[("LOCAL_WORLD_SIZE", "3")])), 2);
+        assert_eq!(threads(2, &set(&[("LOCAL_WORLD_SIZE", "4")])), 1);
+        assert_eq!(threads(4, &set(&[("LOCAL_WORLD_SIZE", "2"), ("SLURM_CPUS_PER_TASK", "4")])), 4);
+    }
+}

@@ -1,0 +1,115 @@
+//! Several processes that train one network.
+
+use crate::support::{Study, recorded, text};
+use data_manifests::phantom::Kind;
+use std::time::{Duration, Instant};
+use test_peers::{as_rank, ended, free_port, run_ranks, venv};
+
+const SETTINGS: [&str; 9] = [
+    "--from-scratch",
+    "--steps",
+    "5",
+    "--log-every",
+    "1",
+    "--checkpoint-every",
+    "100",
+    "--validate-every",
+    "3",
+];
+
+/// Two processes to their ends, which both have this exit code.
+#[track_caller]
+fn both(study: &Study, out: &str, more: &[&str], code: i32) {
+    run_ranks(2, code, || study.train_command(out, &[&SETTINGS[..], more].concat()));
+}
+
+/// Losses, gradient norms and scores of a run agree with those of another.
+#[track_caller]
+fn equal(study: &Study, one: &str, two: &str) {
+    for (kind, name, count) in [("step", "loss", 5), ("step", "grad_norm", 5), ("validation", "score", 2)] {
+        let [a, b] = [one, two].map(|out| recorded(&study.path(out).join("metrics.jsonl"), kind, name));
+        assert_eq!((a.len(), b.len()), (count, count), "{name}");
+        for (x, y) in a.iter().zip(&b) {
+            assert!((x - y).abs() < 1e-4 * x.abs().max(1.0), "{name}: {a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn two_processes_make_the_steps_of_one_with_twice_the_batch() {
+    // voxels that nobody annotated, and Dice over the batch: both take sums over samples of all processes
+    let study = Study::edited(Kind::Ct, |descriptor, _| {
+        let labels = descriptor.labels.as_mut().unwrap();
+        labels.classes.truncate(2);
+        labels.ignore = Some(2);
+    });
+    for (kind, more) in [("sample", &[][..]), ("batch", &["--batch-dice"])] {
+        let (one, two) = (format!("one-{kind}"), format!("two-{kind}"));
+        let whole = study.train_command(&one, &[&SETTINGS[..], &["--batch", "4"], more].concat()).output();
+        assert!(whole.unwrap().status.success());
+        both(&study, &two, &[&["--batch", "2"], more].concat(), 0);
+        study.verified(&two);
+        assert_eq!(study.json(&format!("{one}/plan.json")), study.json(&format!("{two}/plan.json")));
+        equal(&study, &one, &two);
+    }
+    // a finished run has nothing to do, whoever asks
+    both(&study, "two-sample", &["--batch", "2"], 0);
+}
+
+#[test]
+fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
+    let study = Study::new(Kind::Mri);
+    both(&study, "whole", &["--batch", "1"], 0);
+    let stop = study.path("stop");
+    fs_err::write(&stop, "").unwrap();
+    for out in ["again", "alone"] {
+        both(&study, out, &["--batch", "1", "--stop-file", text(&stop)], 75);
+    }
+    both(&study, "again", &["--batch", "1"], 0);
+    let bytes = |out: &str| study.bytes(&format!("{out}/model.safetensors"));
+    assert!(bytes("again") == bytes("whole"), "the same bytes");
+    let alone = study.train("alone", 5, &[&SETTINGS[..1], &SETTINGS[3..], &["--batch", "2"]].concat());
+    assert!(alone.expect(0).contains("I318 resuming after step 1"));
+    equal(&study, "whole", "alone");
+}
+
+#[test]
+fn a_process_that_dies_ends_the_other_with_a_message() {
+    let study = Study::new(Kind::Ct);
+    let port = free_port();
+    let settings = ["--from-scratch", "--steps", "100000", "--log-every", "1", "--validate-every", "0"];
+    let mut children = [0, 1].map(|number| {
+        let mut command = study.train_command("two", &settings);
+        as_rank(&mut command, number, 2, port);
+        command.spawn().unwrap()
+    });
+    let record = study.path("two/metrics.jsonl");
+    let started = Instant::now();
+    while fs_err::read(&record).map_or(0, |text| text.len()) < 200 {
+        assert!(started.elapsed() < Duration::from_secs(60), "no step within a minute");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    children[0].kill().unwrap();
+    let killed = Instant::now();
+    let [first, second] = children;
+    let said = ended(second).expect(1);
+    assert!(killed.elapsed() < Duration::from_secs(60));
+    assert!(said.contains("E332"), "{said}");
+    assert_eq!(ended(first).code, -1);
+}
+
+#[test]
+fn torchrun_starts_it() {
+    let Some(torchrun) = venv("torchrun") else { return };
+    let study = Study::new(Kind::Em);
+    let own = study.train_command("two", &[&SETTINGS[..], &["--batch", "1"]].concat());
+    let mut command = std::process::Command::new(torchrun);
+    command
+        .args(["--no-python", "--nproc-per-node", "2", "--standalone"])
+        .arg(own.get_program())
+        .args(own.get_args());
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    study.verified("two");
+    assert_eq!(study.json("two/plan.json")["batch"], 2);
+}
