@@ -1,6 +1,7 @@
 //! Which network: what a plan stores and a checkpoint carries, enough to build it again.
 
 use crate::error::Error;
+use crate::resunet::DecoderNorm;
 use crate::swin::SwinConfig;
 use crate::topology::ResEncConfig;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,19 @@ pub enum NetworkConfig {
         in_channels: i64,
         /// Classes, background included.
         classes: i64,
+        /// The norms of its decoder.
+        #[serde(default, skip_serializing_if = "DecoderNorm::is_none")]
+        decoder_norm: DecoderNorm,
+    },
+    /// The same with attention on its skips.
+    Attresunet50 {
+        /// Channels of the image.
+        in_channels: i64,
+        /// Classes, background included.
+        classes: i64,
+        /// The norms of its decoder.
+        #[serde(default, skip_serializing_if = "DecoderNorm::is_none")]
+        decoder_norm: DecoderNorm,
     },
     /// nnU-Net's residual-encoder U-Net.
     Resenc {
@@ -112,6 +126,7 @@ impl NetworkConfig {
     pub fn kind(&self) -> NetworkKind {
         match self {
             Self::Resunet50 { .. } => NetworkKind::Resunet50,
+            Self::Attresunet50 { .. } => NetworkKind::Attresunet50,
             Self::Resenc { .. } => NetworkKind::Resenc,
             Self::SwinUnetr { .. } => NetworkKind::SwinUnetr,
         }
@@ -121,6 +136,7 @@ impl NetworkConfig {
     pub fn in_channels(&self) -> i64 {
         match self {
             Self::Resunet50 { in_channels, .. }
+            | Self::Attresunet50 { in_channels, .. }
             | Self::Resenc { in_channels, .. }
             | Self::SwinUnetr { in_channels, .. } => *in_channels,
         }
@@ -130,6 +146,7 @@ impl NetworkConfig {
     pub fn classes(&self) -> i64 {
         match self {
             Self::Resunet50 { classes, .. }
+            | Self::Attresunet50 { classes, .. }
             | Self::Resenc { classes, .. }
             | Self::SwinUnetr { classes, .. } => *classes,
         }
@@ -138,7 +155,9 @@ impl NetworkConfig {
     /// The encoder whose weights fit in.
     pub fn encoder(&self) -> EncoderConfig {
         match self {
-            Self::Resunet50 { in_channels, .. } => EncoderConfig::Resnet50 { in_channels: *in_channels },
+            Self::Resunet50 { in_channels, .. } | Self::Attresunet50 { in_channels, .. } => {
+                EncoderConfig::Resnet50 { in_channels: *in_channels }
+            }
             Self::Resenc { in_channels, topology, .. } => {
                 EncoderConfig::Resenc { in_channels: *in_channels, topology: topology.clone() }
             }
@@ -221,6 +240,8 @@ kinds!(
     NetworkKind, "network", {
         /// GTGM's U-Net on ResNet-50.
         Resunet50 = "resunet50",
+        /// The same with attention on its skips.
+        Attresunet50 = "attresunet50",
         /// nnU-Net's residual-encoder U-Net.
         Resenc = "resenc",
         /// SwinUNETR.
@@ -269,9 +290,10 @@ mod tests {
     fn names_and_numbers_that_make_no_network_are_refused() {
         assert_eq!("resenc".parse::<EncoderKind>().unwrap().to_string(), "resenc");
         let text = "unet".parse::<NetworkKind>().unwrap_err().to_string();
-        assert!(text.contains("unet") && text.contains("resunet50 or resenc"), "{text}");
-        let text =
-            NetworkConfig::Resunet50 { in_channels: 1, classes: 0 }.validate().unwrap_err().to_string();
+        assert!(text.contains("unet") && text.contains("resunet50 or attresunet50 or resenc"), "{text}");
+        let decoder_norm = DecoderNorm::None;
+        let config = NetworkConfig::Resunet50 { in_channels: 1, classes: 0, decoder_norm };
+        let text = config.validate().unwrap_err().to_string();
         assert!(text.contains("classes is 0"), "{text}");
         assert!(EncoderConfig::Resnet50 { in_channels: 0 }.validate().is_err());
         let transformer = SwinConfig { feature_size: 50, ..SwinConfig::default() };

@@ -41,7 +41,7 @@ impl MemoryFormat {
     pub fn faster_for_segmentation(network: NetworkKind, device: Device, precision: Precision) -> Self {
         match network {
             NetworkKind::Resenc => Self::faster(EncoderKind::Resenc, device, precision),
-            NetworkKind::Resunet50 | NetworkKind::SwinUnetr => Self::Contiguous,
+            NetworkKind::Resunet50 | NetworkKind::Attresunet50 | NetworkKind::SwinUnetr => Self::Contiguous,
         }
     }
 

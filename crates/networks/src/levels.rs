@@ -25,7 +25,7 @@ mod tests {
     use super::*;
     use crate::swin::SwinConfig;
     use crate::topology::{ResEncConfig, ResEncSize};
-    use crate::{SegmentationNetwork, weights};
+    use crate::{DecoderNorm, SegmentationNetwork, weights};
     use tch::{Device, nn};
 
     #[test]
@@ -33,7 +33,7 @@ mod tests {
         let topology = ResEncConfig::for_patch([32; 3], [1.0; 3], ResEncSize::Compact).unwrap();
         let transformer = SwinConfig { feature_size: 12, ..SwinConfig::default() };
         for config in [
-            NetworkConfig::Resunet50 { in_channels: 1, classes: 2 },
+            NetworkConfig::Attresunet50 { in_channels: 1, classes: 2, decoder_norm: DecoderNorm::Instance },
             NetworkConfig::Resenc { in_channels: 1, classes: 2, topology },
             NetworkConfig::SwinUnetr { in_channels: 1, classes: 2, transformer },
         ] {

@@ -32,7 +32,7 @@ pub use heads::{HeadNorm, ProjectionHead};
 pub use layout::MemoryFormat;
 pub use resenc::{ResEncEncoder, ResEncUNet};
 pub use resnet::ResNet50;
-pub use resunet::ResUNet50;
+pub use resunet::{DecoderNorm, ResUNet50, ResUNetOptions};
 pub use segmentation::SegmentationNetwork;
 pub use swin::{SwinConfig, SwinMerging, SwinUnetr, SwinUnetrEncoder};
 pub use topology::{ResEncConfig, ResEncSize};

@@ -1,26 +1,37 @@
-//! The U-Net on the 3-D ResNet-50 that GTGM fine-tunes (`ResUNet` in the published code), with raw logits.
+//! The U-Net on the 3-D ResNet-50 that GTGM fine-tunes (`ResUNet` in the published code), with raw logits; and the one with
+//! attention on its skips (`ResUNetWithAttention`).
 
-use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, Statistics, check_input};
+mod attention;
+mod config;
+mod keys;
+
+use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, InstanceNorm3d, Statistics, check_input};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
 use crate::resnet::{Layer, Stem, maps, no_stages};
+use attention::SkipAttention;
 use tch::{Tensor, nn};
+
+pub use config::{DecoderNorm, ResUNetOptions};
 
 /// Channels of x1 … x5.
 const CHANNELS: [i64; 5] = [64, 256, 512, 1024, 2048];
 
-/// ResNet-50 as encoder; a decoder that adds the skips and has no normalisation.
+/// ResNet-50 as encoder; a decoder that adds the skips and, as published, has no normalisation (gtgm.md, section 6.1).
 ///
 /// Sizes need not be divisible by the strides: what a transposed convolution gives too much is cropped from the middle,
 /// and the last step to full resolution is an adaptive average pooling, which replicates where sizes divide.
+///
+/// With [`ResUNetOptions::attention`] the skips pass self-attention (section 6.2): x + γ·A v, A = softmax(q kᵀ/√(C/8)).
+/// Published are neither the scale nor the gate γ, which starts at 0, nor a bound on the matrix A.
 #[derive(Debug)]
 pub struct ResUNet50 {
     in_channels: i64,
     stem: Stem,
     layers: Vec<Layer>,
-    /// From the deepest (`upconv4`, `decoder4`) to the shallowest (`upconv1`, `decoder1`).
-    steps: Vec<(ConvTranspose3d, [Conv3d; 2])>,
+    /// From the deepest to the shallowest.
+    steps: Vec<Step>,
     output: Conv3d,
 }
 
@@ -29,7 +40,13 @@ impl ResUNet50 {
     ///
     /// # Errors
     /// For fewer than one channel or class, and when a name is taken.
-    pub fn new(path: &nn::Path<'_>, in_channels: i64, classes: i64, seed: u64) -> Result<Self, Error> {
+    pub fn new(
+        path: &nn::Path<'_>,
+        in_channels: i64,
+        classes: i64,
+        options: ResUNetOptions,
+        seed: u64,
+    ) -> Result<Self, Error> {
         at_least_one("in_channels", in_channels)?;
         at_least_one("classes", classes)?;
         let scope = Scope::new(path, seed);
@@ -38,7 +55,7 @@ impl ResUNet50 {
         let layers = (0..4)
             .map(|index| Layer::new(&scope.sub(format!("encoder{}", index + 2)), index))
             .collect::<Result<_, _>>()?;
-        let steps = (1..=4).rev().map(|level| step(&scope, level)).collect::<Result<_, _>>()?;
+        let steps = (1..=4).rev().map(|level| Step::new(&scope, level, options)).collect::<Result<_, _>>()?;
         let output = Conv3d::new(&scope.sub("output"), same_size(64, classes, 1), ConvInit::Torch)?;
         Ok(Self { in_channels, stem, layers, steps, output })
     }
@@ -54,39 +71,65 @@ impl ResUNet50 {
         check_input("ResUNet-50", input, self.in_channels, [1; 3])?;
         let mut skips = maps(&self.stem, &self.layers, input, Statistics::of(train))?;
         let mut current = skips.pop().ok_or_else(no_stages)?;
-        for (up, convolutions) in &self.steps {
-            current = up.forward(&current)?;
+        for step in &self.steps {
+            current = step.up.forward(&current)?;
             if let Some(skip) = skips.pop() {
+                let skip = step.attention.as_ref().map_or(Ok(skip.shallow_clone()), |a| a.forward(&skip))?;
                 current = crop_to(&current, &skip)?.f_add(&skip)?;
             }
             if skips.is_empty() {
                 current = current.f_adaptive_avg_pool3d(&input.size()[2..])?;
             }
-            for convolution in convolutions {
-                current = convolution.forward(&current)?.f_relu_()?;
+            for (convolution, norm) in &step.convolutions {
+                current = convolution.forward(&current)?;
+                if let Some(norm) = norm {
+                    current = norm.forward(&current)?;
+                }
+                current = current.f_relu_()?;
             }
         }
         self.output.forward(&current)
     }
 }
 
-/// `upconvL` and `decoderL`.
-fn step(scope: &Scope<'_>, level: usize) -> Result<(ConvTranspose3d, [Conv3d; 2]), Error> {
-    let (input, output) = (CHANNELS[level], CHANNELS[level - 1]);
-    // The shallowest keeps the resolution: x2 and x1 have the same.
-    let (kernel_zyx, stride_zyx, padding_zyx) = match level {
-        1 => ([3, 7, 7], [1; 3], [1, 3, 3]),
-        _ => ([2; 3], [2; 3], [0; 3]),
-    };
-    let up = ConvShape { input, output, kernel_zyx, stride_zyx, bias: true };
-    let decoder = scope.sub(format!("decoder{level}"));
-    let convolution =
-        |index: usize| Conv3d::new(&decoder.sub(index), same_size(output, output, 3), ConvInit::Torch);
-    Ok((
-        ConvTranspose3d::new(&scope.sub(format!("upconv{level}")), up, padding_zyx, ConvInit::Torch)?,
-        // Index 1 is the ReLU between them.
-        [convolution(0)?, convolution(2)?],
-    ))
+/// `upconvL`, `attentionL` and `decoderL`: from x(L+1) to the size of xL.
+#[derive(Debug)]
+struct Step {
+    up: ConvTranspose3d,
+    attention: Option<SkipAttention>,
+    convolutions: [(Conv3d, Option<InstanceNorm3d>); 2],
+}
+
+impl Step {
+    fn new(scope: &Scope<'_>, level: usize, options: ResUNetOptions) -> Result<Self, Error> {
+        let (input, output) = (CHANNELS[level], CHANNELS[level - 1]);
+        // The shallowest keeps the resolution: x2 and x1 have the same.
+        let (kernel_zyx, stride_zyx, padding_zyx) = match level {
+            1 => ([3, 7, 7], [1; 3], [1, 3, 3]),
+            _ => ([2; 3], [2; 3], [0; 3]),
+        };
+        let up = ConvShape { input, output, kernel_zyx, stride_zyx, bias: true };
+        let attention =
+            |weights| SkipAttention::new(&scope.sub(format!("attention{level}")), output, weights);
+        let decoder = scope.sub(format!("decoder{level}"));
+        // Numbers as published, whether there are norms or not.
+        let convolution = |index: usize| {
+            let shape = same_size(output, output, 3);
+            let norm = match options.decoder_norm {
+                DecoderNorm::None => None,
+                DecoderNorm::Instance => {
+                    Some(InstanceNorm3d::new(&decoder.sub(format!("norm{index}")), output, 1.0)?)
+                }
+            };
+            Ok::<_, Error>((Conv3d::new(&decoder.sub(index), shape, ConvInit::Torch)?, norm))
+        };
+        Ok(Self {
+            up: ConvTranspose3d::new(&scope.sub(format!("upconv{level}")), up, padding_zyx, ConvInit::Torch)?,
+            attention: options.attention.map(attention).transpose()?,
+            // Index 1 is the ReLU between them.
+            convolutions: [convolution(0)?, convolution(2)?],
+        })
+    }
 }
 
 fn same_size(input: i64, output: i64, kernel: i64) -> ConvShape {

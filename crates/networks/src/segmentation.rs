@@ -3,14 +3,14 @@
 use crate::config::NetworkConfig;
 use crate::error::Error;
 use crate::resenc::ResEncUNet;
-use crate::resunet::ResUNet50;
+use crate::resunet::{ResUNet50, ResUNetOptions};
 use crate::swin::{SwinConfig, SwinUnetr};
 use tch::{Tensor, nn};
 
 /// A segmentation network: a volume to logits per class and voxel.
 #[derive(Debug)]
 pub enum SegmentationNetwork {
-    /// GTGM's U-Net on ResNet-50.
+    /// GTGM's U-Net on ResNet-50, with attention on its skips or without.
     Resunet50(ResUNet50),
     /// nnU-Net's residual-encoder U-Net.
     Resenc(ResEncUNet),
@@ -26,8 +26,14 @@ impl SegmentationNetwork {
     pub fn new(path: &nn::Path<'_>, config: &NetworkConfig, seed: u64) -> Result<Self, Error> {
         config.validate()?;
         match config {
-            NetworkConfig::Resunet50 { in_channels, classes } => {
-                ResUNet50::new(path, *in_channels, *classes, seed).map(Self::Resunet50)
+            NetworkConfig::Resunet50 { in_channels, classes, decoder_norm } => {
+                let options = ResUNetOptions { attention: None, decoder_norm: *decoder_norm };
+                ResUNet50::new(path, *in_channels, *classes, options, seed).map(Self::Resunet50)
+            }
+            NetworkConfig::Attresunet50 { in_channels, classes, decoder_norm } => {
+                let attention = Some(ResUNetOptions::ATTENTION_WEIGHTS);
+                let options = ResUNetOptions { attention, decoder_norm: *decoder_norm };
+                ResUNet50::new(path, *in_channels, *classes, options, seed).map(Self::Resunet50)
             }
             NetworkConfig::Resenc { in_channels, classes, topology } => {
                 ResEncUNet::new(path, *in_channels, *classes, topology, seed).map(Self::Resenc)

@@ -2,7 +2,7 @@
 
 use super::parse_share;
 use crate::objective::OffsetSet;
-use networks::{NetworkKind, ResEncSize, SwinConfig, SwinMerging};
+use networks::{DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
 use training::augment::AugmentSet;
@@ -27,7 +27,7 @@ pub(crate) struct Train {
     /// Where the model goes
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
-    /// resunet50 (as published), resenc (nnU-Net's residual-encoder U-Net) or swin-unetr (MONAI's SwinUNETR)
+    /// resunet50 (as published), attresunet50 (with attention on its skips), resenc (nnU-Net's residual-encoder U-Net) or swin-unetr (MONAI's SwinUNETR)
     #[arg(long, default_value = "resunet50")]
     pub(crate) network: NetworkKind,
     /// Size of a resenc network that takes no encoder's shape
@@ -42,6 +42,9 @@ pub(crate) struct Train {
     /// Voxels joined between stages of such a swin-unetr: complete (MONAI) or published (of eight, six)
     #[arg(long, default_value = "complete")]
     pub(crate) swin_merging: SwinMerging,
+    /// Norms in the decoder of a resunet50 or attresunet50 (no effect on others): none (as published) or instance
+    #[arg(long, default_value = "none")]
+    pub(crate) decoder_norm: DecoderNorm,
     /// Encoder to start from: encoder.safetensors of 'pretrain'
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder_weights: Option<PathBuf>,

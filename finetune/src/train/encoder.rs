@@ -25,7 +25,7 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
             .fix("Give the encoder.safetensors that 'pretrain' wrote")
     })?;
     let expected = match network {
-        NetworkKind::Resunet50 => EncoderKind::Resnet50,
+        NetworkKind::Resunet50 | NetworkKind::Attresunet50 => EncoderKind::Resnet50,
         NetworkKind::Resenc => EncoderKind::Resenc,
         NetworkKind::SwinUnetr => EncoderKind::SwinUnetr,
     };

@@ -150,7 +150,7 @@ fn optimizer(arguments: &Train, network: &NetworkConfig) -> OptimizerOptions {
     optimizer.averaging = (arguments.ema > 0.0).then_some(arguments.ema);
     // beginnings of the names of what pretraining taught
     let names: &[&str] = match network.kind() {
-        NetworkKind::Resunet50 | NetworkKind::Resenc => &["encoder"],
+        NetworkKind::Resunet50 | NetworkKind::Attresunet50 | NetworkKind::Resenc => &["encoder"],
         NetworkKind::SwinUnetr => &["swinViT", "encoder10"],
     };
     if (arguments.encoder_lr_factor - 1.0).abs() > f64::EPSILON {
@@ -203,9 +203,13 @@ fn network(arguments: &Train, descriptor: &Descriptor, classes: usize) -> anyhow
     };
     let in_channels = descriptor.channels.len() as i64;
     let classes = classes as i64;
+    let decoder_norm = arguments.decoder_norm;
     // weights of other origin carry no plan: the shape that there would be without them, and loading says what fits
     match (arguments.network, stored) {
-        (NetworkKind::Resunet50, _) => Ok(NetworkConfig::Resunet50 { in_channels, classes }),
+        (NetworkKind::Resunet50, _) => Ok(NetworkConfig::Resunet50 { in_channels, classes, decoder_norm }),
+        (NetworkKind::Attresunet50, _) => {
+            Ok(NetworkConfig::Attresunet50 { in_channels, classes, decoder_norm })
+        }
         (NetworkKind::Resenc, Some(EncoderConfig::Resenc { topology, .. })) => {
             Ok(NetworkConfig::Resenc { in_channels, classes, topology })
         }

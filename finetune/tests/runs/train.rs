@@ -89,6 +89,24 @@ fn a_swin_encoder_starts_a_swin_unetr_of_its_own_shape() {
 }
 
 #[test]
+fn a_resunet_with_attention_trains_and_is_built_again() {
+    let study = Study::new(Kind::Ct);
+    let (shards, out) = (study.shards(), study.path("model"));
+    let words = ["train", "--shards", text(&shards), "--out", text(&out), "--network", "attresunet50"];
+    let more = ["--from-scratch", "--decoder-norm", "instance", "--encoder-lr-factor", "0.1"];
+    // one copy more of its 147 million weights, where AdamW has two
+    let short = ["--steps", "1", "--batch", "1", "--validate-every", "0", "--optimizer", "sgd"];
+    run(&[&words[..], &more, &short].concat()).expect(0);
+    let plan = study.json("model/plan.json");
+    let network = serde_json::json!(
+        {"kind": "attresunet50", "in_channels": 1, "classes": 3, "decoder_norm": "instance"}
+    );
+    assert_eq!(plan["model"]["network"], network);
+    assert_eq!(plan["optimizer"]["lr_factors"], serde_json::json!({"encoder": 0.1}));
+    study.predict("predictions", &[&study.raw()], &["--cases", "val"]).expect(0);
+}
+
+#[test]
 fn training_lowers_the_loss() {
     let study = Study::new(Kind::Ct);
     let settings = ["--from-scratch", "--log-every", "5", "--validate-every", "0", "--lr", "3e-3"];

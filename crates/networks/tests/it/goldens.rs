@@ -3,8 +3,8 @@
 use crate::rule::{compare, fill, json, ramp_of};
 use networks::blocks::Statistics;
 use networks::{
-    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResNet50, ResUNet50, SegmentationNetwork,
-    SwinConfig, SwinMerging,
+    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResNet50, ResUNet50, ResUNetOptions,
+    SegmentationNetwork, SwinConfig, SwinMerging,
 };
 use serde_json::Value;
 use tch::{Device, Tensor, nn};
@@ -48,7 +48,7 @@ fn resunet50_matches_the_published_network() {
     let golden = json("net_resunet50_3d.json");
     let classes = golden["output_shape"][1].as_i64().unwrap();
     let store = nn::VarStore::new(Device::Cpu);
-    let network = ResUNet50::new(&store.root(), 1, classes, 0).unwrap();
+    let network = ResUNet50::new(&store.root(), 1, classes, ResUNetOptions::default(), 0).unwrap();
     // 145,115,778 with two classes; a class more has 64 weights and a bias.
     assert_eq!(parameters(&store) as i64, 145_115_778 + 65 * (classes - 2));
     fill(&store, &golden, str::to_owned, str::to_owned);

@@ -74,25 +74,48 @@ def swin_unetr(topology):
     )
 
 
+def attresunet50(topology):
+    from resunet import ResUNet
+
+    return ResUNet(resnet50(None), 3, topology["weights"])
+
+
+def check_gradients(network, case):
+    """Those of the sum of the output, each voxel weighed."""
+    expected = {
+        name.removeprefix("gradient."): value for name, value in case.items() if name.startswith("gradient.")
+    }
+    if not expected:
+        return
+    (network(case["input"]) * case["upstream"]).sum().backward()
+    for name, gradient in expected.items():
+        found = network.get_parameter(name).grad
+        apart, scale = float((gradient - found).abs().max()), float(found.abs().max())
+        assert apart < 1e-7 * scale, f"gradient of {name}: {apart} apart, the largest is {scale}"
+
+
 def main():
     kind, directory = sys.argv[1], Path(sys.argv[2])
     weights = directory / "weights.safetensors"
     with safe_open(weights, "pt") as file:
         topology = json.loads(file.metadata()["topology"] or "null")
     try:
-        network = {"resnet50": resnet50, "resenc": resenc, "swin-unetr": swin_unetr}[kind](topology)
+        build = {"resnet50": resnet50, "resenc": resenc, "swin-unetr": swin_unetr, "attresunet50": attresunet50}
+        network = build[kind](topology)
     except ImportError as error:
         print(error)
         sys.exit(ABSENT)
+    case = load_file(directory / "case.safetensors")
+    network.to(case["input"].dtype)
     network.load_state_dict(load_file(weights), strict=True)
     network.eval()
     again = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     save_file(again, directory / "again.safetensors")
-    case = load_file(directory / "case.safetensors")
     with torch.no_grad():
         found = network(case["input"])
     scale = float(case["output"].std())
     torch.testing.assert_close(found, case["output"], rtol=1e-4, atol=1e-4 * scale)
+    check_gradients(network, case)
 
 
 main()

@@ -5,6 +5,7 @@ mod captioner;
 mod goldens;
 mod precision;
 mod pytorch;
+mod resunet;
 mod round_trip;
 mod rule;
 mod text;

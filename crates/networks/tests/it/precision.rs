@@ -2,7 +2,8 @@
 
 use crate::rule::ramp;
 use networks::{
-    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig,
+    DecoderNorm, Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, ResUNet50, ResUNetOptions,
+    SegmentationNetwork, SwinConfig,
 };
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::Precision;
@@ -67,5 +68,22 @@ fn the_swin_unetr_trains_in_bf16() {
     let config = NetworkConfig::SwinUnetr { in_channels: 1, classes: 2, transformer };
     let network = SegmentationNetwork::new(&store.root(), &config, 1).unwrap();
     let input = ramp(&[1, 1, 32, 64, 32]);
+    compare(&store, || network.forward_t(&input, true).unwrap());
+}
+
+#[test]
+fn the_resunet_with_attention_trains_in_bf16() {
+    let store = nn::VarStore::new(Device::Cpu);
+    let options = ResUNetOptions { attention: Some(100_000), decoder_norm: DecoderNorm::Instance };
+    let network = ResUNet50::new(&store.root(), 1, 2, options, 1).unwrap();
+    {
+        let _guard = tch::no_grad_guard();
+        for (name, variable) in store.variables() {
+            if name.ends_with(".gate") {
+                let _ = variable.shallow_clone().fill_(0.5);
+            }
+        }
+    }
+    let input = ramp(&[2, 1, 5, 64, 50]);
     compare(&store, || network.forward_t(&input, true).unwrap());
 }

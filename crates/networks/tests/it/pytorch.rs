@@ -3,13 +3,13 @@
 use crate::rule::{ramp, root};
 use networks::weights::{LoadOptions, load, save, save_tensors};
 use networks::{
-    Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig,
-    SwinMerging,
+    DecoderNorm, Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, ResUNet50, ResUNetOptions,
+    SegmentationNetwork, SwinConfig, SwinMerging,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use tch::{Device, Tensor, nn};
+use tch::{Device, Kind, Tensor, nn};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/load_in_pytorch.py");
 
@@ -35,18 +35,20 @@ fn check(kind: &str, directory: &Path, store: &nn::VarStore) {
     }
 }
 
-/// Stores weights, an input and the output for it.
+/// Stores weights, an input, the output for it and what it takes to compare gradients.
 fn store_case(
     directory: &Path,
     store: &nn::VarStore,
     topology: Option<serde_json::Value>,
     input: Tensor,
     output: Tensor,
+    gradients: BTreeMap<String, Tensor>,
 ) {
     let topology = topology.map(|topology| topology.to_string()).unwrap_or_default();
     let metadata = BTreeMap::from([("topology".to_owned(), topology)]);
     save(store, &directory.join("weights.safetensors"), &metadata).unwrap();
-    let case = BTreeMap::from([("input".to_owned(), input), ("output".to_owned(), output.detach())]);
+    let mut case = BTreeMap::from([("input".to_owned(), input), ("output".to_owned(), output.detach())]);
+    case.extend(gradients);
     save_tensors(&case, &directory.join("case.safetensors"), &BTreeMap::new()).unwrap();
 }
 
@@ -60,7 +62,7 @@ fn monai_takes_the_resnet() {
     // Running statistics and counters move away from their start.
     let _ = encoder.forward_features(&input, true).unwrap();
     let output = encoder.forward_features(&input, false).unwrap();
-    store_case(directory.path(), &store, None, input, output);
+    store_case(directory.path(), &store, None, input, output, BTreeMap::new());
     check("resnet50", directory.path(), &store);
 }
 
@@ -80,7 +82,14 @@ fn nnunets_library_takes_the_residual_unet() {
         }
         let input = ramp(&[1, 2, patch[0], patch[1], patch[2]]);
         let output = network.forward_t(&input, false).unwrap();
-        store_case(directory.path(), &store, Some(serde_json::json!(topology)), input, output);
+        store_case(
+            directory.path(),
+            &store,
+            Some(serde_json::json!(topology)),
+            input,
+            output,
+            BTreeMap::new(),
+        );
         check("resenc", directory.path(), &store);
     }
 }
@@ -110,7 +119,62 @@ fn monai_takes_the_swin_unetr() {
         }
         let input = ramp(&[2, 2, size[0], size[1], size[2]]);
         let output = network.forward_t(&input, false).unwrap();
-        store_case(directory.path(), &store, Some(serde_json::json!(transformer)), input, output);
+        store_case(
+            directory.path(),
+            &store,
+            Some(serde_json::json!(transformer)),
+            input,
+            output,
+            BTreeMap::new(),
+        );
         check("swin-unetr", directory.path(), &store);
     }
+}
+
+/// The published network, mended, on a size that no stride divides: x1 and x2 have fewer keys than voxels, x3 and x4 as
+/// many. In float64, since ReLUs that rounding turns over move gradients by a percent, in PyTorch too.
+#[test]
+fn plain_pytorch_takes_the_resunet_with_attention() {
+    let weights = 100_000;
+    let directory = tempfile::tempdir().unwrap();
+    let options = ResUNetOptions { attention: Some(weights), decoder_norm: DecoderNorm::Instance };
+    let mut store = nn::VarStore::new(Device::Cpu);
+    let network = ResUNet50::new(&store.root(), 2, 3, options, 3).unwrap();
+    let input = ramp(&[2, 2, 6, 45, 52]);
+    let single = tch::no_grad(|| {
+        for (name, variable) in store.variables() {
+            let mut variable = variable.shallow_clone();
+            if name.ends_with(".gate") {
+                let _ = variable.f_fill_(0.7).unwrap();
+            } else if name.contains(".query.") || name.contains(".key.") {
+                // far from a mean over all voxels
+                let _ = variable.f_mul_scalar_(3.0).unwrap();
+            } else if name.contains(".norm") {
+                let _ = variable.f_add_(&crate::rule::weight(&name, &variable.size())).unwrap();
+            }
+        }
+        // Running statistics move away from their start.
+        let _ = network.forward_t(&input, true).unwrap();
+        network.forward_t(&input, false).unwrap()
+    });
+    store.double();
+    let input = input.to_kind(Kind::Double);
+    let output = network.forward_t(&input, false).unwrap();
+    let spread = output.std(true).double_value(&[]);
+    assert!(single.to_kind(Kind::Double).allclose(&output, 1e-4, 1e-4 * spread, false));
+    let upstream = ramp(&output.size()).to_kind(Kind::Double);
+    (&output * &upstream).sum(Kind::Double).backward();
+    let attention = (1..=4).flat_map(|level| {
+        ["gate", "query.weight", "key.weight", "value.weight"].map(|part| format!("attention{level}.{part}"))
+    });
+    let others = ["encoder1.0.weight", "encoder3.0.conv2.weight", "upconv2.weight", "decoder1.norm0.weight"];
+    let variables = store.variables();
+    let mut gradients: BTreeMap<String, Tensor> = attention
+        .chain(others.map(str::to_owned))
+        .map(|name| (format!("gradient.{name}"), variables[&name].grad()))
+        .collect();
+    gradients.insert("upstream".to_owned(), upstream);
+    let topology = Some(serde_json::json!({"weights": weights}));
+    store_case(directory.path(), &store, topology, input, output, gradients);
+    check("attresunet50", directory.path(), &store);
 }

@@ -94,7 +94,8 @@ fn counters_and_running_statistics_travel() {
 
     // The same encoder inside the U-Net, under its other names.
     let whole = nn::VarStore::new(Device::Cpu);
-    let config = NetworkConfig::Resunet50 { in_channels: 1, classes: 2 };
+    let config =
+        NetworkConfig::Resunet50 { in_channels: 1, classes: 2, decoder_norm: networks::DecoderNorm::None };
     SegmentationNetwork::new(&whole.root(), &config, 3).unwrap();
     let report = load(&whole, &path, &LoadOptions::encoder(1.0)).unwrap();
     assert_eq!((report.share(), report.skipped.len()), (1.0, 0));
