@@ -117,6 +117,13 @@ impl Sheet {
                 let classes: Vec<String> = classes.map(|(value, name)| format!("{value} {name}")).collect();
                 ("classes", classes.join(", "))
             }
+            Objective::Regions => {
+                let regions = descriptor.labels.iter().flat_map(|labels| &labels.regions);
+                let regions: Vec<String> = regions
+                    .map(|region| format!("{} of {:?} painted {}", region.name, region.values, region.paint))
+                    .collect();
+                ("regions", regions.join(", "))
+            }
             Objective::Affinities(plan) => {
                 let offsets: Vec<String> =
                     plan.offsets_zyx.iter().map(|[z, y, x]| format!("{z},{y},{x}")).collect();

@@ -6,6 +6,7 @@
 //! per class and voxel) and the label map (6 bytes per voxel); objects are made block by block (`label_maps::blocks`).
 
 mod arguments;
+mod boundary;
 mod clean_up;
 mod flaw;
 mod info;
@@ -15,6 +16,7 @@ mod model;
 mod objective;
 mod predict;
 mod sampling;
+mod semantic;
 mod sheet;
 mod sweep;
 mod task;

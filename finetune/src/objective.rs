@@ -20,8 +20,17 @@ pub(crate) enum Objective {
     /// Scores of classes, the background first.
     #[default]
     Classes,
+    /// Scores of the regions that the descriptor declares.
+    Regions,
     /// Logits of affinities.
     Affinities(AffinityPlan),
+}
+
+impl Objective {
+    /// Whether there is a label map of classes in the end.
+    pub(crate) fn is_semantic(&self) -> bool {
+        !matches!(self, Self::Affinities(_))
+    }
 }
 
 /// How affinities are taught.
@@ -35,6 +44,15 @@ pub(crate) struct AffinityPlan {
     pub(crate) widen_borders: usize,
     pub(crate) balance: Balance,
     pub(crate) loss: AffinityLoss,
+}
+
+/// What is learnt of labels that are classes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SemanticTargets {
+    /// Each class apart from the others
+    Classes,
+    /// The regions of the descriptor, which may overlap
+    Regions,
 }
 
 /// Which affinities are learnt.

@@ -82,7 +82,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     }
 
     let what = match objective {
-        Objective::Classes => "label maps",
+        Objective::Classes | Objective::Regions => "label maps",
         Objective::Affinities(_) => "volumes of affinities",
     };
 

@@ -2,6 +2,7 @@
 
 use crate::objective::AffinityPlan;
 use crate::sampling::Batch;
+use crate::semantic::{Semantic, SemanticLoss};
 use networks::SegmentationNetwork;
 use patches::ShardStore;
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use torch_runtime::{Group, Precision};
 use training::augment::{AugmentOptions, augment};
 use training::error::BoxedError;
 use training::losses::affinity::deep_affinity_loss;
-use training::losses::dice_ce::{DiceCeOptions, deep_supervision};
 use training::predict::{SlidingWindow, predict_slabs};
 use training::step::{StepLoss, Task, Validation};
 
@@ -54,12 +54,8 @@ impl Frozen {
 
 /// What is learnt, and how it is told from the truth.
 pub(crate) enum Goal {
-    /// Classes.
-    Classes {
-        loss: DiceCeOptions,
-        /// Names, background first.
-        names: Vec<String>,
-    },
+    /// Classes or regions.
+    Semantic(Semantic, SemanticLoss),
     /// The affinities of objects.
     Affinities(AffinityPlan),
 }
@@ -95,7 +91,7 @@ fn apply(
 /// What a network's channels are made into, window by window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Output {
-    /// Scores of classes, as they are.
+    /// Scores of classes or regions, as they are.
     Scores,
     /// Probabilities.
     Sigmoid,
@@ -191,11 +187,11 @@ impl Task for Segmentation {
         };
         let outputs: Vec<Tensor> = outputs.iter().map(|o| o.to_kind(Kind::Float)).collect();
         match &self.goal {
-            Goal::Classes { loss, .. } => {
-                let loss = deep_supervision(&outputs, &labels, loss, self.group.as_ref())?;
-                let parts =
-                    [("dice_loss".to_owned(), loss.dice), ("cross_entropy".to_owned(), loss.cross_entropy)];
-                let parts = parts.into_iter().map(|(name, value)| (name, value.detach())).collect();
+            Goal::Semantic(semantic, options) => {
+                let (loss, boundary) = semantic.loss(&outputs, &labels, options, self.group.as_ref())?;
+                let parts = [("dice_loss", loss.dice), ("cross_entropy", loss.cross_entropy)];
+                let parts = parts.into_iter().chain(boundary.map(|term| ("boundary", term)));
+                let parts = parts.map(|(name, value)| (name.to_owned(), value)).collect();
                 Ok(StepLoss { total: loss.total, parts })
             }
             Goal::Affinities(plan) => {
@@ -214,7 +210,7 @@ impl Task for Segmentation {
     fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {
         let _guard = tch::no_grad_guard();
         match &self.goal {
-            Goal::Classes { names, loss } => self.pooled_dice(names, loss.ignore_label),
+            Goal::Semantic(semantic, options) => self.pooled_dice(semantic, options.overlap.ignore_label),
             Goal::Affinities(plan) => self.boundary_f1(plan),
         }
     }

@@ -6,8 +6,9 @@ mod split;
 
 use crate::arguments::Train;
 use crate::model;
-use crate::objective::{AffinityPlan, Objective};
+use crate::objective::{AffinityPlan, Objective, SemanticTargets};
 use crate::sampling::{Cut, Draw, Patches, Voxels};
+use crate::semantic::{Semantic, SemanticLoss};
 use crate::task::{Frozen, Goal, Segmentation};
 use data_manifests::descriptor::{LabelKind, Modality};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
@@ -65,18 +66,15 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let store = ShardStore::open(&arguments.shards)?;
     let store = Arc::new(store);
     let objective = objective(arguments, store.descriptor())?;
-    let classes = match &objective {
-        Objective::Classes => class_names(store.descriptor())?,
-        Objective::Affinities(_) => Vec::new(),
-    };
+    let semantic = Semantic::of(&objective, store.descriptor().labels.as_ref())?;
     let split = split::of(arguments, &store)?;
     let mut inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     if let Some(file) = &arguments.encoder_weights {
         inputs.push(Artefact::of_file("encoder", file, out)?);
     }
-    let channels = match &objective {
-        Objective::Classes => classes.len(),
-        Objective::Affinities(plan) => plan.offsets_zyx.len(),
+    let channels = match (&objective, &semantic) {
+        (Objective::Affinities(plan), _) => plan.offsets_zyx.len(),
+        (_, semantic) => semantic.as_ref().map_or(0, Semantic::channels),
     };
     let encoder = inputs.get(1).map(|e| e.sha256.clone());
     let plan = plan(arguments, &store, (objective, channels), &split, encoder, process.size())?;
@@ -92,8 +90,8 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         plan.fraction,
         plan.val.len()
     ));
-    if plan.model.objective == Objective::Classes {
-        split::warn_about_classes(&store, &classes, &split, &plan.train, context)?;
+    if let Some(labels) = plan.model.descriptor.labels.as_ref().filter(|_| semantic.is_some()) {
+        split::warn_about_classes(&store, &labels.classes, &split, &plan.train, context)?;
     }
 
     let variables_store = nn::VarStore::new(device);
@@ -135,15 +133,12 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
             variables: if plan.encoder_frozen > 0 { encoder_of(&variables) } else { Vec::new() },
         },
         augmentation: plan.augmentation.clone(),
-        goal: match &plan.model.objective {
-            Objective::Classes => Goal::Classes { loss: plan.loss.unwrap_or_default(), names: classes },
-            Objective::Affinities(plan) => Goal::Affinities(plan.clone()),
-        },
+        goal: goal(&plan, semantic)?,
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),
         from_feet: plan.model.descriptor.modality != Modality::Em,
     };
     let patches = patches(&plan, store, &process)?;
-    if plan.model.objective == Objective::Classes {
+    if plan.model.objective.is_semantic() {
         patches.say_what_is_empty(context);
     }
     let outcome = train(arguments, &plan, patches, session, &mut task, &mut optimizer, context)?;
@@ -205,23 +200,44 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
 
 /// What the labels teach.
 fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::Result<Objective> {
-    match &descriptor.labels {
-        Some(labels) if labels.kind == LabelKind::Instances => Ok(Objective::Affinities(AffinityPlan {
+    let Some(labels) = &descriptor.labels else {
+        return Err(Message::error("E411", format!("data set '{}' has no labels", descriptor.name))
+            .fix("Describe them in the descriptor's [labels] and run preprocess again")
+            .into());
+    };
+    if labels.kind == LabelKind::Instances {
+        return Ok(Objective::Affinities(AffinityPlan {
             offsets_zyx: arguments.affinities.offsets_zyx(),
             widen_borders: usize::from(arguments.widen_borders),
             balance: Balance::Jointly,
             loss: arguments.affinity_loss,
-        })),
-        _ => Ok(Objective::Classes),
+        }));
+    }
+    match (arguments.targets, labels.regions.is_empty()) {
+        (Some(SemanticTargets::Regions), true) => {
+            Err(Message::error("E411", format!("data set '{}' declares no regions", descriptor.name))
+                .fix("Add [[labels.regions]] to its descriptor and run preprocess again, or omit --targets")
+                .into())
+        }
+        (Some(SemanticTargets::Classes), _) | (None, true) => Ok(Objective::Classes),
+        (Some(SemanticTargets::Regions) | None, false) => Ok(Objective::Regions),
     }
 }
 
-fn class_names(descriptor: &Descriptor) -> anyhow::Result<Vec<String>> {
-    match &descriptor.labels {
-        Some(labels) => Ok(labels.classes.clone()),
-        None => Err(Message::error("E411", format!("data set '{}' has no labels", descriptor.name))
-            .fix("Describe them in the descriptor's [labels] and run preprocess again")
-            .into()),
+/// What is learnt, and how it is told from the truth.
+fn goal(plan: &TrainPlan, semantic: Option<Semantic>) -> anyhow::Result<Goal> {
+    match (&plan.model.objective, semantic) {
+        (Objective::Affinities(plan), _) => Ok(Goal::Affinities(plan.clone())),
+        (_, Some(semantic)) => {
+            let loss = SemanticLoss {
+                overlap: plan.loss.unwrap_or_default(),
+                boundary_weight: plan.boundary_weight,
+                spacing_zyx_mm: plan.model.descriptor.spacing_zyx_mm(),
+            };
+            loss.check().map_err(|e| e.message())?;
+            Ok(Goal::Semantic(semantic, loss))
+        }
+        (_, None) => Err(Message::error("E411", "there are no labels to learn from").into()),
     }
 }
 
@@ -252,7 +268,7 @@ fn take_the_best(
 fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyhow::Result<Arc<Patches>> {
     let voxels = match plan.model.objective {
         Objective::Affinities(_) => Voxels::Objects,
-        Objective::Classes => {
+        Objective::Classes | Objective::Regions => {
             Voxels::Classes(plan.model.descriptor.labels.as_ref().and_then(|labels| labels.ignore))
         }
     };

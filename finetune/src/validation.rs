@@ -2,12 +2,13 @@
 
 use crate::objective::{AffinityPlan, BoundaryScore};
 use crate::sampling;
+use crate::semantic::Semantic;
 use crate::sheet::{Sheet, Shown};
 use crate::task::{Output, Segmentation, predict_whole};
 use patches::{Case, Region};
 use tch::{Device, Kind, Tensor};
 use training::error::BoxedError;
-use training::predict::{SlidingWindow, label_map};
+use training::predict::SlidingWindow;
 use training::record::Values;
 use training::step::Validation;
 
@@ -25,16 +26,15 @@ impl Segmentation {
         Ok(Tensor::from_slice(&case.read_image(region)?).view([self.channels, z, y, x]))
     }
 
-    /// Dice pooled over the validation cases per class, in the shards' grid, by sliding window.
-    /// What nobody annotated does not count.
+    /// Dice pooled over the validation cases per class or region, in the shards' grid, by sliding window. What nobody annotated does
+    /// not count.
     pub(crate) fn pooled_dice(
         &self,
-        names: &[String],
+        semantic: &Semantic,
         ignore_label: Option<i64>,
     ) -> Result<Validation, BoxedError> {
-        let classes = names.len();
-        let mut both = vec![0i64; classes];
-        let mut sizes = vec![0i64; classes];
+        let mut both = vec![0i64; semantic.names.len()];
+        let mut sizes = vec![0i64; semantic.names.len()];
         let options = self.windows();
         let (store, ids) = &self.validation;
         let mut sheet = Sheet::default();
@@ -50,31 +50,29 @@ impl Segmentation {
             let compute = (self.precision, self.device);
             let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
-            let mut predicted = label_map(&found).to_kind(Kind::Int64);
-            let mut labels = labels;
-            if let Some(ignored) = ignore_label {
-                let ignored = labels.eq(ignored);
-                predicted = predicted.masked_fill(&ignored, 0);
-                labels = labels.masked_fill(&ignored, 0);
-            }
+            let known = match ignore_label {
+                Some(ignored) => labels.ne(ignored),
+                None => labels.ones_like().to_kind(Kind::Bool),
+            };
+            let (predicted, guesses) = semantic.labels_and_masks(&found);
             if sheet.has_room() {
-                let volumes = [numbers(&labels)?, numbers(&predicted)?];
+                let volumes = [numbers(&(&labels * &known))?, numbers(&(predicted * &known))?];
                 let image = Vec::<f32>::try_from(image.get(0).contiguous().view(-1))?;
                 sheet.add_classes(&self.shown(&case, shape), &image, [&volumes[0], &volumes[1]]);
             }
-            for class in 1..classes {
-                let (p, l) = (predicted.eq(class as i64), labels.eq(class as i64));
+            for (index, (truth, guess)) in semantic.true_masks(&labels).iter().zip(&guesses).enumerate() {
+                let guess = guess.logical_and(&known);
                 let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);
-                both[class] += count(&p.logical_and(&l));
-                sizes[class] += count(&p) + count(&l);
+                both[index] += count(&guess.logical_and(truth));
+                sizes[index] += count(&guess) + count(truth);
             }
         }
         let mut values = Values::new();
         let mut scored = Vec::new();
-        for class in 1..classes {
-            if sizes[class] > 0 {
-                let dice = 2.0 * both[class] as f64 / sizes[class] as f64;
-                values.insert(format!("pooled_dice {}", names[class]), dice);
+        for (name, (both, size)) in semantic.names.iter().zip(both.into_iter().zip(sizes)) {
+            if size > 0 {
+                let dice = 2.0 * both as f64 / size as f64;
+                values.insert(format!("pooled_dice {name}"), dice);
                 scored.push(dice);
             }
         }

@@ -1,7 +1,8 @@
 //! Training objectives.
 //!
 //! Pretraining: image-text contrast ([`contrastive`]), redundancy reduction between two views ([`redundancy`]) and their
-//! weighted sum ([`pretrain`]). Fine-tuning: soft Dice with cross-entropy ([`dice_ce`]), balanced binary losses on affinities ([`affinity`]). All compute in float32, whatever
+//! weighted sum ([`pretrain`]). Fine-tuning: soft Dice with cross-entropy of classes ([`dice_ce`]) and of regions
+//! that may overlap ([`regions`]), balanced binary losses on affinities ([`affinity`]). All compute in float32, whatever
 //! the precision of their inputs (those of pretraining in float64 where the inputs are): call them after the guard of an autocast forward pass is dropped, since autocast would
 //! turn their matrix products back into bfloat16.
 
@@ -10,6 +11,7 @@ pub mod contrastive;
 pub mod dice_ce;
 pub mod pretrain;
 pub mod redundancy;
+pub mod regions;
 
 use tch::{Kind, Tensor};
 

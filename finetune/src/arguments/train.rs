@@ -1,7 +1,7 @@
 //! The command line of `finetune train`.
 
 use super::parse_share;
-use crate::objective::OffsetSet;
+use crate::objective::{OffsetSet, SemanticTargets};
 use networks::{DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -84,6 +84,12 @@ pub(crate) struct Train {
     /// Share of the patches that are placed on a voxel of a class; objects are everywhere, and their patches too
     #[arg(long, default_value_t = 0.33, value_parser = parse_share)]
     pub(crate) foreground_share: f64,
+    /// Of labels that are classes: what is learnt [default: regions where the descriptor declares some]
+    #[arg(long)]
+    pub(crate) targets: Option<SemanticTargets>,
+    /// Of labels that are classes: weight of the boundary term, which grows with how far from the true surface a wrong voxel lies, mm
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    pub(crate) boundary_weight: f64,
     /// Of labels that are classes: take each class's Dice over the whole batch instead of sample by sample
     #[arg(long)]
     pub(crate) batch_dice: bool,

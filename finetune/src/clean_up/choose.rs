@@ -4,7 +4,6 @@ use super::{CleanUp, SCHEMA, Trial, keep_largest};
 use crate::arguments::CleanUpArguments;
 use crate::flaw::message_of;
 use crate::model::{self, ModelPlan};
-use crate::objective::Objective;
 use crate::predict::{Row, TABLE};
 use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawVoxels};
@@ -20,7 +19,7 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
     let first =
         arguments.model.first().map(|directory| model::stored_plan(&directory.join(model::FILE_NAME)));
     let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
-    if plan.objective != Objective::Classes {
+    if !plan.objective.is_semantic() {
         return Err(Message::error("E423", "this is a model of objects: there are no label maps to clean")
             .fix("Give 'finetune instances' a --smallest instead")
             .into());

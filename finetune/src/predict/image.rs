@@ -4,6 +4,7 @@ use super::jobs::Job;
 use crate::clean_up::CleanUp;
 use crate::model::Model;
 use crate::objective::{AffinityPlan, Objective};
+use crate::semantic::Semantic;
 use crate::task::{Output, predict_image};
 use data_manifests::cases;
 use data_manifests::raw::open::{self, RawImage};
@@ -50,8 +51,8 @@ impl Predictor<'_> {
         let (steps, prepared_grid) = (prepared.steps, prepared.grid);
         drop(prepared.data);
         match &self.model.plan.objective {
-            Objective::Classes => {
-                let mut labels = self.classes(&volume, &steps)?;
+            Objective::Classes | Objective::Regions => {
+                let mut labels = self.labels(&volume, &steps)?;
                 drop(volume);
                 if let Some(choice) = self.clean_up {
                     choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
@@ -85,23 +86,19 @@ impl Predictor<'_> {
         Ok(warnings)
     }
 
-    /// The label map on the image's own grid. Scores become classes as windows become final: they are never in memory as a whole.
-    fn classes(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
-        let mut stream = None;
+    /// The label map on the image's own grid. Scores become labels as windows become final: they are never in memory as a whole.
+    fn labels(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
+        let plan = &self.model.plan;
+        let semantic = Semantic::of(&plan.objective, plan.descriptor.labels.as_ref())?
+            .ok_or_else(|| Message::error("E410", "the model's data set has no classes"))?;
+        let mut stream = steps.labels_in_slabs(semantic.rule())?;
         let compute = (self.precision, self.device);
         let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
         predict_image(volume, self.options, networks, compute, Output::Scores, &mut |_, slab| {
-            let stream = match &mut stream {
-                Some(stream) => stream,
-                none => none.insert(steps.classes_in_slabs(slab.size()[0] as usize)?),
-            };
             Ok(stream.push(&Vec::<f32>::try_from(&slab.view(-1))?)?)
         })
         .map_err(|e| e.message())?;
-        match stream {
-            Some(stream) => Ok(stream.finish()?),
-            None => Err(VolumeError::EmptyShape { shape_zyx: steps.grid().shape_zyx }.into()),
-        }
+        Ok(stream.finish()?)
     }
 
     /// Affinities section by section, as windows become final: they are never in memory as a whole.

@@ -12,7 +12,7 @@ pub(super) const KEPT: Kept = Kept { stage: "predict", table: TABLE, endings: &[
 /// File of a case's label map or affinities.
 pub(super) fn file_name(id: &str, objective: &Objective) -> String {
     match objective {
-        Objective::Classes => format!("{id}.nii.gz"),
+        Objective::Classes | Objective::Regions => format!("{id}.nii.gz"),
         Objective::Affinities(_) => format!("{id}.h5"),
     }
 }

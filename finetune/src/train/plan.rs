@@ -40,6 +40,9 @@ pub(super) struct TrainPlan {
     /// Of classes; that of affinities is in the objective.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) loss: Option<DiceCeOptions>,
+    /// Of classes: weight of the boundary term.
+    #[serde(skip_serializing_if = "is_none")]
+    pub(super) boundary_weight: f64,
     pub(super) optimizer: OptimizerOptions,
     pub(super) lr: LearningRate,
     pub(super) clip: Option<f64>,
@@ -57,6 +60,11 @@ pub(super) struct EarlyStopping {
     pub(super) validate_every: u64,
     /// Validations in a row without a better score.
     pub(super) patience: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde takes")]
+fn is_none(weight: &f64) -> bool {
+    *weight == 0.0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde takes")]
@@ -82,7 +90,7 @@ pub(super) fn plan(
     let flat = is_flat(patch_zyx.map(|n| n as i64));
     let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
     let mut augmentation = arguments.augmentation.options(flat, ["z", "y", "x"].map(mirrored));
-    let classes = objective == Objective::Classes;
+    let classes = objective.is_semantic();
     let ignore_label = descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(i64::from);
     if !classes {
         augmentation.label_outside = UNKNOWN.cast_signed();
@@ -127,6 +135,7 @@ pub(super) fn plan(
             ignore_label,
             ..DiceCeOptions::default()
         }),
+        boundary_weight: if classes { arguments.boundary_weight } else { 0.0 },
         // the fall begins behind the rise and ends with the run
         lr: LearningRate::poly(arguments.lr, steps.saturating_sub(arguments.warm_up).max(1))
             .with_warmup(arguments.warm_up),

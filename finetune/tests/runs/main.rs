@@ -9,4 +9,5 @@ mod processes;
 mod resume;
 mod schedule;
 mod support;
+mod targets;
 mod train;

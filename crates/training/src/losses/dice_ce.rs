@@ -107,21 +107,40 @@ pub fn dice_ce(
         probability = probability.narrow(1, 1, shape[1] - 1);
         target = target.narrow(1, 1, shape[1] - 1);
     }
+    let dice = soft_dice(&probability, &target, options, group)?;
+    Ok(DiceCe::new(&dice, &cross_entropy, options))
+}
+
+impl DiceCe {
+    /// The weighted sum of both.
+    pub(super) fn new(dice: &Tensor, cross_entropy: &Tensor, options: &DiceCeOptions) -> Self {
+        let total = dice * options.dice_weight + cross_entropy * options.ce_weight;
+        Self { total, dice: dice.detach(), cross_entropy: cross_entropy.detach() }
+    }
+}
+
+/// 1 − (2 Σ p g + s) / (Σ p + Σ g + s) for each sample and channel, or over the batch for each channel; their mean.
+///
+/// # Shapes
+/// Both `[batch, channel, z, y, x]`, 0 where a voxel does not count.
+pub(super) fn soft_dice(
+    probability: &Tensor,
+    target: &Tensor,
+    options: &DiceCeOptions,
+    group: Option<&Group>,
+) -> Result<Tensor> {
     let pooled: &[i64] = if options.batch_dice { &[0, 2, 3, 4] } else { &[2, 3, 4] };
     let sum = |x: &Tensor| x.sum_dim_intlist(pooled, false, Kind::Float);
-    let mut sums =
-        Tensor::stack(&[sum(&(&probability * &target)) * 2.0, sum(&probability) + sum(&target)], 0);
+    let mut sums = Tensor::stack(&[sum(&(probability * target)) * 2.0, sum(probability) + sum(target)], 0);
     if options.batch_dice {
         sums = of_all(&sums, group)?;
     }
     let (overlap, size) = (sums.get(0) + options.smooth, sums.get(1) + options.smooth);
-    let dice: Tensor = 1.0 - (overlap / size).mean(Kind::Float);
-    let total = &dice * options.dice_weight + &cross_entropy * options.ce_weight;
-    Ok(DiceCe { total, dice: dice.detach(), cross_entropy: cross_entropy.detach() })
+    Ok(1.0 - (overlap / size).mean(Kind::Float))
 }
 
 /// Sums over all processes, each of which has its own part in the gradient.
-fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
+pub(super) fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
     match group {
         Some(group) => {
             let rows = gather_rows(group, &sums.unsqueeze(0))?;
@@ -131,7 +150,7 @@ fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
     }
 }
 
-fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
+pub(super) fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
     if label.numel() == 0 {
         return Err(TrainingError::shape("label", label, "at least one voxel"));
     }
@@ -172,6 +191,15 @@ pub fn deep_supervision(
     options: &DiceCeOptions,
     group: Option<&Group>,
 ) -> Result<DiceCe> {
+    supervise(outputs, label, &|logits, label| dice_ce(logits, label, options, group))
+}
+
+/// A loss over several resolutions; see [`deep_supervision`].
+pub(super) fn supervise(
+    outputs: &[Tensor],
+    label: &Tensor,
+    loss_of: &dyn Fn(&Tensor, &Tensor) -> Result<DiceCe>,
+) -> Result<DiceCe> {
     let Some(first) = outputs.first() else {
         return Err(TrainingError::Shape {
             what: "outputs".to_owned(),
@@ -180,7 +208,7 @@ pub fn deep_supervision(
         });
     };
     let weights = deep_supervision_weights(outputs.len());
-    let mut loss = dice_ce(first, label, options, group)?;
+    let mut loss = loss_of(first, label)?;
     let mut terms = vec![&loss.total * weights[0]];
     let label = if label.dim() == 4 { label.unsqueeze(1) } else { label.shallow_clone() };
     // double holds every label exactly; LibTorch resizes no integers
@@ -191,7 +219,7 @@ pub fn deep_supervision(
             return Err(TrainingError::shape("logits", output, "[batch, class, z, y, x]"));
         }
         let reduced = label.internal_upsample_nearest_exact3d(&shape[2..], None, None, None);
-        terms.push(dice_ce(output, &reduced, options, group)?.total * *weight);
+        terms.push(loss_of(output, &reduced)?.total * *weight);
     }
     loss.total = Tensor::stack(&terms, 0).sum(Kind::Float);
     Ok(loss)

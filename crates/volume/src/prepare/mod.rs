@@ -18,7 +18,7 @@ mod statistics;
 mod steps;
 mod survey;
 
-pub use steps::{ClassSlabs, Steps};
+pub use steps::{LabelSlabs, Steps};
 pub use survey::{Survey, survey};
 
 use crate::crop;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::geometry::Grid;
 use crate::orientation::Orientation;
 use crate::resample::{
-    self, Argmax, Label, Nearest, Resampling, Vote, axis_lines, half_pixel_lines, separate_axis,
+    self, Label, LabelRule, Labeller, Nearest, Resampling, Vote, axis_lines, half_pixel_lines, separate_axis,
 };
 use crate::voxels::{InMemory, Part, Voxels};
 use serde::{Deserialize, Serialize};
@@ -99,30 +99,30 @@ impl Steps {
     /// # Errors
     /// A length that does not fit; more than 65536 classes.
     pub fn classes_on_source(&self, scores: &[f32], classes: usize) -> Result<Vec<u16>> {
-        let mut stream = self.classes_in_slabs(classes)?;
+        let mut stream = self.labels_in_slabs(LabelRule::Highest(classes))?;
         stream.push(scores)?;
         stream.finish()
     }
 
-    /// As [`Steps::classes_on_source`], of scores that come slab by slab along z.
+    /// As [`Steps::classes_on_source`], of scores that come slab by slab along z, and by any rule.
     ///
     /// # Errors
     /// More than 65536 classes.
-    pub fn classes_in_slabs(&self, classes: usize) -> Result<ClassSlabs<'_>> {
-        let (covered, argmax) = match self.resampling {
+    pub fn labels_in_slabs(&self, rule: LabelRule) -> Result<LabelSlabs<'_>> {
+        let (covered, labeller) = match self.resampling {
             Resampling::Linear => {
                 let covered = self.covered();
                 let part = self.canonical.cropped(covered.start_zyx, covered.shape());
                 let (from, lines) = (self.grid(), axis_lines(&self.grid(), &part)?);
-                (covered, Argmax::new(classes, &lines, from.shape_zyx, part.shape_zyx, None)?)
+                (covered, Labeller::new(rule, &lines, from.shape_zyx, part.shape_zyx, None)?)
             }
             Resampling::Nnunet => {
                 let (from, to) = (self.resampled.shape_zyx, self.part.shape());
                 let apart = separate_axis(self.spacing_zyx_mm, self.canonical.spacing_zyx_mm());
-                (self.part, Argmax::new(classes, &half_pixel_lines(from, to), from, to, apart)?)
+                (self.part, Labeller::new(rule, &half_pixel_lines(from, to), from, to, apart)?)
             }
         };
-        Ok(ClassSlabs { steps: self, covered, argmax })
+        Ok(LabelSlabs { steps: self, covered, labeller })
     }
 
     /// The canonical voxels whose centres lie in the foreground box, half a resampled voxel around its outer voxels
@@ -146,31 +146,31 @@ impl Steps {
     }
 }
 
-/// Scores on [`Steps::grid`] on their way to classes on the stored grid; see [`Steps::classes_in_slabs`].
+/// Scores on [`Steps::grid`] on their way to labels on the stored grid; see [`Steps::labels_in_slabs`].
 ///
-/// Memory: the classes, 2 bytes per voxel of the stored grid, and the last sections of the scores.
+/// Memory: the labels, 2 bytes per voxel of the stored grid, and the last sections of the scores.
 #[derive(Debug)]
-pub struct ClassSlabs<'a> {
+pub struct LabelSlabs<'a> {
     steps: &'a Steps,
     covered: BoundingBox,
-    argmax: Argmax,
+    labeller: Labeller,
 }
 
-impl ClassSlabs<'_> {
-    /// Takes the scores of the next sections: class, z, y, x.
+impl LabelSlabs<'_> {
+    /// Takes the scores of the next sections: class or region, z, y, x.
     ///
     /// # Errors
     /// A length that is no whole number of sections, or more sections than there are.
     pub fn push(&mut self, scores: &[f32]) -> Result<()> {
-        self.argmax.push(scores)
+        self.labeller.push(scores)
     }
 
-    /// The class at each voxel of the stored grid, z, y, x.
+    /// The label at each voxel of the stored grid, z, y, x; 0 outside of what was kept.
     ///
     /// # Errors
     /// Sections that never came.
     pub fn finish(self) -> Result<Vec<u16>> {
-        let labels = self.argmax.finish()?;
+        let labels = self.labeller.finish()?;
         let whole = crop::uncrop(&labels, 1, self.steps.canonical.shape_zyx, &self.covered, 0)?;
         drop(labels);
         Ok(self.steps.orientation.invert().apply(&whole, self.steps.canonical.shape_zyx)?.0)

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crop::BoundingBox;
+use crate::resample::LabelRule;
 use crate::spool::{Element, Spool, SpoolWriter};
 use crate::voxels::Voxels;
 use proptest::prelude::*;
@@ -54,7 +55,7 @@ proptest! {
         let back = prepared.steps.classes_on_source(&scores, 2).unwrap();
         // slabs of any depth give the same
         let [depth, height, width] = prepared.grid.shape_zyx;
-        let mut slabs = prepared.steps.classes_in_slabs(2).unwrap();
+        let mut slabs = prepared.steps.labels_in_slabs(LabelRule::Highest(2)).unwrap();
         for first in (0..depth).step_by(slab) {
             let sections = first * height * width..depth.min(first + slab) * height * width;
             let piece: Vec<f32> = scores.chunks(depth * height * width).flat_map(|c| c[sections.clone()].to_vec()).collect();
@@ -62,7 +63,7 @@ proptest! {
         }
         prop_assert!(slabs.push(&scores).is_err(), "more sections than there are");
         prop_assert_eq!(&slabs.finish().unwrap(), &back);
-        let half = prepared.steps.classes_in_slabs(2).unwrap();
+        let half = prepared.steps.labels_in_slabs(LabelRule::Highest(2)).unwrap();
         prop_assert!(half.finish().is_err(), "sections that never came");
         let both = labels.iter().zip(&back).filter(|(a, b)| **a == 1 && **b == 1).count() as f64;
         let sum = labels.iter().chain(&back).filter(|v| **v == 1).count() as f64;

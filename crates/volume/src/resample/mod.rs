@@ -23,8 +23,8 @@
 //! are made. Temporary memory beside the result: [`SCRATCH_BYTES`] per call, or 8 MiB per thread if that is more.
 
 mod align;
-mod argmax;
 mod grid;
+mod labeller;
 mod linear;
 mod nearest;
 mod region;
@@ -34,10 +34,11 @@ mod vote;
 
 pub use align::{Aligned, Alignment, Coverage};
 pub use grid::target_grid;
+pub use labeller::LabelRule;
 pub use region::SCRATCH_BYTES;
 pub(crate) use {
-    argmax::Argmax,
     grid::{axis_lines, half_pixel_lines, separate_axis},
+    labeller::Labeller,
     linear::Linear,
     nearest::Nearest,
     region::region,
@@ -229,9 +230,10 @@ pub fn vote<T: Label>(data: &[T], from: &Grid, spacing_zyx_mm: [f64; 3]) -> Resu
 /// # Errors
 /// As [`trilinear_to_grid`]; more than 65536 classes.
 pub fn argmax_to_grid(scores: &[f32], classes: usize, from: &Grid, to: &Grid) -> Result<Vec<u16>> {
-    let mut argmax = Argmax::new(classes, &axis_lines(from, to)?, from.shape_zyx, to.shape_zyx, None)?;
-    argmax.push(scores)?;
-    argmax.finish()
+    let rule = LabelRule::Highest(classes);
+    let mut labeller = Labeller::new(rule, &axis_lines(from, to)?, from.shape_zyx, to.shape_zyx, None)?;
+    labeller.push(scores)?;
+    labeller.finish()
 }
 
 /// A whole volume in memory as one box.

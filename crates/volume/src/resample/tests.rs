@@ -100,6 +100,30 @@ fn fused_argmax_equals_interpolation_then_argmax() {
     assert_eq!(argmax_to_grid(&scores, 3, &from, &to).unwrap(), expected);
 }
 
+#[test]
+fn regions_are_painted_where_interpolated_scores_are_above_zero_the_later_over_the_earlier() {
+    let from = grid([3, 4, 5], [2.0, 1.5, 1.0]);
+    let to = grid([6, 6, 5], [1.0, 1.0, 1.0]);
+    let scores: Vec<f32> = (0..120).map(|i| ((i * i) as f32 * 0.37).sin()).collect();
+    let dense = trilinear_to_grid(&scores, 2, &from, &to).unwrap();
+    let expected: Vec<u16> = (0..180)
+        .map(|voxel| match [dense[voxel] > 0.0, dense[180 + voxel] > 0.0] {
+            [_, true] => 1,
+            [true, false] => 4,
+            [false, false] => 0,
+        })
+        .collect();
+    assert!([0, 1, 4].iter().all(|value| expected.contains(value)));
+    let lines = axis_lines(&from, &to).unwrap();
+    let rule = LabelRule::Paint(vec![4, 1]);
+    let mut labeller = Labeller::new(rule, &lines, from.shape_zyx, to.shape_zyx, None).unwrap();
+    for section in 0..3 {
+        let slab: Vec<f32> = scores.chunks(60).flat_map(|c| c[section * 20..][..20].to_vec()).collect();
+        labeller.push(&slab).unwrap();
+    }
+    assert_eq!(labeller.finish().unwrap(), expected);
+}
+
 /// Cubic interpolation the other way: B-spline coefficients by recursion over the signal with its border repeated, then
 /// four B-splines.
 fn spline_of_line(line: &[f64], at: f64) -> f64 {

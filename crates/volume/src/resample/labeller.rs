@@ -1,4 +1,4 @@
-//! Classes from scores, without scores on the target grid, and without all scores at a time.
+//! Label maps from scores, without scores on the target grid, and without all scores at a time.
 
 use super::grid::Line;
 use super::linear::blend_rows;
@@ -9,13 +9,32 @@ use crate::expect_length;
 use rayon::prelude::*;
 use std::borrow::Cow;
 
-/// Takes scores slab by slab along z and gives the class with the highest of the scores that are interpolated along the lines;
-/// along the axis `apart` the nearest voxel's. Of equal scores the lower class wins. The result does not depend on the slabs.
+/// How scores become a label.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelRule {
+    /// Scores of so many classes: the class with the highest; of equal ones the lower.
+    Highest(usize),
+    /// Scores of regions that may overlap: each paints its value where its score is above 0, the later ones over the earlier.
+    Paint(Vec<u16>),
+}
+
+impl LabelRule {
+    /// How many scores there are for a voxel.
+    fn channels(&self) -> usize {
+        match self {
+            Self::Highest(classes) => *classes,
+            Self::Paint(values) => values.len(),
+        }
+    }
+}
+
+/// Takes scores slab by slab along z and makes labels of the scores that are interpolated along the lines; along the axis `apart`
+/// the nearest voxel's. The result does not depend on the slabs.
 ///
 /// Memory: the result, 2 bytes per voxel, and those sections of scores that the next slab still needs.
 #[derive(Debug)]
-pub(crate) struct Argmax {
-    classes: usize,
+pub(crate) struct Labeller {
+    rule: LabelRule,
     from_zyx: [usize; 3],
     to_zyx: [usize; 3],
     axes: [LinearTaps; 3],
@@ -28,31 +47,33 @@ pub(crate) struct Argmax {
     done: usize,
 }
 
-impl Argmax {
+impl Labeller {
     pub(crate) fn new(
-        classes: usize,
+        rule: LabelRule,
         lines: &[Line; 3],
         from_zyx: [usize; 3],
         to_zyx: [usize; 3],
         apart: Option<usize>,
     ) -> Result<Self> {
-        if classes > usize::from(u16::MAX) + 1 {
+        if let LabelRule::Highest(classes) = rule
+            && classes > usize::from(u16::MAX) + 1
+        {
             return Err(VolumeError::TooManyLabels { found: classes as u32 - 1, limit: u16::MAX.into() });
         }
         let taps =
             |axis: usize| LinearTaps::new(&lines[axis], from_zyx[axis], to_zyx[axis], apart == Some(axis));
         let axes = [taps(0), taps(1), taps(2)];
         let out = vec![0_u16; crate::voxels(to_zyx)];
-        Ok(Self { classes, from_zyx, to_zyx, axes, held: Vec::new(), start: 0, end: 0, out, done: 0 })
+        Ok(Self { rule, from_zyx, to_zyx, axes, held: Vec::new(), start: 0, end: 0, out, done: 0 })
     }
 
-    /// Takes the next sections: class, z, y, x.
+    /// Takes the next sections: class or region, z, y, x.
     pub(crate) fn push(&mut self, slab: &[f32]) -> Result<()> {
         let [depth, ny, nx] = self.from_zyx;
         let section = ny * nx;
-        let sections = slab.len() / (self.classes * section).max(1);
+        let sections = slab.len() / (self.rule.channels() * section).max(1);
         let shape = [sections.min(depth - self.end), ny, nx];
-        expect_length("scores to resample", slab.len(), self.classes, shape)?;
+        expect_length("scores to resample", slab.len(), self.rule.channels(), shape)?;
         let kept = self.end - self.start;
         let scores = if kept == 0 {
             Cow::Borrowed(slab)
@@ -72,7 +93,7 @@ impl Argmax {
         {
             self.done += 1;
         }
-        self.classify(&scores, &held, first);
+        self.label(&scores, &held, first);
         // what the next section of the result begins with
         let next = self.axes[0]
             .taps
@@ -90,23 +111,37 @@ impl Argmax {
     }
 
     /// Makes the sections `first..done` of the result.
-    fn classify(&mut self, scores: &[f32], held: &BoundingBox, first: usize) {
+    fn label(&mut self, scores: &[f32], held: &BoundingBox, first: usize) {
         let [_, height, width] = self.to_zyx;
-        let axes = &self.axes;
+        let (axes, rule) = (&self.axes, &self.rule);
         let out = &mut self.out[first * height * width..self.done * height * width];
         out.par_chunks_mut(height * width).enumerate().for_each_init(
             || (vec![0.0_f32; held.shape()[2] + 1], vec![0.0_f32; width]),
             |(blend, best), (z, target)| {
                 for (y, row) in target.chunks_mut(width).enumerate() {
                     best.fill(f32::NEG_INFINITY);
-                    for (class, channel) in scores.chunks_exact(held.voxels()).enumerate() {
+                    for (number, channel) in scores.chunks_exact(held.voxels()).enumerate() {
                         blend_rows(channel, held, axes, first + z, y, blend);
-                        for ((label, best), tap) in row.iter_mut().zip(best.iter_mut()).zip(&axes[2].taps) {
+                        let scores = axes[2].taps.iter().map(|tap| {
                             let pair = &blend[tap.low as usize..][..2];
-                            let score = tap.mix(pair[0], pair[1]);
-                            if score > *best {
-                                *best = score;
-                                *label = class as u16;
+                            tap.mix(pair[0], pair[1])
+                        });
+                        match rule {
+                            LabelRule::Highest(_) => {
+                                for ((label, best), score) in row.iter_mut().zip(best.iter_mut()).zip(scores)
+                                {
+                                    if score > *best {
+                                        *best = score;
+                                        *label = number as u16;
+                                    }
+                                }
+                            }
+                            LabelRule::Paint(values) => {
+                                for (label, score) in row.iter_mut().zip(scores) {
+                                    if score > 0.0 {
+                                        *label = values[number];
+                                    }
+                                }
                             }
                         }
                     }
@@ -115,7 +150,7 @@ impl Argmax {
         );
     }
 
-    /// The classes, z, y, x.
+    /// The labels, z, y, x.
     pub(crate) fn finish(self) -> Result<Vec<u16>> {
         let [depth, ny, nx] = self.from_zyx;
         expect_length("scores to resample", self.end * ny * nx, 1, [depth, ny, nx])?;

@@ -1,0 +1,71 @@
+//! Distances to the true surfaces, for the boundary term of the loss.
+
+use label_maps::distance_to_nearest;
+use tch::{Device, Kind, Tensor};
+use training::error::BoxedError;
+
+/// For each set of label values the distance of every voxel from the set's surface, mm: outside that to the set, inside less than 0, that
+/// to the outside less the smallest spacing, so that voxels on the surface have 0 or little. 0 everywhere for sets that a sample does not hold or that fill it, and at ignored voxels.
+///
+/// The mean of a probability times this is the boundary loss of H. Kervadec et al., "Boundary loss for highly unbalanced segmentation",
+/// Medical Image Analysis 67 (2021), equation 5: it grows with how far from the surface a wrong voxel lies.
+///
+/// # Shapes
+/// `labels`: int64 `[batch, 1, z, y, x]`, on any device; float32 `[batch, set, z, y, x]` on the same.
+pub(crate) fn signed_distances(
+    labels: &Tensor,
+    sets: &[Vec<i64>],
+    spacing_zyx_mm: [f64; 3],
+    ignored: Option<i64>,
+) -> Result<Tensor, BoxedError> {
+    let size = labels.size();
+    let shape = [size[2] as usize, size[3] as usize, size[4] as usize];
+    let mut all = Vec::with_capacity(labels.numel() * sets.len());
+    for sample in labels.to_device(Device::Cpu).to_kind(Kind::Int64).unbind(0) {
+        let values = Vec::<i64>::try_from(sample.contiguous().view(-1))?;
+        for set in sets {
+            let inside: Vec<bool> = values.iter().map(|value| set.contains(value)).collect();
+            let outside: Vec<bool> = values
+                .iter()
+                .zip(&inside)
+                .map(|(value, inside)| !inside && Some(*value) != ignored)
+                .collect();
+            if !inside.contains(&true) || !outside.contains(&true) {
+                all.extend(std::iter::repeat_n(0.0_f32, inside.len()));
+                continue;
+            }
+            let to_set = distance_to_nearest(&inside, shape, spacing_zyx_mm)?;
+            let to_rest = distance_to_nearest(&outside, shape, spacing_zyx_mm)?;
+            let nearest = spacing_zyx_mm.into_iter().fold(f64::INFINITY, f64::min);
+            all.extend(values.iter().enumerate().map(|(i, value)| {
+                if Some(*value) == ignored {
+                    0.0
+                } else if inside[i] {
+                    // the first voxel inside lies on the surface
+                    -((to_rest[i] - nearest).max(0.0)) as f32
+                } else {
+                    to_set[i] as f32
+                }
+            }));
+        }
+    }
+    let shape = [size[0], sets.len() as i64, size[2], size[3], size[4]];
+    Ok(Tensor::from_slice(&all).view(shape).to_device(labels.device()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_are_signed_in_millimetres_and_0_where_nothing_is_known() {
+        let labels = Tensor::from_slice(&[0_i64, 1, 1, 1, 2, 9]).view([1, 1, 1, 1, 6]);
+        let found =
+            signed_distances(&labels, &[vec![1], vec![1, 2], vec![3]], [1.0, 1.0, 0.5], Some(9)).unwrap();
+        assert_eq!(found.size(), [1, 3, 1, 1, 6]);
+        let row = |set: i64| Vec::<f32>::try_from(found.get(0).get(set).contiguous().view(-1)).unwrap();
+        assert_eq!(row(0), [0.5, 0.0, -0.5, 0.0, 0.5, 0.0]);
+        assert_eq!(row(1), [0.5, 0.0, -0.5, -1.0, -1.5, 0.0]);
+        assert_eq!(row(2), [0.0; 6]);
+    }
+}
