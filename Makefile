@@ -62,7 +62,7 @@ setup: $(VENV)/.ready build ## Python environment with LibTorch and the text enc
 # The wheel takes minutes to fetch: what does not need it is compiled meanwhile. That first build ends where LibTorch is
 # missing; the second one completes it and is the one that counts.
 # NCCL=1: several processes on GPUs, for which headers of NVIDIA are needed that PyTorch's wheel does not bring.
-RELEASE := $(CARGO) build --quiet --release --workspace --bins $(if $(NCCL),--features pretrain/nccl)
+RELEASE := $(CARGO) build --quiet --release --workspace --bins $(if $(NCCL),--features 'pretrain/nccl finetune/nccl')
 .PHONY: build
 build: $(VENV)/.python
 	@$(MAKE) --no-print-directory --question $(VENV)/.ready 2>/dev/null || { \
