@@ -10,6 +10,8 @@ pub(crate) use instances::{Instances, MethodName};
 pub(crate) use sweep::Sweep;
 pub(crate) use train::Train;
 
+use crate::predict::Format;
+
 use std::path::PathBuf;
 
 const PREDICT_EXAMPLES: &str = "\
@@ -80,6 +82,9 @@ pub(crate) struct Predict {
     /// A choice of 'finetune clean-up' for these models
     #[arg(long, value_name = "FILE.json")]
     pub(crate) clean_up: Option<PathBuf>,
+    /// Format of label maps; affinities are HDF5 in any case
+    #[arg(long, value_enum, default_value_t = Format::Nifti)]
+    pub(crate) format: Format,
     /// Windows at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) window_batch: u16,

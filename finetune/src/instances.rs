@@ -208,7 +208,7 @@ fn objects(
     }
     let mut progress = None;
     let mut count = 0;
-    let result = LabelFile::create(out, affinities.0.info(), |file| -> Result<(), Failure> {
+    let result = LabelFile::create(out, NEURON_IDS, affinities.0.info(), |file| -> Result<(), Failure> {
         let mut step = |done: usize, total: usize| {
             progress.get_or_insert_with(|| context.progress(case, total as u64)).step(case);
             match interrupt::requested() && done < total {

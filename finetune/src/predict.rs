@@ -12,7 +12,7 @@ use crate::objective::Objective;
 use data_manifests::{Artefact, Manifest, cases};
 use image::Predictor;
 use jobs::{Job, Jobs};
-pub(crate) use output::TABLE;
+pub(crate) use output::{CLASSES, Format, TABLE};
 use output::{KEPT, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
@@ -36,11 +36,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn of(job: &Job, objective: &Objective) -> Self {
+    fn of(job: &Job, file: String) -> Self {
         Self {
             id: job.case.id.clone(),
             split: job.split.to_owned(),
-            file: file_name(&job.case.id, objective),
+            file,
             image: job.case.image.portable(&job.root),
             label: job.case.label.as_ref().map(|l| l.portable(&job.root)).unwrap_or_default(),
         }
@@ -52,6 +52,9 @@ struct Parameters<'a> {
     cases: Vec<(&'a str, &'a str)>,
     sliding_window: &'a SlidingWindow,
     precision: &'a str,
+    /// NIfTI where nothing is said, as before there was a choice.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format>,
 }
 
 /// Runs the command.
@@ -107,6 +110,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         cases: jobs.iter().map(|j| (j.case.id.as_str(), j.split)).collect(),
         sliding_window: &options,
         precision: &arguments.compute.precision,
+        format: Some(arguments.format).filter(|format| *format != Format::Nifti),
     };
     let mut manifest =
         Manifest::new("predict", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
@@ -117,11 +121,13 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         context.say(&format!("Nothing to do: {} holds these predictions already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    let name = |id: &str| file_name(id, objective, arguments.format);
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    KEPT.begin(out, &work, &jobs.iter().map(|j| file_name(&j.case.id, objective)).collect())?;
+    KEPT.begin(out, &work, &jobs.iter().map(|j| name(&j.case.id)).collect())?;
 
     let clean_up = clean_up.as_ref();
-    let predictor = Predictor { model: &model, options: &options, device, precision, clean_up };
+    let format = arguments.format;
+    let predictor = Predictor { model: &model, options: &options, device, precision, clean_up, format };
     let progress = context.progress(what, jobs.len() as u64);
     let mut rows = Vec::with_capacity(jobs.len());
     for job in &jobs {
@@ -133,7 +139,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
             return Ok(ExitStatus::Interrupted);
         }
         let id = &job.case.id;
-        let path = out.join(file_name(id, objective));
+        let path = out.join(name(id));
         let result = if path.is_file() { Ok(Vec::new()) } else { predictor.write(job, &path) };
         match result {
             Ok(warnings) => {
@@ -141,7 +147,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
                     let message = Message::warning(warning.code(), warning.to_string()).case(id);
                     progress.suspend(|| context.tell(message));
                 }
-                rows.push(Row::of(job, objective));
+                rows.push(Row::of(job, name(id)));
             }
             Err(error) => {
                 failed += 1;

@@ -181,9 +181,12 @@ fn a_directory_of_objects_names_its_references_and_their_sections() {
     let last = StackInfo { shape_zyx: [2, 12, 15], offset_zyx_nm: [80.0, 0.0, 0.0], ..info("neuron_ids") };
     let make = |table: &str| {
         fs_err::create_dir_all(&directory).unwrap();
-        LabelFile::create(&directory.join("sample_val.h5"), &last, |file| -> volume::Result<()> {
-            file.write([0; 3], last.shape_zyx, &ids(7)[..2 * 12 * 15])
-        })
+        LabelFile::create(
+            &directory.join("sample_val.h5"),
+            "neuron_ids",
+            &last,
+            |file| -> volume::Result<()> { file.write([0; 3], last.shape_zyx, &ids(7)[..2 * 12 * 15]) },
+        )
         .unwrap();
         fs_err::write(directory.join("instances.csv"), table).unwrap();
         let manifest = Manifest::new("instances", "1", "finetune", &(), Vec::new()).unwrap();

@@ -4,11 +4,13 @@ use super::{CleanUp, SCHEMA, Trial, keep_largest};
 use crate::arguments::CleanUpArguments;
 use crate::flaw::message_of;
 use crate::model::{self, ModelPlan};
-use crate::predict::{Row, TABLE};
+use crate::predict::{CLASSES, Row, TABLE};
 use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawVoxels};
 use data_manifests::{Descriptor, Manifest, cases, digest};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
+use std::path::Path;
+use volume::hdf5::CremiFile;
 use volume::nifti;
 
 /// Dice of a class: by whether the foreground was cleaned, then by whether the class was; none where it is in neither map.
@@ -118,19 +120,29 @@ fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow:
         return Err(Message::error("E423", "the reference holds objects, not classes").case(&row.id).into());
     };
     let path = arguments.predictions.join(&row.file);
-    let prediction = nifti::read_labels(&path).map_err(failed)?;
-    if prediction.grid.shape_zyx != grid.shape_zyx {
+    let (shape_zyx, values) = prediction(&path).map_err(failed)?;
+    if shape_zyx != grid.shape_zyx {
         return Err(Message::error("E423", "prediction and reference differ in shape (z, y, x)")
             .case(&row.id)
-            .detail(format!("{:?} and {:?}", prediction.grid.shape_zyx, grid.shape_zyx))
+            .detail(format!("{shape_zyx:?} and {:?}", grid.shape_zyx))
             .fix("Give --references the raw folder that was predicted")
             .into());
     }
-    let narrow = prediction.data.into_iter().map(u16::try_from).collect::<Result<Vec<u16>, _>>();
+    let narrow = values.into_iter().map(u16::try_from).collect::<Result<Vec<u16>, _>>();
     let guess =
         narrow.map_err(|_| Message::error("E423", "the prediction holds no classes").case(&row.id))?;
     of_maps(&truth, guess, grid.shape_zyx, plan.descriptor.foreground_classes().len())
         .map_err(|e| Message::error("E423", e.to_string()).case(&row.id).into())
+}
+
+/// Shape and values of a label map that 'finetune predict' wrote, z, y, x.
+fn prediction(path: &Path) -> volume::Result<([usize; 3], Vec<u64>)> {
+    if path.extension().is_some_and(|extension| extension == "h5") {
+        let stack = CremiFile::open(path)?.read_labels(CLASSES)?;
+        return Ok((stack.info.shape_zyx, stack.data));
+    }
+    let map = nifti::read_labels(path)?;
+    Ok((map.grid.shape_zyx, map.data.into_iter().map(u64::from).collect()))
 }
 
 /// Dice of the classes 1 to `classes`, with and without either clean-up.

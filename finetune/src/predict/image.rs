@@ -1,6 +1,7 @@
 //! One image to its label map, and what is said of one that cannot be used.
 
 use super::jobs::Job;
+use super::output::{CLASSES, Format};
 use crate::clean_up::CleanUp;
 use crate::model::Model;
 use crate::objective::{AffinityPlan, Objective};
@@ -13,7 +14,7 @@ use std::path::Path;
 use tch::{Device, Tensor};
 use torch_runtime::Precision;
 use training::predict::SlidingWindow;
-use volume::hdf5::{AffinityFile, StackInfo};
+use volume::hdf5::{AffinityFile, LabelFile, StackInfo};
 use volume::intensity::{self, NonFinite};
 use volume::prepare::Steps;
 use volume::{Grid, VolumeError, Warning, nifti, prepare, same_geometry};
@@ -28,6 +29,7 @@ pub(super) struct Predictor<'a> {
     pub(super) device: Device,
     pub(super) precision: Precision,
     pub(super) clean_up: Option<&'a CleanUp>,
+    pub(super) format: Format,
 }
 
 impl Predictor<'_> {
@@ -57,9 +59,16 @@ impl Predictor<'_> {
                 if let Some(choice) = self.clean_up {
                     choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
                 }
-                match job.case.image.nifti() {
-                    Some(reference) => nifti::write_labels_like(path, &labels, reference)?,
-                    None => nifti::write_labels(path, &labels, &grid)?,
+                match (self.format, job.case.image.nifti()) {
+                    (Format::Nifti, Some(reference)) => nifti::write_labels_like(path, &labels, reference)?,
+                    (Format::Nifti, None) => nifti::write_labels(path, &labels, &grid)?,
+                    (Format::Hdf5, None) => write_stack(path, &labels, &grid)?,
+                    (Format::Hdf5, Some(_)) => {
+                        return Err(Message::error("E427", "HDF5 in CREMI's layout holds no orientation")
+                            .detail(file.display().to_string())
+                            .fix("Predict NIfTI images with --format nifti")
+                            .into());
+                    }
                 }
             }
             Objective::Affinities(plan) => {
@@ -109,13 +118,7 @@ impl Predictor<'_> {
         plan: &AffinityPlan,
         path: &Path,
     ) -> anyhow::Result<()> {
-        let [x, y, z] = [0, 1, 2].map(|axis: usize| grid.affine[axis][3] * 1e6);
-        let info = StackInfo {
-            name: "affinities".to_owned(),
-            shape_zyx: grid.shape_zyx,
-            resolution_zyx_nm: grid.spacing_zyx_nm(),
-            offset_zyx_nm: [z, y, x],
-        };
+        let info = stack_info("affinities", grid);
         AffinityFile::create(path, &info, &plan.offsets_zyx, |file| -> anyhow::Result<()> {
             let compute = (self.precision, self.device);
             let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
@@ -126,6 +129,29 @@ impl Predictor<'_> {
             .map_err(|e| e.message().into())
         })
     }
+}
+
+/// Where a stack lies, whose axes are along z, y, x.
+fn stack_info(name: &str, grid: &Grid) -> StackInfo {
+    let [x, y, z] = [0, 1, 2].map(|axis: usize| grid.affine[axis][3] * 1e6);
+    StackInfo {
+        name: name.to_owned(),
+        shape_zyx: grid.shape_zyx,
+        resolution_zyx_nm: grid.spacing_zyx_nm(),
+        offset_zyx_nm: [z, y, x],
+    }
+}
+
+/// A label map as HDF5, section by section.
+fn write_stack(path: &Path, labels: &[u16], grid: &Grid) -> Result<(), VolumeError> {
+    let [_, ny, nx] = grid.shape_zyx;
+    LabelFile::create(path, CLASSES, &stack_info(CLASSES, grid), |file| {
+        for (z, section) in labels.chunks(ny * nx).enumerate() {
+            let ids: Vec<u64> = section.iter().map(|label| u64::from(*label)).collect();
+            file.write([z, 0, 0], [1, ny, nx], &ids)?;
+        }
+        Ok(())
+    })
 }
 
 /// The message of an image that cannot be predicted.

@@ -2,6 +2,7 @@
 
 use crate::kept::Kept;
 use crate::objective::Objective;
+use serde::Serialize;
 
 /// Table of a prediction directory.
 pub(crate) const TABLE: &str = "predictions.csv";
@@ -9,10 +10,23 @@ pub(crate) const TABLE: &str = "predictions.csv";
 /// Label maps, and affinities.
 pub(super) const KEPT: Kept = Kept { stage: "predict", table: TABLE, endings: &[".nii.gz", ".h5"] };
 
+/// Name of a label map among the labels of its HDF5 file.
+pub(crate) const CLASSES: &str = "classes";
+
+/// Format of label maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// NIfTI, gzipped
+    Nifti,
+    /// HDF5 in CREMI's layout, for stacks: /volumes/labels/classes
+    Hdf5,
+}
+
 /// File of a case's label map or affinities.
-pub(super) fn file_name(id: &str, objective: &Objective) -> String {
-    match objective {
-        Objective::Classes | Objective::Regions => format!("{id}.nii.gz"),
-        Objective::Affinities(_) => format!("{id}.h5"),
+pub(super) fn file_name(id: &str, objective: &Objective, format: Format) -> String {
+    match (objective, format) {
+        (Objective::Classes | Objective::Regions, Format::Nifti) => format!("{id}.nii.gz"),
+        (Objective::Affinities(_), _) | (_, Format::Hdf5) => format!("{id}.h5"),
     }
 }

@@ -6,6 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use volume::hdf5::CremiFile;
 use volume::nifti::{self, ImageType};
 use volume::{Grid, Orientation};
 
@@ -252,4 +253,33 @@ fn images_in_the_output_directory_are_safe() {
         text(&study.path("out")),
     ]);
     assert!(said.expect(1).contains("E010"));
+}
+
+#[test]
+fn stacks_become_hdf5_when_asked_and_scans_do_not() {
+    let study = Study::new(Kind::Em);
+    study.model();
+    let raw = study.raw();
+    study.predict("maps", &[&raw], &[]).expect(0);
+    study.predict("stacks", &[&raw], &["--format", "hdf5"]).expect(0);
+    study.verified("stacks");
+    let (maps, stacks) = (study.table("maps"), study.table("stacks"));
+    assert!(!stacks.is_empty() && maps.keys().eq(stacks.keys()));
+    for (id, [_, file, ..]) in &stacks {
+        assert!(file.ends_with(".h5"), "{file}");
+        let stack = CremiFile::open(study.path("stacks").join(file)).unwrap().read_labels("classes").unwrap();
+        let map = nifti::read_labels(study.path("maps").join(&maps[id][1])).unwrap();
+        assert_eq!(stack.info.shape_zyx, map.grid.shape_zyx);
+        assert!(stack.data.iter().eq(map.data.iter().map(|v| u64::from(*v)).collect::<Vec<_>>().iter()));
+        let spacing = map.grid.spacing_zyx_nm();
+        assert!(stack.info.resolution_zyx_nm.iter().zip(spacing).all(|(a, b)| (a - b).abs() < 1e-2));
+    }
+    // another format is other work
+    study.predict("stacks", &[&raw], &[]).expect(0);
+    assert!(study.verified("stacks").iter().all(|file| !file.ends_with(".h5")));
+
+    let scans = Study::new(Kind::Ct);
+    scans.model();
+    let said = scans.predict("stacks", &[&scans.raw()], &["--format", "hdf5"]).expect(1);
+    assert!(said.contains("E427") && said.contains("--format nifti"), "{said}");
 }

@@ -1,11 +1,11 @@
 //! What networks predict for stacks, and the objects made of it, window by window: neither need fit into memory.
 //!
 //! Affinities lie at `/volumes/predictions/affinities`: 8 bits (255 is 1), axes offset, z, y, x, with attributes `offsets` (a row
-//! z, y, x per channel, in voxels), `resolution` and `offset` (nm). Objects lie where CREMI has its own:
+//! z, y, x per channel, in voxels), `resolution` and `offset` (nm). Labels lie where CREMI has its own, objects at
 //! `/volumes/labels/neuron_ids`, 64 bits.
 
 use super::write::{create, dataset};
-use super::{NEURON_IDS, StackInfo, library, read};
+use super::{StackInfo, library, read};
 use crate::atomic;
 use crate::error::{Result, VolumeError};
 use hdf5_metno as h5;
@@ -131,7 +131,7 @@ impl AffinityFile {
     }
 }
 
-/// Objects on disk while they are made.
+/// Labels on disk while they are made.
 #[derive(Debug)]
 pub struct LabelFile {
     path: PathBuf,
@@ -140,17 +140,18 @@ pub struct LabelFile {
 }
 
 impl LabelFile {
-    /// Makes a file of neuron ids that `fill` writes window by window; it appears whole or not at all, and equal writes give equal
+    /// Makes a file of labels `name` (objects are [`NEURON_IDS`](super::NEURON_IDS)) that `fill` writes window by window; it appears whole or not at all, and equal writes give equal
     /// bytes. What is not written is 0.
     ///
     /// # Errors
     /// What `fill` fails with; no room or rights on disk.
     pub fn create<E: From<VolumeError>>(
         path: &Path,
+        name: &str,
         info: &StackInfo,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        let make = |group: &h5::Group| dataset::<u64>(group, NEURON_IDS, &[], info);
+        let make = |group: &h5::Group| dataset::<u64>(group, name, &[], info);
         new_file(path, "labels", make, |dataset| {
             fill(&Self { path: path.to_owned(), dataset, info: info.clone() })
         })
@@ -222,7 +223,7 @@ fn window(info: &StackInfo, start: [usize; 3], shape: [usize; 3]) -> Result<[std
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hdf5::CremiFile;
+    use crate::hdf5::{CremiFile, NEURON_IDS};
 
     fn info() -> StackInfo {
         StackInfo {
@@ -273,7 +274,7 @@ mod tests {
     fn objects_are_read_as_labels_of_a_file_without_a_raw_stack() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ids.h5");
-        LabelFile::create(&path, &info(), |file| -> Result<()> {
+        LabelFile::create(&path, NEURON_IDS, &info(), |file| -> Result<()> {
             file.write([1, 1, 1], [2, 1, 2], &[1, 2, 3, u64::MAX - 1])?;
             assert_eq!(file.read([1, 1, 2], [2, 1, 1])?, [2, u64::MAX - 1]);
             Ok(())
