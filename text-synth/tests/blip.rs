@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Tensor};
 use tempfile::tempdir;
+use test_peers::{run_script, venv};
 use text_synth::captioner::clean::clean;
 
 /// What Transformers makes of pictures.
@@ -172,19 +173,9 @@ fn pictures_are_prepared_as_by_transformers() {
         })
         .collect();
     save_tensors(&raw, &at("model").join("images.safetensors"), &BTreeMap::new()).unwrap();
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
-    if !python.is_file() {
-        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
+    let Some(python) = venv("python") else { return };
+    if run_script(std::process::Command::new(python).arg(SCRIPT).arg(at("model"))).is_none() {
         return;
-    }
-    let output = std::process::Command::new(python).arg(SCRIPT).arg(at("model")).output().unwrap();
-    match output.status.code() {
-        Some(0) => {}
-        Some(77) => {
-            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stdout));
-            return;
-        }
-        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
     }
     let expected = read_tensors(&at("model").join("expected.safetensors")).unwrap();
     let prepared = Captioner::open(&at("model"), Device::Cpu).unwrap().prepare(&seen).unwrap();

@@ -3,8 +3,9 @@
 use metrics::{InstanceScores, Table};
 use safetensors::SafeTensors;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
+use test_peers::python;
 
 fn golden(name: &str) -> PathBuf {
     let place = std::env::var_os("GTGM_GOLDEN").map_or_else(
@@ -75,16 +76,8 @@ print(json.dumps(cases))
 
 #[test]
 fn equal_to_scikit_image_on_random_maps() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
-    let Some(output) = Command::new(&python)
-        .args(["-W", "ignore", "-c", SCRIPT])
-        .output()
-        .ok()
-        .filter(|o| o.status.success() || !String::from_utf8_lossy(&o.stderr).contains("ModuleNotFound"))
-    else {
-        println!("skipped: no skimage in .venv (make test installs it)");
-        return;
-    };
+    let Some(python) = python("skimage") else { return };
+    let output = Command::new(python).args(["-W", "ignore", "-c", SCRIPT]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let cases: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     assert!(cases.len() > 50);

@@ -4,22 +4,13 @@
 use label_maps::{Connectivity, label_components};
 use metrics::{Definition, Mask, Policy, Protocol, Target, score_case, skeletonise};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+use test_peers::python;
 
-const MODULES: &str = "monai, medpy, surface_distance, skimage, scipy";
+/// As after `import`; medpy wants a name that numpy gave up.
+const MODULES: &str = "numpy; numpy.Inf = numpy.inf; import monai, medpy, surface_distance, skimage, scipy";
 const PAIRS: usize = 200;
-
-/// Python with the packages, where it is.
-fn python() -> Option<PathBuf> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
-    let imports = format!("import numpy; numpy.Inf = numpy.inf; import {MODULES}");
-    let there = Command::new(&python)
-        .args(["-W", "ignore", "-c", &imports])
-        .output()
-        .is_ok_and(|o| o.status.success());
-    there.then_some(python)
-}
 
 /// MONAI computes in single precision, the rank of a quantile too.
 fn tolerance(key: &str) -> f64 {
@@ -53,10 +44,7 @@ fn compare_skeletons(whole: &[u8], thin: &[u8], shape: [usize; 3], number: usize
 
 #[test]
 fn equal_to_the_packages_on_random_pairs() {
-    let Some(python) = python() else {
-        println!("skipped: no {MODULES} in .venv (make test installs them)");
-        return;
-    };
+    let Some(python) = python(MODULES) else { return };
     let out = tempfile::tempdir().unwrap();
     let stem = out.path().join("pairs");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers.py");

@@ -2,8 +2,8 @@
 
 use metrics::paired::{Distribution, wilcoxon};
 use serde_json::Value;
-use std::path::Path;
 use std::process::Command;
+use test_peers::python;
 
 const SCRIPT: &str = "
 import json
@@ -30,16 +30,8 @@ print(json.dumps(rows))
 
 #[test]
 fn equal_to_scipy() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
-    let Some(output) = Command::new(&python)
-        .args(["-W", "ignore", "-c", SCRIPT])
-        .output()
-        .ok()
-        .filter(|o| o.status.success() || !String::from_utf8_lossy(&o.stderr).contains("ModuleNotFound"))
-    else {
-        println!("skipped: no scipy in .venv (make test installs it)");
-        return;
-    };
+    let Some(python) = python("scipy") else { return };
+    let output = Command::new(python).args(["-W", "ignore", "-c", SCRIPT]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let rows: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
     let mut compared = [0, 0];

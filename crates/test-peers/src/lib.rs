@@ -5,7 +5,7 @@
 mod python;
 mod ranks;
 
-pub use python::{python, venv};
+pub use python::{python, run_script, venv};
 pub use ranks::{as_rank, ended, free_port, run_ranks};
 
 /// How a process ended.

@@ -1,7 +1,10 @@
 //! The Python of the test environment.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
+
+/// The exit code of a script that lacks a package; it says which.
+const ABSENT: i32 = 77;
 
 /// A program of `.venv`, where `make setup` made one.
 #[must_use]
@@ -26,4 +29,21 @@ pub fn python(modules: &str) -> Option<PathBuf> {
         println!("skipped: no {modules} in .venv (make test installs them)");
     }
     there.then_some(python)
+}
+
+/// What a script said, whose command begins with [`venv`]'s Python; none where it lacks a package.
+///
+/// # Panics
+/// With the script's words where it fails.
+#[must_use]
+pub fn run_script(command: &mut Command) -> Option<Output> {
+    let output = command.output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    if output.status.code() == Some(ABSENT) {
+        println!("skipped: {said}");
+        return None;
+    }
+    assert!(output.status.success(), "{said}");
+    Some(output)
 }

@@ -1,7 +1,7 @@
 //! TensorBoard's own reader gets what the record holds, before and after a resume.
 
-use std::path::Path;
 use std::process::Command;
+use test_peers::python;
 use training::record::{Record, Values, events};
 
 const SCRIPT: &str = "import json, sys\n\
@@ -14,12 +14,7 @@ const SCRIPT: &str = "import json, sys\n\
 
 #[test]
 fn tensorboard_reads_the_record() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
-    let there = Command::new(&python).args(["-c", "import tensorboard"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no tensorboard in .venv (make test installs it)");
-        return;
-    }
+    let Some(python) = python("tensorboard") else { return };
     let directory = tempfile::tempdir().unwrap();
     let values = |loss: f64| Values::from([("loss".to_owned(), loss), ("lr".to_owned(), 0.125)]);
     let mut record = Record::create(directory.path()).unwrap();

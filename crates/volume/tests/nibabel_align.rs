@@ -8,13 +8,12 @@ use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use std::path::Path;
 use std::process::Command;
+use test_peers::{run_script, venv};
 use volume::crop::BoundingBox;
 use volume::nifti::{self, ImageType};
 use volume::resample::{Aligned, Alignment};
 use volume::{Grid, InMemory, Orientation, Voxels as _};
 
-/// What the script says when a package that it needs is absent.
-const ABSENT: i32 = 77;
 const PAIRS: usize = 40;
 
 /// Turned, unequally spaced and flipped; NIfTI files hold its affine exactly.
@@ -65,11 +64,7 @@ fn place(label: &Grid, image: &Grid, [z, y, x]: [usize; 3]) -> [f64; 3] {
 #[test]
 fn nearest_labels_equal_nibabels() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = manifest.join("../../.venv/bin/python");
-    if !python.is_file() {
-        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
-        return;
-    }
+    let Some(python) = venv("python") else { return };
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, number: usize, end: &str| folder.path().join(format!("{name}_{number:02}.{end}"));
     let mut runner = TestRunner::deterministic();
@@ -85,18 +80,10 @@ fn nearest_labels_equal_nibabels() {
             ["label", "image"].map(|name| nifti::read_header(file(name, number, "nii")).unwrap().1);
         pairs.push((label, image, data));
     }
-    let output = Command::new(&python)
-        .arg(manifest.join("tests/nibabel_align.py"))
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    match output.status.code() {
-        Some(0) => {}
-        Some(ABSENT) => {
-            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stdout));
-            return;
-        }
-        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+    if run_script(Command::new(&python).arg(manifest.join("tests/nibabel_align.py")).arg(folder.path()))
+        .is_none()
+    {
+        return;
     }
     let (mut compared, mut labelled, mut ties) = (0, 0, 0);
     for (number, (label, image, data)) in pairs.iter().enumerate() {

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use test_peers::{run_script, venv};
 use volume::Grid;
 use volume::resample::spline;
-
-/// What the script says when a package that it needs is absent.
-const ABSENT: i32 = 77;
 
 /// A repeatable texture with edges.
 fn texture(shape: [usize; 3]) -> Vec<f32> {
@@ -18,11 +16,7 @@ fn texture(shape: [usize; 3]) -> Vec<f32> {
 #[test]
 fn splines_equal_scipys_zoom() {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = manifest.join("../../.venv/bin/python");
-    if !python.is_file() {
-        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
-        return;
-    }
+    let Some(python) = venv("python") else { return };
     let folder = tempfile::tempdir().unwrap();
     for (shape, spacing) in
         [([13, 17, 29], [1.0, 1.0, 1.0]), ([30, 9, 40], [0.7, 1.6, 1.1]), ([5, 50, 3], [1.9, 2.0, 0.8])]
@@ -33,19 +27,15 @@ fn splines_equal_scipys_zoom() {
         let bytes: Vec<u8> = data.iter().flat_map(|v| v.to_le_bytes()).collect();
         fs_err::write(folder.path().join("data.raw"), bytes).unwrap();
         let said = |shape: [usize; 3]| shape.map(|n| n.to_string()).join(",");
-        let output = Command::new(&python)
-            .arg(manifest.join("tests/scipy_zoom.py"))
-            .arg(folder.path())
-            .args([said(shape), said(to.shape_zyx)])
-            .output()
-            .unwrap();
-        match output.status.code() {
-            Some(0) => {}
-            Some(ABSENT) => {
-                eprintln!("skipped: {}", String::from_utf8_lossy(&output.stdout));
-                return;
-            }
-            _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+        if run_script(
+            Command::new(&python)
+                .arg(manifest.join("tests/scipy_zoom.py"))
+                .arg(folder.path())
+                .args([said(shape), said(to.shape_zyx)]),
+        )
+        .is_none()
+        {
+            return;
         }
         let bytes = fs_err::read(folder.path().join("expected.raw")).unwrap();
         let expected = bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));

@@ -1,7 +1,7 @@
 //! Stacks written by tifffile: the same values and the same voxel size here.
 
-use std::path::Path;
 use std::process::Command;
+use test_peers::python;
 use volume::stack::{SpacingSource, Stack};
 
 /// Writes the value `(i * 37) % 60000`, i counting voxels in C order, as 5×48×40 in every layout.
@@ -40,15 +40,7 @@ for z, s in enumerate(a): t.imwrite(at('slices/s%d.tif' % (z + 8)), s)
 
 #[test]
 fn tifffile_and_this_crate_agree() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
-    let has_tifffile = Command::new(&python)
-        .args(["-c", "import tifffile, numpy"])
-        .output()
-        .is_ok_and(|o| o.status.success());
-    if !has_tifffile {
-        println!("skipped: no tifffile in .venv (make test installs it)");
-        return;
-    }
+    let Some(python) = python("tifffile, numpy") else { return };
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(&python)
         .env("PYTHONUTF8", "1")

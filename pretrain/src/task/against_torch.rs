@@ -8,10 +8,10 @@ use crate::selection::{SelectionRule, TestCases};
 use crate::text::ReportMatch;
 use networks::{EncoderConfig, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, weights};
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use tch::{Device, Tensor, nn};
+use test_peers::python;
 use torch_runtime::Precision;
 use training::losses::pretrain::PretrainLossOptions;
 use training::optimizer::{Optimizer, OptimizerOptions, Rule, named_variables};
@@ -110,12 +110,7 @@ impl Observer for Seen {
 
 #[test]
 fn three_steps_are_those_of_pytorch() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.venv/bin/python");
-    let there = Command::new(&python).args(["-c", "import torch, numpy"]).output();
-    if !there.is_ok_and(|output| output.status.success()) {
-        println!("skipped: no torch in .venv (make setup installs it)");
-        return;
-    }
+    let Some(python) = python("torch, numpy") else { return };
     let plan = plan();
     let (encoder, heads) = (nn::VarStore::new(Device::Cpu), nn::VarStore::new(Device::Cpu));
     let pairs = Arc::new(Pairs::without_images(FEATURES));

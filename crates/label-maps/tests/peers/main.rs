@@ -16,9 +16,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::Command;
-
-/// What the script says when a package that it needs is absent.
-const ABSENT: i32 = 77;
+use test_peers::{run_script, venv};
 
 /// What a package made of its cases.
 struct Cases {
@@ -30,26 +28,10 @@ impl Cases {
     /// Runs the script; `None`, with a word on why, where it cannot run.
     fn of(package: &str) -> Option<Self> {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = manifest.join("../../.venv/bin/python");
-        if !python.is_file() {
-            eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
-            return None;
-        }
+        let mut script = Command::new(venv("python")?);
         let folder = tempfile::tempdir().unwrap();
-        let output = Command::new(python)
-            .arg(manifest.join("tests/peers/peers.py"))
-            .arg(package)
-            .arg(folder.path())
-            .output()
-            .unwrap();
-        match output.status.code() {
-            Some(0) => {}
-            Some(ABSENT) => {
-                eprintln!("skipped: {}", String::from_utf8_lossy(&output.stdout));
-                return None;
-            }
-            _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
-        }
+        script.arg(manifest.join("tests/peers/peers.py")).arg(package).arg(folder.path());
+        run_script(&mut script)?;
         let text = fs_err::read_to_string(folder.path().join("cases.json")).unwrap();
         let cases: Vec<Value> = serde_json::from_str(&text).unwrap();
         assert!(!cases.is_empty());

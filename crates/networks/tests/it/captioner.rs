@@ -1,12 +1,13 @@
 //! The captioner against Transformers.
 
-use crate::rule::{golden, root};
+use crate::rule::golden;
 use networks::blip::{Blip, Captioner, GreyImage, Search};
 use networks::weights::{read_tensors, save_tensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use tch::{Device, Tensor};
+use test_peers::{run_script, venv};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/captions.py");
 
@@ -81,7 +82,7 @@ fn grey(height: usize, width: usize) -> GreyImage {
 
 #[test]
 fn beams_and_preparation_match_transformers() {
-    let python = root().join(".venv/bin/python");
+    let Some(python) = venv("python") else { return };
     let directory = tempfile::tempdir().unwrap();
     with_words(directory.path());
     let images = [grey(61, 90), grey(20, 30)];
@@ -94,18 +95,8 @@ fn beams_and_preparation_match_transformers() {
         })
         .collect();
     save_tensors(&raw, &directory.path().join("images.safetensors"), &BTreeMap::new()).unwrap();
-    if !python.is_file() {
-        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
+    if run_script(Command::new(python).arg(SCRIPT).arg(directory.path())).is_none() {
         return;
-    }
-    let output = Command::new(python).arg(SCRIPT).arg(directory.path()).output().unwrap();
-    match output.status.code() {
-        Some(0) => {}
-        Some(77) => {
-            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stdout));
-            return;
-        }
-        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
     }
     let expected = read_tensors(&directory.path().join("expected.safetensors")).unwrap();
     let model = Blip::open(directory.path(), Device::Cpu).unwrap();

@@ -1,6 +1,6 @@
 //! PyTorch loads our files with `strict=True` and computes the same; what it writes is loaded here.
 
-use crate::rule::{ramp, root};
+use crate::rule::ramp;
 use networks::weights::{LoadOptions, load, save, save_tensors};
 use networks::{
     DecoderNorm, Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, ResUNet50, ResUNetOptions,
@@ -10,28 +10,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use tch::{Device, Kind, Tensor, nn};
+use test_peers::{run_script, venv};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/load_in_pytorch.py");
 
-/// What the script says when a package that it needs is absent.
-const ABSENT: i32 = 77;
-
 fn check(kind: &str, directory: &Path, store: &nn::VarStore) {
-    let python = root().join(".venv/bin/python");
-    if !python.is_file() {
-        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
-        return;
-    }
-    let output = Command::new(python).arg(SCRIPT).arg(kind).arg(directory).output().unwrap();
-    let said =
-        String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    match output.status.code() {
-        Some(0) => {
-            let again = directory.join("again.safetensors");
-            load(store, &again, &LoadOptions::exact()).unwrap();
-        }
-        Some(ABSENT) => eprintln!("skipped: {said}"),
-        _ => panic!("{said}"),
+    let Some(python) = venv("python") else { return };
+    if run_script(Command::new(python).arg(SCRIPT).arg(kind).arg(directory)).is_some() {
+        load(store, &directory.join("again.safetensors"), &LoadOptions::exact()).unwrap();
     }
 }
 

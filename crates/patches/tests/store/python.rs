@@ -3,21 +3,9 @@
 use crate::support::{image, record};
 use data_manifests::descriptor::{LabelKind, Modality};
 use patches::{LabelCount, LabelRecord, LabelType, LabelVoxels, write_case};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-
-/// The Python of the test environment, where it has `modules`.
-fn python(modules: &str) -> Option<PathBuf> {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.venv/bin/python");
-    let there = Command::new(&python)
-        .args(["-W", "ignore", "-c", &format!("import {modules}")])
-        .output()
-        .is_ok_and(|output| output.status.success());
-    if !there {
-        println!("skipped: no {modules} in .venv (make test installs them)");
-    }
-    there.then_some(python)
-}
+use test_peers::python;
 
 fn run(python: &Path, script: &str, arguments: &[&str]) {
     let output = Command::new(python).args(["-c", script]).args(arguments).output().unwrap();

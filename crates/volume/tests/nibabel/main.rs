@@ -5,14 +5,12 @@
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use test_peers::{run_script, venv};
 use volume::nifti::{self, read_image, read_labels_wide};
 use volume::{Grid, Warning};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nibabel/reference.py");
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
-/// What the script says when a package that it needs is absent.
-const ABSENT: i32 = 77;
 
 /// What nibabel reads from one file.
 #[derive(Deserialize)]
@@ -34,20 +32,8 @@ struct Reference {
 
 /// Runs the script, which writes references to files that it makes (`make`) or is given.
 fn references(out: &Path, files: &[PathBuf]) -> Option<Vec<Reference>> {
-    let python = Path::new(ROOT).join(".venv/bin/python");
-    if !python.is_file() {
-        eprintln!("skipped: no .venv/bin/python; `make setup` makes it");
-        return None;
-    }
-    let output = Command::new(python).arg(SCRIPT).arg(out).args(files).output().unwrap();
-    match output.status.code() {
-        Some(0) => Some(serde_json::from_slice(&fs_err::read(out.join("references.json")).unwrap()).unwrap()),
-        Some(ABSENT) => {
-            eprintln!("skipped: {}", String::from_utf8_lossy(&output.stderr));
-            None
-        }
-        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
-    }
+    run_script(Command::new(venv("python")?).arg(SCRIPT).arg(out).args(files))?;
+    Some(serde_json::from_slice(&fs_err::read(out.join("references.json")).unwrap()).unwrap())
 }
 
 fn assert_affine(name: &Path, grid: &Grid, expected: &[[f64; 4]; 4]) {
