@@ -1,6 +1,6 @@
 //! Watershed, smoothing, maxima, agglomeration, mutex watershed, region graph and multicut against the packages that the
 //! field uses: scikit-image and SciPy, waterz, bioimage-cpp (elf's solvers).
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use label_maps::Connectivity;
 use label_maps::affinities::{Affinities, NEAREST};

@@ -1,5 +1,5 @@
 //! Networks against the numbers of PyTorch, MONAI, nnU-Net and Transformers, and weights in and out.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 mod captioner;
 mod goldens;

@@ -1,5 +1,5 @@
 //! The shard store: what is written is what is read, here and by zarr-python.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 mod damage;
 mod python;

@@ -1,6 +1,6 @@
 //! nibabel sees the same shapes, affines and values as we do: in files of every number type, byte order, version and
 //! orientation that it makes, and in the real volumes.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "test code")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
