@@ -4,8 +4,8 @@ use label_maps::distance_to_nearest;
 use tch::{Device, Kind, Tensor};
 use training::error::BoxedError;
 
-/// For each set of label values the distance of every voxel from the set's surface, mm: outside that to the set, inside less than 0, that
-/// to the outside less the smallest spacing, so that voxels on the surface have 0 or little. 0 everywhere for sets that a sample does not hold or that fill it, and at ignored voxels.
+/// For each set of label values the distance of every voxel from the set's surface, in units of the smallest spacing: outside that to the set, inside less than 0, that
+/// to the outside less 1, so that voxels on the surface have 0 or little. 0 everywhere for sets that a sample does not hold or that fill it, and at ignored voxels.
 ///
 /// The mean of a probability times this is the boundary loss of H. Kervadec et al., "Boundary loss for highly unbalanced segmentation",
 /// Medical Image Analysis 67 (2021), equation 5: it grows with how far from the surface a wrong voxel lies.
@@ -15,11 +15,14 @@ use training::error::BoxedError;
 pub(crate) fn signed_distances(
     labels: &Tensor,
     sets: &[Vec<i64>],
-    spacing_zyx_mm: [f64; 3],
+    spacing_zyx: [f64; 3],
     ignored: Option<i64>,
 ) -> Result<Tensor, BoxedError> {
     let size = labels.size();
     let shape = [size[2] as usize, size[3] as usize, size[4] as usize];
+    // a millimetre is a voxel of a CT and a cell of an electron microscope's stack: one weight for both needs voxels
+    let smallest = spacing_zyx.into_iter().fold(f64::INFINITY, f64::min);
+    let spacing = spacing_zyx.map(|s| s / smallest);
     let mut all = Vec::with_capacity(labels.numel() * sets.len());
     for sample in labels.to_device(Device::Cpu).to_kind(Kind::Int64).unbind(0) {
         let values = Vec::<i64>::try_from(sample.contiguous().view(-1))?;
@@ -34,15 +37,14 @@ pub(crate) fn signed_distances(
                 all.extend(std::iter::repeat_n(0.0_f32, inside.len()));
                 continue;
             }
-            let to_set = distance_to_nearest(&inside, shape, spacing_zyx_mm)?;
-            let to_rest = distance_to_nearest(&outside, shape, spacing_zyx_mm)?;
-            let nearest = spacing_zyx_mm.into_iter().fold(f64::INFINITY, f64::min);
+            let to_set = distance_to_nearest(&inside, shape, spacing)?;
+            let to_rest = distance_to_nearest(&outside, shape, spacing)?;
             all.extend(values.iter().enumerate().map(|(i, value)| {
                 if Some(*value) == ignored {
                     0.0
                 } else if inside[i] {
                     // the first voxel inside lies on the surface
-                    -((to_rest[i] - nearest).max(0.0)) as f32
+                    -((to_rest[i] - 1.0).max(0.0)) as f32
                 } else {
                     to_set[i] as f32
                 }
@@ -58,14 +60,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_are_signed_in_millimetres_and_0_where_nothing_is_known() {
+    fn distances_are_signed_in_voxels_and_0_where_nothing_is_known() {
         let labels = Tensor::from_slice(&[0_i64, 1, 1, 1, 2, 9]).view([1, 1, 1, 1, 6]);
         let found =
             signed_distances(&labels, &[vec![1], vec![1, 2], vec![3]], [1.0, 1.0, 0.5], Some(9)).unwrap();
         assert_eq!(found.size(), [1, 3, 1, 1, 6]);
         let row = |set: i64| Vec::<f32>::try_from(found.get(0).get(set).contiguous().view(-1)).unwrap();
-        assert_eq!(row(0), [0.5, 0.0, -0.5, 0.0, 0.5, 0.0]);
-        assert_eq!(row(1), [0.5, 0.0, -0.5, -1.0, -1.5, 0.0]);
+        assert_eq!(row(0), [1.0, 0.0, -1.0, 0.0, 1.0, 0.0]);
+        assert_eq!(row(1), [1.0, 0.0, -1.0, -2.0, -3.0, 0.0]);
         assert_eq!(row(2), [0.0; 6]);
     }
 }

@@ -47,6 +47,15 @@ pub(crate) enum Voxels {
     Classes(Option<u32>),
 }
 
+impl Voxels {
+    fn ignored(self) -> Option<u32> {
+        match self {
+            Self::Objects => None,
+            Self::Classes(ignored) => ignored,
+        }
+    }
+}
+
 /// Where patches come from.
 pub(crate) struct Patches {
     store: Arc<ShardStore>,
@@ -79,11 +88,14 @@ impl Patches {
         draw: Draw,
         voxels: Voxels,
     ) -> anyhow::Result<Self> {
+        let voxels_ignored = voxels.ignored();
         let mut foreground = BTreeMap::new();
         for id in &ids {
             let mut classes: BTreeMap<u32, Vec<[u32; 3]>> = BTreeMap::new();
             let voxels = store.case(id).and_then(|case| case.read_foreground()).map_err(|e| e.message(id))?;
-            for [class, z, y, x] in voxels {
+            // the table has what nobody annotated as a class of its own
+            let annotated = voxels.into_iter().filter(|row| voxels_ignored != Some(row[0]));
+            for [class, z, y, x] in annotated {
                 classes.entry(class).or_default().push([z, y, x]);
             }
             foreground.insert(id.clone(), classes);
@@ -118,9 +130,7 @@ impl Patches {
             images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
             let labels = match self.voxels {
                 Voxels::Objects => objects(&case, &region),
-                Voxels::Classes(_) => {
-                    case.read_label(&region).map(|labels| labels.into_iter().map(i64::from).collect())
-                }
+                Voxels::Classes(ignored) => classes(&case, &region, ignored.map(i64::from)),
             };
             all_labels.extend(labels.map_err(|e| e.message(id))?);
             members.push(format!("{id}@{}", cases::triple(&patch.lo)));
@@ -149,7 +159,7 @@ impl Patches {
             return Ok(on_a_class(generator, classes, shape, patch_zyx));
         }
         let mut patch = sampler::uniform(generator, shape, patch_zyx);
-        let Voxels::Classes(Some(ignored)) = self.voxels else { return Ok(patch) };
+        let Some(ignored) = self.voxels.ignored() else { return Ok(patch) };
         for _ in 0..TRIES {
             let inside = patch.intersect(&Region::whole(shape));
             if case.read_label(&inside)?.iter().any(|label| *label != ignored) {
@@ -181,19 +191,34 @@ fn on_a_class(
 /// Objects of a region as [`small_ids`]; what lies outside of the volume is unknown.
 pub(crate) fn objects(case: &Case, region: &Region) -> patches::Result<Vec<i64>> {
     let mut ids = small_ids(&case.read_label_wide(region)?);
+    fill_outside(&mut ids, case, region, UNKNOWN.cast_signed());
+    Ok(ids)
+}
+
+/// Classes of a region. What lies outside of the volume is background, as in nnU-Net; where some voxels are ignored it is too, since it
+/// would outnumber the few that are annotated.
+fn classes(case: &Case, region: &Region, ignored: Option<i64>) -> patches::Result<Vec<i64>> {
+    let mut classes: Vec<i64> = case.read_label(region)?.into_iter().map(i64::from).collect();
+    if let Some(ignored) = ignored {
+        fill_outside(&mut classes, case, region, ignored);
+    }
+    Ok(classes)
+}
+
+/// Gives the voxels of a region that lie outside of the volume a value.
+fn fill_outside(values: &mut [i64], case: &Case, region: &Region, outside: i64) {
     let inside = region.intersect(&Region::whole(case.record().shape_zyx));
     if inside != *region {
         let [_, ny, nx] = region.shape();
-        for (i, id) in ids.iter_mut().enumerate() {
+        for (i, value) in values.iter_mut().enumerate() {
             let place = [i / (ny * nx), i / nx % ny, i % nx];
             let is_inside = (0..3).all(|a| {
                 let at = region.lo[a] + place[a] as i64;
                 inside.lo[a] <= at && at < inside.hi[a]
             });
             if !is_inside {
-                *id = UNKNOWN.cast_signed();
+                *value = outside;
             }
         }
     }
-    Ok(ids)
 }

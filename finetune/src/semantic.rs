@@ -2,7 +2,8 @@
 
 use crate::boundary;
 use crate::objective::Objective;
-use data_manifests::descriptor::Labels;
+use data_manifests::descriptor::{Labels, Region};
+use stage::Message;
 use tch::{Kind, Tensor};
 use torch_runtime::Group;
 use training::TrainingError;
@@ -30,7 +31,7 @@ pub(crate) struct SemanticLoss {
     /// Weight of the boundary term; none for 0.
     pub(crate) boundary_weight: f64,
     /// Of the shards' grid, z, y, x.
-    pub(crate) spacing_zyx_mm: [f64; 3],
+    pub(crate) spacing_zyx: [f64; 3],
 }
 
 impl Semantic {
@@ -45,12 +46,12 @@ impl Semantic {
     ///
     /// # Errors
     /// For classes beyond the 65,536 that a label map holds.
-    pub(crate) fn regions(labels: &Labels) -> Result<Self, std::num::TryFromIntError> {
+    pub(crate) fn regions(labels: &Labels) -> Result<Self, Message> {
         let regions = || labels.regions.iter();
         Ok(Self {
             names: regions().map(|region| region.name.clone()).collect(),
             values: regions().map(|region| region.values.iter().map(|v| i64::from(*v)).collect()).collect(),
-            paint: Some(regions().map(|region| u16::try_from(region.paint)).collect::<Result<_, _>>()?),
+            paint: Some(regions().map(painted).collect::<Result<_, _>>()?),
         })
     }
 
@@ -58,10 +59,7 @@ impl Semantic {
     ///
     /// # Errors
     /// As [`Self::regions`].
-    pub(crate) fn of(
-        objective: &Objective,
-        labels: Option<&Labels>,
-    ) -> Result<Option<Self>, std::num::TryFromIntError> {
+    pub(crate) fn of(objective: &Objective, labels: Option<&Labels>) -> Result<Option<Self>, Message> {
         match (objective, labels) {
             (Objective::Classes, Some(labels)) => Ok(Some(Self::classes(labels))),
             (Objective::Regions, Some(labels)) => Self::regions(labels).map(Some),
@@ -105,7 +103,7 @@ impl Semantic {
             None => scores.softmax(1, Kind::Float).narrow(1, 1, self.names.len() as i64),
         };
         let ignored = options.overlap.ignore_label;
-        let distances = boundary::signed_distances(labels, &self.values, options.spacing_zyx_mm, ignored)?;
+        let distances = boundary::signed_distances(labels, &self.values, options.spacing_zyx, ignored)?;
         let term = (probability * distances).mean(Kind::Float);
         loss.total = &term * options.boundary_weight + loss.total;
         Ok((loss, Some(term.detach())))
@@ -143,6 +141,15 @@ impl Semantic {
     }
 }
 
+/// The value of a region in a label map.
+fn painted(region: &Region) -> Result<u16, Message> {
+    u16::try_from(region.paint).map_err(|_| {
+        Message::error("E411", format!("region '{}' is painted {}", region.name, region.paint))
+            .detail("A label map holds values to 65,535")
+            .fix("Give the classes of the descriptor's [labels] smaller values by 'map'")
+    })
+}
+
 impl SemanticLoss {
     /// Refuses numbers with which there is no loss.
     pub(crate) fn check(&self) -> Result<(), TrainingError> {
@@ -160,7 +167,6 @@ impl SemanticLoss {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use data_manifests::descriptor::Region;
 
     fn labels() -> Labels {
         let names = ["background", "oedema", "core"].map(str::to_owned);
@@ -201,11 +207,8 @@ mod tests {
     fn a_boundary_term_pulls_towards_the_true_surface() {
         let semantic = Semantic::classes(&labels());
         let truth = Tensor::from_slice(&[0_i64, 0, 1, 1, 1, 0, 0, 0]).view([1, 1, 1, 1, 8]);
-        let options = SemanticLoss {
-            overlap: DiceCeOptions::default(),
-            boundary_weight: 0.5,
-            spacing_zyx_mm: [1.0; 3],
-        };
+        let options =
+            SemanticLoss { overlap: DiceCeOptions::default(), boundary_weight: 0.5, spacing_zyx: [1.0; 3] };
         let cost = |guess: [i64; 8]| {
             let guess = Tensor::from_slice(&guess).view([1, 1, 1, 1, 8]);
             let scores = Tensor::zeros([1, 3, 1, 1, 8], (Kind::Float, tch::Device::Cpu))

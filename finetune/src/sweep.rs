@@ -108,8 +108,9 @@ fn refuse_objects(dataset: &Path, manifest: &Manifest) -> anyhow::Result<()> {
 
 /// One split for all runs: else every seed would be scored on other cases.
 fn shared_split(arguments: &Sweep, dataset: &Path) -> anyhow::Result<PathBuf> {
-    let members = splits::members(&cases::from_csv(&arguments.shards.join(cases::FILE_NAME))?);
     let descriptor = data_manifests::Descriptor::find(&dataset.display().to_string())?;
+    let rows = cases::from_csv(&arguments.shards.join(cases::FILE_NAME))?;
+    let members = splits::members(&rows, descriptor.ignored());
     let split = match Split::declared(&descriptor, &members, arguments.split_seed)? {
         Some(declared) => declared,
         None => Split::new(&members, arguments.val_share, arguments.split_seed).map_err(|e| {

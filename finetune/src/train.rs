@@ -90,10 +90,17 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         plan.fraction,
         plan.val.len()
     ));
+    if plan.encoder_frozen >= plan.steps {
+        context.tell(Message::info("I430", format!("the encoder is held in all {} steps", plan.steps)));
+    }
     if let Some(labels) = plan.model.descriptor.labels.as_ref().filter(|_| semantic.is_some()) {
         split::warn_about_classes(&store, &labels.classes, &split, &plan.train, context)?;
     }
 
+    // all that can be refused is, before an earlier run is touched
+    let goal = goal(&plan, semantic.clone())?;
+    let options = run_options(arguments, &plan);
+    options.check().map_err(|e| e.message())?;
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
     MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device, precision)
@@ -133,7 +140,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
             variables: if plan.encoder_frozen > 0 { encoder_of(&variables) } else { Vec::new() },
         },
         augmentation: plan.augmentation.clone(),
-        goal: goal(&plan, semantic)?,
+        goal,
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),
         from_feet: plan.model.descriptor.modality != Modality::Em,
     };
@@ -141,7 +148,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     if plan.model.objective.is_semantic() {
         patches.say_what_is_empty(context);
     }
-    let outcome = train(arguments, &plan, patches, session, &mut task, &mut optimizer, context)?;
+    let outcome = train((arguments, &options), &plan, patches, session, &mut task, &mut optimizer, context)?;
     context.count("steps", outcome.state.step);
     context.count("skipped_steps", outcome.state.skipped);
     if let Some(message) = outcome.message() {
@@ -232,12 +239,14 @@ fn goal(plan: &TrainPlan, semantic: Option<Semantic>) -> anyhow::Result<Goal> {
             let loss = SemanticLoss {
                 overlap: plan.loss.unwrap_or_default(),
                 boundary_weight: plan.boundary_weight,
-                spacing_zyx_mm: plan.model.descriptor.spacing_zyx_mm(),
+                spacing_zyx: plan.model.descriptor.spacing_zyx_mm(),
             };
             loss.check().map_err(|e| e.message())?;
             Ok(Goal::Semantic(semantic, loss))
         }
-        (_, None) => Err(Message::error("E411", "there are no labels to learn from").into()),
+        (_, None) => Err(Message::error("E411", "there are no labels to learn from")
+            .fix("Describe them in the descriptor's [labels] and run preprocess again")
+            .into()),
     }
 }
 
@@ -259,7 +268,16 @@ fn take_the_best(
     if state.best.is_none() {
         return Ok(());
     }
-    let best = checkpoint::read(&Folder::new(out).path(Which::Best)).map_err(|e| e.message())?;
+    let path = Folder::new(out).path(Which::Best);
+    let best = checkpoint::read(&path).map_err(|e| e.message())?;
+    if best.state.best != state.best {
+        // on a GPU a resumed run may validate otherwise than the one that was interrupted
+        return Err(Message::error("E428", "the best checkpoint is not that of this run's best validation")
+            .detail(path.display().to_string())
+            .cause("The run was interrupted behind it and went another way when it was resumed")
+            .fix("Train again with --overwrite, on a GPU with --deterministic, or without --patience")
+            .into());
+    }
     best.restore_model(variables).map_err(|e| e.message())?;
     best.restore_optimizer(optimizer).map_err(|e| e.message())?;
     Ok(())
@@ -268,9 +286,7 @@ fn take_the_best(
 fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyhow::Result<Arc<Patches>> {
     let voxels = match plan.model.objective {
         Objective::Affinities(_) => Voxels::Objects,
-        Objective::Classes | Objective::Regions => {
-            Voxels::Classes(plan.model.descriptor.labels.as_ref().and_then(|labels| labels.ignore))
-        }
+        Objective::Classes | Objective::Regions => Voxels::Classes(plan.model.descriptor.ignored()),
     };
     let draw = Draw {
         batch: plan.batch,
@@ -283,8 +299,20 @@ fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyho
     Ok(Arc::new(Patches::new(store, plan.train.clone(), cut, draw, voxels)?))
 }
 
+fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
+    let mut options = RunOptions::new(plan.steps, plan.lr);
+    options.clip = plan.clip;
+    options.log_every = arguments.log_every;
+    options.validate_every = (arguments.validate_every > 0).then_some(arguments.validate_every);
+    options.checkpoint_every = arguments.checkpoint_every;
+    options.patience = plan.early_stopping.map(|early| early.patience);
+    options.wall_limit = arguments.wall_minutes;
+    options.stop_file = arguments.stop_file.clone();
+    options
+}
+
 fn train(
-    arguments: &Train,
+    (arguments, options): (&Train, &RunOptions),
     plan: &TrainPlan,
     patches: Arc<Patches>,
     session: Session,
@@ -296,17 +324,9 @@ fn train(
     let workers = usize::from(arguments.workers);
     let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| patches.batch(step))
         .map_err(|e| e.message())?;
-    let mut options = RunOptions::new(plan.steps, plan.lr);
-    options.clip = plan.clip;
-    options.log_every = arguments.log_every;
-    options.validate_every = (arguments.validate_every > 0).then_some(arguments.validate_every);
-    options.checkpoint_every = arguments.checkpoint_every;
-    options.patience = plan.early_stopping.map(|early| early.patience);
-    options.wall_limit = arguments.wall_minutes;
-    options.stop_file = arguments.stop_file.clone();
     let mut reporter = Reporter::new(context, first, plan.steps);
     let outcome =
-        session.run(task, optimizer, &mut source, &options, &mut reporter).map_err(|e| e.message())?;
+        session.run(task, optimizer, &mut source, options, &mut reporter).map_err(|e| e.message())?;
     reporter.finish();
     Ok(outcome)
 }

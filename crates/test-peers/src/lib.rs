@@ -6,7 +6,7 @@ mod python;
 mod ranks;
 
 pub use python::{python, run_script, venv};
-pub use ranks::{as_rank, ended, free_port, run_ranks};
+pub use ranks::{as_rank, free_port, kill_one_of_two, run_ranks, torchrun_two};
 
 /// How a process ended.
 #[derive(Debug)]

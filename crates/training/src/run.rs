@@ -183,7 +183,9 @@ impl Session {
                 self.validate(task, optimizer, options, observer)?;
                 clock.exclude(paused.elapsed());
             }
-            done = self.is_exhausted(options)?;
+            if options.validate_every.is_some_and(|every| self.state.step.is_multiple_of(every)) {
+                done = self.is_exhausted(options)?;
+            }
             if done && !last && !self.state.step.is_multiple_of(options.log_every) {
                 self.log(options, &mut clock, observer)?;
             }

@@ -1,7 +1,7 @@
 //! `data-manifests split`.
 
 use crate::splits::{self, Split};
-use crate::{CaseRow, Manifest, cases};
+use crate::{CaseRow, Descriptor, Manifest, cases};
 use stage::{Context, ExitStatus, Message};
 use std::path::PathBuf;
 
@@ -28,7 +28,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Manifest::load(&arguments.shards, "preprocess")?;
     let table = arguments.shards.join(cases::FILE_NAME);
     let rows: Vec<CaseRow> = cases::from_csv(&table)?;
-    let members = splits::members(&rows);
+    let descriptor = Descriptor::find(&arguments.shards.join("dataset.toml").display().to_string())?;
+    let members = splits::members(&rows, descriptor.ignored());
     let refused = |error: anyhow::Error, fix: &str| {
         Message::error("E018", "the cases cannot be split")
             .detail(format!("{}: {error:#}", table.display()))

@@ -393,6 +393,12 @@ impl Descriptor {
             _ => &[],
         }
     }
+
+    /// The value of voxels that nobody annotated, where there is one.
+    #[must_use]
+    pub fn ignored(&self) -> Option<u32> {
+        self.labels.as_ref().and_then(|labels| labels.ignore)
+    }
 }
 
 impl Labels {

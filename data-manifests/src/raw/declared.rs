@@ -151,7 +151,8 @@ fn build(entries: Vec<Entry>, order: Option<&Value>, flaws: &mut Vec<Flaw>) -> D
     if distinct.len() < classes.len() {
         flaws.push(Flaw::new(&["labels"], "two labels have the same name", "Name each once"));
     }
-    let regions = if entries.iter().any(|(_, values)| values.len() > 1) || order.is_some() {
+    // as nnU-Net, which asks for a label of several values
+    let regions = if entries.iter().any(|(_, values)| values.len() > 1) {
         regions(&entries, order, flaws)
     } else {
         Vec::new()

@@ -10,18 +10,19 @@ pub struct Member {
     pub id: String,
     /// Subject id.
     pub subject: String,
-    /// Label values with at least one voxel, the background 0 left out; empty for labels that are objects.
+    /// Label values with at least one voxel, the background 0 and what nobody annotated left out; empty for labels that are objects.
     pub classes: BTreeSet<u64>,
 }
 
-/// The cases of a table that can be split: in the shards and labelled.
+/// The cases of a table that can be split: in the shards and labelled. `ignore` is the data set's ignore value.
 #[must_use]
-pub fn members(rows: &[CaseRow]) -> Vec<Member> {
+pub fn members(rows: &[CaseRow], ignore: Option<u32>) -> Vec<Member> {
+    let ignored = ignore.map_or(0, u64::from);
     rows.iter()
         .filter(|row| row.status == CaseStatus::Done && row.is_labelled())
         .map(|row| {
             let voxels = parse_label_voxels(&row.label_voxels).unwrap_or_default();
-            let classes = voxels.into_iter().filter(|(value, n)| *value != 0 && *n > 0);
+            let classes = voxels.into_iter().filter(|(value, n)| ![0, ignored].contains(value) && *n > 0);
             Member {
                 id: row.id.clone(),
                 subject: row.subject.clone(),

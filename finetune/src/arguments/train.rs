@@ -87,7 +87,7 @@ pub(crate) struct Train {
     /// Of labels that are classes: what is learnt [default: regions where the descriptor declares some]
     #[arg(long)]
     pub(crate) targets: Option<SemanticTargets>,
-    /// Of labels that are classes: weight of the boundary term, which grows with how far from the true surface a wrong voxel lies, mm
+    /// Of labels that are classes: weight of the boundary term, which grows with how far from the true surface a wrong voxel lies
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
     pub(crate) boundary_weight: f64,
     /// Of labels that are classes: take each class's Dice over the whole batch instead of sample by sample

@@ -131,7 +131,8 @@ fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow:
     let narrow = values.into_iter().map(u16::try_from).collect::<Result<Vec<u16>, _>>();
     let guess =
         narrow.map_err(|_| Message::error("E423", "the prediction holds no classes").case(&row.id))?;
-    of_maps(&truth, guess, grid.shape_zyx, plan.descriptor.foreground_classes().len())
+    let (classes, ignored) = (plan.descriptor.foreground_classes().len(), plan.descriptor.ignored());
+    of_maps(&truth, guess, grid.shape_zyx, classes, ignored)
         .map_err(|e| Message::error("E423", e.to_string()).case(&row.id).into())
 }
 
@@ -151,6 +152,7 @@ fn of_maps(
     guess: Vec<u16>,
     shape_zyx: [usize; 3],
     classes: usize,
+    ignored: Option<u32>,
 ) -> label_maps::Result<Vec<Dice>> {
     let mut found = vec![Dice::default(); classes];
     let mut whole = guess;
@@ -159,18 +161,18 @@ fn of_maps(
             keep_largest(&mut whole, shape_zyx, |label| label != 0)?;
         }
         for (class, found) in (1_u16..).zip(&mut found) {
-            found[foreground][0] = dice(truth, &whole, class);
+            found[foreground][0] = dice(truth, &whole, class, ignored);
             let mut own = whole.clone();
             keep_largest(&mut own, shape_zyx, |label| label == class)?;
-            found[foreground][1] = dice(truth, &own, class);
+            found[foreground][1] = dice(truth, &own, class, ignored);
         }
     }
     Ok(found)
 }
 
-fn dice(truth: &[u32], guess: &[u16], class: u16) -> Option<f64> {
+fn dice(truth: &[u32], guess: &[u16], class: u16, ignored: Option<u32>) -> Option<f64> {
     let (mut both, mut sizes) = (0_u64, 0_u64);
-    for (truth, guess) in truth.iter().zip(guess) {
+    for (truth, guess) in truth.iter().zip(guess).filter(|(truth, _)| Some(**truth) != ignored) {
         let (t, g) = (*truth == u32::from(class), *guess == class);
         both += u64::from(t && g);
         sizes += u64::from(t) + u64::from(g);
@@ -219,8 +221,10 @@ mod tests {
 
     fn chosen(maps: &[([u32; 9], [u16; 9])]) -> CleanUp {
         let descriptor = Descriptor::find("msd04-hippocampus").unwrap();
-        let cases: Vec<Vec<Dice>> =
-            maps.iter().map(|(truth, guess)| of_maps(truth, guess.to_vec(), SHAPE, 2).unwrap()).collect();
+        let cases: Vec<Vec<Dice>> = maps
+            .iter()
+            .map(|(truth, guess)| of_maps(truth, guess.to_vec(), SHAPE, 2, Some(9)).unwrap())
+            .collect();
         choose(&cases, &descriptor, Vec::new())
     }
 
@@ -238,6 +242,9 @@ mod tests {
         assert!(!choice.foreground, "{choice:?}");
         assert_eq!(choice.classes, [2]);
         assert_eq!(choice.tried.iter().map(|t| t.taken).collect::<Vec<_>>(), [false, false, true]);
+        // the smaller part lies where nobody annotated: it is no fault that cleaning would mend
+        let choice = chosen(&[([1, 1, 1, 0, 9, 9, 9, 0, 0], [1, 1, 1, 0, 0, 1, 0, 0, 0])]);
+        assert!(!choice.foreground && choice.classes.is_empty(), "{choice:?}");
         // what changes nothing is left
         let choice = chosen(&[(truth, [1, 1, 1, 2, 2, 0, 0, 0, 0])]);
         assert!(!choice.foreground && choice.classes.is_empty(), "{choice:?}");

@@ -37,6 +37,15 @@ impl Predictor<'_> {
     pub(super) fn write(&self, job: &Job, path: &Path) -> anyhow::Result<Vec<Warning>> {
         let descriptor = &self.model.plan.descriptor;
         let file = job.case.image.path();
+        if self.format == Format::Hdf5
+            && self.model.plan.objective.is_semantic()
+            && job.case.image.nifti().is_some()
+        {
+            return Err(Message::error("E427", "HDF5 in CREMI's layout holds no orientation")
+                .detail(file.display().to_string())
+                .fix("Predict NIfTI images with --format nifti")
+                .into());
+        }
         let in_image = |e: VolumeError| e.in_file(file);
         let RawImage { channels, grid, mut data, warnings } = open::image(&job.case.image)?;
         if channels != descriptor.channels.len() {
@@ -62,13 +71,7 @@ impl Predictor<'_> {
                 match (self.format, job.case.image.nifti()) {
                     (Format::Nifti, Some(reference)) => nifti::write_labels_like(path, &labels, reference)?,
                     (Format::Nifti, None) => nifti::write_labels(path, &labels, &grid)?,
-                    (Format::Hdf5, None) => write_stack(path, &labels, &grid)?,
-                    (Format::Hdf5, Some(_)) => {
-                        return Err(Message::error("E427", "HDF5 in CREMI's layout holds no orientation")
-                            .detail(file.display().to_string())
-                            .fix("Predict NIfTI images with --format nifti")
-                            .into());
-                    }
+                    (Format::Hdf5, _) => write_stack(path, &labels, &grid)?,
                 }
             }
             Objective::Affinities(plan) => {
@@ -98,8 +101,8 @@ impl Predictor<'_> {
     /// The label map on the image's own grid. Scores become labels as windows become final: they are never in memory as a whole.
     fn labels(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
         let plan = &self.model.plan;
-        let semantic = Semantic::of(&plan.objective, plan.descriptor.labels.as_ref())?
-            .ok_or_else(|| Message::error("E410", "the model's data set has no classes"))?;
+        let semantic =
+            Semantic::of(&plan.objective, plan.descriptor.labels.as_ref())?.ok_or_else(no_classes)?;
         let mut stream = steps.labels_in_slabs(semantic.rule())?;
         let compute = (self.precision, self.device);
         let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
@@ -129,6 +132,11 @@ impl Predictor<'_> {
             .map_err(|e| e.message().into())
         })
     }
+}
+
+fn no_classes() -> Message {
+    Message::error("E410", "the model's data set has no classes")
+        .fix("Train the model again: its plan is damaged")
 }
 
 /// Where a stack lies, whose axes are along z, y, x.

@@ -37,11 +37,11 @@ pub(super) struct TrainPlan {
     pub(super) seed: u64,
     pub(super) precision: String,
     pub(super) augmentation: AugmentOptions,
-    /// Of classes; that of affinities is in the objective.
+    /// Of classes and regions; that of affinities is in the objective.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) loss: Option<DiceCeOptions>,
-    /// Of classes: weight of the boundary term.
-    #[serde(skip_serializing_if = "is_none")]
+    /// Of classes and regions: weight of the boundary term.
+    #[serde(skip_serializing_if = "is_zero")]
     pub(super) boundary_weight: f64,
     pub(super) optimizer: OptimizerOptions,
     pub(super) lr: LearningRate,
@@ -62,14 +62,8 @@ pub(super) struct EarlyStopping {
     pub(super) patience: u32,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde takes")]
-fn is_none(weight: &f64) -> bool {
-    *weight == 0.0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde takes")]
-fn is_zero(steps: &u64) -> bool {
-    *steps == 0
+fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
+    *number == N::default()
 }
 
 /// The plan for these arguments and data.
@@ -108,6 +102,10 @@ pub(super) fn plan(
     })?;
     let batch = usize::from(arguments.batch) * processes;
     let steps = steps(arguments, train.len(), batch);
+    if arguments.warm_up >= steps {
+        let text = format!("--warm-up {} does not end within {steps} steps", arguments.warm_up);
+        return Err(Message::error("E429", text).fix("Give --warm-up fewer steps, or train longer").into());
+    }
     Ok(TrainPlan {
         optimizer: optimizer(arguments, &network),
         model: ModelPlan {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 /// The stored split, or a fold, or the split that the descriptor declares, or a new one of the labelled cases.
 pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split> {
-    let members = splits::members(store.rows());
+    let members = splits::members(store.rows(), store.descriptor().ignored());
     let seed = arguments.split_seed.unwrap_or(arguments.compute.seed);
     let unusable = |e: anyhow::Error| {
         Message::error("E402", e.to_string()).fix("Add labelled cases, or give --split a file")

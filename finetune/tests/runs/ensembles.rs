@@ -62,6 +62,7 @@ fn folds_predict_together() {
     // the file of nnU-Net gives the same folds
     let members = data_manifests::splits::members(
         &data_manifests::cases::from_csv(&study.shards().join("cases.csv")).unwrap(),
+        None,
     );
     let splits = data_manifests::splits::cross_validation(&members, 2, 4).unwrap();
     let list = study.path(NNUNET_FILE);

@@ -1,6 +1,6 @@
 //! `finetune predict`.
 
-use crate::support::{Study, command, text};
+use crate::support::{Study, command, run, text};
 use data_manifests::phantom::Kind;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
@@ -274,6 +274,16 @@ fn stacks_become_hdf5_when_asked_and_scans_do_not() {
         let spacing = map.grid.spacing_zyx_nm();
         assert!(stack.info.resolution_zyx_nm.iter().zip(spacing).all(|(a, b)| (a - b).abs() < 1e-2));
     }
+    // a clean-up is chosen from either
+    let model = study.path("model");
+    let choice = |format: &str| {
+        let (predictions, out) = (study.path(format), study.path(&format!("{format}.json")));
+        study.predict(format, &[&raw], &["--cases", "val", "--format", format]).expect(0);
+        let words = ["clean-up", "--model", text(&model), "--predictions", text(&predictions)];
+        run(&[&words[..], &["--references", text(&raw), "--out", text(&out)]].concat()).expect(0);
+        study.json(&format!("{format}.json"))["tried"].clone()
+    };
+    assert_eq!(choice("nifti"), choice("hdf5"));
     // another format is other work
     study.predict("stacks", &[&raw], &[]).expect(0);
     assert!(study.verified("stacks").iter().all(|file| !file.ends_with(".h5")));

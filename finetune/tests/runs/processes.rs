@@ -2,8 +2,7 @@
 
 use crate::support::{Study, recorded, text};
 use data_manifests::phantom::Kind;
-use std::time::{Duration, Instant};
-use test_peers::{as_rank, ended, free_port, run_ranks, venv};
+use test_peers::{kill_one_of_two, run_ranks, torchrun_two};
 
 const SETTINGS: [&str; 9] = [
     "--from-scratch",
@@ -76,40 +75,16 @@ fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
 #[test]
 fn a_process_that_dies_ends_the_other_with_a_message() {
     let study = Study::new(Kind::Ct);
-    let port = free_port();
     let settings = ["--from-scratch", "--steps", "100000", "--log-every", "1", "--validate-every", "0"];
-    let mut children = [0, 1].map(|number| {
-        let mut command = study.train_command("two", &settings);
-        as_rank(&mut command, number, 2, port);
-        command.spawn().unwrap()
-    });
-    let record = study.path("two/metrics.jsonl");
-    let started = Instant::now();
-    while fs_err::read(&record).map_or(0, |text| text.len()) < 200 {
-        assert!(started.elapsed() < Duration::from_secs(60), "no step within a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    children[0].kill().unwrap();
-    let killed = Instant::now();
-    let [first, second] = children;
-    let said = ended(second).expect(1);
-    assert!(killed.elapsed() < Duration::from_secs(60));
+    let said = kill_one_of_two(0, &study.path("two/metrics.jsonl"), || study.train_command("two", &settings));
     assert!(said.contains("E332"), "{said}");
-    assert_eq!(ended(first).code, -1);
 }
 
 #[test]
 fn torchrun_starts_it() {
-    let Some(torchrun) = venv("torchrun") else { return };
     let study = Study::new(Kind::Em);
-    let own = study.train_command("two", &[&SETTINGS[..], &["--batch", "1"]].concat());
-    let mut command = std::process::Command::new(torchrun);
-    command
-        .args(["--no-python", "--nproc-per-node", "2", "--standalone"])
-        .arg(own.get_program())
-        .args(own.get_args());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    study.verified("two");
-    assert_eq!(study.json("two/plan.json")["batch"], 2);
+    if torchrun_two(&study.train_command("two", &[&SETTINGS[..], &["--batch", "1"]].concat())) {
+        study.verified("two");
+        assert_eq!(study.json("two/plan.json")["batch"], 2);
+    }
 }

@@ -18,6 +18,9 @@ fn an_epoch_has_as_many_patches_as_there_are_cases() {
     assert_eq!(study.json("model/plan.json")["steps"], 4);
     assert_eq!(train("both", &[&words[..], &["--steps", "4"]].concat()), Some(2));
     assert_eq!(train("none", &words[..3]), Some(2));
+    let ran = study.train_command("late", &[&words[..], &["--warm-up", "4"]].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(said.contains("E429 --warm-up 4 does not end within 4 steps"), "{said}");
 }
 
 #[test]
@@ -97,9 +100,9 @@ fn the_encoder_is_held_and_its_levels_learn_at_rates_of_their_own() {
     let encoder = study.encoder();
     let start = ["--encoder-weights", text(&encoder), "--validate-every", "0", "--weight-decay", "0"];
     let run = |out: &str, steps: u64, more: &[&str]| {
-        study.train(out, steps, &[&start[..], more].concat()).expect(0);
+        study.train(out, steps, &[&start[..], more].concat()).expect(0)
     };
-    run("held", 3, &["--encoder-frozen", "3"]);
+    assert!(run("held", 3, &["--encoder-frozen", "3"]).contains("I430 the encoder is held in all 3 steps"));
     assert_eq!(changes(&study, "held"), [0.0; 3]);
     let plan = study.json("held/plan.json");
     assert_eq!((&plan["encoder_frozen"], &plan["optimizer"]["rises"]["encoder"]), (&3.into(), &3.into()));

@@ -64,16 +64,18 @@ fn patches_hold_something_that_was_annotated() {
         labels.map = BTreeMap::from([("0".to_owned(), 9)]);
     });
     let settings = ["--from-scratch", "--validate-every", "12", "--log-every", "1", "--batch", "1"];
-    study.train("model", 12, &[&settings[..], &["--foreground-share", "0"]].concat()).expect(0);
-    let plan = study.json("model/plan.json");
-    assert_eq!(
-        (&plan["loss"]["ignore_label"], &plan["augmentation"]["label_outside"]),
-        (&9.into(), &9.into())
-    );
-    let metrics = study.path("model/metrics.jsonl");
-    let entropies = recorded(&metrics, "step", "cross_entropy");
-    assert!(entropies.len() == 12 && entropies.iter().all(|entropy| *entropy > 0.0), "{entropies:?}");
-    assert_eq!(recorded(&metrics, "validation", "score").len(), 1);
+    for share in ["0", "1"] {
+        study.train(share, 12, &[&settings[..], &["--foreground-share", share]].concat()).expect(0);
+        let plan = study.json(&format!("{share}/plan.json"));
+        assert_eq!(
+            (&plan["loss"]["ignore_label"], &plan["augmentation"]["label_outside"]),
+            (&9.into(), &9.into())
+        );
+        let metrics = study.path(share).join("metrics.jsonl");
+        let entropies = recorded(&metrics, "step", "cross_entropy");
+        assert!(entropies.len() == 12 && entropies.iter().all(|entropy| *entropy > 0.0), "{entropies:?}");
+        assert_eq!(recorded(&metrics, "validation", "score").len(), 1);
+    }
 }
 
 #[test]
@@ -88,6 +90,11 @@ fn the_boundary_term_is_recorded_and_part_of_the_loss() {
         let terms = recorded(&metrics, "step", "boundary");
         assert!(terms.len() == 2 && terms.iter().all(|term| *term != 0.0), "{terms:?}");
     }
-    let said = study.train("none", 1, &[&settings[..5], &["--boundary-weight", "inf"]].concat()).expect(1);
+    // a refused command leaves a finished stage as it was
+    let before = study.bytes("classes/manifest.json");
+    let wrong = ["--targets", "classes", "--boundary-weight", "inf", "--overwrite"];
+    let said = study.train("classes", 2, &[&settings[..5], &wrong].concat()).expect(1);
     assert!(said.contains("E317") && said.contains("boundary-weight"), "{said}");
+    assert_eq!(study.bytes("classes/manifest.json"), before);
+    study.verified("classes");
 }

@@ -4,10 +4,8 @@ use crate::support::{Study, text};
 use data_manifests::phantom::Kind;
 use networks::weights;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, Instant};
 use tch::Kind as Number;
-use test_peers::{as_rank, ended, free_port, run_ranks, venv};
+use test_peers::{kill_one_of_two, run_ranks, torchrun_two};
 
 const SETTINGS: [&str; 10] = [
     "--steps",
@@ -105,40 +103,19 @@ fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
 #[test]
 fn a_process_that_dies_ends_the_other_with_a_message() {
     let (study, reports) = study();
-    let port = free_port();
     let settings = ["--batch", "4", "--patch-zyx", "8,16,16", "--steps", "100000", "--log-every", "1"];
-    let mut children = [0, 1].map(|number| {
-        let mut command = study.command(&[Kind::Ct], &[&reports], "two", &settings);
-        as_rank(&mut command, number, 2, port);
-        command.spawn().unwrap()
+    let said = kill_one_of_two(1, &study.path("two/metrics.jsonl"), || {
+        study.command(&[Kind::Ct], &[&reports], "two", &settings)
     });
-    let record = study.path("two/metrics.jsonl");
-    let started = Instant::now();
-    while fs_err::read(&record).map_or(0, |text| text.len()) < 200 {
-        assert!(started.elapsed() < Duration::from_secs(60), "no step within a minute");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    children[1].kill().unwrap();
-    let killed = Instant::now();
-    let [first, second] = children;
-    let said = ended(first).expect(1);
-    assert!(killed.elapsed() < Duration::from_secs(60));
     assert!(said.contains("E332") && said.contains("rank 1"), "{said}");
-    assert_eq!(ended(second).code, -1);
 }
 
 #[test]
 fn torchrun_starts_it() {
-    let Some(torchrun) = venv("torchrun") else { return };
     let (study, reports) = study();
     let own = study.command(&[Kind::Ct], &[&reports], "two", &[&SETTINGS[..], &["--batch", "4"]].concat());
-    let mut command = Command::new(torchrun);
-    command
-        .args(["--no-python", "--nproc-per-node", "2", "--standalone"])
-        .arg(own.get_program())
-        .args(own.get_args());
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    study.verified("two");
-    assert_eq!(study.json("two/plan.json")["batch"], 8);
+    if torchrun_two(&own) {
+        study.verified("two");
+        assert_eq!(study.json("two/plan.json")["batch"], 8);
+    }
 }

@@ -1,9 +1,10 @@
 //! What processes say when another is missing, dies, hangs or differs.
 
-use crate::processes::{Ended, free_port, run, start};
+use crate::processes::{Ended, run, start};
 use std::net::TcpListener;
 use std::time::Duration;
 use tch::Device;
+use test_peers::free_port;
 use torch_runtime::group::Network;
 use torch_runtime::{Group, Launch};
 

@@ -1,11 +1,10 @@
 //! Starting the ranks of a group on this machine.
 
 use std::env;
-use std::net::TcpListener;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
+use test_peers::{as_rank, free_port};
 
 /// The variable that tells a rank what to do.
 pub(crate) const ROLE: &str = "GROUP_ROLE";
@@ -22,19 +21,6 @@ pub(crate) struct Ended {
     /// Standard output and standard error.
     pub(crate) said: String,
     pub(crate) after: Duration,
-}
-
-/// A port below those that the system gives to connections, so that none of these takes it; a test process has a hundred of
-/// its own, and each is given out once.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 18_000 + (std::process::id() % 130) as u16 * 100;
-    loop {
-        let port = first + NEXT.fetch_add(1, Ordering::Relaxed) % 100;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// This binary as a rank, with none of the variables of launchers.
@@ -61,12 +47,7 @@ pub(crate) fn start(
     timeout: Duration,
 ) -> thread::JoinHandle<Ended> {
     let mut command = rank_command(role, timeout);
-    command
-        .env("RANK", rank.to_string())
-        .env("WORLD_SIZE", size.to_string())
-        .env("LOCAL_RANK", rank.to_string());
-    command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", port.to_string());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    as_rank(&mut command, rank, size, port);
     thread::spawn(move || {
         let begin = Instant::now();
         let output = command.output().unwrap();

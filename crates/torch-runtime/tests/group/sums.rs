@@ -1,12 +1,13 @@
 //! What collectives compute.
 
-use crate::processes::{free_port, rank_command, succeeds};
+use crate::processes::{rank_command, succeeds};
 use std::env;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 use tch::{Device, Tensor};
+use test_peers::free_port;
 use torch_runtime::group::{DEFAULT_TIMEOUT, Network};
 use torch_runtime::{Group, Launch};
 

@@ -41,7 +41,7 @@ impl Default for DiceCeOptions {
 pub struct DiceCe {
     /// What is minimised.
     pub total: Tensor,
-    /// Mean over (sample, class) of 1 − Dice, detached.
+    /// Mean over (sample, class), or over classes where the batch is pooled, of 1 − Dice, detached.
     pub dice: Tensor,
     /// Cross-entropy averaged over voxels, detached.
     pub cross_entropy: Tensor,

@@ -55,7 +55,11 @@ impl RunOptions {
         }
     }
 
-    pub(super) fn check(&self) -> Result<()> {
+    /// Refuses what no run can follow.
+    ///
+    /// # Errors
+    /// On a rate, an interval or a limit outside its range.
+    pub fn check(&self) -> Result<()> {
         self.lr.check()?;
         let refuse = |name, found: String, expected: &str| {
             Err(TrainingError::Option { name, found, expected: expected.to_owned() })
