@@ -3,7 +3,8 @@
 //!
 //! Memory: training holds a few batches, the network, its optimiser state and activations; prediction one image
 //! (as stored and as network input, 8 bytes per channel and voxel), scores or affinities of as many sections as a window has (4 bytes
-//! per class and voxel) and the label map (6 bytes per voxel); objects are made block by block (`label_maps::blocks`).
+//! per class and voxel) and the label map (6 bytes per voxel), and of several the next image, which is read meanwhile, and the last label map,
+//! which is written; objects are made block by block (`label_maps::blocks`).
 
 mod arguments;
 mod boundary;

@@ -3,6 +3,7 @@
 mod image;
 mod jobs;
 mod output;
+mod pipeline;
 
 use crate::arguments::Predict;
 use crate::clean_up::CleanUp;
@@ -10,13 +11,14 @@ use crate::kept::WORK;
 use crate::model::Model;
 use crate::objective::Objective;
 use data_manifests::{Artefact, Manifest, cases};
-use image::Predictor;
+use image::{Predictor, Reader, Writer};
 use jobs::{Job, Jobs};
 pub(crate) use output::{CLASSES, Format, TABLE};
 use output::{KEPT, file_name};
 use serde::{Deserialize, Serialize};
-use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use torch_runtime::{Precision, parse_device};
 use training::compute::{choose_kernels, slow_precision};
 use training::predict::SlidingWindow;
@@ -125,23 +127,16 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     KEPT.begin(out, &work, &jobs.iter().map(|j| name(&j.case.id)).collect())?;
 
-    let clean_up = clean_up.as_ref();
-    let format = arguments.format;
-    let predictor = Predictor { model: &model, options: &options, device, precision, clean_up, format };
+    let reader = Reader { plan: &model.plan, format: arguments.format };
+    let predictor = Predictor { model: &model, options: &options, device, precision };
+    let writer = Writer { clean_up: clean_up.as_ref(), format: arguments.format };
     let progress = context.progress(what, jobs.len() as u64);
     let mut rows = Vec::with_capacity(jobs.len());
-    for job in &jobs {
-        if interrupt::requested() {
-            progress.finish();
-            context.count("predicted", rows.len() as u64);
-            let text = format!("interrupted: {} of {} {what} are done", rows.len(), jobs.len());
-            context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
-            return Ok(ExitStatus::Interrupted);
-        }
+    let files: Vec<(&Job, PathBuf)> = jobs.iter().map(|job| (job, out.join(name(&job.case.id)))).collect();
+    let complete = pipeline::run(&files, &reader, &predictor, &writer, &mut |number, end| {
+        let job = &jobs[number];
         let id = &job.case.id;
-        let path = out.join(name(id));
-        let result = if path.is_file() { Ok(Vec::new()) } else { predictor.write(job, &path) };
-        match result {
+        match end {
             Ok(warnings) => {
                 for warning in warnings {
                     let message = Message::warning(warning.code(), warning.to_string()).case(id);
@@ -155,6 +150,13 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
             }
         }
         progress.step(id);
+    });
+    if !complete {
+        progress.finish();
+        context.count("predicted", rows.len() as u64);
+        let text = format!("interrupted: {} of {} {what} are done", rows.len(), jobs.len());
+        context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
+        return Ok(ExitStatus::Interrupted);
     }
     progress.finish();
     context.count("predicted", rows.len() as u64);

@@ -3,7 +3,7 @@
 use super::jobs::Job;
 use super::output::{CLASSES, Format};
 use crate::clean_up::CleanUp;
-use crate::model::Model;
+use crate::model::{Model, ModelPlan};
 use crate::objective::{AffinityPlan, Objective};
 use crate::semantic::Semantic;
 use crate::task::{Output, predict_image};
@@ -22,23 +22,53 @@ use volume::{Grid, VolumeError, Warning, nifti, prepare, same_geometry};
 /// Corners that are no farther apart are the same, mm: a hundredth of a nanometre.
 const SAME_MM: f64 = 1e-8;
 
+/// How images are read. It knows no network, so that it may be in another thread.
+pub(super) struct Reader<'a> {
+    pub(super) plan: &'a ModelPlan,
+    pub(super) format: Format,
+}
+
+/// An image as the network takes it.
+pub(super) struct Image {
+    /// Channel, z, y, x.
+    data: Vec<f32>,
+    channels: usize,
+    steps: Steps,
+    /// Where the image itself lies.
+    grid: Grid,
+    /// The flaws that did not stop it.
+    pub(super) warnings: Vec<Warning>,
+}
+
 /// How images are predicted.
 pub(super) struct Predictor<'a> {
     pub(super) model: &'a Model,
     pub(super) options: &'a SlidingWindow,
     pub(super) device: Device,
     pub(super) precision: Precision,
+}
+
+/// What became of an image.
+pub(super) enum Predicted {
+    /// A label map on the image's own grid, z, y, x.
+    Labels(Vec<u16>, Grid),
+    /// Affinities, which were written as they came.
+    Written,
+}
+
+/// How label maps are written.
+pub(super) struct Writer<'a> {
     pub(super) clean_up: Option<&'a CleanUp>,
     pub(super) format: Format,
 }
 
-impl Predictor<'_> {
-    /// Writes the label map of a case on its image's own grid, or its affinities; gives the flaws that did not stop it.
-    pub(super) fn write(&self, job: &Job, path: &Path) -> anyhow::Result<Vec<Warning>> {
-        let descriptor = &self.model.plan.descriptor;
+impl Reader<'_> {
+    /// Reads and prepares the image of a case.
+    pub(super) fn read(&self, job: &Job) -> anyhow::Result<Image> {
+        let descriptor = &self.plan.descriptor;
         let file = job.case.image.path();
         if self.format == Format::Hdf5
-            && self.model.plan.objective.is_semantic()
+            && self.plan.objective.is_semantic()
             && job.case.image.nifti().is_some()
         {
             return Err(Message::error("E427", "HDF5 in CREMI's layout holds no orientation")
@@ -57,45 +87,61 @@ impl Predictor<'_> {
         intensity::check_varies(&data, channels).map_err(in_image)?;
         let prepared = prepare::image(&data, channels, &grid, &descriptor.method()).map_err(in_image)?;
         drop(data);
-        let [z, y, x] = prepared.grid.shape_zyx.map(|n| n as i64);
-        let volume = Tensor::from_slice(&prepared.data).view([channels as i64, z, y, x]);
-        let (steps, prepared_grid) = (prepared.steps, prepared.grid);
-        drop(prepared.data);
+        let (own, theirs) = (&grid, &prepared.grid);
+        if !self.plan.objective.is_semantic()
+            && (same_geometry(theirs, own) > SAME_MM || theirs.shape_zyx != own.shape_zyx)
+        {
+            let nm = |grid: &Grid| cases::triple(&grid.spacing_zyx_nm().map(|s| (s * 100.0).round() / 100.0));
+            let detail = format!(
+                "{}: voxels of {} nm and shape {}; the model's are of {} nm",
+                file.display(),
+                nm(own),
+                cases::triple(&own.shape_zyx),
+                nm(theirs)
+            );
+            return Err(Message::error("E417", "affinities belong to the model's own voxels")
+                .detail(detail)
+                .fix(
+                    "Resample the stack to the model's voxel size, with axes along z, y, x, and predict that",
+                )
+                .into());
+        }
+        Ok(Image { data: prepared.data, channels, steps: prepared.steps, grid, warnings })
+    }
+}
+
+impl Writer<'_> {
+    /// Writes the label map of a case.
+    pub(super) fn write(&self, job: &Job, predicted: Predicted, path: &Path) -> anyhow::Result<()> {
+        let Predicted::Labels(mut labels, grid) = predicted else { return Ok(()) };
+        if let Some(choice) = self.clean_up {
+            choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
+        }
+        match (self.format, job.case.image.nifti()) {
+            (Format::Nifti, Some(reference)) => nifti::write_labels_like(path, &labels, reference)?,
+            (Format::Nifti, None) => nifti::write_labels(path, &labels, &grid)?,
+            (Format::Hdf5, _) => write_stack(path, &labels, &grid)?,
+        }
+        Ok(())
+    }
+}
+
+impl Predictor<'_> {
+    /// Predicts an image; affinities go to `path`.
+    pub(super) fn predict(&self, image: Image, path: &Path) -> anyhow::Result<Predicted> {
+        let Image { data, channels, steps, grid, .. } = image;
+        let [z, y, x] = steps.grid().shape_zyx.map(|n| n as i64);
+        let volume = Tensor::from_slice(&data).view([channels as i64, z, y, x]);
+        drop(data);
         match &self.model.plan.objective {
             Objective::Classes | Objective::Regions => {
-                let mut labels = self.labels(&volume, &steps)?;
-                drop(volume);
-                if let Some(choice) = self.clean_up {
-                    choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
-                }
-                match (self.format, job.case.image.nifti()) {
-                    (Format::Nifti, Some(reference)) => nifti::write_labels_like(path, &labels, reference)?,
-                    (Format::Nifti, None) => nifti::write_labels(path, &labels, &grid)?,
-                    (Format::Hdf5, _) => write_stack(path, &labels, &grid)?,
-                }
+                Ok(Predicted::Labels(self.labels(&volume, &steps)?, grid))
             }
             Objective::Affinities(plan) => {
-                if same_geometry(&prepared_grid, &grid) > SAME_MM || prepared_grid.shape_zyx != grid.shape_zyx
-                {
-                    let nm = |grid: &Grid| {
-                        cases::triple(&grid.spacing_zyx_nm().map(|s| (s * 100.0).round() / 100.0))
-                    };
-                    let detail = format!(
-                        "{}: voxels of {} nm and shape {}; the model's are of {} nm",
-                        file.display(),
-                        nm(&grid),
-                        cases::triple(&grid.shape_zyx),
-                        nm(&prepared_grid)
-                    );
-                    return Err(Message::error("E417", "affinities belong to the model's own voxels")
-                        .detail(detail)
-                        .fix("Resample the stack to the model's voxel size, with axes along z, y, x, and predict that")
-                        .into());
-                }
                 self.write_affinities(&volume, &grid, plan, path)?;
+                Ok(Predicted::Written)
             }
         }
-        Ok(warnings)
     }
 
     /// The label map on the image's own grid. Scores become labels as windows become final: they are never in memory as a whole.

@@ -1,0 +1,84 @@
+//! Cases one after the other, the next one being read and the last one written while one is predicted.
+//!
+//! Memory: at most three cases are under way, one in each part: an image as the network takes it, one that is predicted, and a label map.
+
+use super::image::{Image, Predicted, Predictor, Reader, Writer};
+use super::jobs::Job;
+use stage::interrupt;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::thread;
+use volume::Warning;
+
+/// What became of a case: the flaws that did not stop it, or what did.
+type Done = anyhow::Result<Vec<Warning>>;
+
+/// Predicts the jobs whose file is not there yet; `report` gets each job's number and end, in order. Whether all were done; else a stop was
+/// asked for.
+pub(super) fn run(
+    jobs: &[(&Job, PathBuf)],
+    reader: &Reader<'_>,
+    predictor: &Predictor<'_>,
+    writer: &Writer<'_>,
+    report: &mut dyn FnMut(usize, Done),
+) -> bool {
+    let (to_predictor, images) = sync_channel::<(usize, Option<anyhow::Result<Image>>)>(0);
+    let (to_writer, predictions) = sync_channel::<(usize, anyhow::Result<(Predicted, Vec<Warning>)>)>(0);
+    let (to_report, done) = channel::<(usize, Done)>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for (number, (job, path)) in jobs.iter().enumerate() {
+                let image = (!path.is_file()).then(|| reader.read(job));
+                // nobody listens any more: a stop was asked for
+                if to_predictor.send((number, image)).is_err() {
+                    return;
+                }
+            }
+        });
+        scope.spawn(move || {
+            for (number, predicted) in predictions {
+                let (job, path) = &jobs[number];
+                let end = predicted.and_then(|(predicted, warnings)| {
+                    writer.write(job, predicted, path)?;
+                    Ok(warnings)
+                });
+                if to_report.send((number, end)).is_err() {
+                    return;
+                }
+            }
+        });
+        let complete = predict(jobs, images, predictor, |number, predicted| {
+            let sent = to_writer.send((number, predicted)).is_ok();
+            done.try_iter().for_each(|(number, end)| report(number, end));
+            sent
+        });
+        drop(to_writer);
+        done.iter().for_each(|(number, end)| report(number, end));
+        complete
+    })
+}
+
+fn predict(
+    jobs: &[(&Job, PathBuf)],
+    images: Receiver<(usize, Option<anyhow::Result<Image>>)>,
+    predictor: &Predictor<'_>,
+    mut hand_on: impl FnMut(usize, anyhow::Result<(Predicted, Vec<Warning>)>) -> bool,
+) -> bool {
+    let mut handed_on = 0;
+    while !interrupt::requested()
+        && let Ok((number, image)) = images.recv()
+    {
+        let predicted = match image {
+            None => Ok((Predicted::Written, Vec::new())),
+            Some(image) => image.and_then(|mut image| {
+                let warnings = std::mem::take(&mut image.warnings);
+                Ok((predictor.predict(image, &jobs[number].1)?, warnings))
+            }),
+        };
+        if !hand_on(number, predicted) {
+            break;
+        }
+        handed_on += 1;
+    }
+    handed_on == jobs.len()
+}
