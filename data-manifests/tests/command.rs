@@ -137,6 +137,8 @@ fn a_split_is_written_from_shards() {
     let rows: Vec<_> = (0..10).map(row).collect();
     let shards = at.join("shards");
     stage::atomic::write(&shards.join(cases::FILE_NAME), &cases::to_csv(&rows).unwrap()).unwrap();
+    let descriptor = concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/msd04-hippocampus.toml");
+    fs_err::copy(descriptor, shards.join("dataset.toml")).unwrap();
     insta::assert_snapshot!(run(at, &["split", "--shards", "shards", "--out", "s.json"]), @r#"
         exit 1
         --- out

@@ -58,3 +58,28 @@ pub(super) fn subjects<'a>(members: impl IntoIterator<Item = &'a Member>) -> Vec
 pub(super) fn ids<'a>(subjects: impl IntoIterator<Item = &'a Subject<'a>>) -> Vec<String> {
     subjects.into_iter().flat_map(|s| &s.cases).map(|id| (*id).to_owned()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::CaseSplit;
+
+    #[test]
+    fn neither_background_nor_what_nobody_annotated_is_a_class() {
+        let row = CaseRow {
+            id: "a".to_owned(),
+            subject: "a".to_owned(),
+            image: "a.nii.gz".to_owned(),
+            label: "l.nii.gz".to_owned(),
+            split: CaseSplit::Train,
+            shape: "2x2x3".to_owned(),
+            spacing: "1x1x1".to_owned(),
+            status: CaseStatus::Done,
+            digest: "00".to_owned(),
+            label_voxels: "0:4;1:3;2:0;9:5".to_owned(),
+        };
+        let classes = |ignore| members(std::slice::from_ref(&row), ignore)[0].classes.clone();
+        assert_eq!(classes(Some(9)), BTreeSet::from([1]));
+        assert_eq!(classes(None), BTreeSet::from([1, 9]));
+    }
+}
