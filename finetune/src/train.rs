@@ -1,18 +1,19 @@
 //! `finetune train`: labelled shards and an encoder to a model.
 
 mod encoder;
+mod goal;
 mod plan;
 mod split;
 
 use crate::arguments::Train;
 use crate::model;
-use crate::objective::{AffinityPlan, Objective, SemanticTargets};
+use crate::objective::Objective;
 use crate::sampling::{Cut, Draw, Patches, Voxels};
-use crate::semantic::{Semantic, SemanticLoss};
-use crate::task::{Frozen, Goal, Segmentation};
-use data_manifests::descriptor::{LabelKind, Modality};
-use data_manifests::{Artefact, Descriptor, Manifest, digest};
-use label_maps::targets::Balance;
+use crate::semantic::Semantic;
+use crate::task::{Frozen, Segmentation};
+use data_manifests::descriptor::Modality;
+use data_manifests::{Artefact, Manifest, digest};
+use goal::{goal, objective};
 use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
@@ -203,51 +204,6 @@ fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
     Ok(atomic::write(path, &bytes)?)
-}
-
-/// What the labels teach.
-fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::Result<Objective> {
-    let Some(labels) = &descriptor.labels else {
-        return Err(Message::error("E411", format!("data set '{}' has no labels", descriptor.name))
-            .fix("Describe them in the descriptor's [labels] and run preprocess again")
-            .into());
-    };
-    if labels.kind == LabelKind::Instances {
-        return Ok(Objective::Affinities(AffinityPlan {
-            offsets_zyx: arguments.affinities.offsets_zyx(),
-            widen_borders: usize::from(arguments.widen_borders),
-            balance: Balance::Jointly,
-            loss: arguments.affinity_loss,
-        }));
-    }
-    match (arguments.targets, labels.regions.is_empty()) {
-        (Some(SemanticTargets::Regions), true) => {
-            Err(Message::error("E411", format!("data set '{}' declares no regions", descriptor.name))
-                .fix("Add [[labels.regions]] to its descriptor and run preprocess again, or omit --targets")
-                .into())
-        }
-        (Some(SemanticTargets::Classes), _) | (None, true) => Ok(Objective::Classes),
-        (Some(SemanticTargets::Regions) | None, false) => Ok(Objective::Regions),
-    }
-}
-
-/// What is learnt, and how it is told from the truth.
-fn goal(plan: &TrainPlan, semantic: Option<Semantic>) -> anyhow::Result<Goal> {
-    match (&plan.model.objective, semantic) {
-        (Objective::Affinities(plan), _) => Ok(Goal::Affinities(plan.clone())),
-        (_, Some(semantic)) => {
-            let loss = SemanticLoss {
-                overlap: plan.loss.unwrap_or_default(),
-                boundary_weight: plan.boundary_weight,
-                spacing_zyx: plan.model.descriptor.spacing_zyx_mm(),
-            };
-            loss.check().map_err(|e| e.message())?;
-            Ok(Goal::Semantic(semantic, loss))
-        }
-        (_, None) => Err(Message::error("E411", "there are no labels to learn from")
-            .fix("Describe them in the descriptor's [labels] and run preprocess again")
-            .into()),
-    }
 }
 
 /// The encoder's trainable variables.

@@ -223,6 +223,8 @@ macro_rules! kinds {
     };
 }
 
+pub(crate) use kinds;
+
 kinds!(
     /// The name of an encoder, as on the command line.
     EncoderKind, "encoder", {

@@ -62,6 +62,8 @@ fn patches_hold_something_that_was_annotated() {
         let labels = descriptor.labels.as_mut().unwrap();
         labels.ignore = Some(9);
         labels.map = BTreeMap::from([("0".to_owned(), 9)]);
+        // small enough to miss it
+        descriptor.grid.patch_zyx = [8, 8, 8];
     });
     let settings = ["--from-scratch", "--validate-every", "12", "--log-every", "1", "--batch", "1"];
     for share in ["0", "1"] {

@@ -1,5 +1,6 @@
 //! What a ResUNet-50 may have beyond the published one.
 
+use crate::config::kinds;
 use crate::error::Error;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -21,46 +22,22 @@ impl ResUNetOptions {
     pub const ATTENTION_WEIGHTS: i64 = 1 << 26;
 }
 
-/// What stands between a convolution of the decoder and its ReLU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DecoderNorm {
-    /// Nothing, as published.
-    #[default]
-    None,
-    /// An instance norm with scale and shift.
-    Instance,
-}
+kinds!(
+    /// What stands between a convolution of the decoder and its ReLU.
+    #[derive(Default)]
+    DecoderNorm, "decoder_norm", {
+        /// Nothing, as published.
+        #[default]
+        None = "none",
+        /// An instance norm with scale and shift.
+        Instance = "instance"
+    }
+);
 
 impl DecoderNorm {
     /// Plans and model files from before there was a choice do not name it.
     pub(crate) fn is_none(&self) -> bool {
         *self == Self::None
-    }
-}
-
-impl fmt::Display for DecoderNorm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "none",
-            Self::Instance => "instance",
-        })
-    }
-}
-
-impl FromStr for DecoderNorm {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        match text {
-            "none" => Ok(Self::None),
-            "instance" => Ok(Self::Instance),
-            other => Err(Error::Config {
-                field: "decoder_norm",
-                found: other.to_owned(),
-                expected: "none or instance".to_owned(),
-            }),
-        }
     }
 }
 

@@ -1,0 +1,56 @@
+//! What the labels teach, and how what is learnt is told from the truth.
+
+use super::plan::TrainPlan;
+use crate::arguments::Train;
+use crate::objective::{AffinityPlan, Objective, SemanticTargets};
+use crate::semantic::{Semantic, SemanticLoss};
+use crate::task::Goal;
+use data_manifests::Descriptor;
+use data_manifests::descriptor::LabelKind;
+use label_maps::targets::Balance;
+use stage::Message;
+
+/// What the labels teach.
+pub(super) fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::Result<Objective> {
+    let Some(labels) = &descriptor.labels else {
+        return Err(Message::error("E411", format!("data set '{}' has no labels", descriptor.name))
+            .fix("Describe them in the descriptor's [labels] and run preprocess again")
+            .into());
+    };
+    if labels.kind == LabelKind::Instances {
+        return Ok(Objective::Affinities(AffinityPlan {
+            offsets_zyx: arguments.affinities.offsets_zyx(),
+            widen_borders: usize::from(arguments.widen_borders),
+            balance: Balance::Jointly,
+            loss: arguments.affinity_loss,
+        }));
+    }
+    match (arguments.targets, labels.regions.is_empty()) {
+        (Some(SemanticTargets::Regions), true) => {
+            Err(Message::error("E411", format!("data set '{}' declares no regions", descriptor.name))
+                .fix("Add [[labels.regions]] to its descriptor and run preprocess again, or omit --targets")
+                .into())
+        }
+        (Some(SemanticTargets::Classes), _) | (None, true) => Ok(Objective::Classes),
+        (Some(SemanticTargets::Regions) | None, false) => Ok(Objective::Regions),
+    }
+}
+
+/// What is learnt, and how it is told from the truth.
+pub(super) fn goal(plan: &TrainPlan, semantic: Option<Semantic>) -> anyhow::Result<Goal> {
+    match (&plan.model.objective, semantic) {
+        (Objective::Affinities(plan), _) => Ok(Goal::Affinities(plan.clone())),
+        (_, Some(semantic)) => {
+            let loss = SemanticLoss {
+                overlap: plan.loss.unwrap_or_default(),
+                boundary_weight: plan.boundary_weight,
+                spacing_zyx: plan.model.descriptor.spacing_zyx_mm(),
+            };
+            loss.check().map_err(|e| e.message())?;
+            Ok(Goal::Semantic(semantic, loss))
+        }
+        (_, None) => Err(Message::error("E411", "there are no labels to learn from")
+            .fix("Describe them in the descriptor's [labels] and run preprocess again")
+            .into()),
+    }
+}
