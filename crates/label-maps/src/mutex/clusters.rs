@@ -1,19 +1,39 @@
 //! Clusters of voxels and which of them exclude each other.
 
+use arrayvec::ArrayVec;
 use rustc_hash::FxHashSet;
 
-/// The name of a cluster that excludes none.
-const NONE: u32 = u32::MAX;
-/// A cluster that excludes more others than this looks them up by their hashes.
-const FEW: usize = 16;
+/// A cluster that excludes more others than this looks them up by their hashes. So many lie beside their number in 64 bytes, which
+/// are fetched at once.
+const FEW: usize = 14;
 
-/// A voxel in the forest of clusters.
-#[derive(Clone, Copy)]
-struct Node {
-    /// The voxel above; a root is above itself.
-    parent: u32,
-    /// Of a root: the name of its cluster among those that exclude others.
-    name: u32,
+/// A voxel in the forest of clusters, in four bytes, since most of the time goes into fetching them from memory: the voxel above, or of
+/// a root the name of its cluster among those that exclude others.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Node(u32);
+
+impl Node {
+    /// Marks roots.
+    const ROOT: u32 = 1 << 31;
+    /// A root whose cluster excludes none.
+    const FREE: Self = Self(u32::MAX);
+
+    fn below(voxel: u32) -> Self {
+        Self(voxel)
+    }
+
+    fn root(name: u32) -> Self {
+        Self(Self::ROOT | name)
+    }
+
+    fn above(self) -> Option<u32> {
+        (self.0 & Self::ROOT == 0).then_some(self.0)
+    }
+
+    /// Of a root.
+    fn name(self) -> Option<u32> {
+        (self != Self::FREE).then_some(self.0 & !Self::ROOT)
+    }
 }
 
 /// An edge on its way into the clusters.
@@ -36,10 +56,9 @@ pub(super) struct Clusters {
 }
 
 impl Clusters {
-    /// A cluster per voxel, fewer than 2³² of them.
+    /// A cluster per voxel, fewer than 2³¹ of them (of 2³² affinities with two channels at least there are no more).
     pub(super) fn new(voxels: usize) -> Self {
-        let nodes = (0..voxels as u32).map(|parent| Node { parent, name: NONE }).collect();
-        Self { nodes, excluded: Vec::new(), free: Vec::new(), at_hand: Vec::new() }
+        Self { nodes: vec![Node::FREE; voxels], excluded: Vec::new(), free: Vec::new(), at_hand: Vec::new() }
     }
 
     /// Takes edges in this order: whether they attract, and the voxels that they are between. They are looked up together, so that
@@ -48,7 +67,7 @@ impl Clusters {
         let mut at_hand = std::mem::take(&mut self.at_hand);
         at_hand.clear();
         let nodes = &self.nodes;
-        let above = |voxel: u32| nodes[voxel as usize].parent;
+        let above = |voxel: u32| nodes[voxel as usize].above().unwrap_or(voxel);
         at_hand.extend(edges.map(|(attracts, ends)| AtHand { attracts, ends, above: ends.map(above) }));
         at_hand.iter_mut().for_each(|edge| edge.above = edge.above.map(above));
         for edge in &at_hand {
@@ -56,8 +75,8 @@ impl Clusters {
             let [a, b] = [0, 1].map(|end| {
                 let root = self.root(edge.above[end]);
                 let node = &mut self.nodes[edge.ends[end] as usize];
-                if node.parent != root {
-                    node.parent = root;
+                if edge.ends[end] != root && *node != Node::below(root) {
+                    *node = Node::below(root);
                 }
                 root
             });
@@ -73,18 +92,15 @@ impl Clusters {
     /// The root of a voxel's cluster, halving the way to it (R. E. Tarjan and J. van Leeuwen, J. ACM 31 (1984) 245–281).
     pub(super) fn root(&mut self, mut voxel: u32) -> u32 {
         loop {
-            let parent = self.nodes[voxel as usize].parent;
-            let above = self.nodes[parent as usize].parent;
-            if parent == above {
-                return parent;
-            }
-            self.nodes[voxel as usize].parent = above;
+            let Some(parent) = self.nodes[voxel as usize].above() else { return voxel };
+            let Some(above) = self.nodes[parent as usize].above() else { return parent };
+            self.nodes[voxel as usize] = Node::below(above);
             voxel = above;
         }
     }
 
-    fn name(&self, root: u32) -> u32 {
-        self.nodes[root as usize].name
+    fn name(&self, root: u32) -> Option<u32> {
+        self.nodes[root as usize].name()
     }
 
     fn excluded(&self, name: u32) -> &Names {
@@ -98,8 +114,8 @@ impl Clusters {
     /// Joins two clusters unless they exclude each other.
     fn attract(&mut self, a: u32, b: u32) {
         let name = match [self.name(a), self.name(b)] {
-            [NONE, name] | [name, NONE] => name,
-            [mut fewer, mut more] => {
+            [None, name] | [name, None] => name,
+            [Some(mut fewer), Some(mut more)] => {
                 if self.excluded(fewer).len() > self.excluded(more).len() {
                     (fewer, more) = (more, fewer);
                 }
@@ -107,26 +123,26 @@ impl Clusters {
                     return;
                 }
                 self.rename(fewer, more);
-                more
+                Some(more)
             }
         };
         let root = a.min(b);
-        self.nodes[a.max(b) as usize].parent = root;
-        self.nodes[root as usize].name = name;
+        self.nodes[a.max(b) as usize] = Node::below(root);
+        self.nodes[root as usize] = name.map_or(Node::FREE, Node::root);
     }
 
     /// Makes two clusters exclude each other.
     fn repel(&mut self, a: u32, b: u32) {
         let [a, b] = [a, b].map(|root| {
-            if self.name(root) == NONE {
+            self.name(root).unwrap_or_else(|| {
                 let name = self.free.pop().unwrap_or_else(|| {
                     self.excluded.push(Names::default());
                     // a name belongs to a root, so that there are no more than voxels
                     (self.excluded.len() - 1) as u32
                 });
-                self.nodes[root as usize].name = name;
-            }
-            self.name(root)
+                self.nodes[root as usize] = Node::root(name);
+                name
+            })
         });
         self.excluded_mut(a).insert(b);
         self.excluded_mut(b).insert(a);
@@ -148,13 +164,13 @@ impl Clusters {
 /// A set of names.
 enum Names {
     /// In no order.
-    Few(Vec<u32>),
-    Many(FxHashSet<u32>),
+    Few(ArrayVec<u32, FEW>),
+    Many(Box<FxHashSet<u32>>),
 }
 
 impl Default for Names {
     fn default() -> Self {
-        Self::Few(Vec::new())
+        Self::Few(ArrayVec::new())
     }
 }
 
@@ -177,7 +193,7 @@ impl Names {
         match self {
             Self::Few(names) if names.contains(&name) => {}
             Self::Few(names) if names.len() < FEW => names.push(name),
-            Self::Few(names) => *self = Self::Many(names.drain(..).chain([name]).collect()),
+            Self::Few(names) => *self = Self::Many(Box::new(names.drain(..).chain([name]).collect())),
             Self::Many(names) => {
                 names.insert(name);
             }
@@ -209,6 +225,11 @@ impl Names {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn few_names_are_fetched_at_once() {
+        assert_eq!(size_of::<Names>(), 64);
+    }
 
     proptest! {
         /// Few voxels and many edges, most of them repulsive: clusters exclude more others than fit into a list, names are given up
