@@ -17,7 +17,7 @@ pub const FILE_NAME: &str = "manifest.json";
 pub const SCHEMA: &str = "gtgm/manifest/1";
 
 /// Names of the stages.
-pub const STAGES: [&str; 11] = [
+pub const STAGES: [&str; 12] = [
     "phantom",
     "preprocess",
     "slices",
@@ -27,6 +27,7 @@ pub const STAGES: [&str; 11] = [
     "pretrain",
     "train",
     "predict",
+    "instances",
     "score",
     "evaluation-report",
 ];
@@ -169,6 +170,7 @@ impl Manifest {
         parameters: &impl Serialize,
         inputs: Vec<Artefact>,
     ) -> anyhow::Result<Self> {
+        debug_assert!(STAGES.contains(&stage), "the schema does not know the stage {stage}");
         let parameters = serde_json::to_value(parameters)?;
         let work = work_digest(stage, &parameters, &inputs)?;
         Ok(Self {

@@ -140,7 +140,7 @@ fn broken_rules_are_all_listed() {
     sealed::write(&text.join("manifest.json"), &bad).unwrap();
     let wrong = rules::check_directory(&text).unwrap().join("\n").replace(root.to_str().unwrap(), "[DIR]");
     insta::assert_snapshot!(wrong, @r#"
-        stage: found 'cooking', expected one of phantom, preprocess, slices, caption, report, embed, pretrain, train, predict, score, evaluation-report
+        stage: found 'cooking', expected one of phantom, preprocess, slices, caption, report, embed, pretrain, train, predict, instances, score, evaluation-report
         work: found f07142c1d40e125e5504beb4441357107f0ea494d6ce491328cc38d99951b3ec, expected 400c440e4d016693accf370953d722a9d0ea15cf255b9426a5ec0ff2aac8f220 from stage, parameters and inputs
         ../x: '12' is no SHA-256
         ../x: has no role

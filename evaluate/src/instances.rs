@@ -317,16 +317,10 @@ fn score(
     })
 }
 
-/// Share of the evaluated voxels from which on one object is taken for several that leak into each other.
-const LEAK: f64 = 0.9;
-/// Objects beside it, at least: two or three large ones may be what the reference is about.
-const OTHERS: u64 = 8;
-
 /// A warning where one object of the reference is nearly all of it: a right division of it counts as an error then.
 fn one_object(table: &Table) -> Option<Message> {
     let (objects, largest) = table.reference_objects();
-    let share = largest as f64 / table.evaluated() as f64;
-    (share > LEAK && objects > OTHERS).then(|| {
+    volume::labels::leaking_share(objects, largest, table.evaluated()).map(|share| {
         let text = format!(
             "one of the reference's {objects} objects is {:.1} % of it: VOI and Rand error say little",
             share * 100.0

@@ -117,6 +117,19 @@ fn load(directory: &Path, out: &Path) -> Result<Run> {
     Ok(Run { directory: directory.to_owned(), summary, values, links, label, method, fraction })
 }
 
+/// How objects were made of affinities: the method, what borders are scored by, and the threshold.
+fn objects_by(parameters: &Value) -> Option<String> {
+    let method = parameters.get("method")?;
+    let mut words = vec![method.get("method")?.as_str()?.to_owned()];
+    let score = method.get("score").and_then(|score| {
+        score.as_str().or_else(|| score.as_object().and_then(|only| only.keys().next()).map(String::as_str))
+    });
+    words.extend(score.map(str::to_owned));
+    let threshold = ["/threshold", "/costs/beta"].iter().find_map(|place| method.pointer(place)?.as_f64());
+    words.extend(threshold.map(|threshold| format!("{threshold:.2}")));
+    Some(words.join(" "))
+}
+
 /// How the model was made, and the same with label fraction and seed; the directory's name for predictions of other programs.
 fn labels(directory: &Path, links: &[Link]) -> (String, String) {
     let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
@@ -133,6 +146,8 @@ fn labels(directory: &Path, links: &[Link]) -> (String, String) {
     words.extend(network.map(str::to_owned));
     let encoder = train.inputs.iter().any(|i| i.role == "encoder");
     words.push(if encoder { "pretrained" } else { "from scratch" }.to_owned());
+    let objects = links.iter().find(|l| l.stage() == "instances").and_then(|l| l.manifest.as_ref());
+    words.extend(objects.and_then(|made| objects_by(&made.parameters)));
     let method = words.join(", ");
     if let Some(fraction) = train.parameters.get("fraction").and_then(Value::as_f64) {
         words.push(format!("{} % of labels", page::compact(fraction * 100.0)));
@@ -141,4 +156,24 @@ fn labels(directory: &Path, links: &[Link]) -> (String, String) {
         words.push(format!("seed {seed}"));
     }
     (method, words.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn runs_say_how_objects_were_made() {
+        let by = |method: Value| objects_by(&json!({"method": method, "smallest": 0}));
+        let quantile =
+            json!({"method": "agglomerate", "score": {"quantile": {"percent": 50}}, "threshold": 0.5});
+        assert_eq!(by(quantile).as_deref(), Some("agglomerate quantile 0.50"));
+        let mean = json!({"method": "agglomerate", "score": "mean", "threshold": 0.7});
+        assert_eq!(by(mean).as_deref(), Some("agglomerate mean 0.70"));
+        let multicut = json!({"method": "multicut", "costs": {"beta": 0.3}});
+        assert_eq!(by(multicut).as_deref(), Some("multicut 0.30"));
+        assert_eq!(by(json!({"method": "mutex-watershed"})).as_deref(), Some("mutex-watershed"));
+        assert_eq!(by(json!(null)), None);
+    }
 }

@@ -129,7 +129,10 @@ pub(crate) fn make(
         let end_zyx = std::array::from_fn(|axis| lo[axis] + shape[axis]);
         Ok::<_, anyhow::Error>(image.region(channel, &BoundingBox { start_zyx: lo, end_zyx })?)
     })?;
-    let label = labels.map(|labels| labels.write(&image.steps, &mut writer)).transpose()?;
+    let written = labels.map(|labels| labels.write(&image.steps, &mut writer)).transpose()?;
+    if let Some((source, (_, Some(warning)))) = case.label.as_ref().zip(written.as_ref()) {
+        messages.extend(messages_of(case, source, std::slice::from_ref(warning), rules));
+    }
     let record = CaseRecord {
         schema: CaseRecord::SCHEMA.to_owned(),
         id: case.id.clone(),
@@ -148,7 +151,7 @@ pub(crate) fn make(
             label_sha256: digests.label.clone(),
             steps: image.steps.clone(),
         },
-        label,
+        label: written.map(|(label, _)| label),
         warnings: messages::recorded(&messages),
     };
     let tree = writer.finish(&record)?;

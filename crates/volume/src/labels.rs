@@ -40,6 +40,18 @@ pub fn count_into<T: Copy + PartialEq + Into<u64>>(counts: &mut Counts, labels: 
     }
 }
 
+/// Share of the labelled voxels from which on one object is taken for several that leak into each other.
+const LEAK: f64 = 0.9;
+/// Objects, at least: two or three of which one is large may be what a label map is about.
+const OBJECTS: u64 = 9;
+
+/// The share that the largest of `objects` has, `largest` of `labelled` voxels, where it is nearly all of them and the others are
+/// many: such objects were made by connecting what lies between membranes, which leaks from section to section.
+pub fn leaking_share(objects: u64, largest: u64, labelled: u64) -> Option<f64> {
+    let share = largest as f64 / labelled as f64;
+    (objects >= OBJECTS && share > LEAK).then_some(share)
+}
+
 /// Compares the values of a label map with the declared ones.
 ///
 /// Absent classes are no error for one case: a data set reports those that no case has.

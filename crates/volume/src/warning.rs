@@ -128,6 +128,13 @@ pub enum Warning {
         /// One of them.
         example: String,
     },
+    /// One object among many is nearly all that is labelled ([`crate::labels::leaking_share`]).
+    LeakingObject {
+        /// Objects.
+        objects: u64,
+        /// Share of the labelled voxels that the largest has.
+        share: f64,
+    },
     /// A jump in the numbers of a stack's slices.
     SliceGap {
         /// Slice before the jump.
@@ -162,6 +169,7 @@ impl Warning {
             Self::SpacingSourcesDiffer { .. } => "W140",
             Self::IgnoredFiles { .. } => "W142",
             Self::SliceGap { .. } => "W143",
+            Self::LeakingObject { .. } => "W144",
         }
     }
 }
@@ -245,6 +253,12 @@ impl fmt::Display for Warning {
                     "{count} files among the slices are no TIFF or PNG and were ignored, e.g. {example}"
                 )
             }
+            Self::LeakingObject { objects, share } => write!(
+                f,
+                "one of {objects} objects is {:.1} % of all that is labelled. Objects made by connecting what lies between membranes leak \
+                 from section to section: connect within sections, or training and scores say little",
+                100.0 * share
+            ),
             Self::SliceGap { before, after } => write!(
                 f,
                 "slice numbers jump from {before} to {after}. If a section is missing, z is wrong from there on"

@@ -13,7 +13,7 @@ pub(super) struct Arguments {
     /// File to write
     #[arg(long, value_name = "FILE.json")]
     out: PathBuf,
-    /// Share of the subjects that go to validation; at least one does, and one remains
+    /// Share of the subjects that go to validation, where the descriptor's parts have no roles; at least one does, and one remains
     #[arg(long, default_value_t = 0.2)]
     val_share: f64,
     /// Cross-validation in so many folds instead, written as nnU-Net's splits_final.json
@@ -45,9 +45,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("{out}: {folds} folds of {} validation cases.", sizes.join(", ")));
         return Ok(ExitStatus::Done);
     }
-    let split = Split::new(&members, arguments.val_share, arguments.seed).map_err(|error| {
-        refused(error, "Use a --val-share between 0 and 1, and shards with at least 2 labelled subjects")
-    })?;
+    let split = match Split::declared(&descriptor, &members, arguments.seed)? {
+        Some(declared) => declared,
+        None => Split::new(&members, arguments.val_share, arguments.seed).map_err(|error| {
+            refused(error, "Use a --val-share between 0 and 1, and shards with at least 2 labelled subjects")
+        })?,
+    };
     split.save(&arguments.out)?;
     context.say(&format!("{out}: {} training and {} validation cases.", split.train.len(), split.val.len()));
     Ok(ExitStatus::Done)

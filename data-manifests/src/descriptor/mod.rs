@@ -394,6 +394,12 @@ impl Descriptor {
         }
     }
 
+    /// Whether a mirror image is plausible along z, y, x.
+    #[must_use]
+    pub fn mirrors(&self) -> [bool; 3] {
+        ["z", "y", "x"].map(|axis| self.mirror_axes.iter().any(|a| a == axis))
+    }
+
     /// The value of voxels that nobody annotated, where there is one.
     #[must_use]
     pub fn ignored(&self) -> Option<u32> {

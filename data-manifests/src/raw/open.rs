@@ -4,7 +4,7 @@ use super::{Sections, Source};
 use crate::descriptor::{Descriptor, LabelKind};
 use std::collections::BTreeMap;
 use std::path::Path;
-use volume::hdf5::CremiFile;
+use volume::hdf5::{CremiFile, NOT_ANNOTATED};
 use volume::stack::Stack;
 use volume::{Grid, Result, VolumeError, Warning, check_same_channels, nifti};
 
@@ -148,7 +148,7 @@ pub fn image(source: &Source) -> Result<RawImage> {
 }
 
 /// Reads labels, with the descriptor's `labels.map` applied: before values are held against 32 bits. CREMI labels that cover a part of the raw stack come back on its
-/// whole grid, 0 around them.
+/// whole grid, around them 0 where they are classes and [`NOT_ANNOTATED`] where they are objects: 0 would say that there is none.
 ///
 /// # Errors
 /// Whatever is wrong with the file; semantic labels beyond 32 bits after the map.
@@ -169,7 +169,7 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             let file = cremi(path, *sections)?;
             let grid = file.raw().grid()?;
             let stack = file.read_labels(name)?;
-            let mut ids = stack.on_raw_grid(file.raw(), 0).map_err(|e| e.in_file(path))?;
+            let mut ids = stack.on_raw_grid(file.raw(), around(descriptor)).map_err(|e| e.in_file(path))?;
             volume::labels::remap(&mut ids, &map);
             Ok(RawLabels { grid, voxels: by_kind(ids, descriptor, source)?, warnings: Vec::new() })
         }
@@ -186,6 +186,11 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             Err(VolumeError::Channels { path, found: channels.len(), expected: 1 })
         }
     }
+}
+
+/// The value of voxels that the labels of a stack do not cover.
+pub(super) fn around(descriptor: &Descriptor) -> u64 {
+    if is_semantic(descriptor) { 0 } else { NOT_ANNOTATED }
 }
 
 /// Applies `labels.map` to 32-bit labels; its values beyond 32 bits do not occur in them.

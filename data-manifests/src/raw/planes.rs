@@ -1,7 +1,7 @@
 //! Raw cases some planes at a time, in bounded memory: the same values, grids and errors as [`super::open`].
 
 use super::Source;
-use super::open::{channel_headers, cremi, header, is_semantic, stack_grid};
+use super::open::{around, channel_headers, cremi, header, is_semantic, stack_grid};
 use crate::Descriptor;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -177,7 +177,7 @@ enum LabelFile {
     Classes(Box<nifti::LabelPlanes<u32>>, Vec<u32>),
     Objects(Box<nifti::LabelPlanes<u64>>),
     Stack { stack: Box<Stack>, next: usize },
-    Cremi { file: Box<CremiFile>, name: String, bounds: BoundingBox, next: usize },
+    Cremi { file: Box<CremiFile>, name: String, bounds: BoundingBox, around: u64, next: usize },
 }
 
 /// Opens labels for reading by planes.
@@ -211,7 +211,16 @@ pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> R
                     BoundingBox { start_zyx: [0; 3], end_zyx: [0; 3] }
                 }
             };
-            (grid, LabelFile::Cremi { file: Box::new(file), name: name.clone(), bounds, next: 0 })
+            (
+                grid,
+                LabelFile::Cremi {
+                    file: Box::new(file),
+                    name: name.clone(),
+                    bounds,
+                    around: around(descriptor),
+                    next: 0,
+                },
+            )
         }
         Source::Channels(channels) => {
             let path = source.path().to_owned();
@@ -272,8 +281,9 @@ impl LabelPlanes {
                 *next += planes;
                 planes
             }
-            LabelFile::Cremi { file, name, bounds, next } => {
-                *out = cremi_slab(file, name, bounds, *next, planes).map_err(|e| e.in_file(&self.path))?;
+            LabelFile::Cremi { file, name, bounds, around, next } => {
+                *out = cremi_slab(file, name, (bounds, *around), *next, planes)
+                    .map_err(|e| e.in_file(&self.path))?;
                 *next += planes;
                 planes
             }
@@ -283,16 +293,16 @@ impl LabelPlanes {
     }
 }
 
-/// Planes of the raw stack's grid from labels that cover a part of it, 0 around them.
+/// Planes of the raw stack's grid from labels that cover a part of it, `around` where they do not.
 fn cremi_slab(
     file: &CremiFile,
     name: &str,
-    bounds: &BoundingBox,
+    (bounds, around): (&BoundingBox, u64),
     first: usize,
     planes: usize,
 ) -> Result<Vec<u64>> {
     let [_, height, width] = file.raw().shape_zyx;
-    let mut out = vec![0; planes * height * width];
+    let mut out = vec![around; planes * height * width];
     let covered = first.max(bounds.start_zyx[0])..(first + planes).min(bounds.end_zyx[0]);
     if covered.is_empty() {
         return Ok(out);

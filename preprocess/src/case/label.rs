@@ -11,6 +11,7 @@ use data_manifests::raw::{RawCase, Source};
 use patches::{CaseWriter, ForegroundSample, LabelCount, LabelRecord, LabelType};
 use std::path::Path;
 use volume::crop::BoundingBox;
+use volume::hdf5::NOT_ANNOTATED;
 use volume::prepare::Steps;
 use volume::resample::{Aligned, Alignment, Label};
 use volume::spool::{Element, Spool, SpoolWriter};
@@ -79,8 +80,13 @@ impl<'a> CaseLabels<'a> {
         Ok(Some(Self { declared, grid, alignment, warnings, voxels, largest, room: *room }))
     }
 
-    /// Takes the labels the way of their image and writes them; returns what is known of them.
-    pub(super) fn write(&self, steps: &Steps, writer: &mut CaseWriter) -> anyhow::Result<LabelRecord> {
+    /// Takes the labels the way of their image and writes them; returns what is known of them, and what of that somebody should
+    /// know.
+    pub(super) fn write(
+        &self,
+        steps: &Steps,
+        writer: &mut CaseWriter,
+    ) -> anyhow::Result<(LabelRecord, Option<Warning>)> {
         let mut written = Written {
             steps,
             writer,
@@ -105,7 +111,7 @@ impl<'a> CaseLabels<'a> {
         }?;
         let Written { writer, counts, sample, .. } = written;
         writer.foreground(&sample.finish())?;
-        Ok(record(&counts, self.declared))
+        Ok((record(&counts, self.declared), leak(&counts, self.declared)))
     }
 }
 
@@ -244,7 +250,8 @@ fn check(counts: labels::Counts, source: &Source, declared: &Labels) -> Result<(
 }
 
 fn record(counts: &labels::Counts, declared: &Labels) -> LabelRecord {
-    let distinct = counts.keys().filter(|value| **value != 0).count();
+    let is_object = |value: u64| declared.kind == LabelKind::Semantic || value != NOT_ANNOTATED;
+    let distinct = counts.keys().filter(|value| **value != 0 && is_object(**value)).count();
     let voxels = match declared.kind {
         LabelKind::Instances => Vec::new(),
         LabelKind::Semantic => declared
@@ -254,4 +261,15 @@ fn record(counts: &labels::Counts, declared: &Labels) -> LabelRecord {
             .collect(),
     };
     LabelRecord { kind: declared.kind, distinct, voxels }
+}
+
+/// A warning where one object is nearly all that is labelled.
+fn leak(counts: &labels::Counts, declared: &Labels) -> Option<Warning> {
+    if declared.kind == LabelKind::Semantic {
+        return None;
+    }
+    let voxels = || counts.iter().filter(|(id, _)| !matches!(**id, 0 | NOT_ANNOTATED)).map(|(_, n)| *n);
+    let (objects, largest) = (voxels().count() as u64, voxels().max()?);
+    labels::leaking_share(objects, largest, voxels().sum())
+        .map(|share| Warning::LeakingObject { objects, share })
 }

@@ -28,6 +28,10 @@ fn ids() -> Vec<u64> {
 }
 
 fn task(resolution: impl FnOnce(&mut StackInfo)) -> (Task, Vec<u8>) {
+    task_of(ids(), resolution)
+}
+
+fn task_of(ids: Vec<u64>, resolution: impl FnOnce(&mut StackInfo)) -> (Task, Vec<u8>) {
     let task = Task::new();
     let descriptor = Descriptor::find("cremi-a").unwrap();
     let mut descriptor =
@@ -43,7 +47,7 @@ fn task(resolution: impl FnOnce(&mut StackInfo)) -> (Task, Vec<u8>) {
     let raw: Vec<u8> = (0..RAW_ZYX.iter().product::<usize>()).map(|i| (1 + i * 37 % 255) as u8).collect();
     let mut info = stack("neuron_ids", LABELS_ZYX, AT_ZYX);
     resolution(&mut info);
-    let labels = LabelStack { info, data: ids() };
+    let labels = LabelStack { info, data: ids };
     hdf5::write_cremi(task.raw().join("s.hdf"), &raw, &stack("raw", RAW_ZYX, [0; 3]), &[labels]).unwrap();
     (task, raw)
 }
@@ -67,14 +71,15 @@ fn ids_beyond_doubles_reach_the_shards_unchanged() {
                 let at = [z, y, x];
                 let inside = (0..3).all(|a| (AT_ZYX[a]..AT_ZYX[a] + LABELS_ZYX[a]).contains(&at[a]));
                 let [dz, dy, dx] = std::array::from_fn(|a| at[a].wrapping_sub(AT_ZYX[a]));
-                let expected = if inside { ids[(dz * LABELS_ZYX[1] + dy) * LABELS_ZYX[2] + dx] } else { 0 };
+                let expected =
+                    if inside { ids[(dz * LABELS_ZYX[1] + dy) * LABELS_ZYX[2] + dx] } else { NOT_ANNOTATED };
                 assert_eq!(found[i], expected, "{at:?}");
                 i += 1;
             }
         }
     }
     let label = case.record().label.as_ref().unwrap();
-    assert_eq!((label.distinct, label.voxels.len()), (8, 0));
+    assert_eq!((label.distinct, label.voxels.len()), (7, 0));
     let rows: Vec<CaseRow> = cases::from_csv(&task.out().join("cases.csv")).unwrap();
     assert_eq!(rows[0].spacing, "0.00004x0.000004x0.000004");
     assert_eq!(rows[0].label, "$RAW/s.hdf#neuron_ids");
@@ -90,6 +95,26 @@ fn one_id_can_become_another() {
     let case = task.open("s");
     let found = case.read_label_wide(&Region::whole(RAW_ZYX)).unwrap();
     assert!(!found.contains(&NOT_ANNOTATED) && found.contains(&((1 << 53) + 1)));
+}
+
+#[test]
+fn an_object_that_is_nearly_all_is_pointed_at() {
+    let voxels = LABELS_ZYX.iter().product::<usize>() as u64;
+    // nine small objects, voxels that nobody annotated and one object that is the rest
+    let ids = |i| match i {
+        0..9 => i + 2,
+        9..90 => NOT_ANNOTATED,
+        _ => 1,
+    };
+    let (task, _) = task_of((0..voxels).map(ids).collect(), |_| {});
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let warnings: Vec<_> = messages.iter().filter(|message| message.code == "W144").collect();
+    assert_eq!(warnings.len(), 1);
+    insta::assert_snapshot!(warnings[0].to_string(), @"W144 case s: s.hdf: one of 10 objects is 99.6 % of all that is labelled. Objects made by connecting what lies between membranes leak from section to section: connect within sections, or training and scores say little.");
+    // two large ones are not
+    let (task, _) = task_of((0..voxels).map(|i| if i < 9 { i + 3 } else { 1 + i % 2 }).collect(), |_| {});
+    task.run_cleanly(&[]);
 }
 
 #[test]
