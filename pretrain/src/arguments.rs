@@ -1,8 +1,9 @@
 //! The command line.
 
-use crate::selection::{SelectionRule, TestCases};
+use crate::selection::{LeftOut, SelectionRule, TestCases};
 use crate::text::ReportMatch;
 use networks::{EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use training::losses::pretrain::{VlpViews, VrSpace};
@@ -75,6 +76,9 @@ pub struct Arguments {
     /// What becomes of cases that are published for testing
     #[arg(long, value_name = "RULE", value_enum, default_value = "refuse")]
     pub(crate) test_cases: TestCases,
+    /// Split of a data set by which it is fine-tuned later: its validation cases are left out
+    #[arg(long, value_name = "DATASET=FILE.json")]
+    pub(crate) leave_out: Vec<LeftOut>,
     /// Share of each data set's subjects that is not trained on but asked about: retrieval of their reports, rank of features
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = parse_share)]
     pub(crate) holdout: f64,
@@ -176,8 +180,14 @@ pub(crate) enum ViewSet {
 
 impl Arguments {
     /// Which cases are trained on.
-    pub(crate) fn selection(&self) -> SelectionRule {
-        SelectionRule { test_cases: self.test_cases, holdout: self.holdout, seed: self.compute.seed }
+    ///
+    /// # Errors
+    /// For a split that cannot be read.
+    pub(crate) fn selection(&self) -> anyhow::Result<SelectionRule> {
+        let (test_cases, holdout, seed) = (self.test_cases, self.holdout, self.compute.seed);
+        let mut rule = SelectionRule { test_cases, holdout, seed, left_out: BTreeMap::new() };
+        self.leave_out.iter().try_for_each(|left_out| left_out.apply(&mut rule))?;
+        Ok(rule)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::pairs::Pairs;
+use crate::selection::{self, SelectionRule};
 use crate::text::Text;
 use data_manifests::{Artefact, Manifest};
 use patches::ShardStore;
@@ -10,6 +11,8 @@ use std::path::Path;
 /// Opened inputs, and what manifest and plan say of them.
 pub(crate) struct Inputs {
     pub(crate) pairs: Pairs,
+    /// Which of their cases are trained on.
+    pub(crate) rule: SelectionRule,
     /// For the manifest.
     pub(crate) artefacts: Vec<Artefact>,
     /// Digests of the work that made the texts.
@@ -42,7 +45,9 @@ impl Inputs {
             artefacts.push(artefact);
         }
         let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
-        let pairs = Pairs::new(stores, read, &arguments.selection(), arguments.mix)?;
-        Ok(Self { pairs, artefacts, texts, init })
+        let rule = arguments.selection()?;
+        selection::check_left_out(&rule, stores.iter().map(|store| store.descriptor().name.as_str()))?;
+        let pairs = Pairs::new(stores, read, &rule, arguments.mix)?;
+        Ok(Self { pairs, rule, artefacts, texts, init })
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tch::{Device, Tensor};
 use training::error::BoxedError;
 use training::prefetch::uploaded;
+use training::views::Nature;
 
 /// A data set: its cases and, where there are any, its texts.
 pub(crate) struct Source {
@@ -101,8 +102,8 @@ pub(crate) struct Texts {
 pub(crate) struct Batch {
     /// `[samples, 1, z, y, x]` windows of this process's samples, on the device that trains.
     pub(crate) windows: Tensor,
-    /// Of each of these, whether its sections were cut and imaged one by one.
-    pub(crate) sectioned: Vec<bool>,
+    /// What each of these permits.
+    pub(crate) natures: Vec<Nature>,
     /// The reports of patches; rows are samples of the whole batch.
     pub(crate) texts: Texts,
     /// The reports of parts; rows are sample times parts plus part.
@@ -165,9 +166,9 @@ impl Pairs {
                 })?;
             source.texts.push(text);
         }
-        let mut first = 0;
-        for source in &mut sources {
-            (source.groups, first) = text::joined_groups(&source.texts, first);
+        let groups = text::joined_groups(&sources.iter().map(|s| s.texts.as_slice()).collect::<Vec<_>>());
+        for (source, groups) in sources.iter_mut().zip(groups) {
+            source.groups = groups;
         }
         let ends = ends(sources.iter().map(|source| source.ids.len()), mix);
         Ok(Self { sources, ends, features })
@@ -257,7 +258,7 @@ impl Pairs {
         let mut windows = Vec::with_capacity(own * cut.window_zyx.iter().product::<usize>());
         let mut batch = Batch {
             windows: Tensor::new(),
-            sectioned: Vec::with_capacity(own),
+            natures: Vec::with_capacity(own),
             texts: Texts::default(),
             part_texts: Texts::default(),
             members: Vec::with_capacity(own),
@@ -276,7 +277,10 @@ impl Pairs {
                 let window = patch.widened(cut.window_zyx);
                 case.append_image_channels(&[channel], &window, &mut windows).map_err(|e| e.message(id))?;
                 let descriptor = source.store.descriptor();
-                batch.sectioned.push(descriptor.modality == Modality::Em);
+                batch.natures.push(Nature {
+                    sectioned: descriptor.modality == Modality::Em,
+                    mirror_axes: descriptor.mirrors(),
+                });
                 batch.members.push(format!("{}/{id}@{}", descriptor.name, cases::triple(&patch.lo)));
             }
             let wording = match source.texts.len() {

@@ -29,6 +29,8 @@ pub(crate) struct DatasetPlan {
     pub(crate) modality: Modality,
     pub(crate) spacing_zyx_mm: [f64; 3],
     pub(crate) intensity: Intensity,
+    /// Axes z, y, x along which its patches are mirrored.
+    pub(crate) mirror_axes: [bool; 3],
     /// Digest of the work that made the shards.
     pub(crate) shards: String,
     /// Cases that are not trained on but asked about.
@@ -45,6 +47,7 @@ impl DatasetPlan {
             modality: descriptor.modality,
             spacing_zyx_mm: descriptor.spacing_zyx_mm(),
             intensity: descriptor.intensity.clone(),
+            mirror_axes: descriptor.mirrors(),
             shards: store.manifest().work.clone(),
             held_out: source.held_out.clone(),
             test_cases_used: source.test_cases_used,
@@ -65,7 +68,8 @@ pub(crate) struct Plan {
     pub(crate) texts: Vec<String>,
     /// Patches a step, of all processes together.
     pub(crate) batch: usize,
-    /// Patches that go through the encoder at a time; the losses see all of the batch.
+    /// Patches that go through the encoder at a time; the losses see all of the batch. Where nothing was said the batch of all processes,
+    /// so that their number may change.
     pub(crate) micro_batch: usize,
     /// Of the encoder, where one was asked for and not what is faster on the device; it decides the last digits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -95,7 +99,7 @@ impl Plan {
     /// The plan for these arguments and data.
     pub(crate) fn new(
         arguments: &Arguments,
-        pairs: &Pairs,
+        (pairs, selection): (&Pairs, SelectionRule),
         texts: Vec<String>,
         init: Option<String>,
         processes: usize,
@@ -116,8 +120,8 @@ impl Plan {
             None => divisible(wanted, encoder.required_divisor_zyx()),
         };
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
-        let mirrored =
-            |axis: &str| stores.iter().all(|s| s.descriptor().mirror_axes.iter().any(|a| a == axis));
+        // what one data set permits befalls its patches alone
+        let mirrored = [0, 1, 2].map(|axis| stores.iter().any(|s| s.descriptor().mirrors()[axis]));
         // in-plane axes may be swapped where they have one size
         let transpose = if patch_zyx[1] == patch_zyx[2] { vec![[1, 2]] } else { Vec::new() };
         let loss = if arguments.legacy {
@@ -139,21 +143,21 @@ impl Plan {
             datasets: pairs.sources().iter().map(DatasetPlan::of).collect(),
             texts,
             batch: usize::from(arguments.batch) * processes,
-            micro_batch: usize::from(arguments.micro_batch.unwrap_or(arguments.batch)),
+            micro_batch: arguments.micro_batch.map_or(usize::from(arguments.batch) * processes, usize::from),
             memory_format: arguments.memory_format,
             report_match: arguments.report_match,
             parts: arguments
                 .parts
                 .map(|count| PartsPlan::new(count, arguments.parts_weight, patch_zyx[0]))
                 .transpose()?,
-            selection: arguments.selection(),
+            selection,
             mix: arguments.mix,
             steps: arguments.steps,
             seed: arguments.compute.seed,
             precision: arguments.compute.precision.clone(),
             views: match arguments.views {
-                ViewSet::Published => ViewOptions::published(["z", "y", "x"].map(mirrored), transpose),
-                ViewSet::Extended => ViewOptions::extended(["z", "y", "x"].map(mirrored), transpose),
+                ViewSet::Published => ViewOptions::published(mirrored, transpose),
+                ViewSet::Extended => ViewOptions::extended(mirrored, transpose),
             },
             loss: PretrainLossOptions {
                 temperature: arguments.temperature,

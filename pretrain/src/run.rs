@@ -49,7 +49,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     if let Some(warning) = slow_precision(precision, process.device) {
         context.tell(warning);
     }
-    enough_for_statistics(&arguments)?;
+    enough_for_statistics(&arguments, process.size())?;
     choose_kernels(process.device, arguments.compute.deterministic)?;
     let _lock = if process.is_leader() {
         Manifest::refuse_foreign(out, is_output)?;
@@ -62,9 +62,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         None
     };
 
-    let Inputs { pairs, artefacts, texts, init } = Inputs::open(&arguments, out)?;
+    let Inputs { pairs, rule, artefacts, texts, init } = Inputs::open(&arguments, out)?;
     let pairs = Arc::new(pairs);
-    let plan = Plan::new(&arguments, &pairs, texts, init, process.size())?;
+    let plan = Plan::new(&arguments, (&pairs, rule), texts, init, process.size())?;
     let mut manifest =
         Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, artefacts)?;
     let finished = process.is_leader() && manifest.reusable(out)?.is_some();
@@ -137,23 +137,31 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     Ok(ExitStatus::Done)
 }
 
-/// Refuses batches over which no norm can take its statistics.
-fn enough_for_statistics(arguments: &Arguments) -> Result<(), Message> {
-    if arguments.head_norm == HeadNorm::Batch && i64::from(arguments.batch) < HeadNorm::MINIMUM_BATCH {
-        let text = format!(
-            "--head-norm batch needs a batch of {}, found {}",
-            HeadNorm::MINIMUM_BATCH,
-            arguments.batch
-        );
-        return Err(Message::error("E325", text).fix("Raise --batch, or use --head-norm layer"));
+/// Refuses batches over which nothing can take its statistics: the heads' norms and the visual loss take them over the batch of all
+/// processes, resnet50's norms over what all of them send through the encoder at a time.
+fn enough_for_statistics(arguments: &Arguments, processes: usize) -> Result<(), Message> {
+    let least = HeadNorm::MINIMUM_BATCH as usize;
+    let own = usize::from(arguments.batch);
+    let visual = arguments.vr_weight > 0.0;
+    if own * processes < least && (arguments.head_norm == HeadNorm::Batch || visual) {
+        let who =
+            if arguments.head_norm == HeadNorm::Batch { "--head-norm batch" } else { "the visual loss" };
+        let text = format!("{who} needs a batch of {least}, found {}", own * processes);
+        let fix = match visual {
+            true => "Raise --batch, or use --head-norm layer with --vr-weight 0",
+            false => "Raise --batch, or use --head-norm layer",
+        };
+        return Err(Message::error("E325", text).fix(fix));
     }
-    if arguments.encoder == EncoderKind::Resnet50
-        && let Some(few) = arguments.micro_batch.filter(|n| i64::from(*n) < HeadNorm::MINIMUM_BATCH)
-    {
-        let least = HeadNorm::MINIMUM_BATCH;
-        let text =
-            format!("resnet50 takes batch statistics and needs a --micro-batch of {least}, found {few}");
-        return Err(Message::error("E325", text).fix("Raise --micro-batch, or use --encoder resenc"));
+    let micro = usize::from(arguments.micro_batch.unwrap_or(arguments.batch)).clamp(1, own);
+    let smallest = if own.is_multiple_of(micro) { micro } else { own % micro };
+    let smallest = smallest * processes;
+    if arguments.encoder == EncoderKind::Resnet50 && smallest < least {
+        let text = format!(
+            "resnet50 takes batch statistics and needs {least} patches at a time, found {smallest} of --batch {own} in parts of {micro}"
+        );
+        return Err(Message::error("E325", text)
+            .fix("Raise --batch, give a --micro-batch that divides it, or use --encoder resenc"));
     }
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! Which cases are trained on: not those published for testing unless that was asked for, and some kept for questions.
 
+use data_manifests::splits::Split;
 use data_manifests::{CaseSplit, cases, digest};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
 use stage::Message;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::str::FromStr;
 
 /// What becomes of the cases that are published for testing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
@@ -19,12 +22,61 @@ pub(crate) enum TestCases {
 }
 
 /// The rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SelectionRule {
     pub(crate) test_cases: TestCases,
     /// Share of the subjects of each data set that is kept for questions.
     pub(crate) holdout: f64,
     pub(crate) seed: u64,
+    /// By data set the cases that are scored on later: neither trained on nor asked about.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) left_out: BTreeMap<String, Vec<String>>,
+}
+
+/// `DATASET=split.json`, whose validation cases are to be left out.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct LeftOut {
+    dataset: String,
+    split: PathBuf,
+}
+
+impl FromStr for LeftOut {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (dataset, split) = text.split_once('=').ok_or("give DATASET=FILE.json")?;
+        Ok(Self { dataset: dataset.to_owned(), split: split.into() })
+    }
+}
+
+impl LeftOut {
+    /// Adds the validation cases to a rule.
+    ///
+    /// # Errors
+    /// For a file that is no split.
+    pub(crate) fn apply(&self, rule: &mut SelectionRule) -> anyhow::Result<()> {
+        let cases = Split::load(&self.split)?.val;
+        rule.left_out.entry(self.dataset.clone()).or_default().extend(cases);
+        Ok(())
+    }
+}
+
+/// Refuses data sets to leave cases out of that are none of these.
+///
+/// # Errors
+/// `E337`.
+pub(crate) fn check_left_out<'a>(
+    rule: &SelectionRule,
+    mut names: impl Iterator<Item = &'a str>,
+) -> Result<(), Message> {
+    let known: BTreeSet<&str> = names.by_ref().collect();
+    match rule.left_out.keys().find(|name| !known.contains(name.as_str())) {
+        None => Ok(()),
+        Some(name) => {
+            Err(Message::error("E337", format!("--leave-out names '{name}', which is not pretrained on"))
+                .fix(format!("Name one of {}", known.into_iter().collect::<Vec<_>>().join(", "))))
+        }
+    }
 }
 
 /// The cases of a data set, in the order of its table.
@@ -54,10 +106,20 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
         let text = format!("{tests} test cases of {name} are among the cases to pretrain on");
         return Err(Message::error("E312", text)
             .cause("Scores on them would come from an encoder that has seen their images")
-            .fix("Give --test-cases leave-out, or --test-cases use: the plan and every report will say so"));
+            .fix("Give --test-cases leave-out, or --test-cases use: the encoder's plan will say so"));
     }
-    let kept: Vec<&cases::CaseRow> =
-        rows.iter().filter(|row| rule.test_cases == TestCases::Use || !is_test(row)).collect();
+    let left_out: BTreeSet<&str> =
+        rule.left_out.get(name).into_iter().flatten().map(String::as_str).collect();
+    if !left_out.is_empty() && !rows.iter().any(|row| left_out.contains(row.id.as_str())) {
+        return Err(Message::error("E337", format!("--leave-out names no case of {name}"))
+            .cause("The split is of another data set")
+            .fix("Give the split that these shards are fine-tuned by"));
+    }
+    let kept: Vec<&cases::CaseRow> = rows
+        .iter()
+        .filter(|row| rule.test_cases == TestCases::Use || !is_test(row))
+        .filter(|row| !left_out.contains(row.id.as_str()))
+        .collect();
     let mut subjects: Vec<(String, &str)> = kept
         .iter()
         .map(|row| row.subject.as_str())
@@ -103,7 +165,33 @@ mod tests {
     }
 
     fn rule(test_cases: TestCases, holdout: f64, seed: u64) -> SelectionRule {
-        SelectionRule { test_cases, holdout, seed }
+        SelectionRule { test_cases, holdout, seed, left_out: BTreeMap::new() }
+    }
+
+    #[test]
+    fn cases_that_are_scored_on_later_are_neither_trained_on_nor_asked_about() {
+        let rows = rows(10);
+        let mut rule = rule(TestCases::LeaveOut, 0.25, 0);
+        rule.left_out.insert("d".to_owned(), ["c0", "c1", "c6"].map(str::to_owned).to_vec());
+        let found = of_rows("d", &rows, &rule).unwrap();
+        let all: Vec<&String> = found.train.iter().chain(&found.held_out).collect();
+        assert_eq!(all.len(), 13);
+        assert!(!all.iter().any(|id| ["c0", "c1", "c6"].contains(&id.as_str())), "{all:?}");
+        assert_eq!(of_rows("other", &rows, &rule).unwrap().train.len(), 12);
+        rule.left_out.insert("d".to_owned(), vec!["elsewhere".to_owned()]);
+        assert!(
+            of_rows("d", &rows, &rule)
+                .unwrap_err()
+                .to_string()
+                .contains("E337 --leave-out names no case of d")
+        );
+        assert!(check_left_out(&rule, ["d", "e"].into_iter()).is_ok());
+        let said = check_left_out(&rule, ["e", "f"].into_iter()).unwrap_err().to_string();
+        assert!(
+            said.contains("'d', which is not pretrained on") && said.contains("Name one of e, f"),
+            "{said}"
+        );
+        assert!("split.json".parse::<LeftOut>().is_err());
     }
 
     #[test]

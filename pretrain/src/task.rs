@@ -161,7 +161,7 @@ impl Task for Pretraining {
             self.plan.seed,
             step,
             self.first,
-            &batch.sectioned,
+            &batch.natures,
         )?;
         let [features_1, features_2] = self.features_of([first, second])?;
         let (raw_1, parts_1) = self.parted(&features_1, &reversed[0])?;

@@ -186,12 +186,12 @@ fn distance(a: &Region, b: &Region) -> i64 {
     (0..3).map(|axis| ((a.lo[axis] + a.hi[axis]) - (b.lo[axis] + b.hi[axis])).pow(2)).sum()
 }
 
-/// Numbers, from `first` on, for the groups of several wordings of a data set's reports: groups that hold reports of one caption
-/// become one. Also gives the first number that is free.
-pub(crate) fn joined_groups(texts: &[Text], first: i64) -> (Vec<Vec<i64>>, i64) {
-    let starts: Vec<usize> =
-        texts.iter().scan(0, |next, text| Some(std::mem::replace(next, *next + text.groups()))).collect();
-    let mut parents: Vec<usize> = (0..texts.iter().map(Text::groups).sum()).collect();
+/// Numbers for the groups of all reports, of every data set and its wordings: groups become one that hold reports of one caption, or,
+/// of whatever data set, reports of the same words. None of them is a negative of another.
+pub(crate) fn joined_groups(sources: &[&[Text]]) -> Vec<Vec<Vec<i64>>> {
+    let texts =
+        || sources.iter().enumerate().flat_map(|(of, texts)| texts.iter().map(move |text| (of, text)));
+    let mut parents: Vec<usize> = (0..texts().map(|(_, text)| text.groups()).sum()).collect();
     let root = |parents: &mut Vec<usize>, mut at: usize| {
         while parents[at] != at {
             parents[at] = parents[parents[at]];
@@ -199,20 +199,31 @@ pub(crate) fn joined_groups(texts: &[Text], first: i64) -> (Vec<Vec<i64>>, i64) 
         }
         at
     };
-    let mut seen: HashMap<&str, usize> = HashMap::new();
-    for (text, start) in texts.iter().zip(&starts) {
+    let mut captions: HashMap<(usize, &str), usize> = HashMap::new();
+    let mut words: HashMap<&str, usize> = HashMap::new();
+    let mut start = 0;
+    for (of, text) in texts() {
         for row in &text.rows {
             let group = start + row.group;
-            let earlier = *seen.entry(&row.id).or_insert(group);
-            let (a, b) = (root(&mut parents, earlier), root(&mut parents, group));
-            // the lower one stays, so that numbers do not depend on the order of rows
-            let (low, high) = (a.min(b), a.max(b));
-            parents[high] = low;
+            let of_caption = *captions.entry((of, &row.id)).or_insert(group);
+            // rows of a table without digests have no words that are known
+            let of_words = (!row.sha256.is_empty()).then(|| *words.entry(&row.sha256).or_insert(group));
+            for earlier in std::iter::once(of_caption).chain(of_words) {
+                let (a, b) = (root(&mut parents, earlier), root(&mut parents, group));
+                // the lower one stays, so that numbers do not depend on the order of rows
+                let (low, high) = (a.min(b), a.max(b));
+                parents[high] = low;
+            }
         }
+        start += text.groups();
     }
-    let numbers: Vec<i64> = (0..parents.len()).map(|at| first + root(&mut parents, at) as i64).collect();
-    let joined = texts.iter().zip(starts).map(|(text, start)| numbers[start..start + text.groups()].to_vec());
-    (joined.collect(), first + parents.len() as i64)
+    let mut next = 0;
+    let mut numbers = |text: &Text| -> Vec<i64> {
+        let own = next..next + text.groups();
+        next = own.end;
+        own.map(|at| root(&mut parents, at) as i64).collect()
+    };
+    sources.iter().map(|texts| texts.iter().map(&mut numbers).collect()).collect()
 }
 
 fn region(row: &EmbeddingRow) -> Region {
@@ -237,7 +248,7 @@ mod tests {
             y1: 10,
             x1: 10,
             group,
-            sha256: String::new(),
+            sha256: format!("{row} of {group}"),
         }
     }
 
@@ -265,11 +276,15 @@ mod tests {
         // r0 and r1 are worded alike in the second text, so that they and r2's other wording do not part
         let first = text(vec![row(0, [0, 1], 0), row(1, [1, 2], 1), row(2, [2, 3], 2)]);
         let second = text(vec![row(0, [0, 1], 0), row(1, [1, 2], 0), row(2, [2, 3], 1)]);
-        let (alone, next) = joined_groups(std::slice::from_ref(&first), 7);
-        assert_eq!((alone, next), (vec![vec![7, 8, 9]], 10));
-        let (joined, next) = joined_groups(&[first, second], 7);
-        assert_eq!((joined, next), (vec![vec![7, 7, 9], vec![7, 9]], 12));
-        assert_eq!(joined_groups(&[], 3), (Vec::new(), 3));
+        assert_eq!(joined_groups(&[std::slice::from_ref(&first)]), [[[0, 1, 2]]]);
+        let both = [first, second];
+        assert_eq!(joined_groups(&[&both]), [[vec![0, 0, 2], vec![0, 2]]]);
+        // a caption of another data set is another one, whatever its name; the same words are the same words
+        let mut alike = text(vec![row(0, [0, 1], 0), row(7, [1, 2], 1)]);
+        alike.rows[1].sha256.clone_from(&both[0].rows[2].sha256);
+        alike.rows[0].sha256 = "its own".to_owned();
+        assert_eq!(joined_groups(&[&both, &[alike]]), [vec![vec![0, 0, 2], vec![0, 2]], vec![vec![5, 2]]]);
+        assert!(joined_groups(&[]).is_empty());
     }
 
     #[test]

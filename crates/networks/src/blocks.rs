@@ -7,13 +7,16 @@ mod norm;
 use crate::error::Error;
 use crate::init::{ConvInit, Fill, Scope};
 use tch::{Device, Kind, Tensor};
-use torch_runtime::Autocast;
+use torch_runtime::{Autocast, Group, sum_over_processes};
 
 pub use norm::{InstanceNorm3d, LayerNorm};
 pub(crate) use norm::{instance_norm, layer_norm};
 
 /// ε of every normalisation here, PyTorch's default.
 const EPSILON: f64 = 1e-5;
+
+/// How far the running statistics move towards those of a batch.
+const MOMENTUM: f64 = 0.1;
 
 /// A 3-D convolution.
 #[derive(Debug)]
@@ -132,21 +135,21 @@ impl ConvTranspose3d {
 }
 
 /// What a batch normalisation normalises by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Statistics {
+#[derive(Debug, Clone, Copy)]
+pub enum Statistics<'a> {
     /// The running statistics: prediction.
     Running,
-    /// Those of the batch, towards which the running ones move: training.
-    Batch,
+    /// Those of the batch, towards which the running ones move: training. Of a group the batch is that of all its processes.
+    Batch(Option<&'a Group>),
     /// Those of each half of the batch by itself, as if the halves came one after the other: two views of the same patches.
-    Halves,
+    Halves(Option<&'a Group>),
 }
 
-impl Statistics {
-    /// Those of training or of prediction.
+impl Statistics<'_> {
+    /// Those of training by one process, or of prediction.
     #[must_use]
     pub fn of(train: bool) -> Self {
-        if train { Self::Batch } else { Self::Running }
+        if train { Self::Batch(None) } else { Self::Running }
     }
 }
 
@@ -181,29 +184,73 @@ impl BatchNorm {
     ///
     /// # Errors
     /// In training with a single value per feature, which has no variance, for halves of an odd batch, and when LibTorch refuses.
-    pub fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+    pub fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         match statistics {
             Statistics::Running => self.normalised(input, false),
-            Statistics::Batch => self.normalised(input, true),
-            Statistics::Halves => {
+            Statistics::Batch(None) => self.normalised(input, true),
+            Statistics::Batch(Some(group)) => self.normalised_over(input, group),
+            Statistics::Halves(group) => {
                 let half = input.size()[0] / 2;
                 let halves = input.f_split_with_sizes([half, half].as_slice(), 0)?;
-                let normalised: Vec<Tensor> =
-                    halves.iter().map(|half| self.normalised(half, true)).collect::<Result<_, _>>()?;
+                let normalised: Vec<Tensor> = halves
+                    .iter()
+                    .map(|half| self.forward(half, Statistics::Batch(group)))
+                    .collect::<Result<_, _>>()?;
                 Ok(Tensor::f_cat(&normalised, 0)?)
             }
         }
     }
 
+    /// Counts a batch that has so many values of each feature.
+    fn count(&self, values: i64) -> Result<(), Error> {
+        if values < 2 {
+            return Err(Error::SmallBatch { found: values, minimum: 2 });
+        }
+        let _ = self.batches.shallow_clone().f_add_scalar_(1)?;
+        Ok(())
+    }
+
+    /// By the statistics of the batches of all processes, each of which has as many samples.
+    fn normalised_over(&self, input: &Tensor, group: &Group) -> Result<Tensor, Error> {
+        let size = input.size();
+        let axes: Vec<i64> = (0..size.len() as i64).filter(|axis| *axis != 1).collect();
+        let shape: Vec<i64> =
+            size.iter().enumerate().map(|(axis, n)| if axis == 1 { *n } else { 1 }).collect();
+        let values = values_of_a_feature(&size) * group.size() as i64;
+        self.count(values)?;
+        // sums of halves would lose what makes a variance
+        let kind = if input.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let over = |x: &Tensor| -> Result<Tensor, Error> {
+            let sum = x.f_sum_dim_intlist(axes.as_slice(), false, kind)?;
+            Ok(sum_over_processes(group, &sum).map_err(Error::Group)?.f_div_scalar(values)?)
+        };
+        let x = input.f_to_kind(kind)?;
+        let mean = over(&x)?;
+        let centred = x.f_sub(&mean.f_view(shape.as_slice())?)?;
+        let variance = over(&centred.f_square()?)?;
+        {
+            let _guard = tch::no_grad_guard();
+            let unbiased = variance.f_mul_scalar(values as f64 / (values - 1) as f64)?;
+            for (running, batch) in [(&self.running_mean, &mean), (&self.running_var, &unbiased)] {
+                let batch = batch.f_to_kind(running.kind())?;
+                let _moved = running.shallow_clone().f_lerp_(&batch, MOMENTUM)?;
+            }
+        }
+        let scale = variance.f_add_scalar(EPSILON)?.f_rsqrt()?;
+        let (scale, shift) = match &self.affine {
+            Some((weight, bias)) => (scale.f_mul(weight)?, Some(bias)),
+            None => (scale, None),
+        };
+        let mut output = centred.f_mul(&scale.f_view(shape.as_slice())?)?;
+        if let Some(bias) = shift {
+            output = output.f_add(&bias.f_view(shape.as_slice())?)?;
+        }
+        Ok(output.f_to_kind(input.kind())?)
+    }
+
     fn normalised(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
         if train {
-            let shape = input.size();
-            let values: i64 =
-                shape.iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, n)| n).product();
-            if values < 2 {
-                return Err(Error::SmallBatch { found: values, minimum: 2 });
-            }
-            let _ = self.batches.shallow_clone().f_add_scalar_(1)?;
+            self.count(values_of_a_feature(&input.size()))?;
         }
         Ok(input.f_batch_norm(
             self.affine.as_ref().map(|(weight, _)| weight),
@@ -211,11 +258,16 @@ impl BatchNorm {
             Some(&self.running_mean),
             Some(&self.running_var),
             train,
-            0.1,
+            MOMENTUM,
             EPSILON,
             true,
         )?)
     }
+}
+
+/// How many values of each feature `[batch, features, …]` has.
+fn values_of_a_feature(size: &[i64]) -> i64 {
+    size.iter().enumerate().filter(|(axis, _)| *axis != 1).map(|(_, n)| n).product()
 }
 
 /// A fully connected layer, PyTorch's default initialisation.

@@ -7,6 +7,7 @@ use crate::resenc::ResEncEncoder;
 use crate::resnet::ResNet50;
 use crate::swin::{SwinConfig, SwinUnetrEncoder};
 use tch::{Tensor, nn};
+use torch_runtime::Group;
 
 /// An image encoder: a volume to feature maps and one vector.
 #[derive(Debug)]
@@ -68,7 +69,15 @@ impl Encoder {
         self.maps(input, Statistics::of(train))
     }
 
-    /// As [`Encoder::forward_maps`] in training, for two views of the same patches at once: what two calls for one after the other
+    /// As [`Encoder::forward_maps`] in training, batch statistics being those of the batches of all processes of `group`, if there is one: all call it.
+    ///
+    /// # Errors
+    /// As for [`Encoder::forward_features`], and when a process is lost.
+    pub fn forward_maps_over(&self, input: &Tensor, group: Option<&Group>) -> Result<Vec<Tensor>, Error> {
+        self.maps(input, Statistics::Batch(group))
+    }
+
+    /// As [`Encoder::forward_maps_over`], for two views of the same patches at once: what two calls for one after the other
     /// would give, up to the last digits, in less time.
     ///
     /// # Shapes
@@ -76,11 +85,11 @@ impl Encoder {
     ///
     /// # Errors
     /// As for [`Encoder::forward_features`].
-    pub fn forward_views(&self, input: &Tensor) -> Result<Vec<Tensor>, Error> {
-        self.maps(input, Statistics::Halves)
+    pub fn forward_views(&self, input: &Tensor, group: Option<&Group>) -> Result<Vec<Tensor>, Error> {
+        self.maps(input, Statistics::Halves(group))
     }
 
-    fn maps(&self, input: &Tensor, statistics: Statistics) -> Result<Vec<Tensor>, Error> {
+    fn maps(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Vec<Tensor>, Error> {
         match self {
             Self::Resnet50(network) => network.forward_maps(input, statistics),
             Self::Resenc(network) => network.forward_maps(input),

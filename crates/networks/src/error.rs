@@ -45,20 +45,30 @@ pub enum Error {
         /// The name.
         name: String,
     },
+    /// A group of processes failed.
+    #[error("{0}")]
+    Group(#[source] torch_runtime::Error),
     /// A file could not be read or written; the text names it.
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// A file that is no valid safetensors file.
     #[error(
-        "{path}: not a safetensors file that can be read: {reason}. PyTorch .pt/.pth files must be converted once: \
-         python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('in.pth', weights_only=True), \
-         'out.safetensors')\""
+        "{path}: not a safetensors file that can be read: {reason}. It is damaged or was cut short: fetch or make it again"
     )]
     Format {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         reason: String,
+    },
+    /// A file of `torch.save`.
+    #[error(
+        "{path}: PyTorch's own format, which may run code when it is read. Convert it once: python \
+         crates/networks/pth_to_safetensors.py {path} out.safetensors (see docs/pretrain.md)"
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
     },
     /// Weights that are not numbers.
     #[error(

@@ -48,7 +48,7 @@ impl ResNet50 {
     ///
     /// # Errors
     /// For inputs of another shape, and when LibTorch refuses.
-    pub fn forward_maps(&self, input: &Tensor, statistics: Statistics) -> Result<Vec<Tensor>, Error> {
+    pub fn forward_maps(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Vec<Tensor>, Error> {
         check_input("ResNet-50", input, self.in_channels, [1; 3])?;
         maps(&self.stem, &self.layers, input, statistics)
     }
@@ -60,7 +60,7 @@ impl ResNet50 {
     ///
     /// # Errors
     /// As for [`ResNet50::forward_maps`].
-    pub fn forward_features(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+    pub fn forward_features(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         pooled(&self.forward_maps(input, statistics)?)
     }
 }
@@ -70,7 +70,7 @@ pub(crate) fn maps(
     stem: &Stem,
     layers: &[Layer],
     input: &Tensor,
-    statistics: Statistics,
+    statistics: Statistics<'_>,
 ) -> Result<Vec<Tensor>, Error> {
     let mut maps = Vec::with_capacity(layers.len() + 1);
     let mut current = stem.forward(input, statistics)?;
@@ -114,7 +114,7 @@ impl Stem {
         })
     }
 
-    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         let mut output = self.norm.forward(&self.convolution.forward(input)?, statistics)?;
         Ok(output.f_relu_()?.f_max_pool3d(3, [1, 2, 2], 1, 1, false)?)
     }
@@ -138,7 +138,7 @@ impl Layer {
         Ok(Self(blocks))
     }
 
-    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+    pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         // else LibTorch would bring every weight into the order of the maps, again in every pass
         let input = if self.is_contiguous() { input.f_contiguous()? } else { input.shallow_clone() };
         self.0.iter().try_fold(input, |current, block| block.forward(&current, statistics))
@@ -184,7 +184,7 @@ impl Bottleneck {
         })
     }
 
-    fn forward(&self, input: &Tensor, statistics: Statistics) -> Result<Tensor, Error> {
+    fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         let [first, second, third] = &self.branch;
         let step = |(convolution, norm): &(Conv3d, BatchNorm), input: &Tensor| {
             norm.forward(&convolution.forward(input)?, statistics)

@@ -7,7 +7,9 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
 
+#include <ATen/core/ivalue.h>
 #include <c10/util/Logging.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 #include <chrono>
@@ -53,6 +55,36 @@ class Quiet {
   static inline std::mutex mutex_;
   static inline int depth_ = 0;
   static inline int before_ = 0;
+};
+
+}  // namespace
+
+namespace {
+
+at::Tensor sum_over_ranks(const c10::intrusive_ptr<c10d::Backend>& backend, const at::Tensor& tensor) {
+  at::Tensor sum = tensor.detach().clone(at::MemoryFormat::Contiguous);
+  std::vector<at::Tensor> tensors{sum};
+  // Without a time of its own: the backend's time-out ends the collective.
+  TORCH_CHECK(backend->allreduce(tensors)->wait(kNoTimeout), "the collective was aborted");
+  return sum;
+}
+
+// Every rank's part counts in every rank's sum: the gradient of a part is the sum of all gradients.
+class SumOverRanks : public torch::autograd::Function<SumOverRanks> {
+ public:
+  static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& local,
+                            const c10::intrusive_ptr<c10d::Backend>& backend) {
+    // The graph may outlive the handle.
+    context->saved_data["backend"] = c10::IValue::make_capsule(backend);
+    return sum_over_ranks(backend, local);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 const torch::autograd::variable_list& gradients) {
+    const auto held = context->saved_data["backend"].toCapsule();
+    const auto backend = c10::static_intrusive_pointer_cast<c10d::Backend>(held);
+    return {sum_over_ranks(backend, gradients[0]), at::Tensor()};
+  }
 };
 
 }  // namespace
@@ -173,6 +205,10 @@ char* group_work_wait(group_work* work, int64_t slice, int32_t* done) {
 }
 
 void group_work_free(group_work* work) { delete work; }
+
+char* group_sum_with_gradient(group_backend* backend, const at::Tensor* local, at::Tensor** out) {
+  return guarded([&] { *out = new at::Tensor(SumOverRanks::apply(*local, backend->backend)); });
+}
 
 char* group_set_gradient(const at::Tensor* tensor, const at::Tensor* gradient) {
   return guarded([&] { tensor->mutable_grad() = *gradient; });

@@ -43,6 +43,9 @@ char* group_broadcast(group_backend* backend, const at::Tensor* tensor, int32_t 
 char* group_work_wait(group_work* work, int64_t slice, int32_t* done);
 void group_work_free(group_work* work);
 
+// The sum of `local` over all ranks, in a tensor of its own, which the caller owns; its gradient is the sum of theirs over all ranks.
+char* group_sum_with_gradient(group_backend* backend, const at::Tensor* local, at::Tensor** out);
+
 // Gives `tensor` the gradient `gradient`, of the same shape, where it had none.
 char* group_set_gradient(const at::Tensor* tensor, const at::Tensor* gradient);
 }

@@ -18,6 +18,7 @@ mod gather;
 mod launch;
 mod reducer;
 mod store;
+mod sum;
 
 pub use collective::Pending;
 pub use error::GroupError;
@@ -25,6 +26,7 @@ pub use fingerprint::Fingerprint;
 pub use gather::gather_rows;
 pub use launch::{Launch, Network};
 pub use reducer::{BUCKET_BYTES, Reducer};
+pub use sum::sum_over_processes;
 
 use crate::device::{describe_device, parse_device};
 use crate::error::Error;

@@ -20,5 +20,5 @@ pub use context::{
 };
 pub use device::{Linked, describe_device, linked, parse_device};
 pub use error::{Error, first_line};
-pub use group::{Group, Launch, Reducer, gather_rows};
+pub use group::{Group, Launch, Reducer, gather_rows, sum_over_processes};
 pub use precision::Precision;

@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use tch::Tensor;
 
 /// Schema id of the file.
-pub const SCHEMA: &str = "gtgm/checkpoint/1";
+pub const SCHEMA: &str = "gtgm/checkpoint/2";
 
 /// Prefix of the model's variables.
 const MODEL: &str = "model/";
@@ -47,10 +47,25 @@ pub struct Best {
 /// Sums since the last record line, so that a resumed run writes the line that an uninterrupted one would have written.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Window {
-    /// Steps summed.
-    pub steps: u64,
-    /// Sum of each value over those steps.
-    pub sums: BTreeMap<String, f64>,
+    /// Sum of each value over the steps that had it, and how many those were.
+    pub sums: BTreeMap<String, (f64, u64)>,
+}
+
+impl Window {
+    /// Adds what a step gave.
+    pub fn add(&mut self, values: impl IntoIterator<Item = (String, f64)>) {
+        for (name, value) in values {
+            let (sum, steps) = self.sums.entry(name).or_default();
+            *sum += value;
+            *steps += 1;
+        }
+    }
+
+    /// The mean of each value over the steps that had it: a loss that few batches can have is not thinned by the others.
+    #[must_use]
+    pub fn means(self) -> BTreeMap<String, f64> {
+        self.sums.into_iter().map(|(name, (sum, steps))| (name, sum / steps as f64)).collect()
+    }
 }
 
 /// Where a run stands.

@@ -172,10 +172,20 @@ impl TrainingError {
         Self::Tensor { reason: error.to_string().lines().next().unwrap_or_default().to_owned() }
     }
 
+    /// What the device says where it has no memory left, whoever of the chain of errors says it.
+    fn memory(&self) -> Option<String> {
+        let first: &dyn std::error::Error = self;
+        std::iter::successors(Some(first), |error| error.source())
+            .map(ToString::to_string)
+            .find(|text| is_out_of_memory(text))
+            .map(|text| text.lines().next().unwrap_or_default().to_owned())
+    }
+
     /// The stable code.
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
+            _ if self.memory().is_some() => "E305",
             Self::NotFinite { .. } => "E302",
             Self::OutOfMemory { .. } => "E305",
             Self::Damaged { .. }
@@ -204,15 +214,22 @@ impl TrainingError {
         {
             return message.clone();
         }
+        if let Some(reason) = self.memory() {
+            return Message::error("E305", reason).fix(
+                "Try a smaller --batch (of pretrain a smaller --micro-batch, which changes no result), a smaller patch or --precision bf16",
+            );
+        }
         if let Self::Task { source, .. } | Self::Batch { source, .. } = self
             && let Some(inner) = source.downcast_ref::<Self>()
         {
             return inner.message().detail(self.to_string());
         }
-        if let Self::Task { source, .. } = self
-            && let Some(code) = source.downcast_ref::<torch_runtime::Error>().and_then(|error| error.code())
-        {
-            return Message::error(code, self.to_string());
+        if let Self::Task { source, .. } = self {
+            let first: &(dyn std::error::Error + 'static) = source.as_ref();
+            let mut chain = std::iter::successors(Some(first), |error| error.source());
+            if let Some(code) = chain.find_map(|error| error.downcast_ref::<torch_runtime::Error>()?.code()) {
+                return Message::error(code, self.to_string());
+            }
         }
         let message = Message::error(self.code(), self.to_string());
         match self {
@@ -221,8 +238,11 @@ impl TrainingError {
                     || "No checkpoint was written yet".to_owned(),
                     |step| format!("Checkpoint of step {step} kept"),
                 ))
-                .fix("Try a lower learning rate, gradient clipping at 1.0, or --precision fp32"),
-            Self::OutOfMemory { .. } => message.fix("Try a smaller batch or patch, or --precision bf16"),
+                .cause("The same options meet the same batches and end here again")
+                .fix(
+                    "Train in another --out with a lower --lr, --clip 1.0 or --precision fp32; pretrain goes on from the kept checkpoint \
+                     by --init",
+                ),
             Self::NothingToResume { .. } => message.fix("Omit --resume to start"),
             Self::RunExists { .. } => message.fix("Continue it with --resume, or choose another --out"),
             Self::NoUsableCheckpoint { .. } | Self::Damaged { .. } => message
@@ -237,8 +257,40 @@ impl TrainingError {
     }
 }
 
+/// Whether LibTorch or a device says that there is no memory left.
+pub(crate) fn is_out_of_memory(text: &str) -> bool {
+    ["out of memory", "not enough memory", "can't allocate memory"].iter().any(|words| text.contains(words))
+}
+
 impl From<TrainingError> for Message {
     fn from(error: TrainingError) -> Self {
         error.message()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_device_is_one_whoever_says_it() {
+        let source = || -> BoxedError {
+            Box::new(TrainingError::Network {
+                source: "CUDA out of memory. Tried to allocate 2.00 GiB\nframe #0".into(),
+            })
+        };
+        for error in [
+            TrainingError::Task { step: 3, source: source() },
+            TrainingError::Batch { step: 3, source: "DefaultCPUAllocator: can't allocate memory".into() },
+            TrainingError::Network { source: source() },
+            TrainingError::OutOfMemory { step: 3, reason: "CUDA out of memory".to_owned() },
+        ] {
+            let message = error.message();
+            assert_eq!((error.code(), message.code), ("E305", "E305"), "{message}");
+            assert!(message.fix.as_deref().is_some_and(|fix| fix.contains("--micro-batch")));
+            assert!(!message.to_string().contains("frame"), "{message}");
+        }
+        let other = TrainingError::Task { step: 3, source: "sizes do not match".into() };
+        assert_eq!(other.message().code, "E316");
     }
 }

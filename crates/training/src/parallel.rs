@@ -42,6 +42,14 @@ impl Peers {
         Ok(Self { group, reducer })
     }
 
+    /// Waits until every process has come here.
+    ///
+    /// # Errors
+    /// E332 when one is lost.
+    pub(crate) fn meet(&self) -> Result<()> {
+        Ok(self.group.barrier()?)
+    }
+
     /// Whether this process owns the run's directory.
     #[must_use]
     pub fn is_leader(&self) -> bool {

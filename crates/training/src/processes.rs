@@ -1,16 +1,20 @@
 //! This process among those that train together, and what follows from it for device, threads, batch and run.
 
-use crate::Result;
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::run::Session;
+use crate::{Result, TrainingError};
 use serde_json::Value;
 use stage::{Message, limits};
 use std::env;
 use std::ops::Range;
+use std::time::Duration;
 use tch::{Device, Tensor};
 use torch_runtime::group::{DEFAULT_TIMEOUT, Fingerprint};
 use torch_runtime::{Group, Launch, parse_device};
+
+/// Seconds that processes wait for each other in joining and in every exchange; 60 where nothing is said.
+const PATIENCE: &str = "GTGM_PEER_TIMEOUT";
 
 /// Where this process stands.
 #[derive(Debug)]
@@ -31,14 +35,14 @@ impl Process {
         let launch = Launch::from_environment().map_err(torch_runtime::Error::from)?;
         let local = launch.as_ref().map(|launch| launch.local_rank);
         let device = match (device, local) {
-            ("cuda", Some(local)) => parse_device(&format!("cuda:{local}"))?,
+            ("cuda", Some(local)) => parse_device(&own_gpu(local, tch::Cuda::device_count()))?,
             _ => parse_device(device)?,
         };
         torch_runtime::keep_freed_memory();
         torch_runtime::set_num_threads(threads(limits::cores(), &|name| env::var(name).ok()))?;
         let group = launch
             .filter(|launch| launch.size > 1)
-            .map(|launch| Group::join(&launch, device, DEFAULT_TIMEOUT))
+            .map(|launch| Ok::<_, TrainingError>(Group::join(&launch, device, patience()?)?))
             .transpose()?;
         Ok(Self { group, device })
     }
@@ -105,17 +109,44 @@ pub fn samples(batch: usize, group: Option<&Group>) -> Range<usize> {
     rank * each..(rank + 1) * each
 }
 
+/// The GPU of a process by its number on the machine; a launcher may show each process its own one only (SLURM's `--gpus-per-task`).
+fn own_gpu(local: usize, visible: i64) -> String {
+    if visible == 1 { "cuda:0".to_owned() } else { format!("cuda:{local}") }
+}
+
+/// How long processes wait for each other, where the user says nothing else: a first process that writes checkpoints to a slow disk is
+/// waited for, too.
+fn patience() -> Result<Duration> {
+    let Some(text) = env::var_os(PATIENCE) else { return Ok(DEFAULT_TIMEOUT) };
+    let text = text.to_string_lossy();
+    let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
+    seconds.map(Duration::from_secs).ok_or_else(|| TrainingError::Option {
+        name: PATIENCE,
+        found: text.into_owned(),
+        expected: "a number of seconds, 1 or more".to_owned(),
+    })
+}
+
+/// Variables by which launchers say how many processes they started on this machine: torchrun, Open MPI, and MPICH and Intel MPI.
+const NEIGHBOURS: [&str; 3] = ["LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+
 /// Threads for LibTorch: the cores granted, shared with the other processes on the machine unless the grant is each one's
 /// own, as SLURM's is.
 fn threads(cores: usize, variable: &dyn Fn(&str) -> Option<String>) -> usize {
     let own_grant = variable("SLURM_CPUS_PER_TASK").is_some();
-    let local = variable("LOCAL_WORLD_SIZE").and_then(|text| text.parse::<usize>().ok()).unwrap_or(1);
+    let local = NEIGHBOURS.iter().find_map(|name| variable(name)?.parse::<usize>().ok()).unwrap_or(1);
     if own_grant { cores } else { (cores / local.max(1)).max(1) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_takes_its_own_gpu_or_the_only_one_that_it_is_shown() {
+        assert_eq!([own_gpu(0, 4), own_gpu(3, 4)], ["cuda:0", "cuda:3"]);
+        assert_eq!([own_gpu(0, 1), own_gpu(3, 1)], ["cuda:0", "cuda:0"]);
+    }
 
     #[test]
     fn processes_of_a_machine_share_its_cores() {
@@ -125,6 +156,8 @@ mod tests {
         assert_eq!(threads(8, &set(&[])), 8);
         assert_eq!(threads(8, &set(&[("LOCAL_WORLD_SIZE", "3")])), 2);
         assert_eq!(threads(2, &set(&[("LOCAL_WORLD_SIZE", "4")])), 1);
+        assert_eq!(threads(8, &set(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "4")])), 2);
+        assert_eq!(threads(8, &set(&[("MPI_LOCALNRANKS", "2")])), 4);
         assert_eq!(threads(4, &set(&[("LOCAL_WORLD_SIZE", "2"), ("SLURM_CPUS_PER_TASK", "4")])), 4);
     }
 }

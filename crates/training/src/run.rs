@@ -253,10 +253,7 @@ impl Session {
                 self.state.skipped_in_a_row = 0;
                 suspects.clear();
                 buffers.keep();
-                self.state.window.steps += 1;
-                for (name, value) in values {
-                    *self.state.window.sums.entry(name).or_insert(0.0) += value;
-                }
+                self.state.window.add(values);
                 Ok(())
             }
             Attempt::NotFinite(what) => {
@@ -292,8 +289,7 @@ impl Session {
     fn log(&mut self, options: &RunOptions, clock: &mut Clock, observer: &mut dyn Observer) -> Result<()> {
         let window = std::mem::take(&mut self.state.window);
         let step = self.state.step;
-        let mut metrics: Values =
-            window.sums.into_iter().map(|(name, sum)| (name, sum / window.steps as f64)).collect();
+        let mut metrics: Values = window.means();
         metrics.insert("lr".to_owned(), options.lr.at(step - 1));
         metrics.insert("skipped".to_owned(), self.state.skipped as f64);
         let timing = clock.lap(step);

@@ -1,6 +1,6 @@
 //! One training step: what a task and a batch source are, and how an update is tried.
 
-use crate::error::BoxedError;
+use crate::error::{BoxedError, is_out_of_memory};
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::record::Values;
@@ -151,7 +151,11 @@ pub(crate) fn attempt<T: Task>(
             .chain(loss.parts.iter().map(|(_, part)| part))
             .map(|scalar| scalar.detach().to_device(loss.total.device()).to_kind(Kind::Double).view(-1))
             .collect();
-        task.backward(batch, &loss).map_err(|source| TrainingError::Task { step: step + 1, source })?;
+        if let Err(source) = task.backward(batch, &loss) {
+            // where statistics are summed over processes, LibTorch's words for a lost one do not say which
+            peers.map_or(Ok(()), Peers::meet)?;
+            return Err(TrainingError::Task { step: step + 1, source });
+        }
         // one transfer for all of them, and not before the backward pass is under way: a device must not wait for us
         let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
             .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })?;
@@ -187,7 +191,7 @@ pub(crate) fn torch_call<R>(step: u64, work: impl FnOnce() -> R) -> Result<R> {
             resume_unwind(payload);
         }
         let reason = first_line(&text);
-        if reason.contains("out of memory") || reason.contains("not enough memory") {
+        if is_out_of_memory(&reason) {
             return TrainingError::OutOfMemory { step: step + 1, reason };
         }
         TrainingError::Torch { step: step + 1, reason }

@@ -9,9 +9,11 @@
 //! so that both views of a CT window keep their Hounsfield contrast.
 
 mod draw;
+mod nature;
 mod options;
 mod sections;
 
+pub use nature::Nature;
 pub use options::{Composition, Perturbation, ViewOptions};
 
 use crate::Result;
@@ -39,7 +41,7 @@ pub struct Views {
 /// in y and x (the published window has twice the view's edge) lets the rescaling show more than the view.
 ///
 /// The windows are the samples `first..first + batch` of the step, so that a part of a batch is augmented as in the whole.
-/// `sectioned` says of each whether its sections were cut and imaged one by one; beyond its end none is.
+/// `natures` says what each permits; beyond its end they are as [`Nature::default`] has it.
 ///
 /// # Errors
 /// On shapes that do not fit or options outside their range.
@@ -50,18 +52,20 @@ pub fn two_views(
     seed: u64,
     step: u64,
     first: u64,
-    sectioned: &[bool],
+    natures: &[Nature],
 ) -> Result<Views> {
     let (batch, _, shape) = check_image(window, out_zyx)?;
     options.check(shape, out_zyx)?;
     let _guard = tch::no_grad_guard();
     let samples = first..first + batch.unsigned_abs();
+    let natures = || natures.iter().copied().chain(std::iter::repeat(Nature::default()));
     let shared: Vec<Geometry> = samples
         .clone()
-        .map(|index| {
+        .zip(natures())
+        .map(|(index, nature)| {
             let mut rng = stream(seed, step, index, Purpose::SharedView);
             if coin(&mut rng, options.shared_p) {
-                Geometry::draw(&mut rng, options)
+                Geometry::draw(&mut rng, options, nature)
             } else {
                 Geometry::default()
             }
@@ -73,13 +77,13 @@ pub fn two_views(
     let view = |purpose| {
         let drawn: Vec<Perturbed> = samples
             .clone()
-            .zip(sectioned.iter().copied().chain(std::iter::repeat(false)))
-            .map(|(index, is_sectioned)| {
+            .zip(natures())
+            .map(|(index, nature)| {
                 let mut rng = stream(seed, step, index, purpose);
                 Perturbed::draw(
                     &mut rng,
                     options,
-                    Sample { largest_crop, window_depth: shape[0], view_zyx: out_zyx, is_sectioned },
+                    Sample { largest_crop, window_depth: shape[0], view_zyx: out_zyx, nature },
                 )
             })
             .collect();
@@ -134,6 +138,8 @@ fn move_axes(x: &Tensor, geometry: &[Option<&Geometry>], options: &ViewOptions) 
 mod tests {
     use super::*;
     use tch::{Device, Kind};
+
+    const SECTIONS: Nature = Nature { sectioned: true, mirror_axes: [true; 3] };
 
     fn window() -> Tensor {
         tch::manual_seed(8);
@@ -202,7 +208,7 @@ mod tests {
         for perturbation in [Misalign, Missing, Unfocused, Elastic, Cutout] {
             let one = ViewOptions { section_perturbations: vec![perturbation], ..plain.clone() };
             let Views { first: a, second: b, .. } =
-                two_views(&x, [4, 24, 24], &one, 3, 1, 0, &[true, true, true]).unwrap();
+                two_views(&x, [4, 24, 24], &one, 3, 1, 0, &[SECTIONS; 3]).unwrap();
             assert!(!a.narrow(0, 0, 3).equal(&x.narrow(0, 0, 3)), "{perturbation:?}");
             assert!(a.narrow(0, 3, 3).equal(&x.narrow(0, 3, 3)), "{perturbation:?}");
             assert!(!a.equal(&b), "{perturbation:?}");
@@ -211,7 +217,43 @@ mod tests {
         let all = ViewOptions::extended([true; 3], vec![[1, 2]]);
         // the smallest patch of one section
         let thin = x.narrow(2, 0, 1);
-        assert!(two_views(&thin, [1, 8, 8], &all, 0, 1, 0, &[true; 6]).is_ok());
+        assert!(two_views(&thin, [1, 8, 8], &all, 0, 1, 0, &[SECTIONS; 6]).is_ok());
+    }
+
+    #[test]
+    fn samples_are_turned_only_as_their_data_set_permits() {
+        let one = ViewOptions {
+            shared_p: 1.0,
+            perturbations: vec![Perturbation::Flip],
+            ..ViewOptions::published([true; 3], vec![[1, 2]])
+        };
+        // what lies where: 100 z + 10 y + x
+        let axis = |n: i64, shape: [i64; 5], step: f64| {
+            Tensor::arange(n, (Kind::Float, Device::Cpu)).view(shape) * step
+        };
+        let place =
+            axis(4, [1, 1, 4, 1, 1], 100.0) + axis(8, [1, 1, 1, 8, 1], 10.0) + axis(8, [1, 1, 1, 1, 8], 1.0);
+        let natures = [[false; 3], [false, false, true], [true, false, false], [true; 3]]
+            .map(|mirror_axes| Nature { mirror_axes, ..Nature::default() });
+        let mut swapped = [false; 4];
+        for step in 0..40 {
+            let x = place.expand([4, 1, 4, 8, 8], false);
+            let views = two_views(&x, [4, 8, 8], &one, 1, step, 0, &natures).unwrap();
+            for view in [views.first, views.second] {
+                for (sample, nature) in (0..).zip(natures) {
+                    let at = |z, y, x| view.double_value(&[sample, 0, z, y, x]);
+                    let origin = at(0, 0, 0);
+                    // steps along z, y, x: of the axis itself, backwards where it was mirrored
+                    let found = [at(1, 0, 0) - origin, at(0, 1, 0) - origin, at(0, 0, 1) - origin];
+                    swapped[sample as usize] |= found[2].abs() > 5.0;
+                    for (a, step) in [100.0, 10.0, 1.0].into_iter().enumerate() {
+                        let permitted = nature.mirror_axes[a] || found[a] == step;
+                        assert!(permitted || nature == natures[3], "{nature:?}: {found:?}");
+                    }
+                }
+            }
+        }
+        assert_eq!(swapped, [false, false, false, true]);
     }
 
     #[test]

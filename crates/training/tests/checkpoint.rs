@@ -3,11 +3,12 @@
 
 use proptest::prelude::*;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
 use training::checkpoint::{Best, Folder, RunState, Which, Window, read, write};
 use training::optimizer::{Optimizer, OptimizerOptions, Rule};
-use training::record::Values;
+
 use training::{Result, TrainingError};
 
 fn state(step: u64) -> RunState {
@@ -18,7 +19,7 @@ fn state(step: u64) -> RunState {
         skipped_in_a_row: 0,
         smoothed_score: Some(0.1 + 0.2),
         best: Some(Best { step: 3, score: 1.0 / 3.0 }),
-        window: Window { steps: 2, sums: Values::from([("loss".to_owned(), std::f64::consts::PI)]) },
+        window: Window { sums: BTreeMap::from([("loss".to_owned(), (std::f64::consts::PI, 2))]) },
     }
 }
 

@@ -19,7 +19,7 @@ use training::record::Values;
 use training::run::{Observer, RunOptions, Session};
 use training::schedule::LearningRate;
 use training::step::InOrder;
-use training::views::{self, ViewOptions};
+use training::views::{self, Nature, ViewOptions};
 
 const STEPS: u64 = 3;
 const BATCH: usize = 8;
@@ -46,7 +46,12 @@ fn plan() -> Plan {
         memory_format: Some(MemoryFormat::Contiguous),
         report_match: ReportMatch::Overlap,
         parts: None,
-        selection: SelectionRule { test_cases: TestCases::Refuse, holdout: 0.0, seed: 0 },
+        selection: SelectionRule {
+            test_cases: TestCases::Refuse,
+            holdout: 0.0,
+            seed: 0,
+            left_out: BTreeMap::new(),
+        },
         mix: 0.0,
         steps: STEPS,
         seed: 5,
@@ -88,7 +93,7 @@ fn windows(step: u64) -> Vec<f32> {
 fn batch(step: u64) -> Batch {
     Batch {
         windows: Tensor::from_slice(&windows(step)).view([BATCH as i64, 1, 8, 48, 48]),
-        sectioned: vec![false; BATCH],
+        natures: vec![Nature::default(); BATCH],
         texts: Texts {
             embeddings: numbers(BATCH * FEATURES, step, 2),
             rows: (0..BATCH as i64).collect(),

@@ -11,13 +11,14 @@ impl Pretraining {
     /// Pooled features of patches in training, float32, and beside them the features of all parts where these are aligned.
     pub(super) fn encode_with_parts(&self, patches: &Tensor) -> Result<Tensor, BoxedError> {
         let _autocast = self.precision.autocast(self.device)?;
-        self.pooled(&self.encoder.forward_maps(patches, true)?)
+        self.pooled(&self.encoder.forward_maps_over(patches, self.group.as_ref())?)
     }
 
     /// As [`Self::encode_with_parts`], of two views of the same patches.
     pub(super) fn encode_views(&self, [first, second]: &[Tensor; 2]) -> Result<[Tensor; 2], BoxedError> {
         let _autocast = self.precision.autocast(self.device)?;
-        let maps = self.encoder.forward_views(&Tensor::f_cat(&[first, second], 0)?)?;
+        let both = Tensor::f_cat(&[first, second], 0)?;
+        let maps = self.encoder.forward_views(&both, self.group.as_ref())?;
         let features = self.pooled(&maps)?;
         let rows = first.size()[0];
         Ok([features.f_narrow(0, 0, rows)?, features.f_narrow(0, rows, rows)?])

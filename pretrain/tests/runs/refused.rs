@@ -88,6 +88,19 @@ fn values_that_make_no_run_are_refused() {
     let study = Study::with(&CT);
     let said = study.pretrain(&CT, &[], "encoder", &["--steps", "1", "--batch", "2"]).expect(1);
     assert!(said.contains("E325") && said.contains("--head-norm layer"), "{said}");
+    for (more, wanted) in [
+        // the visual loss takes its statistics over the batch whatever the heads do
+        (&["--batch", "2", "--head-norm", "layer"][..], "the visual loss needs a batch of 4, found 2"),
+        (
+            &["--batch", "6", "--micro-batch", "4", "--encoder", "resnet50"],
+            "found 2 of --batch 6 in parts of 4",
+        ),
+    ] {
+        let (shards, out) = (study.path("ct"), study.path("encoder"));
+        let words = ["--shards", text(&shards), "--out", text(&out), "--test-cases", "use", "--steps", "1"];
+        let said = run(&[&words[..], more].concat()).expect(1);
+        assert!(said.contains("E325") && said.contains(wanted), "{said}");
+    }
     let said =
         study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--patch-zyx", "4,4,4"]].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("--patch-zyx"), "{said}");

@@ -154,7 +154,7 @@ pub(crate) fn run(words: &[&str]) -> Ended {
     ran(command(words))
 }
 
-fn command(words: &[&str]) -> Command {
+pub(crate) fn command(words: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pretrain"));
     // tests run side by side: one core each
     command.args(words).env("SLURM_CPUS_PER_TASK", "1").env("OMP_NUM_THREADS", "1");

@@ -1,6 +1,7 @@
 //! What a run writes, and that its encoder is one.
 
 use crate::support::{Study, run, text};
+use data_manifests::cases::{self, CaseRow};
 use data_manifests::phantom::Kind;
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, NetworkConfig, SegmentationNetwork};
@@ -75,6 +76,13 @@ fn new_text_starts_from_the_old_encoder() {
     let inputs = study.json("second/manifest.json")["inputs"].clone();
     assert_eq!(inputs[2]["role"], "init");
     assert_eq!(inputs[2]["path"], "../first/encoder.safetensors");
+    // a checkpoint has the same weights beside heads and optimiser
+    let checkpoint = study.path("first/checkpoint_final.safetensors");
+    let init = [&settings[..], &["--init", text(&checkpoint)]].concat();
+    let said = study.pretrain(&[Kind::Ct], &[&new], "from-checkpoint", &init).expect(0);
+    assert!(said.contains("0 missing (100 %"), "{said}");
+    let [a, b] = ["second", "from-checkpoint"].map(|out| study.recorded(out, "loss"));
+    assert_eq!(a, b);
     // weights of another network are refused
     let other = [&settings[..4], &["--test-cases", "use", "--init", text(&encoder), "--encoder", "resnet50"]]
         .concat();
@@ -140,12 +148,12 @@ fn the_image_text_loss_falls() {
 fn values_come_from_a_file_and_flags_win() {
     let study = Study::with(&[Kind::Em]);
     let config = study.path("run.toml");
-    let toml = "steps = 9\nbatch = 2\nhead-norm = \"layer\"\npatch_zyx = \"8,16,16\"\nvr-space = \"raw\"\n";
+    let toml = "steps = 9\nbatch = 5\nhead-norm = \"layer\"\npatch_zyx = \"8,16,16\"\nvr-space = \"raw\"\n";
     fs_err::write(&config, toml).unwrap();
     let more = ["--config", text(&config), "--steps", "1"];
     study.pretrain(&[Kind::Em], &[], "encoder", &more).expect(0);
     let plan = study.json("encoder/plan.json");
-    assert_eq!((plan["steps"].as_u64(), plan["batch"].as_u64()), (Some(1), Some(2)));
+    assert_eq!((plan["steps"].as_u64(), plan["batch"].as_u64()), (Some(1), Some(5)));
     assert_eq!(plan["patch_zyx"], serde_json::json!([8, 16, 16]));
     assert_eq!((plan["head_norm"].as_str(), plan["loss"]["vr_space"].as_str()), (Some("layer"), Some("raw")));
 }
@@ -271,4 +279,30 @@ fn data_sets_are_mixed_as_asked_and_views_are_extended() {
     // the phantoms have as many cases each
     assert_eq!(by_cases, equal);
     assert!(extended.iter().all(|loss| loss.is_finite()) && extended != equal, "{extended:?} {equal:?}");
+}
+
+#[test]
+fn cases_of_a_later_validation_are_left_out() {
+    let study = Study::with(&[Kind::Ct]);
+    let rows: Vec<CaseRow> = cases::from_csv(&study.path("ct/cases.csv")).unwrap();
+    let labelled: Vec<String> =
+        rows.iter().filter(|row| !row.label.is_empty()).map(|row| row.id.clone()).collect();
+    let split = study.path("split.json");
+    let (val, train) = labelled.split_at(1);
+    let stored = serde_json::json!({"schema": "gtgm/split/1", "seed": 0, "train": train, "val": val});
+    fs_err::write(&split, stored.to_string()).unwrap();
+    let name = rows_name(&study);
+    let left_out = format!("{name}={}", text(&split));
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "8,16,16", "--leave-out"];
+    study.pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &[&left_out]].concat()).expect(0);
+    let plan = study.json("encoder/plan.json");
+    assert_eq!(plan["selection"]["left_out"][&name], serde_json::json!(val));
+    let other = format!("elsewhere={}", text(&split));
+    let said = study.pretrain(&[Kind::Ct], &[], "other", &[&settings[..], &[&other]].concat()).expect(1);
+    assert!(said.contains("E337") && said.contains(&format!("Name one of {name}")), "{said}");
+}
+
+/// The name of the only data set of a study.
+fn rows_name(study: &Study) -> String {
+    study.json("ct/manifest.json")["datasets"][0].as_str().unwrap().to_owned()
 }

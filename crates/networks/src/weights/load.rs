@@ -9,6 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tch::{Kind, Tensor, nn};
 
+/// How the schemas of training's checkpoints begin, and there the names of the weights.
+const CHECKPOINT: &str = "gtgm/checkpoint/";
+const CHECKPOINT_WEIGHTS: &str = "model/";
+
 /// What must fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct LoadOptions {
@@ -42,14 +46,23 @@ impl LoadOptions {
 
 /// Copies tensors of `path` into the variables of `store`.
 ///
-/// float16, bfloat16, float32 and float64 are accepted and converted. On an error no variable has changed.
+/// float16, bfloat16, float32 and float64 are accepted and converted. Of a checkpoint of training its weights are taken. On an error no variable has changed.
 ///
 /// # Errors
 /// When the file cannot be read, holds NaN or infinity, or fits less than `options` ask for.
 pub fn load(store: &nn::VarStore, path: &Path, options: &LoadOptions) -> Result<LoadReport, Error> {
     let file = Mapped::open(path)?;
     let tensors = file.tensors()?;
-    let views: BTreeMap<&str, TensorView<'_>> = tensors.iter().collect();
+    let is_checkpoint = file.metadata()?.get("schema").is_some_and(|schema| schema.starts_with(CHECKPOINT));
+    let views: BTreeMap<&str, TensorView<'_>> = if is_checkpoint {
+        // what the optimiser keeps lies beside the weights
+        tensors
+            .iter()
+            .filter_map(|(name, view)| Some((name.strip_prefix(CHECKPOINT_WEIGHTS)?, view)))
+            .collect()
+    } else {
+        tensors.iter().collect()
+    };
     let variables: BTreeMap<String, Tensor> =
         store.variables().into_iter().filter(|(name, _)| !options.encoder_only || is_encoder(name)).collect();
     let mut plan = Plan::new(&variables, *options);

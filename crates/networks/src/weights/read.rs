@@ -2,10 +2,13 @@
 
 use crate::error::Error;
 use memmap2::Mmap;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::{Dtype, SafeTensorError, SafeTensors};
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Kind, Tensor};
+
+/// How files of `torch.save` begin: a zip archive, or a pickle of protocol 2.
+const PICKLES: [&[u8]; 2] = [b"PK\x03\x04", b"\x80\x02"];
 
 /// A file in memory, mapped rather than read.
 pub(crate) struct Mapped {
@@ -28,8 +31,21 @@ impl Mapped {
     }
 
     pub(crate) fn tensors(&self) -> Result<SafeTensors<'_>, Error> {
-        SafeTensors::deserialize(&self.bytes)
-            .map_err(|error| Error::Format { path: self.path.clone(), reason: error.to_string() })
+        SafeTensors::deserialize(&self.bytes).map_err(|error| self.unreadable(&error))
+    }
+
+    /// The texts beside the tensors.
+    pub(crate) fn metadata(&self) -> Result<BTreeMap<String, String>, Error> {
+        let (_, header) = SafeTensors::read_metadata(&self.bytes).map_err(|error| self.unreadable(&error))?;
+        Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn unreadable(&self, error: &SafeTensorError) -> Error {
+        let path = self.path.clone();
+        if PICKLES.iter().any(|start| self.bytes.starts_with(start)) {
+            return Error::Pickle { path };
+        }
+        Error::Format { path, reason: error.to_string() }
     }
 }
 
@@ -78,8 +94,5 @@ pub fn read_tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Error> {
 /// # Errors
 /// When the file cannot be read or is no safetensors file.
 pub fn read_metadata(path: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let file = Mapped::open(path)?;
-    let (_, header) = SafeTensors::read_metadata(&file.bytes)
-        .map_err(|error| Error::Format { path: path.to_owned(), reason: error.to_string() })?;
-    Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
+    Mapped::open(path)?.metadata()
 }

@@ -164,3 +164,53 @@ fn plain_pytorch_takes_the_resunet_with_attention() {
     store_case(directory.path(), &store, topology, input, output, gradients);
     check("attresunet50", directory.path(), &store);
 }
+
+/// Files of `torch.save` as others write them: a state dict below another name, tensors under two names, and more than tensors.
+const SAVE: &str = r#"
+import sys, torch
+from safetensors.torch import load_file
+weights = load_file(sys.argv[1])
+for name in list(weights):
+    if name.startswith("encoder."):
+        weights["decoder." + name] = weights[name]
+torch.save({"epoch": 3, "network_weights": weights}, sys.argv[2])
+torch.save({"logging": Exception("not a tensor"), "state_dict": weights}, sys.argv[3])
+torch.save({"epoch": 3}, sys.argv[4])
+"#;
+
+#[test]
+fn files_of_torch_save_are_converted_once() {
+    let Some(python) = venv("python") else { return };
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/pth_to_safetensors.py");
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let topology = ResEncConfig::for_patch([8, 32, 32], [3.0, 1.0, 1.0], ResEncSize::Compact).unwrap();
+    let config = NetworkConfig::Resenc { in_channels: 1, classes: 2, topology };
+    let network = |seed| {
+        let store = nn::VarStore::new(Device::Cpu);
+        SegmentationNetwork::new(&store.root(), &config, seed).unwrap();
+        store
+    };
+    let (source, target) = (network(1), network(2));
+    save(&source, &path("w.safetensors"), &BTreeMap::new()).unwrap();
+    let files = ["w.safetensors", "plain.pth", "more.pth", "none.pth"].map(path);
+    run_script(Command::new(&python).args(["-c", SAVE]).args(&files)).unwrap();
+    let out = path("out.safetensors");
+    let convert = |file: &Path, more: &[&str]| {
+        let ended = Command::new(&python).arg(script).arg(file).arg(&out).args(more).output().unwrap();
+        (ended.status.code(), String::from_utf8_lossy(&ended.stderr).into_owned())
+    };
+    let same = |store: &nn::VarStore| {
+        let (a, b) = (source.variables(), store.variables());
+        a.iter().all(|(name, tensor)| tensor.equal(&b[name]))
+    };
+    assert!(!same(&target));
+    assert_eq!(convert(&files[1], &[]).0, Some(0));
+    load(&target, &out, &LoadOptions::partial(1.0)).unwrap();
+    assert!(same(&target));
+    let (code, said) = convert(&files[2], &[]);
+    assert!(code == Some(1) && said.contains("--trust"), "{said}");
+    assert_eq!(convert(&files[2], &["--trust"]).0, Some(0));
+    let (code, said) = convert(&files[3], &[]);
+    assert!(code == Some(1) && said.contains("no state dict, only: epoch"), "{said}");
+}

@@ -268,6 +268,11 @@ fn files_that_are_no_weights_are_refused() {
         std::io::Write::write_all(&mut file.as_file(), &whole[..length]).unwrap();
         let file = file.into_temp_path();
         let text = refused(&store, &file, &LoadOptions::exact());
-        assert!(text.contains("not a safetensors file") && text.contains("torch.load"), "{length}: {text}");
+        assert!(text.contains("not a safetensors file") && text.contains("cut short"), "{length}: {text}");
+    }
+    for start in [&b"PK\x03\x04rest"[..], b"\x80\x02rest"] {
+        fs_err::write(&path, start).unwrap();
+        let text = refused(&store, &path, &LoadOptions::exact());
+        assert!(text.contains("pth_to_safetensors.py"), "{text}");
     }
 }

@@ -11,7 +11,7 @@ fn step(config: &EncoderConfig, at_once: bool) -> (Tensor, Vec<(String, Tensor)>
     let first = ramp(&[4, 1, 8, 48, 48]);
     let second = first.flip([2, 3]) * 0.7 + 0.1;
     let features = if at_once {
-        encoder.forward_views(&Tensor::cat(&[&first, &second], 0)).unwrap().pop().unwrap()
+        encoder.forward_views(&Tensor::cat(&[&first, &second], 0), None).unwrap().pop().unwrap()
     } else {
         let last = |view: &Tensor| encoder.forward_maps(view, true).unwrap().pop().unwrap();
         Tensor::cat(&[last(&first), last(&second)], 0)

@@ -182,6 +182,17 @@ impl Member {
         }
     }
 
+    /// See [`sum_over_processes`](super::sum_over_processes).
+    pub(super) fn sum_with_gradient(&self, local: &Tensor) -> Result<Tensor, Error> {
+        let (operation, started) = ("sum_over_processes", Instant::now());
+        let backend = match (local.device(), &self.nccl) {
+            (Device::Cuda(_), Some(nccl)) => nccl,
+            _ => &self.gloo,
+        };
+        let backend = backend.lock().unwrap_or_else(PoisonError::into_inner);
+        backend.sum_with_gradient(local).map_err(|reason| self.failed(operation, started, reason))
+    }
+
     /// Waits for a collective. Not every rank talks to the one that is lost: those learn of it from the board.
     fn finish(&self, work: &Work, operation: &'static str, started: Instant) -> Result<(), Error> {
         loop {

@@ -55,6 +55,11 @@ unsafe extern "C" {
     fn group_broadcast(backend: *mut Opaque, tensor: *const C_tensor, from: i32, out: Out) -> *mut c_char;
     fn group_work_wait(work: *mut Opaque, slice: i64, done: *mut i32) -> *mut c_char;
     fn group_work_free(work: *mut Opaque);
+    fn group_sum_with_gradient(
+        backend: *mut Opaque,
+        local: *const C_tensor,
+        out: *mut *mut C_tensor,
+    ) -> *mut c_char;
     fn group_set_gradient(tensor: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
 }
 
@@ -199,6 +204,15 @@ impl Backend {
     pub(super) fn all_reduce_sum(&self, tensor: &Tensor) -> Outcome<Work> {
         // SAFETY: backend and tensor are live; the work keeps the tensor's memory.
         made(|out| unsafe { group_all_reduce_sum(self.0.as_ptr(), tensor.as_ptr(), out) }).map(Work)
+    }
+
+    /// The sum of a tensor over all ranks, with a gradient.
+    pub(super) fn sum_with_gradient(&self, local: &Tensor) -> Outcome<Tensor> {
+        let mut sum = null_mut();
+        // SAFETY: backend and tensor are live; the shim keeps what the graph needs.
+        check(unsafe { group_sum_with_gradient(self.0.as_ptr(), local.as_ptr(), &raw mut sum) })?;
+        // SAFETY: after success this is a tensor that was made for us alone.
+        Ok(unsafe { Tensor::from_ptr(sum) })
     }
 
     /// Starts filling `output` with the `input` of every rank; both are contiguous.

@@ -5,7 +5,7 @@ use std::env;
 use std::time::Duration;
 use tch::{Device, Kind, Tensor};
 use torch_runtime::group::{BUCKET_BYTES, Fingerprint};
-use torch_runtime::{Error, Group, Launch, Reducer, gather_rows};
+use torch_runtime::{Error, Group, Launch, Reducer, gather_rows, sum_over_processes};
 
 /// Where the tensors of this rank are.
 fn device() -> Device {
@@ -24,6 +24,7 @@ pub(crate) fn play(role: &str) {
             "collectives" => collectives(&group),
             "gradients" => gradients(&group),
             "contrastive" => contrastive(&group),
+            "statistics" => statistics(&group),
             "weights" => weights(&group),
             other => unlucky(other, &group),
         }?;
@@ -176,6 +177,37 @@ fn contrastive(group: &Group) -> Result<(), Error> {
         let scale = reference.grad().abs().max().double_value(&[]);
         let difference = largest_difference(&own.grad(), &reference.grad());
         assert!(difference <= 2e-6 * scale.max(1.0), "{difference:e} of {scale}");
+    }
+    Ok(())
+}
+
+/// Rows normalised by their mean and deviation over the batch of all, as batch norms do.
+fn normalised(rows: &Tensor, count: i64, sum: impl Fn(&Tensor) -> Tensor) -> Tensor {
+    let over = |rows: &Tensor| sum(&rows.sum_dim_intlist([0i64].as_slice(), true, Kind::Float)) / count;
+    let centred = rows - over(rows);
+    &centred / (over(&centred.square()) + 1e-5).sqrt()
+}
+
+fn statistics(group: &Group) -> Result<(), Error> {
+    let (rank, size) = ranks(group);
+    let whole = batch(4 * size);
+    // not symmetric in the rows, so that gradients through the statistics do not vanish
+    let loss = |rows: &Tensor| (rows * rows.cumsum(1, Kind::Float)).relu().mean(Kind::Float);
+    let reference = parameters();
+    let all = normalised(&encoded(&reference, &whole), 4 * size, Tensor::shallow_clone);
+    loss(&all).backward();
+
+    let own = parameters();
+    let reducer = Reducer::new(group, &own, BUCKET_BYTES)?;
+    let local = encoded(&own, &whole.narrow(0, 4 * rank, 4));
+    let found = normalised(&local, 4 * size, |sum| sum_over_processes(group, sum).unwrap());
+    assert!(largest_difference(&found, &all.narrow(0, 4 * rank, 4)) <= 1e-5);
+    loss(&found).backward();
+    reducer.average()?;
+    for (own, reference) in own[..3].iter().zip(&reference) {
+        let scale = reference.grad().abs().max().double_value(&[]);
+        let difference = largest_difference(&own.grad(), &reference.grad());
+        assert!(scale > 0.0 && difference <= 1e-5 * scale.max(1.0), "{difference:e} of {scale}");
     }
     Ok(())
 }

@@ -28,6 +28,7 @@ fn averaged_gradients_are_those_of_the_whole_batch() {
 fn losses_over_gathered_rows_have_the_gradients_of_one_process() {
     for size in 1..=3 {
         succeeds("contrastive", size);
+        succeeds("statistics", size);
     }
 }
 
@@ -40,7 +41,7 @@ fn collectives_of_one_process_on_a_gpu() {
         eprintln!("skipped: no GPU");
         return;
     }
-    for role in ["collectives", "gradients", "contrastive"] {
+    for role in ["collectives", "gradients", "contrastive", "statistics"] {
         crate::processes::succeeds_on_gpu(role);
     }
 }

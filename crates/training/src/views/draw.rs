@@ -1,5 +1,6 @@
 //! The draws of one sample.
 
+use super::nature::Nature;
 use super::options::{Composition, Perturbation, ViewOptions};
 use super::sections;
 use crate::augment::elastic::Elastic;
@@ -17,10 +18,15 @@ pub(super) struct Geometry {
 }
 
 impl Geometry {
-    pub(super) fn draw(rng: &mut ChaCha8Rng, options: &ViewOptions) -> Self {
+    pub(super) fn draw(rng: &mut ChaCha8Rng, options: &ViewOptions, nature: Nature) -> Self {
+        let may = std::array::from_fn(|axis| options.mirror_axes[axis] && nature.mirror_axes[axis]);
         Self {
-            mirror: options.mirror_axes.map(|allowed| rng.random::<bool>() && allowed),
-            transpose: options.transpose_axes.iter().map(|_| rng.random()).collect(),
+            mirror: may.map(|allowed: bool| rng.random::<bool>() && allowed),
+            transpose: options
+                .transpose_axes
+                .iter()
+                .map(|axes| rng.random::<bool>() && nature.permits_swap(*axes))
+                .collect(),
         }
     }
 }
@@ -32,8 +38,7 @@ pub(super) struct Sample {
     pub(super) largest_crop: f64,
     pub(super) window_depth: i64,
     pub(super) view_zyx: [i64; 3],
-    /// Whether its sections were cut and imaged one by one.
-    pub(super) is_sectioned: bool,
+    pub(super) nature: Nature,
 }
 
 /// What one view of one sample undergoes; every parameter is drawn, those of other perturbations are dropped.
@@ -53,10 +58,10 @@ pub(super) struct Perturbed {
 
 impl Perturbed {
     pub(super) fn draw(rng: &mut ChaCha8Rng, options: &ViewOptions, kind: Sample) -> Self {
-        let Sample { largest_crop, window_depth, view_zyx, is_sectioned } = kind;
+        let Sample { largest_crop, window_depth, view_zyx, nature } = kind;
         let depth = usize::try_from(view_zyx[0]).unwrap_or(0);
         let mut enabled = options.perturbations.clone();
-        if is_sectioned {
+        if nature.sectioned {
             enabled.extend(&options.section_perturbations);
         }
         let picked: Vec<Perturbation> = match options.composition {
@@ -73,7 +78,7 @@ impl Perturbed {
                     let (low, high) = options.rescale;
                     drawn.rescale = Some(uniform(rng, (low.min(largest_crop), high.min(largest_crop))));
                 }
-                Perturbation::Flip => drawn.geometry = Some(Geometry::draw(rng, options)),
+                Perturbation::Flip => drawn.geometry = Some(Geometry::draw(rng, options, nature)),
                 Perturbation::Intensity => drawn.grey = Some(draw_grey(rng, options, depth)),
                 Perturbation::Noise => {
                     drawn.noise =

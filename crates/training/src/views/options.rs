@@ -49,7 +49,7 @@ pub enum Composition {
 pub struct ViewOptions {
     /// Probability that the shared geometry is applied at all.
     pub shared_p: f64,
-    /// Axes (z, y, x) that may be mirrored.
+    /// Axes (z, y, x) that may be mirrored, where a sample's data set permits it.
     pub mirror_axes: [bool; 3],
     /// Pairs of axes (0 = z, 1 = y, 2 = x) that may be swapped; both have one size in the window and in the view. In-plane
     /// (`[1, 2]`) only, for anisotropic data.
