@@ -61,8 +61,8 @@ pub(crate) enum Command {
 pub(crate) struct Predict {
     #[command(flatten)]
     pub(crate) compute: stage::Compute,
-    /// What 'finetune train' wrote; of several, as of all folds, the mean of their scores
-    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    /// What 'finetune train' wrote, or its model.safetensors alone; of several, as of all folds, the mean of their scores
+    #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     pub(crate) model: Vec<PathBuf>,
     /// Images, or the raw folder of the model's data set
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]

@@ -35,10 +35,7 @@ struct Training {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Info, context: &Context) -> anyhow::Result<ExitStatus> {
-    let file = match arguments.model.is_dir() {
-        true => arguments.model.join(model::FILE_NAME),
-        false => arguments.model.clone(),
-    };
+    let file = model::file_of(&arguments.model);
     let plan = model::stored_plan(&file)?;
     // running statistics are no parameters
     let tensors = weights::read_tensors(&file)?;
@@ -93,7 +90,7 @@ impl Sheet {
                 ["z", "y", "x"].into_iter().zip(flags).filter(|(_, f)| **f).map(|(a, _)| a).collect();
             if axes.is_empty() { "none".to_owned() } else { axes.join(", ") }
         };
-        let mirrored = ["z", "y", "x"].map(|axis| descriptor.mirror_axes.iter().any(|a| a == axis));
+        let mirrored = descriptor.mirrors();
         let mut lines = vec![
             ("file", self.file.clone()),
             ("sha256", self.sha256.clone()),

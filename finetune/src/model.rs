@@ -1,17 +1,22 @@
 //! What a model is: everything that prediction needs, stored in the model's file.
 
 use crate::objective::Objective;
-use data_manifests::Descriptor;
+use data_manifests::splits::Split;
+use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use networks::weights::{self, LoadOptions};
 use networks::{MemoryFormat, NetworkConfig, SegmentationNetwork};
 use serde::{Deserialize, Serialize};
 use stage::Message;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tch::{Device, nn};
 use torch_runtime::Precision;
 
 /// Name of the exported model.
 pub(crate) const FILE_NAME: &str = "model.safetensors";
+
+/// Name of the split beside it.
+pub(crate) const SPLIT: &str = "split.json";
 
 /// Schema id.
 pub(crate) const SCHEMA: &str = "gtgm/model/1";
@@ -47,18 +52,14 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// Opens `model.safetensors` of training directories, at least one.
+    /// Opens models, at least one: training directories, or their `model.safetensors` alone.
     ///
     /// # Errors
     /// `E410` for what is no model; `E418` for models that cannot predict together.
-    pub(crate) fn open(
-        directories: &[PathBuf],
-        device: Device,
-        precision: Precision,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn open(given: &[PathBuf], device: Device, precision: Precision) -> anyhow::Result<Self> {
         let mut whole: Option<Self> = None;
-        for directory in directories {
-            let path = directory.join(FILE_NAME);
+        for given in given {
+            let path = file_of(given);
             let plan = stored_plan(&path)?;
             let network = || -> anyhow::Result<SegmentationNetwork> {
                 let store = nn::VarStore::new(device);
@@ -66,7 +67,7 @@ impl Model {
                 let network = SegmentationNetwork::new(&store.root(), &plan.network, 0)?;
                 MemoryFormat::faster_for_segmentation(plan.network.kind(), device, precision)
                     .apply(&store)?;
-                weights::load(&store, &path, &LoadOptions::partial(1.0))?;
+                weights::load(&store, &path, &LoadOptions::partial(1.0)).map_err(|e| unreadable(&e))?;
                 Ok(network)
             };
             match &mut whole {
@@ -92,23 +93,84 @@ impl Model {
     }
 }
 
+/// The file of a model that was given as a training directory or as the file itself.
+pub(crate) fn file_of(given: &Path) -> PathBuf {
+    if given.is_dir() { given.join(FILE_NAME) } else { given.to_owned() }
+}
+
+/// A model as an input of a stage that writes to `base`: a directory's manifest, or the file.
+///
+/// # Errors
+/// Any failure to read it.
+pub(crate) fn as_input(given: &Path, base: &Path) -> std::io::Result<Artefact> {
+    match given.is_dir() {
+        true => Manifest::as_input("model", given, base),
+        false => Artefact::of_file("model", given, base),
+    }
+}
+
+/// What a model's file says beside its weights: all that prediction needs is inside.
+///
+/// # Errors
+/// When the plan cannot be written as JSON.
+pub(crate) fn metadata(
+    plan: &ModelPlan,
+    split: &Split,
+    licence: &str,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let entries = [
+        ("plan", digest::canonical(&serde_json::to_value(plan)?)),
+        ("split", digest::canonical(&serde_json::to_value(split)?)),
+        ("stage", "train".to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("licence", licence.to_owned()),
+        ("citation", plan.descriptor.citation.clone()),
+    ];
+    Ok(entries.into_iter().map(|(key, text)| (key.to_owned(), text)).collect())
+}
+
+fn unreadable(error: &networks::Error) -> Message {
+    Message::error("E410", error.to_string())
+        .fix("Give --model the directory that 'finetune train' wrote, or its model.safetensors")
+}
+
+/// A text of a model's file.
+fn text_of(path: &Path, key: &str) -> anyhow::Result<Option<String>> {
+    Ok(weights::read_metadata(path).map_err(|e| unreadable(&e))?.remove(key))
+}
+
 /// The plan in a model's file.
 ///
 /// # Errors
 /// `E410` when there is none, or it is of another version.
 pub(crate) fn stored_plan(path: &Path) -> anyhow::Result<ModelPlan> {
-    let metadata = weights::read_metadata(path)?;
     let wrong = |detail: String| {
         Message::error("E410", "this is not a model of 'finetune train'")
             .detail(format!("{}: {detail}", path.display()))
-            .fix("Give --model the directory that 'finetune train' wrote")
+            .fix("Give --model the directory that 'finetune train' wrote, or its model.safetensors")
     };
-    let text = metadata.get("plan").ok_or_else(|| wrong("its metadata holds no plan".to_owned()))?;
-    let plan: ModelPlan = serde_json::from_str(text).map_err(|e| wrong(e.to_string()))?;
+    let text = text_of(path, "plan")?.ok_or_else(|| wrong("its metadata holds no plan".to_owned()))?;
+    let plan: ModelPlan = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     if plan.schema != SCHEMA {
         return Err(wrong(format!("schema {}, expected {SCHEMA}", plan.schema)).into());
     }
     Ok(plan)
+}
+
+/// Which cases a model was trained on and validated by: from its file, or of an earlier version from the table beside it.
+///
+/// # Errors
+/// When neither says so.
+pub(crate) fn stored_split(path: &Path) -> anyhow::Result<Split> {
+    match text_of(path, "split")? {
+        Some(text) => Ok(serde_json::from_str(&text)?),
+        None => Split::load(&path.with_file_name(SPLIT)),
+    }
+}
+
+/// The licence of what a model learnt from.
+pub(crate) fn stored_licence(path: &Path, plan: &ModelPlan) -> anyhow::Result<String> {
+    Ok(text_of(path, "licence")?.unwrap_or_else(|| plan.descriptor.licence.clone()))
 }
 
 /// What of two plans must be the same for their channels to be averaged window by window, and is not. Networks may differ.

@@ -8,7 +8,7 @@ mod pipeline;
 use crate::arguments::Predict;
 use crate::clean_up::CleanUp;
 use crate::kept::WORK;
-use crate::model::Model;
+use crate::model::{Model, as_input, file_of, stored_licence};
 use crate::objective::Objective;
 use data_manifests::{Artefact, Manifest, cases};
 use image::{Predictor, Reader, Writer};
@@ -74,8 +74,10 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     KEPT.refuse_foreign(out)?;
     let _lock = context.lock(out)?;
 
-    let trained = arguments.model.iter().map(|directory| Manifest::load(directory, "train"));
-    let trained: Vec<Manifest> = trained.collect::<anyhow::Result<_>>()?;
+    for directory in arguments.model.iter().filter(|given| given.is_dir()) {
+        // a run that is not finished may have the model of an earlier one
+        Manifest::load(directory, "train")?;
+    }
     let model = Model::open(&arguments.model, device, precision)?;
     let Jobs { jobs, mut failed } = jobs::find(arguments, &model, context)?;
     let (descriptor, objective) = (&model.plan.descriptor, &model.plan.objective);
@@ -83,7 +85,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     options.overlap = arguments.overlap;
     options.batch = usize::from(arguments.window_batch);
     if arguments.mirror {
-        options.mirror_axes = ["z", "y", "x"].map(|axis| descriptor.mirror_axes.iter().any(|a| a == axis));
+        options.mirror_axes = descriptor.mirrors();
     }
 
     let what = match objective {
@@ -91,7 +93,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         Objective::Affinities(_) => "volumes of affinities",
     };
 
-    let inputs = arguments.model.iter().map(|directory| Manifest::as_input("model", directory, out));
+    let inputs = arguments.model.iter().map(|given| as_input(given, out));
     let mut inputs: Vec<Artefact> = inputs.collect::<std::io::Result<_>>()?;
     let clean_up = match &arguments.clean_up {
         Some(file) => {
@@ -168,7 +170,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     }
     atomic::write(&out.join(TABLE), &cases::to_csv(&rows)?)?;
     manifest.datasets = vec![descriptor.name.clone()];
-    let licences: BTreeSet<&str> = trained.iter().map(|model| model.licence.as_str()).collect();
+    let licences = arguments.model.iter().map(|given| stored_licence(&file_of(given), &model.plan));
+    let licences: BTreeSet<String> = licences.collect::<anyhow::Result<_>>()?;
     manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.counts.insert("cases".to_owned(), rows.len() as u64);
     manifest.counts.insert("failed".to_owned(), failed);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tch::{Device, Tensor};
 use training::error::BoxedError;
 use training::prefetch::uploaded;
+use volume::hdf5::NOT_ANNOTATED;
 
 /// How often a patch is drawn anew where nobody annotated any of its voxels.
 const TRIES: usize = 16;
@@ -62,10 +63,31 @@ pub(crate) struct Patches {
     ids: Vec<String>,
     cut: Cut,
     draw: Draw,
-    forced: usize,
+    forced: Forced,
     voxels: Voxels,
     /// Labelled voxels of each case by class, z, y, x.
     foreground: BTreeMap<String, BTreeMap<u32, Vec<[u32; 3]>>>,
+}
+
+/// How many patches of a batch, its last ones, lie on a labelled voxel.
+#[derive(Debug, Clone, Copy)]
+struct Forced {
+    batch: usize,
+    share: f64,
+}
+
+impl Forced {
+    /// nnU-Net's number, what is left of the batch when the free ones are rounded; where that is none, as with one patch a step, one in so
+    /// many steps that the share is kept.
+    fn at(self, step: u64) -> usize {
+        let wanted = self.batch as f64 * self.share;
+        // rounded half to even, as Python does
+        let free = (self.batch as f64 - wanted).round_ties_even() as usize;
+        match self.batch - free.min(self.batch) {
+            0 => ((step + 1) as f64 * wanted).floor() as usize - (step as f64 * wanted).floor() as usize,
+            forced => forced,
+        }
+    }
 }
 
 /// One batch, on the device that trains.
@@ -100,16 +122,14 @@ impl Patches {
             }
             foreground.insert(id.clone(), classes);
         }
-        // nnU-Net's rule: the last samples of a batch are the forced ones
-        let free = (draw.batch as f64 * (1.0 - draw.foreground_share)).round() as usize;
-        let forced = draw.batch - free.min(draw.batch);
+        let forced = Forced { batch: draw.batch, share: draw.foreground_share };
         Ok(Self { store, ids, cut, draw, forced, voxels, foreground })
     }
 
     /// Says how many cases have no labelled voxel to place patches on (I404).
     pub(crate) fn say_what_is_empty(&self, context: &Context) {
         let empty = self.foreground.values().filter(|classes| classes.is_empty()).count();
-        if empty > 0 && self.forced > 0 {
+        if empty > 0 && self.forced.share > 0.0 {
             let text = format!(
                 "{empty} of {} training cases have no labelled voxel: their patches lie anywhere",
                 self.ids.len()
@@ -125,7 +145,8 @@ impl Patches {
             let mut generator = sampler::generator(self.draw.seed, step, index as u64);
             let id = &self.ids[generator.random_range(0..self.ids.len())];
             let case = self.store.case(id).map_err(|e| e.message(id))?;
-            let patch = self.place(&mut generator, id, &case, index).map_err(|e| e.message(id))?;
+            let forced = index >= self.draw.batch - self.forced.at(step);
+            let patch = self.place(&mut generator, id, &case, forced).map_err(|e| e.message(id))?;
             let region = patch.widened(self.cut.window_zyx);
             images.extend(case.read_image(&region).map_err(|e| e.message(id))?);
             let labels = match self.voxels {
@@ -144,30 +165,38 @@ impl Patches {
         })
     }
 
-    /// Where a sample of the batch lies: the last ones on a labelled voxel, the others anywhere that somebody annotated.
+    /// Where a sample of the batch lies: on a labelled voxel where that is `forced`, else anywhere that somebody annotated.
     fn place(
         &self,
         generator: &mut ChaCha8Rng,
         id: &str,
         case: &Case,
-        index: usize,
+        forced: bool,
     ) -> patches::Result<Region> {
         let (shape, patch_zyx) = (case.record().shape_zyx, self.cut.patch_zyx);
-        let forced = index >= self.draw.batch - self.forced;
         let classes = self.foreground.get(id).filter(|classes| !classes.is_empty());
         if let Some(classes) = classes.filter(|_| forced) {
             return Ok(on_a_class(generator, classes, shape, patch_zyx));
         }
         let mut patch = sampler::uniform(generator, shape, patch_zyx);
-        let Some(ignored) = self.voxels.ignored() else { return Ok(patch) };
         for _ in 0..TRIES {
-            let inside = patch.intersect(&Region::whole(shape));
-            if case.read_label(&inside)?.iter().any(|label| *label != ignored) {
+            if self.is_annotated(case, &patch.intersect(&Region::whole(shape)))? {
                 return Ok(patch);
             }
             patch = sampler::uniform(generator, shape, patch_zyx);
         }
         Ok(classes.map_or(patch, |classes| on_a_class(generator, classes, shape, patch_zyx)))
+    }
+}
+
+impl Patches {
+    /// Whether somebody annotated a voxel of a region.
+    fn is_annotated(&self, case: &Case, region: &Region) -> patches::Result<bool> {
+        Ok(match self.voxels {
+            Voxels::Objects => case.read_label_wide(region)?.iter().any(|id| *id != NOT_ANNOTATED),
+            Voxels::Classes(Some(ignored)) => case.read_label(region)?.iter().any(|label| *label != ignored),
+            Voxels::Classes(None) => true,
+        })
     }
 }
 
@@ -220,5 +249,27 @@ fn fill_outside(values: &mut [i64], case: &Case, region: &Region, outside: i64) 
                 *value = outside;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_on_labelled_voxels_is_nnunets_and_never_lost_to_rounding() {
+        let at = |batch, share, step| Forced { batch, share }.at(step);
+        assert_eq!(
+            [(2, 0.33), (3, 0.33), (9, 0.33), (4, 0.5), (2, 1.0), (2, 0.0)].map(|(b, s)| at(b, s, 5)),
+            [1, 1, 3, 2, 2, 0]
+        );
+        for (batch, share, steps, wanted) in
+            [(1, 0.33, 100, 33), (1, 0.5, 10, 10), (2, 0.1, 50, 10), (1, 1.0, 7, 7), (1, 0.0, 9, 0)]
+        {
+            let found: usize = (0..steps).map(|step| at(batch, share, step)).sum();
+            assert_eq!(found, wanted, "{batch} {share}");
+        }
+        let first: Vec<usize> = (0..7).map(|step| at(1, 0.33, step)).collect();
+        assert_eq!(first, [0, 0, 0, 1, 0, 0, 1]);
     }
 }

@@ -104,19 +104,29 @@ pub(crate) enum Output {
 ///
 /// # Shapes
 /// `image`: `[channel, z, y, x]`; `emit` gets the first section and `[class or offset, z, y, x]`, float32 on the CPU.
+///
+/// # Errors
+/// As `predict_slabs`, and when `go_on`, asked before each batch of windows, says no.
 pub(crate) fn predict_image(
     image: &Tensor,
     options: &SlidingWindow,
     (networks, filled_zyx): (&[SegmentationNetwork], [bool; 3]),
     (precision, device): (Precision, Device),
     output: Output,
+    go_on: &dyn Fn() -> bool,
     emit: &mut dyn FnMut(i64, &Tensor) -> Result<(), BoxedError>,
 ) -> Result<(), training::TrainingError> {
     let size = image.size();
     let missing: [i64; 3] = std::array::from_fn(|axis| (options.window_zyx[axis] - size[axis + 1]).max(0));
     let before = missing.map(|n| n / 2);
     let padded = fill_up(image, before, missing, filled_zyx);
-    let windows = |windows: &Tensor| apply(networks, windows, output, precision, device);
+    let windows = |windows: &Tensor| {
+        if go_on() {
+            apply(networks, windows, output, precision, device)
+        } else {
+            Err("a stop was asked for".into())
+        }
+    };
     predict_slabs(&padded, options, device, &windows, &mut |first, slab| {
         let (low, high) = (first.max(before[0]), (first + slab.size()[1]).min(before[0] + size[1]));
         if low >= high {
@@ -166,7 +176,7 @@ pub(crate) fn predict_whole(
     output: Output,
 ) -> Result<Tensor, training::TrainingError> {
     let mut slabs = Vec::new();
-    predict_image(image, options, networks, compute, output, &mut |_, slab| {
+    predict_image(image, options, networks, compute, output, &|| true, &mut |_, slab| {
         slabs.push(slab.shallow_clone());
         Ok(())
     })?;

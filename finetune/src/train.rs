@@ -12,14 +12,13 @@ use crate::sampling::{Cut, Draw, Patches, Voxels};
 use crate::semantic::Semantic;
 use crate::task::{Frozen, Segmentation};
 use data_manifests::descriptor::Modality;
-use data_manifests::{Artefact, Manifest, digest};
+use data_manifests::{Artefact, Manifest};
 use goal::{goal, objective};
 use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
@@ -33,7 +32,7 @@ use training::run::{Opening, Reporter, RunOptions, Session, role_of};
 
 /// Names of the files that a run writes.
 fn is_output(name: &str) -> bool {
-    matches!(name, model::FILE_NAME | "plan.json" | "split.json" | "load_report.json")
+    matches!(name, model::FILE_NAME | "plan.json" | model::SPLIT | "load_report.json")
         || role_of(name).is_some()
 }
 
@@ -107,7 +106,10 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device, precision)
         .apply(&variables_store)?;
     let load_report = match &arguments.encoder_weights {
-        Some(file) => Some(encoder::load(&variables_store, file, arguments.minimum_match, context)?),
+        Some(file) => {
+            encoder::warn_of_seen_cases(file, &plan.model.descriptor, &plan.val, context)?;
+            Some(encoder::load(&variables_store, file, arguments.minimum_match, context)?)
+        }
         None => None,
     };
     let variables = named_variables(&[("", &variables_store)]).map_err(|e| e.message())?;
@@ -164,23 +166,22 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         let text = format!("complete after step {}: no validation was better any more", outcome.state.step);
         context.tell(Message::info("I320", text));
     }
-    if plan.early_stopping.is_some() {
-        take_the_best(out, &variables, &mut optimizer, &outcome.state)?;
+    if plan.early_stopping.is_some()
+        && let Some(warning) = take_the_best(out, &variables, &mut optimizer, &outcome.state)?
+    {
+        context.tell(warning);
     }
     optimizer.swap_averages();
-    let metadata = BTreeMap::from([
-        ("plan".to_owned(), digest::canonical(&serde_json::to_value(&plan.model)?)),
-        ("stage".to_owned(), "train".to_owned()),
-    ]);
+    let encoder = arguments.encoder_weights.as_deref().zip(manifest.inputs.get(1));
+    manifest.licence = encoder::licence(&plan.model.descriptor.licence, encoder)?;
+    let metadata = model::metadata(&plan.model, &split, &manifest.licence)?;
     weights::save(&variables_store, &out.join(model::FILE_NAME), &metadata)?;
     write_json(&out.join("plan.json"), &plan_json)?;
-    split.save(&out.join("split.json"))?;
+    split.save(&out.join(model::SPLIT))?;
     if let Some(report) = &load_report {
         write_json(&out.join("load_report.json"), report)?;
     }
     manifest.datasets = vec![plan.model.descriptor.name.clone()];
-    let encoder = arguments.encoder_weights.as_deref().zip(manifest.inputs.get(1));
-    manifest.licence = encoder::licence(&plan.model.descriptor.licence, encoder)?;
     for (name, value) in [
         ("steps", outcome.state.step),
         ("skipped_steps", outcome.state.skipped),
@@ -192,7 +193,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     manifest.finish(out, |path| match path {
         model::FILE_NAME => "model",
         "plan.json" => "plan",
-        "split.json" => "split",
+        model::SPLIT => "split",
         "load_report.json" => "load-report",
         other => role_of(other).unwrap_or("other"),
     })?;
@@ -213,30 +214,32 @@ fn encoder_of(variables: &[(String, Tensor)]) -> Vec<Tensor> {
     trainable.map(|(_, tensor)| tensor.shallow_clone()).collect()
 }
 
-/// Weights and averages of the best validation instead of the last step's.
+/// Weights and averages of the best validation instead of the last step's; a warning where they are lost.
 fn take_the_best(
     out: &Path,
     variables: &[(String, Tensor)],
     optimizer: &mut Optimizer,
     state: &RunState,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Option<Message>> {
     // without a score there is none: no class occurred
     if state.best.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let path = Folder::new(out).path(Which::Best);
     let best = checkpoint::read(&path).map_err(|e| e.message())?;
     if best.state.best != state.best {
         // on a GPU a resumed run may validate otherwise than the one that was interrupted
-        return Err(Message::error("E428", "the best checkpoint is not that of this run's best validation")
-            .detail(path.display().to_string())
-            .cause("The run was interrupted behind it and went another way when it was resumed")
-            .fix("Train again with --overwrite, on a GPU with --deterministic, or without --patience")
-            .into());
+        let text = "the best checkpoint is not that of this run's best validation: the model is that of the last step";
+        return Ok(Some(
+            Message::warning("W428", text)
+                .detail(path.display().to_string())
+                .cause("The run was interrupted behind it and went another way when it was resumed")
+                .fix("For the best, train again with --overwrite, on a GPU with --deterministic"),
+        ));
     }
     best.restore_model(variables).map_err(|e| e.message())?;
     best.restore_optimizer(optimizer).map_err(|e| e.message())?;
-    Ok(())
+    Ok(None)
 }
 
 fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyhow::Result<Arc<Patches>> {

@@ -4,7 +4,7 @@ use crate::objective::{AffinityPlan, BoundaryScore};
 use crate::sampling;
 use crate::semantic::Semantic;
 use crate::sheet::{Sheet, Shown};
-use crate::task::{Output, Segmentation, predict_whole};
+use crate::task::{Output, Segmentation, predict_image, predict_whole};
 use patches::{Case, Region};
 use tch::{Device, Kind, Tensor};
 use training::error::BoxedError;
@@ -42,29 +42,40 @@ impl Segmentation {
             let case = store.case(id).map_err(|e| e.message(id))?;
             let shape = case.record().shape_zyx;
             let region = Region::whole(shape);
-            let [z, y, x] = shape.map(|n| n as i64);
             let image = self.image(&case, &region).map_err(|e| e.message(id))?;
-            let labels = case.read_label(&region).map_err(|e| e.message(id))?;
-            let labels: Vec<i64> = labels.into_iter().map(i64::from).collect();
-            let labels = Tensor::from_slice(&labels).view([z, y, x]);
+            let truth = case.read_label(&region).map_err(|e| e.message(id))?;
             let compute = (self.precision, self.device);
             let network = (std::slice::from_ref(&self.network), self.filled_zyx);
-            let found = predict_whole(&image, &options, network, compute, Output::Scores)?;
-            let known = match ignore_label {
-                Some(ignored) => labels.ne(ignored),
-                None => labels.ones_like().to_kind(Kind::Bool),
+            // what the picture shows, both without what nobody annotated
+            let mut shown = sheet.has_room().then(<[Vec<u32>; 2]>::default);
+            let mut score = |first: i64, scores: &Tensor| -> Result<(), BoxedError> {
+                let size = scores.size()[1..].to_vec();
+                let start = first as usize * shape[1] * shape[2];
+                let voxels = size.iter().product::<i64>() as usize;
+                let labels: Vec<i64> = truth[start..start + voxels].iter().copied().map(i64::from).collect();
+                let labels = Tensor::from_slice(&labels).view(size.as_slice());
+                let known = match ignore_label {
+                    Some(ignored) => labels.ne(ignored),
+                    None => labels.ones_like().to_kind(Kind::Bool),
+                };
+                let (predicted, guesses) = semantic.labels_and_masks(scores);
+                if let Some([reference, prediction]) = &mut shown {
+                    reference.extend(numbers(&(&labels * &known))?);
+                    prediction.extend(numbers(&(predicted * &known))?);
+                }
+                for (index, (truth, guess)) in semantic.true_masks(&labels).iter().zip(&guesses).enumerate() {
+                    let guess = guess.logical_and(&known);
+                    let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);
+                    both[index] += count(&guess.logical_and(truth));
+                    sizes[index] += count(&guess) + count(truth);
+                }
+                Ok(())
             };
-            let (predicted, guesses) = semantic.labels_and_masks(&found);
-            if sheet.has_room() {
-                let volumes = [numbers(&(&labels * &known))?, numbers(&(predicted * &known))?];
+            // slab by slab: classes times voxels are never in memory at once
+            predict_image(&image, &options, network, compute, Output::Scores, &|| true, &mut score)?;
+            if let Some([reference, prediction]) = &shown {
                 let image = Vec::<f32>::try_from(image.get(0).contiguous().view(-1))?;
-                sheet.add_classes(&self.shown(&case, shape), &image, [&volumes[0], &volumes[1]]);
-            }
-            for (index, (truth, guess)) in semantic.true_masks(&labels).iter().zip(&guesses).enumerate() {
-                let guess = guess.logical_and(&known);
-                let count = |t: &Tensor| t.sum(Kind::Int64).int64_value(&[]);
-                both[index] += count(&guess.logical_and(truth));
-                sizes[index] += count(&guess) + count(truth);
+                sheet.add_classes(&self.shown(&case, shape), &image, [reference, prediction]);
             }
         }
         let mut values = Values::new();

@@ -18,8 +18,7 @@ type Dice = [[Option<f64>; 2]; 2];
 
 /// Runs the command.
 pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let first =
-        arguments.model.first().map(|directory| model::stored_plan(&directory.join(model::FILE_NAME)));
+    let first = arguments.model.first().map(|given| model::stored_plan(&model::file_of(given)));
     let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
     if !plan.objective.is_semantic() {
         return Err(Message::error("E423", "this is a model of objects: there are no label maps to clean")
@@ -77,10 +76,7 @@ fn models_of(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Resu
     if !digests("clean-up").is_empty() {
         return Err(wrong("these predictions are cleaned already").into());
     }
-    let given = arguments
-        .model
-        .iter()
-        .map(|directory| Manifest::as_input("model", directory, &arguments.predictions));
+    let given = arguments.model.iter().map(|given| model::as_input(given, &arguments.predictions));
     let mut given: Vec<String> = given.map(|input| Ok(input?.sha256)).collect::<std::io::Result<_>>()?;
     let mut found = digests("model");
     given.sort_unstable();

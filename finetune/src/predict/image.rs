@@ -9,7 +9,7 @@ use crate::semantic::Semantic;
 use crate::task::{Output, predict_image};
 use data_manifests::cases;
 use data_manifests::raw::open::{self, RawImage};
-use stage::Message;
+use stage::{Message, interrupt};
 use std::path::Path;
 use tch::{Device, Tensor};
 use torch_runtime::Precision;
@@ -152,7 +152,7 @@ impl Predictor<'_> {
         let mut stream = steps.labels_in_slabs(semantic.rule())?;
         let compute = (self.precision, self.device);
         let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
-        predict_image(volume, self.options, networks, compute, Output::Scores, &mut |_, slab| {
+        predict_image(volume, self.options, networks, compute, Output::Scores, &go_on, &mut |_, slab| {
             Ok(stream.push(&Vec::<f32>::try_from(&slab.view(-1))?)?)
         })
         .map_err(|e| e.message())?;
@@ -171,13 +171,26 @@ impl Predictor<'_> {
         AffinityFile::create(path, &info, &plan.offsets_zyx, |file| -> anyhow::Result<()> {
             let compute = (self.precision, self.device);
             let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
-            predict_image(volume, self.options, networks, compute, Output::Sigmoid, &mut |first, slab| {
-                let values = Vec::<f32>::try_from(&slab.view(-1))?;
-                Ok(file.write_sections(first as usize, &values)?)
-            })
+            predict_image(
+                volume,
+                self.options,
+                networks,
+                compute,
+                Output::Sigmoid,
+                &go_on,
+                &mut |first, slab| {
+                    let values = Vec::<f32>::try_from(&slab.view(-1))?;
+                    Ok(file.write_sections(first as usize, &values)?)
+                },
+            )
             .map_err(|e| e.message().into())
         })
     }
+}
+
+/// Whether nobody asked for a stop; volumes take minutes, and a stop has to be heard within seconds.
+fn go_on() -> bool {
+    !interrupt::requested()
 }
 
 fn no_classes() -> Message {

@@ -1,7 +1,7 @@
 //! Which images are predicted.
 
 use crate::arguments::Predict;
-use crate::model::Model;
+use crate::model::{self, Model};
 use data_manifests::CaseSplit;
 use data_manifests::raw::{self, RawCase, Source};
 use data_manifests::splits::Split;
@@ -52,7 +52,7 @@ impl Parts {
 
 /// The cases of raw folders in the wanted parts, and single files.
 pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> anyhow::Result<Jobs> {
-    let splits = arguments.model.iter().map(|directory| Split::load(&directory.join("split.json")));
+    let splits = arguments.model.iter().map(|given| model::stored_split(&model::file_of(given)));
     let parts = Parts::of_splits(&splits.collect::<anyhow::Result<Vec<_>>>()?);
     let mut found = Jobs { jobs: Vec::new(), failed: 0 };
     for input in &arguments.input {

@@ -75,7 +75,8 @@ fn predict(
                 Ok((predictor.predict(image, &jobs[number].1)?, warnings))
             }),
         };
-        if !hand_on(number, predicted) {
+        // a volume that was broken off is no failed case: it is predicted when the command is repeated
+        if predicted.is_err() && interrupt::requested() || !hand_on(number, predicted) {
             break;
         }
         handed_on += 1;

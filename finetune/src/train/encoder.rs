@@ -1,35 +1,54 @@
 //! The encoder that training starts from: its shape, its weights and its licence.
 
-use data_manifests::{Artefact, Manifest, manifest};
+use data_manifests::{Artefact, Descriptor, Manifest, manifest};
 use networks::weights::{self, LoadOptions};
-use networks::{EncoderConfig, EncoderKind, NetworkKind};
+use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
+use serde_json::Value;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tch::nn;
 
-/// The encoder's configuration in the plan of a file that 'pretrain' wrote; `None` for weights of other origin.
+/// The plans of files with an encoder.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    /// An encoder or a checkpoint of 'pretrain'.
+    Encoder { encoder: EncoderConfig },
+    /// A model of 'finetune train'.
+    Model { network: NetworkConfig },
+    /// A checkpoint of it.
+    Checkpoint { model: Network },
+}
+
+#[derive(serde::Deserialize)]
+struct Network {
+    network: NetworkConfig,
+}
+
+/// The encoder's configuration in the plan of a file that 'pretrain' or 'finetune train' wrote, be it of another data set; `None` for weights of
+/// other origin.
 ///
 /// # Errors
 /// `E401` when the plan cannot be read, or the encoder does not belong to the network.
 pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result<Option<EncoderConfig>> {
-    #[derive(serde::Deserialize)]
-    struct Stored {
-        encoder: EncoderConfig,
-    }
     let unusable = |text: String| Message::error("E401", text).detail(file.display().to_string());
     let metadata = weights::read_metadata(file).map_err(|e| Message::error("E401", e.to_string()))?;
     let Some(text) = metadata.get("plan") else { return Ok(None) };
-    let stored: Stored = serde_json::from_str(text).map_err(|e| {
+    let stored = serde_json::from_str(text).map_err(|e| {
         unusable(format!("the encoder's plan cannot be read: {e}"))
-            .fix("Give the encoder.safetensors that 'pretrain' wrote")
+            .fix("Give the encoder.safetensors that 'pretrain' wrote, or the model.safetensors of 'finetune train'")
     })?;
+    let stored = match stored {
+        Stored::Encoder { encoder } => encoder,
+        Stored::Model { network } | Stored::Checkpoint { model: Network { network } } => network.encoder(),
+    };
     let expected = match network {
         NetworkKind::Resunet50 | NetworkKind::Attresunet50 => EncoderKind::Resnet50,
         NetworkKind::Resenc => EncoderKind::Resenc,
         NetworkKind::SwinUnetr => EncoderKind::SwinUnetr,
     };
-    let found = stored.encoder.kind();
+    let found = stored.kind();
     if found != expected {
         let remedy = match found {
             EncoderKind::Resnet50 => NetworkKind::Resunet50,
@@ -40,7 +59,45 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
         let fix = format!("Use --network {remedy}, or an encoder made with 'pretrain --encoder {expected}'");
         return Err(unusable(text).fix(fix).into());
     }
-    Ok(Some(stored.encoder))
+    Ok(Some(stored))
+}
+
+/// Says how many of the cases that the model is validated by the encoder has seen: scores on them flatter it. Images of validation cases that were
+/// held out or left out of pretraining were not seen.
+///
+/// # Errors
+/// `E401` when the file cannot be read.
+pub(super) fn warn_of_seen_cases(
+    file: &Path,
+    descriptor: &Descriptor,
+    val: &[String],
+    context: &Context,
+) -> anyhow::Result<()> {
+    let metadata = weights::read_metadata(file).map_err(|e| Message::error("E401", e.to_string()))?;
+    // weights of other origin say nothing of what they have seen
+    let Some(plan) = metadata.get("plan").and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
+        return Ok(());
+    };
+    let name = &descriptor.name;
+    let datasets = plan["datasets"].as_array().into_iter().flatten();
+    let Some(dataset) = datasets.into_iter().find(|dataset| dataset["name"] == *name) else { return Ok(()) };
+    let kept = [&dataset["held_out"], &plan["selection"]["left_out"][name]];
+    let kept: BTreeSet<&str> =
+        kept.into_iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
+    let seen = val.iter().filter(|id| !kept.contains(id.as_str())).count();
+    if seen > 0 {
+        let text =
+            format!("the encoder was pretrained on the images of {seen} of {} validation cases", val.len());
+        context.tell(
+            Message::warning("W431", text)
+                .cause("Their labels were not seen, but scores on them may flatter the encoder")
+                .fix(format!(
+                    "For scores beyond doubt, pretrain with --leave-out {name}=split.json of this split"
+                )),
+        );
+    }
+    context.count("validation_cases_pretrained_on", seen as u64);
+    Ok(())
 }
 
 /// Fills the network's encoder.

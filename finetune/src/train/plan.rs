@@ -82,8 +82,7 @@ pub(super) fn plan(
         descriptor.grid.patch_zyx[a].next_multiple_of(divisor[a].unsigned_abs() as usize)
     });
     let flat = is_flat(patch_zyx.map(|n| n as i64));
-    let mirrored = |axis: &str| descriptor.mirror_axes.iter().any(|a| a == axis);
-    let mut augmentation = arguments.augmentation.options(flat, ["z", "y", "x"].map(mirrored));
+    let mut augmentation = arguments.augmentation.options(flat, descriptor.mirrors());
     let classes = objective.is_semantic();
     let ignore_label = descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(i64::from);
     if !classes {

@@ -55,6 +55,45 @@ fn a_raw_folder_is_predicted_on_its_own_grids() {
     assert_eq!(study.verified("predictions").iter().filter(|file| file.ends_with(".nii.gz")).count(), 3);
 }
 
+#[test]
+fn the_models_file_is_all_that_prediction_needs() {
+    let study = Study::new(Kind::Mri);
+    study.model();
+    let raw = study.raw();
+    study.predict("predictions", &[&raw], &[]).expect(0);
+    let file = study.path("alone.safetensors");
+    fs_err::copy(study.path("model/model.safetensors"), &file).unwrap();
+    let (out, raw) = (study.path("of-file"), text(&raw));
+    let words = |model: &Path| {
+        run(&["predict", "--model", text(model), "--input", raw, "--out", text(&out), "--overlap", "0.25"])
+    };
+    words(&file).expect(0);
+    study.verified("of-file");
+    assert_eq!(study.table("of-file"), study.table("predictions"));
+    for row in study.table("predictions").values() {
+        let [a, b] = ["predictions", "of-file"].map(|out| study.bytes(&format!("{out}/{}", row[1])));
+        assert!(a == b, "{}", row[1]);
+    }
+    let licence = |out: &str| study.json(&format!("{out}/manifest.json"))["licence"].clone();
+    assert_eq!(licence("of-file"), licence("predictions"));
+
+    // cut short, of something else, not there
+    let whole = fs_err::read(&file).unwrap();
+    for length in [whole.len() - 7, 40, 0] {
+        let cut = study.path("cut.safetensors");
+        fs_err::write(&cut, &whole[..length]).unwrap();
+        let said = words(&cut).expect(1);
+        assert!(
+            said.contains("E410") && said.contains("cut.safetensors") && said.contains("cut short"),
+            "{length}: {said}"
+        );
+    }
+    let said = words(&study.encoder()).expect(1);
+    assert!(said.contains("E410 this is not a model of 'finetune train'"), "{said}");
+    let said = words(&study.path("absent.safetensors")).expect(1);
+    assert!(said.contains("E410") && said.contains("absent.safetensors"), "{said}");
+}
+
 /// The same anatomy stored in other orders and directions of axes gives the same labels in those orders.
 #[test]
 fn orientation_does_not_matter_and_is_kept() {

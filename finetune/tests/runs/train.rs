@@ -41,6 +41,47 @@ fn a_run_from_scratch_writes_a_whole_stage_once() {
 }
 
 #[test]
+fn a_model_of_another_data_set_hands_on_its_encoder() {
+    let (one, other) = (Study::new(Kind::Ct), Study::new(Kind::Mri));
+    one.model();
+    for file in ["model.safetensors", "checkpoint_final.safetensors"] {
+        let file = one.path("model").join(file);
+        let more = ["--encoder-weights", text(&file), "--validate-every", "0", "--overwrite"];
+        let said = other.train("model", 1, &more).expect(0);
+        // one channel to four, other classes
+        assert!(said.contains("1 adapted") && said.contains("0 missing (100 %"), "{said}");
+        let topology = |study: &Study| study.json("model/plan.json")["model"]["network"]["topology"].clone();
+        assert_eq!(topology(&one), topology(&other));
+    }
+}
+
+#[test]
+fn validation_cases_that_the_encoder_has_seen_are_counted() {
+    let study = Study::new(Kind::Mri);
+    study.model();
+    let val = study.json("model/split.json")["val"].as_array().unwrap().clone();
+    let encoder = study.encoder();
+    let metadata = weights::read_metadata(&encoder).unwrap();
+    let tensors = weights::read_tensors(&encoder).unwrap();
+    let name = study.json("model/plan.json")["model"]["descriptor"]["name"].as_str().unwrap().to_owned();
+    let train = |held_out: &[serde_json::Value], left_out: &[serde_json::Value]| {
+        let mut plan: serde_json::Value = serde_json::from_str(&metadata["plan"]).unwrap();
+        plan["datasets"] = serde_json::json!([{"name": name, "held_out": held_out}]);
+        plan["selection"] = serde_json::json!({"left_out": {&name: left_out}});
+        let metadata = BTreeMap::from([("plan".to_owned(), plan.to_string())]);
+        weights::save_tensors(&tensors, &encoder, &metadata).unwrap();
+        let more = ["--encoder-weights", text(&encoder), "--validate-every", "0", "--overwrite"];
+        study.train("again", 1, &more).expect(0)
+    };
+    let said = train(&[], &[]);
+    let wanted =
+        format!("W431 the encoder was pretrained on the images of {0} of {0} validation cases", val.len());
+    assert!(said.contains(&wanted) && said.contains("--leave-out"), "{said}");
+    assert!(!train(&val, &[]).contains("W431"));
+    assert!(!train(&[], &val).contains("W431"));
+}
+
+#[test]
 fn an_encoder_of_one_channel_is_adapted_to_four() {
     let study = Study::new(Kind::Mri);
     let encoder = study.encoder();
