@@ -182,6 +182,14 @@ reproduce: build ## the benchmark on real data below DATA=DIR; incremental, resu
 	@test -n "$(DATA)" || { echo 'Say where the data sets lie: make reproduce DATA=DIR (it holds Task04_Hippocampus, …)'; exit 2; }
 	@$(MAKE) --no-print-directory run-pipeline OUT="$(or $(OUT),runs/reproduce)" DATASETS="$(or $(DATASETS),$(ALL_DATASETS))"
 
+# Numbers, not assertions: what is expected of them is in docs/results.md.
+SEEDS ?= 0,1,2
+.PHONY: results
+results: build $(VENV)/.test-ready ## what docs/results.md reports of real volumes below DATA=DIR (Task04, ssTEM, a torso CT): hours on two cores
+	@test -n "$(DATA)" || { echo 'Say where the volumes lie: make results DATA=DIR (it holds Task04_Hippocampus, EM_ssTEM and CT_torso)'; exit 2; }
+	@$(MAKE) --no-print-directory -f bench/results.mk DATA="$(DATA)" OUT="$(or $(OUT),runs/results)" BIN=$(BIN) PYTHON=$(VENV)/bin/python \
+	    DEVICE=$(DEVICE) PRECISION=$(PRECISION) SEEDS=$(SEEDS)
+
 .PHONY: run-pipeline
 run-pipeline:
 	@before=$$(stat -c %Y.%i $(OUT)/report/manifest.json 2>/dev/null || true); \
@@ -212,6 +220,9 @@ $(call arguments,$(OUT)/.arguments/$(1)-shards,$(2) $(3))
 $(OUT)/$(1)/shards/manifest.json: $(OUT)/.arguments/$(1)-shards $(4)
 	$(BIN)/preprocess --dataset $(3) --raw $(2) --out $$(@D) $(PARTIAL)
 	@touch $$@
+# one split for pretraining and fine-tuning: the cases that are scored are seen by neither
+$(OUT)/$(1)/split.json: $(OUT)/$(1)/shards/manifest.json
+	$(BIN)/data-manifests split --shards $(OUT)/$(1)/shards --seed $(SEED) --out $$@
 $(OUT)/$(1)/captions/manifest.json: $(OUT)/$(1)/shards/manifest.json
 	$(BIN)/text-synth caption --shards $(OUT)/$(1)/shards --out $$(@D) --captioner measure
 	@touch $$@
@@ -227,8 +238,8 @@ endef
 # $(1) data set, $(2) label fraction, $(3) raw directory, $(4) descriptor
 define fraction
 
-$(OUT)/$(1)/model-$(2)/manifest.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/encoder/manifest.json $(OUT)/.arguments/train
-	$(BIN)/finetune train --shards $(OUT)/$(1)/shards --out $$(@D) --network $(NETWORK_$(ENCODER)) \
+$(OUT)/$(1)/model-$(2)/manifest.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/$(1)/split.json $(OUT)/encoder/manifest.json $(OUT)/.arguments/train
+	$(BIN)/finetune train --shards $(OUT)/$(1)/shards --out $$(@D) --split $(OUT)/$(1)/split.json --network $(NETWORK_$(ENCODER)) \
 	    --encoder-weights $(OUT)/encoder/encoder.safetensors --fraction $(2) $(TRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $$@
 $(OUT)/$(1)/predictions-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
@@ -286,8 +297,9 @@ phantom_folder = $(OUT)/phantom/$(1)
 $(foreach d,$(filter $(PHANTOMS),$(DATASETS)),$(eval $(call dataset,$(d),$(call phantom_folder,$(d))/$(FOLDER_$(d)),$(call phantom_folder,$(d))/descriptor.toml,$(OUT)/phantom/manifest.json)))
 $(foreach d,$(real),$(eval $(call dataset,$(d),$(DATA)/$(FOLDER_$(d)),$(d),$(shell find -L $(DATA)/$(FOLDER_$(d)) -type f))))
 
-$(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/text/manifest.json)
-	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text) --out $(@D) --test-cases leave-out \
+$(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/split.json $(OUT)/$(d)/text/manifest.json)
+	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text --leave-out $(d)=$(OUT)/$(d)/split.json) \
+	    --out $(@D) --test-cases leave-out \
 	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $@
 
