@@ -61,7 +61,7 @@ pub(crate) enum Command {
 pub(crate) struct Predict {
     #[command(flatten)]
     pub(crate) compute: stage::Compute,
-    /// What 'finetune train' wrote, or its model.safetensors alone; of several, as of all folds, the mean of their scores
+    /// What 'finetune train' wrote, or its model.safetensors or a checkpoint alone; of several, as of all folds, the mean of their scores
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     pub(crate) model: Vec<PathBuf>,
     /// Images, or the raw folder of the model's data set

@@ -6,6 +6,7 @@ use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use networks::weights::{self, LoadOptions};
 use networks::{MemoryFormat, NetworkConfig, SegmentationNetwork};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use stage::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -93,7 +94,7 @@ impl Model {
     }
 }
 
-/// The file of a model that was given as a training directory or as the file itself.
+/// The file of a model that was given as a training directory or as the file itself; a checkpoint is one, too.
 pub(crate) fn file_of(given: &Path) -> PathBuf {
     if given.is_dir() { given.join(FILE_NAME) } else { given.to_owned() }
 }
@@ -150,7 +151,12 @@ pub(crate) fn stored_plan(path: &Path) -> anyhow::Result<ModelPlan> {
             .fix("Give --model the directory that 'finetune train' wrote, or its model.safetensors")
     };
     let text = text_of(path, "plan")?.ok_or_else(|| wrong("its metadata holds no plan".to_owned()))?;
-    let plan: ModelPlan = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    let mut plan: Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
+    // a checkpoint has the plan of the whole run
+    if let Some(of_model) = plan.get_mut("model") {
+        plan = of_model.take();
+    }
+    let plan: ModelPlan = serde_json::from_value(plan).map_err(|e| wrong(e.to_string()))?;
     if plan.schema != SCHEMA {
         return Err(wrong(format!("schema {}, expected {SCHEMA}", plan.schema)).into());
     }

@@ -91,6 +91,7 @@ fn folder(
 ) -> anyhow::Result<()> {
     let wanted = |part: &str| arguments.cases.iter().any(|wanted| wanted == part);
     let listing = raw::list(&model.plan.descriptor, input)?;
+    refuse_another_data_set(&listing.cases, input, model, parts)?;
     let mut left_out = Vec::new();
     for problem in listing.problems {
         if problem.severity == Severity::Error
@@ -131,6 +132,28 @@ fn folder(
         );
     }
     Ok(())
+}
+
+/// Refuses a folder with labelled cases of which the model knows none.
+fn refuse_another_data_set(
+    cases: &[RawCase],
+    input: &Path,
+    model: &Model,
+    parts: &Parts,
+) -> Result<(), Message> {
+    let labelled = || cases.iter().filter(|case| case.split == CaseSplit::Train);
+    if labelled().next().is_none() || labelled().any(|case| parts.of(&case.id).is_some()) {
+        return Ok(());
+    }
+    let name = &model.plan.descriptor.name;
+    let text = format!(
+        "none of {} labelled cases is one that the model was trained or validated on",
+        labelled().count()
+    );
+    Err(Message::error("E432", text)
+        .detail(input.display().to_string())
+        .cause(format!("The folder is of another data set than the model's, which is '{name}'"))
+        .fix("Give the folder of the model's data set, or image files to predict them all the same"))
 }
 
 /// A single image; its folder is the root.

@@ -77,6 +77,45 @@ fn the_models_file_is_all_that_prediction_needs() {
     let licence = |out: &str| study.json(&format!("{out}/manifest.json"))["licence"].clone();
     assert_eq!(licence("of-file"), licence("predictions"));
 
+    // a checkpoint predicts by the averages that it keeps, as the model does
+    study.train("averaged", 3, &["--from-scratch", "--validate-every", "1", "--ema", "0.5"]).expect(0);
+    let map = |file: &str, out: &str| {
+        let (model, out_path) = (study.path(&format!("averaged/{file}")), study.path(out));
+        run(&[
+            "predict",
+            "--model",
+            text(&model),
+            "--input",
+            raw,
+            "--out",
+            text(&out_path),
+            "--overlap",
+            "0.25",
+        ])
+        .expect(0);
+        let file = study.table(out).values().next().unwrap()[1].clone();
+        study.bytes(&format!("{out}/{file}"))
+    };
+    let last = map("model.safetensors", "of-model");
+    assert!(last == map("checkpoint_final.safetensors", "of-last"));
+    map("checkpoint_best.safetensors", "of-best");
+
+    // another data set's folder
+    let other = Study::new(Kind::Mri);
+    for folder in ["imagesTr", "labelsTr"] {
+        for entry in fs_err::read_dir(other.raw().join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            fs_err::rename(&path, path.with_file_name(format!("other_{name}"))).unwrap();
+        }
+    }
+    let list = other.raw().join("dataset.json");
+    let renamed = fs_err::read_to_string(&list).unwrap();
+    let renamed = renamed.replace("imagesTr/", "imagesTr/other_").replace("labelsTr/", "labelsTr/other_");
+    fs_err::write(&list, renamed).unwrap();
+    let said = study.predict("elsewhere", &[&other.raw()], &[]).expect(1);
+    assert!(said.contains("E432") && said.contains("is of another data set"), "{said}");
+
     // cut short, of something else, not there
     let whole = fs_err::read(&file).unwrap();
     for length in [whole.len() - 7, 40, 0] {

@@ -4,14 +4,28 @@ use crate::error::Error;
 use crate::weights::names::{self, is_constant, is_encoder, is_incidental, is_stem};
 use crate::weights::read::{self, Mapped};
 use crate::weights::report::{Adapted, LoadReport, Skipped};
+use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tch::{Kind, Tensor, nn};
 
-/// How the schemas of training's checkpoints begin, and there the names of the weights.
+/// How the schemas of training's checkpoints begin, and there the names of the weights and of what the optimiser keeps.
 const CHECKPOINT: &str = "gtgm/checkpoint/";
 const CHECKPOINT_WEIGHTS: &str = "model/";
+const CHECKPOINT_OPTIMIZER: &str = "optimizer/";
+
+/// The weights in a checkpoint; their moving averages where there are any, since these are what is handed on at the end.
+fn of_checkpoint<'a>(tensors: &'a SafeTensors<'a>) -> BTreeMap<&'a str, TensorView<'a>> {
+    let averaged = |name: &str| tensors.tensor(&format!("{CHECKPOINT_OPTIMIZER}{name}/average")).ok();
+    tensors
+        .iter()
+        .filter_map(|(name, view)| {
+            let name = name.strip_prefix(CHECKPOINT_WEIGHTS)?;
+            Some((name, averaged(name).unwrap_or(view)))
+        })
+        .collect()
+}
 
 /// What must fit.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +60,8 @@ impl LoadOptions {
 
 /// Copies tensors of `path` into the variables of `store`.
 ///
-/// float16, bfloat16, float32 and float64 are accepted and converted. Of a checkpoint of training its weights are taken. On an error no variable has changed.
+/// float16, bfloat16, float32 and float64 are accepted and converted. Of a checkpoint of training its weights are taken, or
+/// their moving averages where it has them. On an error no variable has changed.
 ///
 /// # Errors
 /// When the file cannot be read, holds NaN or infinity, or fits less than `options` ask for.
@@ -54,15 +69,8 @@ pub fn load(store: &nn::VarStore, path: &Path, options: &LoadOptions) -> Result<
     let file = Mapped::open(path)?;
     let tensors = file.tensors()?;
     let is_checkpoint = file.metadata()?.get("schema").is_some_and(|schema| schema.starts_with(CHECKPOINT));
-    let views: BTreeMap<&str, TensorView<'_>> = if is_checkpoint {
-        // what the optimiser keeps lies beside the weights
-        tensors
-            .iter()
-            .filter_map(|(name, view)| Some((name.strip_prefix(CHECKPOINT_WEIGHTS)?, view)))
-            .collect()
-    } else {
-        tensors.iter().collect()
-    };
+    let views: BTreeMap<&str, TensorView<'_>> =
+        if is_checkpoint { of_checkpoint(&tensors) } else { tensors.iter().collect() };
     let variables: BTreeMap<String, Tensor> =
         store.variables().into_iter().filter(|(name, _)| !options.encoder_only || is_encoder(name)).collect();
     let mut plan = Plan::new(&variables, *options);
