@@ -244,4 +244,25 @@ mod tests {
         assert_eq!(filled(6, false), [5.0, 7.0, 5.0, 3.0, 5.0, 7.0, 5.0, 3.0, 5.0]);
         assert_eq!(filled(0, false), [3.0, 5.0, 7.0]);
     }
+
+    #[test]
+    fn a_stop_is_heard_before_the_next_windows() {
+        let image = Tensor::zeros([1, 4, 8, 8], (Kind::Float, Device::Cpu));
+        let asked = std::cell::Cell::new(0);
+        let predict = |go_on: bool| {
+            let answer = || {
+                asked.set(asked.get() + 1);
+                go_on
+            };
+            let compute = (Precision::Fp32, Device::Cpu);
+            let options = SlidingWindow::new([4; 3]);
+            let networks: (&[SegmentationNetwork], [bool; 3]) = (&[], [true; 3]);
+            predict_image(&image, &options, networks, compute, Output::Scores, &answer, &mut |_, _| Ok(()))
+                .unwrap_err()
+                .to_string()
+        };
+        assert!(predict(false).contains("a stop was asked for"));
+        assert_eq!(asked.get(), 1);
+        assert!(predict(true).contains("no network"));
+    }
 }

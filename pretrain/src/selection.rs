@@ -67,9 +67,9 @@ impl LeftOut {
 /// `E337`.
 pub(crate) fn check_left_out<'a>(
     rule: &SelectionRule,
-    mut names: impl Iterator<Item = &'a str>,
+    names: impl Iterator<Item = &'a str>,
 ) -> Result<(), Message> {
-    let known: BTreeSet<&str> = names.by_ref().collect();
+    let known: BTreeSet<&str> = names.collect();
     match rule.left_out.keys().find(|name| !known.contains(name.as_str())) {
         None => Ok(()),
         Some(name) => {

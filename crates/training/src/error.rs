@@ -216,7 +216,7 @@ impl TrainingError {
         }
         if let Some(reason) = self.memory() {
             return Message::error("E305", reason).fix(
-                "Try a smaller --batch (of pretrain a smaller --micro-batch, which changes no result), a smaller patch or --precision bf16",
+                "Try a smaller --batch (of pretrain --micro-batch keeps the batch of the losses), a smaller patch or --precision bf16",
             );
         }
         if let Self::Task { source, .. } | Self::Batch { source, .. } = self

@@ -42,7 +42,9 @@ impl Process {
         torch_runtime::set_num_threads(threads(limits::cores(), &|name| env::var(name).ok()))?;
         let group = launch
             .filter(|launch| launch.size > 1)
-            .map(|launch| Ok::<_, TrainingError>(Group::join(&launch, device, patience()?)?))
+            .map(|launch| {
+                Ok::<_, TrainingError>(Group::join(&launch, device, patience(&|name| env::var(name).ok())?)?)
+            })
             .transpose()?;
         Ok(Self { group, device })
     }
@@ -116,13 +118,12 @@ fn own_gpu(local: usize, visible: i64) -> String {
 
 /// How long processes wait for each other, where the user says nothing else: a first process that writes checkpoints to a slow disk is
 /// waited for, too.
-fn patience() -> Result<Duration> {
-    let Some(text) = env::var_os(PATIENCE) else { return Ok(DEFAULT_TIMEOUT) };
-    let text = text.to_string_lossy();
+fn patience(variable: &dyn Fn(&str) -> Option<String>) -> Result<Duration> {
+    let Some(text) = variable(PATIENCE) else { return Ok(DEFAULT_TIMEOUT) };
     let seconds = text.parse().ok().filter(|seconds| *seconds > 0);
     seconds.map(Duration::from_secs).ok_or_else(|| TrainingError::Option {
         name: PATIENCE,
-        found: text.into_owned(),
+        found: text,
         expected: "a number of seconds, 1 or more".to_owned(),
     })
 }
@@ -146,6 +147,18 @@ mod tests {
     fn a_process_takes_its_own_gpu_or_the_only_one_that_it_is_shown() {
         assert_eq!([own_gpu(0, 4), own_gpu(3, 4)], ["cuda:0", "cuda:3"]);
         assert_eq!([own_gpu(0, 1), own_gpu(3, 1)], ["cuda:0", "cuda:0"]);
+    }
+
+    #[test]
+    fn processes_wait_for_each_other_as_long_as_they_are_told() {
+        let told =
+            |text: Option<&str>| patience(&|name| (name == PATIENCE).then(|| text.map(str::to_owned))?);
+        assert_eq!(told(None).unwrap(), DEFAULT_TIMEOUT);
+        assert_eq!(told(Some("600")).unwrap(), Duration::from_secs(600));
+        for wrong in ["0", "soon", "-1", ""] {
+            let said = told(Some(wrong)).unwrap_err().to_string();
+            assert!(said.contains("GTGM_PEER_TIMEOUT") && said.contains("a number of seconds"), "{said}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! The encoder that training starts from: its shape, its weights and its licence.
 
+use data_manifests::splits::Split;
 use data_manifests::{Artefact, Descriptor, Manifest, manifest};
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 use serde_json::Value;
 use stage::{Context, Message};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tch::nn;
 
@@ -79,6 +80,7 @@ pub(super) fn warn_of_seen_cases(
         return Ok(());
     };
     let name = &descriptor.name;
+    warn_of_seen_labels(file, &metadata, &plan, (name, val), context)?;
     let datasets = plan["datasets"].as_array().into_iter().flatten();
     let Some(dataset) = datasets.into_iter().find(|dataset| dataset["name"] == *name) else { return Ok(()) };
     let kept = [&dataset["held_out"], &plan["selection"]["left_out"][name]];
@@ -97,6 +99,40 @@ pub(super) fn warn_of_seen_cases(
         );
     }
     context.count("validation_cases_pretrained_on", seen as u64);
+    Ok(())
+}
+
+/// As [`warn_of_seen_cases`], of a model of the same data set, which has learnt from labels.
+fn warn_of_seen_labels(
+    file: &Path,
+    metadata: &BTreeMap<String, String>,
+    plan: &Value,
+    (name, val): (&str, &[String]),
+    context: &Context,
+) -> anyhow::Result<()> {
+    // a checkpoint has the plan of the run, a model that of the model
+    let of = plan.get("model").unwrap_or(plan);
+    if of["descriptor"]["name"] != *name {
+        return Ok(());
+    }
+    let trained: Vec<String> = match metadata.get("split") {
+        Some(text) => serde_json::from_str::<Split>(text)?.train,
+        None => serde_json::from_value(plan["train"].clone()).map_err(|e| {
+            Message::error("E401", format!("the plan does not say which cases were trained on: {e}"))
+                .detail(file.display().to_string())
+        })?,
+    };
+    let seen = val.iter().filter(|id| trained.contains(id)).count();
+    if seen > 0 {
+        let text =
+            format!("{seen} of {} validation cases are training cases of the encoder's model", val.len());
+        context.tell(
+            Message::warning("W431", text)
+                .cause("It comes from a model of this data set that was trained by another split")
+                .fix("Scores on these cases say nothing: give both the same --split"),
+        );
+    }
+    context.count("validation_cases_trained_on", seen as u64);
     Ok(())
 }
 

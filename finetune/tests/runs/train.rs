@@ -79,6 +79,30 @@ fn validation_cases_that_the_encoder_has_seen_are_counted() {
     assert!(said.contains(&wanted) && said.contains("--leave-out"), "{said}");
     assert!(!train(&val, &[]).contains("W431"));
     assert!(!train(&[], &val).contains("W431"));
+
+    // a model of the same data set that was trained on what is validated now
+    for file in ["model.safetensors", "checkpoint_final.safetensors"] {
+        let file = study.path("model").join(file);
+        let train = |seed: &str| {
+            let more = [
+                "--encoder-weights",
+                text(&file),
+                "--validate-every",
+                "0",
+                "--overwrite",
+                "--split-seed",
+                seed,
+            ];
+            study.train("again", 1, &more).expect(0)
+        };
+        assert!(!train("0").contains("W431"));
+        let other = (1..20).map(|seed| train(&seed.to_string())).find(|said| said.contains("W431"));
+        let said = other.expect("a seed whose validation case is another one");
+        assert!(
+            said.contains("W431 1 of 1 validation cases are training cases of the encoder's model"),
+            "{said}"
+        );
+    }
 }
 
 #[test]
