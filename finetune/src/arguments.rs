@@ -10,7 +10,7 @@ pub(crate) use instances::{Instances, MethodName};
 pub(crate) use sweep::Sweep;
 pub(crate) use train::Train;
 
-use crate::predict::Format;
+use crate::predict::{AffinityKind, Format};
 
 use std::path::PathBuf;
 
@@ -85,6 +85,9 @@ pub(crate) struct Predict {
     /// Format of label maps; affinities are HDF5 in any case
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     pub(crate) format: Format,
+    /// Numbers of affinities
+    #[arg(long, value_enum, default_value_t = AffinityKind::Float32)]
+    pub(crate) affinity_kind: AffinityKind,
     /// Windows at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) window_batch: u16,

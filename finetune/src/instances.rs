@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
     let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
     if rows.iter().any(|row| !row.file.ends_with(".h5")) {
-        return Err(Message::error("E420", "these predictions are label maps of classes, not affinities")
+        return Err(Message::error("E436", "these predictions are label maps of classes, not affinities")
             .detail(arguments.predictions.display().to_string())
             .fix("Predict with a model that was trained on a data set of objects (labels.kind = \"instances\")")
             .into());
@@ -183,7 +183,7 @@ fn method(arguments: &Instances) -> anyhow::Result<Method> {
             sweeps: SWEEPS,
         },
     };
-    method.check().map_err(|e| Message::error("E418", e.to_string()))?;
+    method.check().map_err(|e| Message::error("E434", e.to_string()))?;
     Ok(method)
 }
 
@@ -200,7 +200,7 @@ fn objects(
         && !affinities.0.offsets_zyx().starts_with(&NEAREST)
     {
         return Err(Message::error(
-            "E418",
+            "E434",
             "the mutex watershed attracts along the first three offsets, which must be the nearest",
         )
         .detail(format!("{}: offsets {:?}", source.display(), affinities.0.offsets_zyx()))
@@ -249,7 +249,7 @@ impl From<BlockError> for Failure {
 }
 
 fn of_blocks(error: &BlockError) -> Message {
-    let message = Message::error("E418", error.to_string());
+    let message = Message::error("E434", error.to_string());
     match error {
         BlockError::Read { source, .. } | BlockError::Store { source, .. } => {
             message.detail(source.to_string())

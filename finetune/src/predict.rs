@@ -13,7 +13,7 @@ use crate::objective::Objective;
 use data_manifests::{Artefact, Manifest, cases};
 use image::{Predictor, Reader, Writer};
 use jobs::{Job, Jobs};
-pub(crate) use output::{CLASSES, Format, TABLE};
+pub(crate) use output::{AffinityKind, CLASSES, Format, TABLE};
 use output::{KEPT, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, limits};
@@ -57,6 +57,9 @@ struct Parameters<'a> {
     /// NIfTI where nothing is said, as before there was a choice.
     #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
+    /// Of a model of objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    affinities: Option<AffinityKind>,
 }
 
 /// Runs the command.
@@ -115,6 +118,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         sliding_window: &options,
         precision: &arguments.compute.precision,
         format: Some(arguments.format).filter(|format| *format != Format::Nifti),
+        affinities: (!objective.is_semantic()).then_some(arguments.affinity_kind),
     };
     let mut manifest =
         Manifest::new("predict", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
@@ -130,7 +134,13 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     KEPT.begin(out, &work, &jobs.iter().map(|j| name(&j.case.id)).collect())?;
 
     let reader = Reader { plan: &model.plan, format: arguments.format };
-    let predictor = Predictor { model: &model, options: &options, device, precision };
+    let predictor = Predictor {
+        model: &model,
+        options: &options,
+        affinities: arguments.affinity_kind.numbers(),
+        device,
+        precision,
+    };
     let writer = Writer { clean_up: clean_up.as_ref(), format: arguments.format };
     let progress = context.progress(what, jobs.len() as u64);
     let mut rows = Vec::with_capacity(jobs.len());
@@ -139,10 +149,9 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         let job = &jobs[number];
         let id = &job.case.id;
         match end {
-            Ok(warnings) => {
-                for warning in warnings {
-                    let message = Message::warning(warning.code(), warning.to_string()).case(id);
-                    progress.suspend(|| context.tell(message));
+            Ok(messages) => {
+                for message in messages {
+                    progress.suspend(|| context.tell(message.case(id)));
                 }
                 rows.push(Row::of(job, name(id)));
             }

@@ -9,6 +9,7 @@ use torch_runtime::Group;
 use training::TrainingError;
 use training::error::BoxedError;
 use training::losses::dice_ce::{DiceCe, DiceCeOptions, deep_supervision};
+use training::losses::pooled::PooledLoss;
 use training::losses::regions::{deep_region_loss, masks};
 use training::predict::label_map;
 use volume::resample::LabelRule;
@@ -107,6 +108,11 @@ impl Semantic {
         let term = (probability * distances).mean(Kind::Float);
         loss.total = &term * options.boundary_weight + loss.total;
         Ok((loss, Some(term.detach())))
+    }
+
+    /// The overlap part of [`Self::loss`] over whole volumes, without deep supervision.
+    pub(crate) fn pooled_loss(&self, options: &SemanticLoss) -> PooledLoss<'_> {
+        PooledLoss::new(options.overlap, self.paint.is_some().then_some(self.values.as_slice()))
     }
 
     /// Of a volume's scores the label map, int64, and the mask of each class or region.

@@ -99,7 +99,7 @@ fn refuse_objects(dataset: &Path, manifest: &Manifest) -> anyhow::Result<()> {
     let descriptor = data_manifests::Descriptor::find(&dataset.display().to_string())?;
     match descriptor.labels {
         Some(labels) if labels.kind == LabelKind::Semantic => Ok(()),
-        _ => Err(Message::error("E419", "a sweep scores classes, and this data set has none")
+        _ => Err(Message::error("E435", "a sweep scores classes, and this data set has none")
             .detail(manifest.datasets.join(", "))
             .fix("Train each model with 'finetune train', then 'finetune instances' and 'evaluate instances'")
             .into()),

@@ -3,7 +3,7 @@
 use crate::objective::AffinityPlan;
 use crate::sampling::Batch;
 use crate::semantic::{Semantic, SemanticLoss};
-use networks::SegmentationNetwork;
+use networks::{SegmentationNetwork, Statistics};
 use patches::ShardStore;
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
@@ -193,7 +193,7 @@ impl Task for Segmentation {
             augment(&batch.images, &batch.labels, self.patch_zyx, &self.augmentation, random)?;
         let outputs: Vec<Tensor> = {
             let _autocast = self.precision.autocast(self.device)?;
-            self.network.forward_deep(&images, true)?
+            self.network.forward_deep(&images, Statistics::Batch(self.group.as_ref()))?
         };
         let outputs: Vec<Tensor> = outputs.iter().map(|o| o.to_kind(Kind::Float)).collect();
         match &self.goal {
@@ -220,7 +220,7 @@ impl Task for Segmentation {
     fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {
         let _guard = tch::no_grad_guard();
         match &self.goal {
-            Goal::Semantic(semantic, options) => self.pooled_dice(semantic, options.overlap.ignore_label),
+            Goal::Semantic(semantic, options) => self.pooled_dice(semantic, options),
             Goal::Affinities(plan) => self.boundary_f1(plan),
         }
     }

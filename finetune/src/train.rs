@@ -108,7 +108,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let load_report = match &arguments.encoder_weights {
         Some(file) => {
             encoder::warn_of_seen_cases(file, &plan.model.descriptor, &plan.val, context)?;
-            Some(encoder::load(&variables_store, file, arguments.minimum_match, context)?)
+            Some(encoder::load(&variables_store, file, arguments, context)?)
         }
         None => None,
     };
@@ -264,6 +264,7 @@ fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
     options.log_every = arguments.log_every;
     options.validate_every = (arguments.validate_every > 0).then_some(arguments.validate_every);
     options.checkpoint_every = arguments.checkpoint_every;
+    options.score_smoothing = arguments.score_smoothing;
     options.patience = plan.early_stopping.map(|early| early.patience);
     options.wall_limit = arguments.wall_minutes;
     options.stop_file = arguments.stop_file.clone();

@@ -2,12 +2,13 @@
 
 use crate::objective::{AffinityPlan, BoundaryScore};
 use crate::sampling;
-use crate::semantic::Semantic;
+use crate::semantic::{Semantic, SemanticLoss};
 use crate::sheet::{Sheet, Shown};
 use crate::task::{Output, Segmentation, predict_image, predict_whole};
 use patches::{Case, Region};
 use tch::{Device, Kind, Tensor};
 use training::error::BoxedError;
+use training::losses::affinity::loss_of_probabilities;
 use training::predict::SlidingWindow;
 use training::record::Values;
 use training::step::Validation;
@@ -26,13 +27,15 @@ impl Segmentation {
         Ok(Tensor::from_slice(&case.read_image(region)?).view([self.channels, z, y, x]))
     }
 
-    /// Dice pooled over the validation cases per class or region, in the shards' grid, by sliding window. What nobody annotated does
-    /// not count.
+    /// Dice pooled over the validation cases per class or region, in the shards' grid, by sliding window, and the loss likewise pooled, without
+    /// its boundary term. What nobody annotated does not count.
     pub(crate) fn pooled_dice(
         &self,
         semantic: &Semantic,
-        ignore_label: Option<i64>,
+        loss: &SemanticLoss,
     ) -> Result<Validation, BoxedError> {
+        let ignore_label = loss.overlap.ignore_label;
+        let mut pooled = semantic.pooled_loss(loss);
         let mut both = vec![0i64; semantic.names.len()];
         let mut sizes = vec![0i64; semantic.names.len()];
         let options = self.windows();
@@ -54,6 +57,7 @@ impl Segmentation {
                 let voxels = size.iter().product::<i64>() as usize;
                 let labels: Vec<i64> = truth[start..start + voxels].iter().copied().map(i64::from).collect();
                 let labels = Tensor::from_slice(&labels).view(size.as_slice());
+                pooled.add(scores, &labels)?;
                 let known = match ignore_label {
                     Some(ignored) => labels.ne(ignored),
                     None => labels.ones_like().to_kind(Kind::Bool),
@@ -79,6 +83,7 @@ impl Segmentation {
             }
         }
         let mut values = Values::new();
+        values.extend(pooled.finish().map(|loss| ("loss".to_owned(), loss)));
         let mut scored = Vec::new();
         for (name, (both, size)) in semantic.names.iter().zip(both.into_iter().zip(sizes)) {
             if size > 0 {
@@ -91,9 +96,10 @@ impl Segmentation {
         Ok(Validation { score, values, picture: sheet.finish() })
     }
 
-    /// F1 of pairs of voxels that are apart, at one half, pooled over the middles of the validation cases.
+    /// F1 of pairs of voxels that are apart, at one half, pooled over the middles of the validation cases, and their loss.
     pub(crate) fn boundary_f1(&self, plan: &AffinityPlan) -> Result<Validation, BoxedError> {
         let mut pooled = BoundaryScore::default();
+        let (mut loss, mut voxels) = (0.0, 0);
         let mut sheet = Sheet::default();
         let (store, ids) = &self.validation;
         for id in ids {
@@ -110,6 +116,10 @@ impl Segmentation {
             let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
             pooled.add(&found, &targets);
+            let of_case = |targets: &Tensor| targets.get(0).to_device(Device::Cpu);
+            let (known, weight) = (of_case(&targets.values), of_case(&targets.weights));
+            loss += loss_of_probabilities(&found, &known, &weight, plan.loss)?;
+            voxels += looked.iter().product::<usize>();
             if sheet.has_room() {
                 let labels: Vec<u32> =
                     labels.iter().map(|id| u32::try_from(*id)).collect::<Result<_, _>>()?;
@@ -120,6 +130,9 @@ impl Segmentation {
         }
         let (each, score) = pooled.finish();
         let mut values = Values::new();
+        if voxels > 0 {
+            values.insert("loss".to_owned(), loss / voxels as f64);
+        }
         for (offset, f1) in plan.offsets_zyx.iter().zip(each) {
             if let Some(f1) = f1 {
                 let [z, y, x] = offset;

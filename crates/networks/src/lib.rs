@@ -25,6 +25,7 @@ mod topology;
 pub mod weights;
 
 pub use bert::{Pooling, TextEncoder, default_text_encoder};
+pub use blocks::Statistics;
 pub use config::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 pub use encoder::Encoder;
 pub use error::Error;

@@ -68,8 +68,16 @@ impl ResUNet50 {
     /// # Errors
     /// For inputs of another shape, and when LibTorch refuses.
     pub fn forward_t(&self, input: &Tensor, train: bool) -> Result<Tensor, Error> {
+        self.forward(input, Statistics::of(train))
+    }
+
+    /// As [`ResUNet50::forward_t`]; batch norms normalise by `statistics`.
+    ///
+    /// # Errors
+    /// As for [`ResUNet50::forward_t`].
+    pub fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         check_input("ResUNet-50", input, self.in_channels, [1; 3])?;
-        let mut skips = maps(&self.stem, &self.layers, input, Statistics::of(train))?;
+        let mut skips = maps(&self.stem, &self.layers, input, statistics)?;
         let mut current = skips.pop().ok_or_else(no_stages)?;
         for step in &self.steps {
             current = step.up.forward(&current)?;

@@ -1,5 +1,6 @@
 //! Any segmentation network.
 
+use crate::blocks::Statistics;
 use crate::config::NetworkConfig;
 use crate::error::Error;
 use crate::resenc::ResEncUNet;
@@ -61,16 +62,16 @@ impl SegmentationNetwork {
     }
 
     /// Logits for deep supervision, the input's resolution first; one element for networks without. Layers for coarser
-    /// logits get no gradient from [`SegmentationNetwork::forward_t`].
+    /// logits get no gradient from [`SegmentationNetwork::forward_t`]. `statistics` are those of batch norms, where there are such.
     ///
     /// # Shapes
     /// input: `[batch, in_channels, z, y, x]`; output i: `[batch, classes, …]` at the resolution of encoder stage i.
     ///
     /// # Errors
     /// As for [`SegmentationNetwork::forward_t`].
-    pub fn forward_deep(&self, input: &Tensor, train: bool) -> Result<Vec<Tensor>, Error> {
+    pub fn forward_deep(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Vec<Tensor>, Error> {
         match self {
-            Self::Resunet50(network) => Ok(vec![network.forward_t(input, train)?]),
+            Self::Resunet50(network) => Ok(vec![network.forward(input, statistics)?]),
             Self::Resenc(network) => network.forward_deep(input),
             Self::SwinUnetr(network) => Ok(vec![network.forward_t(input)?]),
         }

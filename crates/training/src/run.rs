@@ -321,7 +321,8 @@ impl Session {
             let smoothed = self
                 .state
                 .smoothed_score
-                .map_or(score, |old| options.score_smoothing * old + (1.0 - options.score_smoothing) * score);
+                // scores that stay the same stay so
+                .map_or(score, |old| old + (1.0 - options.score_smoothing) * (score - old));
             self.state.smoothed_score = Some(smoothed);
             is_best = self.state.best.is_none_or(|best| smoothed > best.score);
             if is_best {

@@ -45,12 +45,15 @@ pub(crate) struct Train {
     /// Norms in the decoder of a resunet50 or attresunet50 (no effect on others): none (as published) or instance
     #[arg(long, default_value = "none")]
     pub(crate) decoder_norm: DecoderNorm,
-    /// Encoder to start from: encoder.safetensors of 'pretrain'
+    /// Encoder to start from: encoder.safetensors of 'pretrain', or a model of 'finetune train'
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder_weights: Option<PathBuf>,
     /// Smallest share of the network's encoder that the file must fill
     #[arg(long, default_value_t = 0.9, value_parser = parse_share)]
     pub(crate) minimum_match: f64,
+    /// Take the decoder of that file too, where it is a model or a checkpoint of 'finetune train': all but what other classes ask for
+    #[arg(long, requires = "encoder_weights")]
+    pub(crate) with_decoder: bool,
     /// Start from random weights
     #[arg(long)]
     pub(crate) from_scratch: bool,
@@ -136,7 +139,10 @@ pub(crate) struct Train {
     /// A validation (sliding window, pooled Dice) every so many steps; 0 for none
     #[arg(long, default_value_t = 500)]
     pub(crate) validate_every: u64,
-    /// Training is complete after so many validations in a row without a better score, and the best one's weights are handed on
+    /// Share of the old value in the smoothed score by which the best checkpoint is chosen (0.9 as nnU-Net); 0 takes each score as it is
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse_share)]
+    pub(crate) score_smoothing: f64,
+    /// Training is complete after so many validations in a row without a better smoothed score, and the best one's weights are handed on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) patience: Option<u32>,
     /// Validation cases used while training (the first of the split); all are predicted afterwards

@@ -8,16 +8,21 @@ use crate::objective::{AffinityPlan, Objective};
 use crate::semantic::Semantic;
 use crate::task::{Output, predict_image};
 use data_manifests::cases;
+use data_manifests::descriptor::Modality;
 use data_manifests::raw::open::{self, RawImage};
-use stage::{Message, interrupt};
+use stage::{Message, interrupt, limits};
+use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use tch::{Device, Tensor};
 use torch_runtime::Precision;
+use training::error::BoxedError;
 use training::predict::SlidingWindow;
-use volume::hdf5::{AffinityFile, LabelFile, StackInfo};
+use volume::hdf5::{AffinityFile, AffinityNumbers, LabelFile, StackInfo};
 use volume::intensity::{self, NonFinite};
 use volume::prepare::Steps;
-use volume::{Grid, VolumeError, Warning, nifti, prepare, same_geometry};
+use volume::{Grid, SAME_GEOMETRY_MM, VolumeError, nifti, prepare, same_geometry};
 
 /// Corners that are no farther apart are the same, mm: a hundredth of a nanometre.
 const SAME_MM: f64 = 1e-8;
@@ -36,14 +41,15 @@ pub(super) struct Image {
     steps: Steps,
     /// Where the image itself lies.
     grid: Grid,
-    /// The flaws that did not stop it.
-    pub(super) warnings: Vec<Warning>,
+    /// What people should know of it: flaws that did not stop it, and how it is predicted.
+    pub(super) messages: Vec<Message>,
 }
 
 /// How images are predicted.
 pub(super) struct Predictor<'a> {
     pub(super) model: &'a Model,
     pub(super) options: &'a SlidingWindow,
+    pub(super) affinities: AffinityNumbers,
     pub(super) device: Device,
     pub(super) precision: Precision,
 }
@@ -77,7 +83,7 @@ impl Reader<'_> {
                 .into());
         }
         let in_image = |e: VolumeError| e.in_file(file);
-        let RawImage { channels, grid, mut data, warnings } = open::image(&job.case.image)?;
+        let RawImage { channels, grid, mut data, mut warnings } = open::image(&job.case.image)?;
         if channels != descriptor.channels.len() {
             let found = format!("found {channels} channels, expected {}", descriptor.channels.len());
             let detail = format!("{}: the model takes {}", file.display(), descriptor.channels.join(", "));
@@ -85,6 +91,9 @@ impl Reader<'_> {
         }
         intensity::check_finite(&mut data, channels, NonFinite::Error).map_err(in_image)?;
         intensity::check_varies(&data, channels).map_err(in_image)?;
+        if descriptor.modality == Modality::Ct {
+            warnings.extend(intensity::hounsfield_warning(&data));
+        }
         let prepared = prepare::image(&data, channels, &grid, &descriptor.method()).map_err(in_image)?;
         drop(data);
         let (own, theirs) = (&grid, &prepared.grid);
@@ -106,7 +115,10 @@ impl Reader<'_> {
                 )
                 .into());
         }
-        Ok(Image { data: prepared.data, channels, steps: prepared.steps, grid, warnings })
+        let mut messages: Vec<Message> =
+            warnings.iter().map(|warning| Message::warning(warning.code(), warning.to_string())).collect();
+        messages.extend(streaming(self.plan.network.classes(), grid.shape_zyx, limits::memory_bytes()));
+        Ok(Image { data: prepared.data, channels, steps: prepared.steps, grid, messages })
     }
 }
 
@@ -114,6 +126,7 @@ impl Writer<'_> {
     /// Writes the label map of a case.
     pub(super) fn write(&self, job: &Job, predicted: Predicted, path: &Path) -> anyhow::Result<()> {
         let Predicted::Labels(mut labels, grid) = predicted else { return Ok(()) };
+        check_grid(&labels, &grid, job.case.image.nifti())?;
         if let Some(choice) = self.clean_up {
             choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
         }
@@ -124,6 +137,27 @@ impl Writer<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses to write labels on a grid that is not their image's (E408): what the file says now is what they will lie on.
+fn check_grid(labels: &[u16], grid: &Grid, reference: Option<&Path>) -> anyhow::Result<()> {
+    let voxels: usize = grid.shape_zyx.iter().product();
+    let now = reference.map(nifti::read_header).transpose()?.map(|(_, grid, _)| grid);
+    let same = |now: &Grid| now.shape_zyx == grid.shape_zyx && same_geometry(now, grid) <= SAME_GEOMETRY_MM;
+    if labels.len() == voxels && now.as_ref().is_none_or(same) {
+        return Ok(());
+    }
+    let found = now.as_ref().unwrap_or(grid);
+    let text = format!(
+        "{} labels were predicted for voxels of shape {}; the image's shape is {}",
+        labels.len(),
+        cases::triple(&grid.shape_zyx),
+        cases::triple(&found.shape_zyx)
+    );
+    Err(Message::error("E408", text)
+        .cause("The image was changed while it was predicted: shape or affine are others now")
+        .fix("Rerun the same command")
+        .into())
 }
 
 impl Predictor<'_> {
@@ -153,13 +187,14 @@ impl Predictor<'_> {
         let compute = (self.precision, self.device);
         let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
         predict_image(volume, self.options, networks, compute, Output::Scores, &go_on, &mut |_, slab| {
-            Ok(stream.push(&Vec::<f32>::try_from(&slab.view(-1))?)?)
+            Ok(stream.push(&numbers(slab)?)?)
         })
         .map_err(|e| e.message())?;
         Ok(stream.finish()?)
     }
 
-    /// Affinities section by section, as windows become final: they are never in memory as a whole.
+    /// Affinities section by section, as windows become final: they are never in memory as a whole. A slab is compressed and written while the next
+    /// is computed.
     fn write_affinities(
         &self,
         volume: &Tensor,
@@ -168,23 +203,65 @@ impl Predictor<'_> {
         path: &Path,
     ) -> anyhow::Result<()> {
         let info = stack_info("affinities", grid);
-        AffinityFile::create(path, &info, &plan.offsets_zyx, |file| -> anyhow::Result<()> {
-            let compute = (self.precision, self.device);
-            let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
-            predict_image(
-                volume,
-                self.options,
-                networks,
-                compute,
-                Output::Sigmoid,
-                &go_on,
-                &mut |first, slab| {
+        let fill = |file: &AffinityFile| -> anyhow::Result<()> {
+            thread::scope(|scope| {
+                let (sender, slabs) = sync_channel::<(usize, Vec<f32>)>(1);
+                let writer = scope.spawn(move || -> volume::Result<()> {
+                    slabs.into_iter().try_for_each(|(first, values)| file.write_sections(first, &values))
+                });
+                let compute = (self.precision, self.device);
+                let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
+                let mut emit = |first: i64, slab: &Tensor| {
                     let values = Vec::<f32>::try_from(&slab.view(-1))?;
-                    Ok(file.write_sections(first as usize, &values)?)
-                },
-            )
-            .map_err(|e| e.message().into())
-        })
+                    sender
+                        .send((first as usize, values))
+                        .map_err(|_| "the slabs before were not written".into())
+                };
+                let predicted = predict_image(
+                    volume,
+                    self.options,
+                    networks,
+                    compute,
+                    Output::Sigmoid,
+                    &go_on,
+                    &mut emit,
+                );
+                drop(sender);
+                // where both failed, the one that writes is the cause
+                match writer.join() {
+                    Ok(written) => written?,
+                    Err(panic) => resume_unwind(panic),
+                }
+                predicted.map_err(|e| e.message().into())
+            })
+        };
+        AffinityFile::create(path, &info, &plan.offsets_zyx, self.affinities, fill)
+    }
+}
+
+/// Says of scores that would not fit into memory as a whole that they need not.
+fn streaming(channels: i64, [z, y, x]: [usize; 3], memory: Option<u64>) -> Option<Message> {
+    let bytes = 4.0 * channels as f64 * z as f64 * y as f64 * x as f64;
+    memory.filter(|memory| bytes > *memory as f64).map(|memory| {
+        let giga = |bytes: f64| bytes / 1e9;
+        let text = format!(
+            "scores of {channels}x{z}x{y}x{x} voxels would take {:.1} GB, and there are {:.1}: they become labels slab by slab",
+            giga(bytes),
+            giga(memory as f64)
+        );
+        Message::warning("W407", text)
+    })
+}
+
+/// What a network gave for a slab; a label map of no numbers would look like any other.
+fn numbers(slab: &Tensor) -> Result<Vec<f32>, BoxedError> {
+    let values = Vec::<f32>::try_from(&slab.view(-1))?;
+    match values.iter().all(|value| value.is_finite()) {
+        true => Ok(values),
+        false => Err(Message::error("E433", "the network's output is not finite")
+            .cause("Its weights went out of range in training, or the image is far from what it was trained on")
+            .fix("Look at the image with 'preprocess info', predict with --precision fp32, or use an earlier checkpoint")
+            .into()),
     }
 }
 
@@ -251,6 +328,30 @@ fn fix(error: &VolumeError) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scores_that_would_not_fit_are_said_to_be_streamed() {
+        let said = streaming(118, [900, 700, 700], Some(16_000_000_000)).unwrap().to_string();
+        assert!(said.contains("W407 scores of 118x900x700x700 voxels would take 208.2 GB"), "{said}");
+        assert!(said.contains("there are 16.0"), "{said}");
+        assert!(streaming(2, [90, 70, 70], Some(16_000_000_000)).is_none());
+        assert!(streaming(118, [900, 700, 700], None).is_none());
+    }
+
+    #[test]
+    fn labels_go_to_the_grid_that_they_were_predicted_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.nii.gz");
+        let grid = |shape, spacing: f64| Grid::from_spacing(shape, [spacing; 3], [0.0; 3]).unwrap();
+        let own = grid([2, 3, 4], 1.0);
+        nifti::write_labels(&file, &[0_u16; 24], &own).unwrap();
+        check_grid(&[0; 24], &own, Some(&file)).unwrap();
+        check_grid(&[0; 24], &own, None).unwrap();
+        for (voxels, other) in [(24, grid([2, 4, 3], 1.0)), (24, grid([2, 3, 4], 2.0)), (23, own)] {
+            let said = check_grid(&vec![0; voxels], &other, Some(&file)).unwrap_err().to_string();
+            assert!(said.contains("E408"), "{said}");
+        }
+    }
 
     #[test]
     fn remedies_name_no_flag_that_this_command_lacks() {

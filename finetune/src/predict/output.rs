@@ -3,6 +3,7 @@
 use crate::kept::Kept;
 use crate::objective::Objective;
 use serde::Serialize;
+use volume::hdf5::AffinityNumbers;
 
 /// Table of a prediction directory.
 pub(crate) const TABLE: &str = "predictions.csv";
@@ -21,6 +22,25 @@ pub(crate) enum Format {
     Nifti,
     /// HDF5 in CREMI's layout, for stacks: /volumes/labels/classes
     Hdf5,
+}
+
+/// How affinities are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AffinityKind {
+    /// As they are
+    Float32,
+    /// In steps of 1/255, in a quarter of the room and less
+    Uint8,
+}
+
+impl AffinityKind {
+    pub(super) fn numbers(self) -> AffinityNumbers {
+        match self {
+            Self::Float32 => AffinityNumbers::Float32,
+            Self::Uint8 => AffinityNumbers::Uint8,
+        }
+    }
 }
 
 /// File of a case's label map or affinities.

@@ -4,14 +4,13 @@
 
 use super::image::{Image, Predicted, Predictor, Reader, Writer};
 use super::jobs::Job;
-use stage::interrupt;
+use stage::{Message, interrupt};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
-use volume::Warning;
 
-/// What became of a case: the flaws that did not stop it, or what did.
-type Done = anyhow::Result<Vec<Warning>>;
+/// What became of a case: what people should know of it, or what stopped it.
+type Done = anyhow::Result<Vec<Message>>;
 
 /// Predicts the jobs whose file is not there yet; `report` gets each job's number and end, in order. Whether all were done; else a stop was
 /// asked for.
@@ -23,7 +22,7 @@ pub(super) fn run(
     report: &mut dyn FnMut(usize, Done),
 ) -> bool {
     let (to_predictor, images) = sync_channel::<(usize, Option<anyhow::Result<Image>>)>(0);
-    let (to_writer, predictions) = sync_channel::<(usize, anyhow::Result<(Predicted, Vec<Warning>)>)>(0);
+    let (to_writer, predictions) = sync_channel::<(usize, anyhow::Result<(Predicted, Vec<Message>)>)>(0);
     let (to_report, done) = channel::<(usize, Done)>();
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -38,9 +37,9 @@ pub(super) fn run(
         scope.spawn(move || {
             for (number, predicted) in predictions {
                 let (job, path) = &jobs[number];
-                let end = predicted.and_then(|(predicted, warnings)| {
+                let end = predicted.and_then(|(predicted, messages)| {
                     writer.write(job, predicted, path)?;
-                    Ok(warnings)
+                    Ok(messages)
                 });
                 if to_report.send((number, end)).is_err() {
                     return;
@@ -62,7 +61,7 @@ fn predict(
     jobs: &[(&Job, PathBuf)],
     images: Receiver<(usize, Option<anyhow::Result<Image>>)>,
     predictor: &Predictor<'_>,
-    mut hand_on: impl FnMut(usize, anyhow::Result<(Predicted, Vec<Warning>)>) -> bool,
+    mut hand_on: impl FnMut(usize, anyhow::Result<(Predicted, Vec<Message>)>) -> bool,
 ) -> bool {
     let mut handed_on = 0;
     while !interrupt::requested()
@@ -71,8 +70,8 @@ fn predict(
         let predicted = match image {
             None => Ok((Predicted::Written, Vec::new())),
             Some(image) => image.and_then(|mut image| {
-                let warnings = std::mem::take(&mut image.warnings);
-                Ok((predictor.predict(image, &jobs[number].1)?, warnings))
+                let messages = std::mem::take(&mut image.messages);
+                Ok((predictor.predict(image, &jobs[number].1)?, messages))
             }),
         };
         // a volume that was broken off is no failed case: it is predicted when the command is repeated

@@ -1,5 +1,6 @@
 //! The encoder that training starts from: its shape, its weights and its licence.
 
+use crate::arguments::Train;
 use data_manifests::splits::Split;
 use data_manifests::{Artefact, Descriptor, Manifest, manifest};
 use networks::weights::{self, LoadOptions};
@@ -136,20 +137,33 @@ fn warn_of_seen_labels(
     Ok(())
 }
 
-/// Fills the network's encoder.
+/// Fills the network's encoder and, where that is asked for, what the file has of its decoder.
 ///
 /// # Errors
-/// `E401` when less than `minimum` of it is in the file.
+/// `E401` when less than `--minimum-match` of the encoder is in the file, or nothing of the decoder.
 pub(super) fn load(
     store: &nn::VarStore,
     file: &Path,
-    minimum: f64,
+    arguments: &Train,
     context: &Context,
 ) -> anyhow::Result<weights::LoadReport> {
-    let mut report = weights::load(store, file, &LoadOptions::encoder(minimum)).map_err(|e| {
-        Message::error("E401", e.to_string())
-            .fix("Use the network that the encoder was made for, or lower --minimum-match knowingly")
-    })?;
+    let load = |options: &LoadOptions| {
+        weights::load(store, file, options).map_err(|e| {
+            Message::error("E401", e.to_string())
+                .fix("Use the network that the encoder was made for, or lower --minimum-match knowingly")
+        })
+    };
+    // that the encoder fits is asked for in any case
+    let mut report = load(&LoadOptions::encoder(arguments.minimum_match))?;
+    if arguments.with_decoder {
+        report = load(&LoadOptions::partial(0.0))?;
+        if report.matched.iter().all(|name| weights::is_encoder(name)) {
+            return Err(Message::error("E401", "the file holds no decoder of this network")
+                .detail(file.display().to_string())
+                .fix("Give --encoder-weights a model of 'finetune train', or omit --with-decoder")
+                .into());
+        }
+    }
     context.say(&report.to_string());
     // stored beside the model, which may move: the file's name is enough
     report.path = report.path.file_name().map(Into::into).unwrap_or_default();

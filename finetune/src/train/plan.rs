@@ -29,6 +29,9 @@ pub(super) struct TrainPlan {
     pub(super) fraction: f64,
     /// SHA-256 of the encoder's file; absent from scratch.
     pub(super) encoder: Option<String>,
+    /// Whether the decoder comes from there, too.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) with_decoder: bool,
     /// Digest of the work that made the shards.
     pub(super) shards: String,
     pub(super) steps: u64,
@@ -58,8 +61,10 @@ pub(super) struct TrainPlan {
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(super) struct EarlyStopping {
     pub(super) validate_every: u64,
-    /// Validations in a row without a better score.
+    /// Validations in a row without a better smoothed score.
     pub(super) patience: u32,
+    /// Share of the old value in it.
+    pub(super) score_smoothing: f64,
 }
 
 fn is_zero<N: Default + PartialEq>(number: &N) -> bool {
@@ -120,6 +125,7 @@ pub(super) fn plan(
         val: split.val.clone(),
         fraction: arguments.fraction,
         encoder,
+        with_decoder: arguments.with_decoder,
         shards: store.manifest().work.clone(),
         steps,
         batch,
@@ -185,7 +191,7 @@ fn early_stopping(arguments: &Train, split: &Split) -> anyhow::Result<Option<Ear
             .fix("Give --validate-every a number of steps and the split validation cases, or omit --patience")
             .into());
     }
-    Ok(Some(EarlyStopping { validate_every, patience }))
+    Ok(Some(EarlyStopping { validate_every, patience, score_smoothing: arguments.score_smoothing }))
 }
 
 /// Along which axes a training volume is smaller than the patch.

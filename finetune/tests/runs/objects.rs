@@ -53,6 +53,18 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
     let first_nm = (depth - 3) as f64 * stack.raw().resolution_zyx_nm[0];
     assert!((affinities.info().offset_zyx_nm[0] - first_nm).abs() < 1e-3);
     study.verified("affinities");
+    let validated = recorded(&metrics, "validation", "loss");
+    assert!(validated.len() == 4 && validated[3] < validated[0], "{validated:?}");
+
+    // in 8 bits they are the same but for rounding, in less room
+    study.predict("coarse", &[&study.raw()], &["--affinity-kind", "uint8"]).expect(0);
+    let [whole, coarse] = ["affinities", "coarse"].map(|out| {
+        let path = study.path(out).join(file);
+        let values = AffinityFile::open(&path).unwrap().read([0; 3], [3, ny, nx]).unwrap();
+        (values, fs_err::metadata(&path).unwrap().len())
+    });
+    assert!(whole.0.iter().zip(&coarse.0).all(|(a, b)| (a - b).abs() < 0.5001 / 255.0));
+    assert!(whole.0 != coarse.0 && coarse.1 * 2 < whole.1, "{} and {} bytes", coarse.1, whole.1);
 
     // every method, and in blocks
     let mut seen = BTreeSet::new();
@@ -127,19 +139,19 @@ fn objects_are_made_of_a_boundary_mask_too() {
         }
     }
     let said = instances(&study, "mutex", &["--method", "mutex-watershed"]).expect(1);
-    assert!(said.contains("E418 case sample_1_val") && said.contains("nearest"), "{said}");
+    assert!(said.contains("E434 case sample_1_val") && said.contains("nearest"), "{said}");
 }
 
 #[test]
 fn what_does_not_fit_is_said() {
     let study = predicted(1, &["--affinities", "nearest", "--affinity-loss", "mse", "--widen-borders", "0"]);
     let said = instances(&study, "mutex", &["--method", "mutex-watershed"]).expect(1);
-    assert!(said.contains("E418 case sample_1_val") && said.contains("--affinities long-range"), "{said}");
+    assert!(said.contains("E434 case sample_1_val") && said.contains("--affinities long-range"), "{said}");
     assert!(said.contains("E419 no objects could be made"), "{said}");
     let said = instances(&study, "halo", &["--halo", "64,1,1"]).expect(1);
-    assert!(said.contains("E418") && said.contains("halo_zyx"), "{said}");
+    assert!(said.contains("E434") && said.contains("halo_zyx"), "{said}");
     let said = instances(&study, "half", &["--method", "multicut", "--threshold", "1"]).expect(1);
-    assert!(said.contains("E418") && said.contains("beta"), "{said}");
+    assert!(said.contains("E434") && said.contains("beta"), "{said}");
     instances(&study, "usage", &["--block", "1,2"]).expect(2);
 
     // a file that is cut off is its case's error
@@ -154,7 +166,7 @@ fn what_does_not_fit_is_said() {
     classes.model();
     classes.predict("affinities", &[&classes.raw()], &[]).expect(0);
     let said = instances(&classes, "objects", &[]).expect(1);
-    assert!(said.contains("E420"), "{said}");
+    assert!(said.contains("E436"), "{said}");
 }
 
 #[test]

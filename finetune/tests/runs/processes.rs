@@ -56,6 +56,23 @@ fn two_processes_make_the_steps_of_one_with_twice_the_batch() {
 }
 
 #[test]
+fn batch_norms_take_the_statistics_of_all_processes() {
+    let study = Study::new(Kind::Ct);
+    let train = |out: &str, batch: &str| {
+        // AdamW makes of rounding whole steps where a gradient is almost 0
+        let words = "--from-scratch --steps 2 --log-every 1 --validate-every 0 --decoder-norm instance --optimizer sgd";
+        let words: Vec<&str> = words.split(' ').chain(["--batch", batch]).collect();
+        study.train_network("resunet50", out, &words)
+    };
+    assert!(train("one", "2").output().unwrap().status.success());
+    run_ranks(2, 0, || train("two", "1"));
+    let losses = |out: &str| recorded(&study.path(out).join("metrics.jsonl"), "step", "loss");
+    let (one, two) = (losses("one"), losses("two"));
+    assert!(one.len() == 2 && two.len() == 2);
+    assert!(one.iter().zip(&two).all(|(a, b)| (a - b).abs() < 1e-4 * a), "{one:?} {two:?}");
+}
+
+#[test]
 fn a_stopped_run_of_two_goes_on_with_two_or_with_one() {
     let study = Study::new(Kind::Mri);
     both(&study, "whole", &["--batch", "1"], 0);

@@ -91,8 +91,12 @@ impl Study {
 
     /// The command of [`Self::train`]; `more` says how long.
     pub(crate) fn train_command(&self, out: &str, more: &[&str]) -> Command {
+        self.train_network("resenc", out, more)
+    }
+
+    pub(crate) fn train_network(&self, network: &str, out: &str, more: &[&str]) -> Command {
         let (shards, out) = (self.shards(), self.path(out));
-        let words = ["train", "--shards", text(&shards), "--out", text(&out), "--network", "resenc"];
+        let words = ["train", "--shards", text(&shards), "--out", text(&out), "--network", network];
         command(&[&words[..], more].concat())
     }
 

@@ -21,7 +21,10 @@ fn a_run_from_scratch_writes_a_whole_stage_once() {
     assert!(!files.iter().any(|file| file == "load_report.json"));
     let metrics = study.path("model/metrics.jsonl");
     assert_eq!(recorded(&metrics, "step", "loss").len(), 4);
-    assert_eq!(recorded(&metrics, "validation", "score").len(), 2);
+    for value in ["score", "score_smoothed", "loss"] {
+        let found = recorded(&metrics, "validation", value);
+        assert!(found.len() == 2 && found.iter().all(|value| *value > 0.0), "{value}: {found:?}");
+    }
     assert_eq!(study.json("model/report.json")["status"], "done");
 
     let before = study.bytes("model/manifest.json");
@@ -53,6 +56,42 @@ fn a_model_of_another_data_set_hands_on_its_encoder() {
         let topology = |study: &Study| study.json("model/plan.json")["model"]["network"]["topology"].clone();
         assert_eq!(topology(&one), topology(&other));
     }
+}
+
+#[test]
+fn a_model_hands_on_its_decoder_where_that_is_asked_for() {
+    let (one, other) = (Study::new(Kind::Ct), Study::new(Kind::Mri));
+    one.model();
+    let model = one.path("model/model.safetensors");
+    let start = ["--encoder-weights", text(&model), "--with-decoder", "--validate-every", "0"];
+    // so small a step changes nothing but zeros
+    let equal =
+        |a: &Tensor, b: &Tensor| a.size() == b.size() && (a - b).abs().max().double_value(&[]) < 1e-20;
+    let still = [&start[..], &["--lr", "1e-30", "--weight-decay", "0"]].concat();
+    let said = one.train("same", 1, &still).expect(0);
+    assert!(said.contains("0 skipped, 0 missing (100 %"), "{said}");
+    let [before, after] =
+        ["model", "same"].map(|out| weights::read_tensors(&one.path(out).join("model.safetensors")).unwrap());
+    assert!(before.iter().all(|(name, tensor)| equal(tensor, &after[name])));
+
+    // other channels are adapted, scores of other classes are drawn anew, and both are reported
+    let said = other.train("other", 1, &still).expect(0);
+    assert!(said.contains("1 adapted"), "{said}");
+    let found = weights::read_tensors(&other.path("other/model.safetensors")).unwrap();
+    let (mut same, mut changed) = (0, Vec::new());
+    for (name, tensor) in before.iter().filter(|(name, _)| name.starts_with("decoder.stages")) {
+        same += usize::from(equal(tensor, &found[name]));
+    }
+    let report = other.json("other/load_report.json");
+    for skipped in report["skipped"].as_array().unwrap() {
+        changed.push(skipped["name"].as_str().unwrap().to_owned());
+    }
+    assert!(same > 10 && !changed.is_empty(), "{same} {changed:?}");
+    assert!(changed.iter().all(|name| name.contains("seg_layers")), "{changed:?}");
+
+    let encoder = one.encoder();
+    let said = one.train("none", 1, &["--encoder-weights", text(&encoder), "--with-decoder"]).expect(1);
+    assert!(said.contains("E401 the file holds no decoder"), "{said}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::rule::ramp;
 use networks::{
     DecoderNorm, Encoder, EncoderConfig, NetworkConfig, ResEncConfig, ResEncSize, ResUNet50, ResUNetOptions,
-    SegmentationNetwork, SwinConfig,
+    SegmentationNetwork, Statistics, SwinConfig,
 };
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::Precision;
@@ -47,7 +47,7 @@ fn the_residual_unet_trains_in_bf16() {
     let network = SegmentationNetwork::new(&store.root(), &config, 1).unwrap();
     let input = ramp(&[2, 1, 16, 16, 16]);
     compare(&store, || {
-        let logits = network.forward_deep(&input, true).unwrap();
+        let logits = network.forward_deep(&input, Statistics::of(true)).unwrap();
         Tensor::cat(&logits.iter().map(|logits| logits.reshape(-1)).collect::<Vec<_>>(), 0)
     });
 }

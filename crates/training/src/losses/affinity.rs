@@ -51,6 +51,33 @@ pub fn affinity_loss(
     Ok((each * weight).sum(Kind::Float) / voxels)
 }
 
+/// The sum that [`affinity_loss`] divides by the number of voxels, of probabilities instead of logits: what a prediction consists of.
+/// Logarithms end at −100, as PyTorch's do.
+///
+/// # Shapes
+/// As [`affinity_loss`], of any number of axes.
+///
+/// # Errors
+/// On shapes that differ.
+pub fn loss_of_probabilities(
+    probability: &Tensor,
+    target: &Tensor,
+    weight: &Tensor,
+    loss: AffinityLoss,
+) -> Result<f64> {
+    for (name, tensor) in [("target", target), ("weight", weight)] {
+        if tensor.size() != probability.size() {
+            let expected = format!("{:?} as the probabilities", probability.size());
+            return Err(TrainingError::shape(name, tensor, expected));
+        }
+    }
+    let each = match loss {
+        AffinityLoss::Mse => (probability - target).square(),
+        AffinityLoss::Bce => probability.binary_cross_entropy::<Tensor>(target, None, tch::Reduction::None),
+    };
+    Ok((each * weight).sum(Kind::Double).double_value(&[]))
+}
+
 /// [`affinity_loss`] over several resolutions, weighted by 1, ½, ¼ …; target and weight are reduced to each by taking the nearest
 /// voxel, so that a coarse output learns the affinities of the voxels in its middle. Gives the sum and the first resolution's.
 ///
@@ -107,6 +134,8 @@ mod tests {
         let bce = (2.0_f64.ln() - 2.0 * sigmoid(-2.0).ln() - sigmoid(3.0).ln()) / 2.0;
         for (loss, expected) in [(AffinityLoss::Mse, mse), (AffinityLoss::Bce, bce)] {
             let found = affinity_loss(&logits, &target, &weight, loss).unwrap().double_value(&[]);
+            assert!((found - expected).abs() < 1e-6, "{loss:?}: {found} instead of {expected}");
+            let found = loss_of_probabilities(&logits.sigmoid(), &target, &weight, loss).unwrap() / 2.0;
             assert!((found - expected).abs() < 1e-6, "{loss:?}: {found} instead of {expected}");
         }
         // what is not known does not count, however wrong

@@ -82,33 +82,79 @@ pub fn dice_ce(
         return Err(TrainingError::shape("label", label, format!("{one_channel:?} as the logits")));
     }
     let label = label.to_device(logits.device()).to_kind(Kind::Int64).view(one_channel);
+    let terms = class_terms(logits, &label, options)?;
+    let cross_entropy = terms.mean_entropy(group)?;
+    let dice = soft_dice(&terms.probability, &terms.target, options, group)?;
+    Ok(DiceCe::new(&dice, &cross_entropy, options))
+}
+
+/// What Dice and cross-entropy are made of, voxel by voxel.
+pub(super) struct Terms {
+    /// `[batch, channel, z, y, x]`, 0 where a voxel does not count.
+    pub(super) probability: Tensor,
+    /// Likewise.
+    pub(super) target: Tensor,
+    /// Cross-entropy of each voxel, `[batch, 1 or region, z, y, x]`.
+    pub(super) entropy: Tensor,
+    /// 1 where a voxel counts, `[batch, 1, z, y, x]`; none where all do.
+    pub(super) counted: Option<Tensor>,
+}
+
+impl Terms {
+    /// Leaves out voxels that do not count.
+    pub(super) fn new(probability: Tensor, target: Tensor, entropy: Tensor, counted: Option<Tensor>) -> Self {
+        let (probability, target) = match &counted {
+            Some(counted) => (probability * counted, target * counted),
+            None => (probability, target),
+        };
+        Self { probability, target, entropy, counted }
+    }
+
+    /// The sum of the cross-entropy over what counts, and how much that is; scalars.
+    pub(super) fn entropy_sums(&self) -> [Tensor; 2] {
+        match &self.counted {
+            Some(counted) => {
+                let channels = self.entropy.size()[1];
+                [(&self.entropy * counted).sum(Kind::Float), counted.sum(Kind::Float) * channels]
+            }
+            None => {
+                let sum = self.entropy.sum(Kind::Float);
+                let all = sum.full_like(self.entropy.numel() as f64);
+                [sum, all]
+            }
+        }
+    }
+
+    /// The mean of the cross-entropy over what counts, in all processes.
+    pub(super) fn mean_entropy(&self, group: Option<&Group>) -> Result<Tensor> {
+        if self.counted.is_none() {
+            return Ok(self.entropy.mean(Kind::Float));
+        }
+        let sums = of_all(&Tensor::stack(&self.entropy_sums(), 0), group)?;
+        Ok(sums.get(0) / sums.get(1).clamp_min(1.0))
+    }
+}
+
+/// The terms of classes. `label`: int64 `[batch, 1, z, y, x]` on the logits' device.
+pub(super) fn class_terms(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Result<Terms> {
     let (label, counted) = match options.ignore_label {
         Some(ignored) => {
             let counted = label.ne(ignored);
             (label.masked_fill(&counted.logical_not(), 0), Some(counted.to_kind(Kind::Float)))
         }
-        None => (label, None),
+        None => (label.shallow_clone(), None),
     };
-    check_labels(&label, shape[1])?;
-
+    let classes = logits.size()[1];
+    check_labels(&label, classes)?;
     let log_probability = logits.log_softmax(1, Kind::Float);
-    let probability = log_probability.exp();
-    let target = probability.zeros_like().scatter_value(1, &label, 1.0);
-    let true_class = log_probability.gather(1, &label, false);
-    let (mut probability, mut target, cross_entropy) = match &counted {
-        Some(counted) => {
-            let sums = [(true_class * counted).sum(Kind::Float), counted.sum(Kind::Float)];
-            let sums = of_all(&Tensor::stack(&sums, 0), group)?;
-            (probability * counted, target * counted, -sums.get(0) / sums.get(1).clamp_min(1.0))
-        }
-        None => (probability, target, -true_class.mean(Kind::Float)),
-    };
+    let mut probability = log_probability.exp();
+    let mut target = probability.zeros_like().scatter_value(1, &label, 1.0);
+    let entropy = -log_probability.gather(1, &label, false);
     if !options.include_background {
-        probability = probability.narrow(1, 1, shape[1] - 1);
-        target = target.narrow(1, 1, shape[1] - 1);
+        probability = probability.narrow(1, 1, classes - 1);
+        target = target.narrow(1, 1, classes - 1);
     }
-    let dice = soft_dice(&probability, &target, options, group)?;
-    Ok(DiceCe::new(&dice, &cross_entropy, options))
+    Ok(Terms::new(probability, target, entropy, counted))
 }
 
 impl DiceCe {
@@ -140,7 +186,7 @@ pub(super) fn soft_dice(
 }
 
 /// Sums over all processes, each of which has its own part in the gradient.
-pub(super) fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
+fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
     match group {
         Some(group) => {
             let rows = gather_rows(group, &sums.unsqueeze(0))?;
@@ -150,7 +196,7 @@ pub(super) fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
     }
 }
 
-pub(super) fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
+fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
     if label.numel() == 0 {
         return Err(TrainingError::shape("label", label, "at least one voxel"));
     }

@@ -1,6 +1,6 @@
 //! Soft Dice with binary cross-entropy on logits of regions that may overlap.
 
-use super::dice_ce::{DiceCe, DiceCeOptions, of_all, soft_dice, supervise};
+use super::dice_ce::{DiceCe, DiceCeOptions, Terms, soft_dice, supervise};
 use crate::{Result, TrainingError};
 use tch::{Kind, Tensor};
 use torch_runtime::Group;
@@ -31,23 +31,26 @@ pub fn region_loss(
     if label.size() != [shape[0], 1, shape[2], shape[3], shape[4]] || label.numel() == 0 {
         return Err(TrainingError::shape("label", label, format!("one channel of {shape:?}")));
     }
-    let logits = logits.to_kind(Kind::Float);
     let label = label.to_device(logits.device()).to_kind(Kind::Int64);
-    let target = masks(&label, regions);
-    let probability = logits.sigmoid();
+    let terms = region_terms(logits, &label, regions, options);
+    let entropy = terms.mean_entropy(group)?;
+    let dice = soft_dice(&terms.probability, &terms.target, options, group)?;
+    Ok(DiceCe::new(&dice, &entropy, options))
+}
+
+/// The terms of regions. `label`: int64 `[batch, 1, z, y, x]` on the logits' device.
+pub(super) fn region_terms(
+    logits: &Tensor,
+    label: &Tensor,
+    regions: &[Vec<i64>],
+    options: &DiceCeOptions,
+) -> Terms {
+    let logits = logits.to_kind(Kind::Float);
+    let target = masks(label, regions);
     // log(1 + eˣ) − g x, which stays finite for any x
     let entropy = logits.softplus() - &logits * &target;
-    let (probability, target, entropy) = match options.ignore_label {
-        Some(ignored) => {
-            let counted = label.ne(ignored).to_kind(Kind::Float);
-            let sums = [(entropy * &counted).sum(Kind::Float), counted.sum(Kind::Float) * shape[1]];
-            let sums = of_all(&Tensor::stack(&sums, 0), group)?;
-            (probability * &counted, target * &counted, sums.get(0) / sums.get(1).clamp_min(1.0))
-        }
-        None => (probability, target, entropy.mean(Kind::Float)),
-    };
-    let dice = soft_dice(&probability, &target, options, group)?;
-    Ok(DiceCe::new(&dice, &entropy, options))
+    let counted = options.ignore_label.map(|ignored| label.ne(ignored).to_kind(Kind::Float));
+    Terms::new(logits.sigmoid(), target, entropy, counted)
 }
 
 /// 1 where a voxel belongs to a region.

@@ -1,14 +1,15 @@
 //! What networks predict for stacks, and the objects made of it, window by window: neither need fit into memory.
 //!
-//! Affinities lie at `/volumes/predictions/affinities`: 8 bits (255 is 1), axes offset, z, y, x, with attributes `offsets` (a row
+//! Affinities lie at `/volumes/predictions/affinities`: float32 from 0 to 1, or 8 bits (255 is 1), axes offset, z, y, x, with attributes `offsets` (a row
 //! z, y, x per channel, in voxels), `resolution` and `offset` (nm). Labels lie where CREMI has its own, objects at
 //! `/volumes/labels/neuron_ids`, 64 bits.
 
-use super::write::{create, dataset};
+use super::write::{DEFLATE, create, dataset};
 use super::{StackInfo, library, read};
 use crate::atomic;
 use crate::error::{Result, VolumeError};
 use hdf5_metno as h5;
+use hdf5_metno::types::{FloatSize, IntSize, TypeDescriptor};
 use ndarray::{ArrayView3, ArrayView4, s};
 use std::path::{Path, PathBuf};
 
@@ -17,11 +18,24 @@ const AFFINITIES: &str = "affinities";
 /// What 1 is stored as.
 const ONE: f32 = 255.0;
 
+/// How affinities are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AffinityNumbers {
+    /// As they are.
+    Float32,
+    /// In steps of 1/255, in a quarter of the room and less.
+    Uint8,
+}
+
+/// Most bits of a probability's fraction are noise, which no effort makes smaller.
+const DEFLATE_FLOATS: u8 = 1;
+
 /// Affinities on disk.
 #[derive(Debug)]
 pub struct AffinityFile {
     path: PathBuf,
     dataset: h5::Dataset,
+    numbers: AffinityNumbers,
     info: StackInfo,
     offsets_zyx: Vec<[isize; 3]>,
 }
@@ -35,17 +49,24 @@ impl AffinityFile {
         path: &Path,
         info: &StackInfo,
         offsets_zyx: &[[isize; 3]],
+        numbers: AffinityNumbers,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
         let make = |group: &h5::Group| {
-            let made = dataset::<u8>(group, AFFINITIES, &[offsets_zyx.len()], info)?;
+            let channels = [offsets_zyx.len()];
+            let made = match numbers {
+                AffinityNumbers::Float32 => {
+                    dataset::<f32>(group, AFFINITIES, &channels, info, DEFLATE_FLOATS)
+                }
+                AffinityNumbers::Uint8 => dataset::<u8>(group, AFFINITIES, &channels, info, DEFLATE),
+            }?;
             let rows: Vec<i64> = offsets_zyx.iter().flatten().map(|offset| *offset as i64).collect();
             made.new_attr::<i64>().shape([offsets_zyx.len(), 3]).create("offsets")?.write_raw(&rows)?;
             Ok(made)
         };
         new_file(path, "predictions", make, |dataset| {
             let (info, offsets_zyx) = (info.clone(), offsets_zyx.to_vec());
-            fill(&Self { path: path.to_owned(), dataset, info, offsets_zyx })
+            fill(&Self { path: path.to_owned(), dataset, numbers, info, offsets_zyx })
         })
     }
 
@@ -77,8 +98,18 @@ impl AffinityFile {
         if shape.len() != 4 || shape[0] != offsets_zyx.len() || rows.len() != 3 * offsets_zyx.len() {
             return Err(wrong(format!("shape {shape:?} with {} numbers of offsets", rows.len())));
         }
+        let stored = dataset.dtype().and_then(|kind| kind.to_descriptor()).map_err(failed)?;
+        let numbers = match stored {
+            TypeDescriptor::Float(FloatSize::U4) => AffinityNumbers::Float32,
+            TypeDescriptor::Unsigned(IntSize::U1) => AffinityNumbers::Uint8,
+            other => {
+                return Err(wrong(format!(
+                    "numbers of the kind {other}, which is neither float32 nor uint8"
+                )));
+            }
+        };
         let info = read::stack_info(path, &name, &dataset, [shape[1], shape[2], shape[3]])?;
-        Ok(Self { path: path.to_owned(), dataset, info, offsets_zyx })
+        Ok(Self { path: path.to_owned(), dataset, numbers, info, offsets_zyx })
     }
 
     /// Where the stack lies.
@@ -108,10 +139,19 @@ impl AffinityFile {
                 shape_zyx: self.info.shape_zyx,
             });
         }
-        let bytes: Vec<u8> = values.iter().map(|v| (v.clamp(0.0, 1.0) * ONE).round() as u8).collect();
+        let shape = (channels, sections, ny, nx);
+        let place = s![.., first..first + sections, .., ..];
         let write = || -> h5::Result<()> {
-            let view = ArrayView4::from_shape((channels, sections, ny, nx), &bytes)?;
-            self.dataset.write_slice(view, s![.., first..first + sections, .., ..])
+            match self.numbers {
+                AffinityNumbers::Float32 => {
+                    self.dataset.write_slice(ArrayView4::from_shape(shape, values)?, place)
+                }
+                AffinityNumbers::Uint8 => {
+                    let bytes: Vec<u8> =
+                        values.iter().map(|v| (v.clamp(0.0, 1.0) * ONE).round() as u8).collect();
+                    self.dataset.write_slice(ArrayView4::from_shape(shape, &bytes)?, place)
+                }
+            }
         };
         write().map_err(|error| library("write", &self.path, &error))
     }
@@ -122,12 +162,20 @@ impl AffinityFile {
     /// A window outside the stack, damaged data.
     pub fn read(&self, start_zyx: [usize; 3], shape_zyx: [usize; 3]) -> Result<Vec<f32>> {
         let [z, y, x] = window(&self.info, start_zyx, shape_zyx)?;
-        let read = || -> h5::Result<Vec<u8>> {
-            let array = self.dataset.read_slice::<u8, _, ndarray::Ix4>(s![.., z, y, x])?;
-            Ok(array.into_raw_vec_and_offset().0)
+        let place = s![.., z, y, x];
+        let read = || -> h5::Result<Vec<f32>> {
+            match self.numbers {
+                AffinityNumbers::Float32 => {
+                    let array = self.dataset.read_slice::<f32, _, ndarray::Ix4>(place)?;
+                    Ok(array.into_raw_vec_and_offset().0)
+                }
+                AffinityNumbers::Uint8 => {
+                    let array = self.dataset.read_slice::<u8, _, ndarray::Ix4>(place)?;
+                    Ok(array.iter().map(|byte| f32::from(*byte) / ONE).collect())
+                }
+            }
         };
-        let bytes = read().map_err(|error| library("read", &self.path, &error))?;
-        Ok(bytes.into_iter().map(|byte| f32::from(byte) / ONE).collect())
+        read().map_err(|error| library("read", &self.path, &error))
     }
 }
 
@@ -151,7 +199,7 @@ impl LabelFile {
         info: &StackInfo,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        let make = |group: &h5::Group| dataset::<u64>(group, name, &[], info);
+        let make = |group: &h5::Group| dataset::<u64>(group, name, &[], info, DEFLATE);
         new_file(path, "labels", make, |dataset| {
             fill(&Self { path: path.to_owned(), dataset, info: info.clone() })
         })
@@ -244,29 +292,40 @@ mod tests {
             let places = (0..2).flat_map(move |c| (from..to).map(move |z| (c, z)));
             places.flat_map(|(c, z)| (0..20).map(move |i| value(c, z, i / 5, i % 5))).collect::<Vec<f32>>()
         };
-        let make = |path: &Path| {
-            AffinityFile::create(path, &info(), &offsets, |file| {
+        let make = |path: &Path, numbers: AffinityNumbers| {
+            AffinityFile::create(path, &info(), &offsets, numbers, |file| {
                 file.write_sections(0, &slab(0, 2))?;
                 file.write_sections(2, &slab(2, 3))
             })
         };
-        make(&path).unwrap();
-        let file = AffinityFile::open(&path).unwrap();
-        assert_eq!((file.offsets_zyx(), file.info().shape_zyx), (offsets.as_slice(), [3, 4, 5]));
-        assert_eq!(file.info().offset_zyx_nm, [80.0, 0.0, 8.0]);
-        let read = file.read([1, 2, 3], [2, 1, 2]).unwrap();
-        let expected: Vec<f32> = [(0, 1), (0, 2), (1, 1), (1, 2)]
-            .iter()
-            .flat_map(|(c, z)| [3, 4].map(|x| value(*c, *z, 2, x)))
-            .collect();
-        assert_eq!(read, expected);
-        assert!(file.read([2, 0, 0], [2, 1, 1]).unwrap_err().to_string().contains('3'));
-        let again = folder.path().join("b.h5");
-        make(&again).unwrap();
-        assert!(fs_err::read(&path).unwrap() == fs_err::read(&again).unwrap());
-        let error = AffinityFile::create(&folder.path().join("c.h5"), &info(), &offsets, |file| {
-            file.write_sections(2, &slab(0, 2))
+        for numbers in [AffinityNumbers::Float32, AffinityNumbers::Uint8] {
+            make(&path, numbers).unwrap();
+            let file = AffinityFile::open(&path).unwrap();
+            assert_eq!((file.offsets_zyx(), file.info().shape_zyx), (offsets.as_slice(), [3, 4, 5]));
+            assert_eq!(file.info().offset_zyx_nm, [80.0, 0.0, 8.0]);
+            let read = file.read([1, 2, 3], [2, 1, 2]).unwrap();
+            let expected: Vec<f32> = [(0, 1), (0, 2), (1, 1), (1, 2)]
+                .iter()
+                .flat_map(|(c, z)| [3, 4].map(|x| value(*c, *z, 2, x)))
+                .collect();
+            assert_eq!(read, expected);
+            assert!(file.read([2, 0, 0], [2, 1, 1]).unwrap_err().to_string().contains('3'));
+            let again = folder.path().join("b.h5");
+            make(&again, numbers).unwrap();
+            assert!(fs_err::read(&path).unwrap() == fs_err::read(&again).unwrap());
+        }
+        let exact = AffinityFile::create(&path, &info(), &[[0; 3]], AffinityNumbers::Float32, |file| {
+            file.write_sections(0, &[0.123_456_7; 60])
         });
+        exact.unwrap();
+        assert_eq!(AffinityFile::open(&path).unwrap().read([2, 3, 4], [1; 3]).unwrap(), [0.123_456_7]);
+        let error = AffinityFile::create(
+            &folder.path().join("c.h5"),
+            &info(),
+            &offsets,
+            AffinityNumbers::Uint8,
+            |file| file.write_sections(2, &slab(0, 2)),
+        );
         assert!(error.is_err() && !folder.path().join("c.h5").exists());
     }
 

@@ -38,6 +38,9 @@ pub fn write_cremi(
     })
 }
 
+/// How hard intensities and labels are compressed, of 9.
+pub(super) const DEFLATE: u8 = 4;
+
 /// A new file; times would make equal content differ.
 pub(super) fn create(path: &Path) -> h5::Result<h5::File> {
     h5::FileBuilder::new()
@@ -53,7 +56,7 @@ pub(super) fn put<T: h5::H5Type>(
     data: &[T],
     info: &StackInfo,
 ) -> h5::Result<()> {
-    dataset::<T>(group, name, &[], info)?.write_raw(data)
+    dataset::<T>(group, name, &[], info, DEFLATE)?.write_raw(data)
 }
 
 /// A chunked, compressed dataset without values yet, with its resolution and offset; axes z, y, x behind those of `before`.
@@ -62,6 +65,7 @@ pub(super) fn dataset<T: h5::H5Type>(
     name: &str,
     before: &[usize],
     info: &StackInfo,
+    level: u8,
 ) -> h5::Result<h5::Dataset> {
     let [z, y, x] = info.shape_zyx;
     let shape = [before, &[z, y, x]].concat();
@@ -71,7 +75,7 @@ pub(super) fn dataset<T: h5::H5Type>(
         .shape(shape)
         .chunk(chunk)
         .shuffle()
-        .deflate(4)
+        .deflate(level)
         .obj_track_times(false)
         .create(name)?;
     for (attribute, values) in [("resolution", info.resolution_zyx_nm), ("offset", info.offset_zyx_nm)] {
