@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tch::{Device, nn};
 use torch_runtime::Precision;
+use training::checkpoint::Notes;
 
 /// Name of the exported model.
 pub(crate) const FILE_NAME: &str = "model.safetensors";
@@ -119,8 +120,17 @@ pub(crate) fn metadata(
     split: &Split,
     licence: &str,
 ) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut metadata = notes(plan, split, licence)?;
+    metadata.insert("plan".to_owned(), digest::canonical(&serde_json::to_value(plan)?));
+    Ok(metadata)
+}
+
+/// What checkpoints say beside their plan.
+///
+/// # Errors
+/// When the split cannot be written as JSON.
+pub(crate) fn notes(plan: &ModelPlan, split: &Split, licence: &str) -> anyhow::Result<Notes> {
     let entries = [
-        ("plan", digest::canonical(&serde_json::to_value(plan)?)),
         ("split", digest::canonical(&serde_json::to_value(split)?)),
         ("stage", "train".to_owned()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),

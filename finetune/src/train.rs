@@ -18,7 +18,7 @@ use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
 use serde::Serialize;
-use stage::{Context, ExitStatus, Message, atomic};
+use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
@@ -51,6 +51,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     if let Some(warning) = slow_precision(precision, device) {
         context.tell(warning);
     }
+    limits::grant_message().into_iter().for_each(|message| context.tell(message));
     choose_kernels(device, arguments.compute.deterministic)?;
     let _lock = if process.is_leader() {
         Manifest::refuse_foreign(out, is_output)?;
@@ -116,17 +117,22 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     let plan_json = serde_json::to_value(&plan)?;
+    let origin = arguments.encoder_weights.as_deref().zip(manifest.inputs.get(1));
+    manifest.licence = encoder::licence(&plan.model.descriptor.licence, origin)?;
+    let notes = model::notes(&plan.model, &split, &manifest.licence)?;
     let run = (&plan_json, plan.seed);
-    let session = process.session(run, &variables, &mut optimizer, |own, optimizer| {
-        if arguments.overwrite {
+    let session = process
+        .session(run, &variables, &mut optimizer, |own, optimizer| {
+            if arguments.overwrite {
+                Manifest::withdraw(out)?;
+            }
+            let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
+                .map_err(|e| e.message())?;
+            // not before the run was accepted: a refused command leaves a finished stage as it was
             Manifest::withdraw(out)?;
-        }
-        let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
-            .map_err(|e| e.message())?;
-        // not before the run was accepted: a refused command leaves a finished stage as it was
-        Manifest::withdraw(out)?;
-        anyhow::Ok(session)
-    })?;
+            anyhow::Ok(session)
+        })?
+        .with_notes(notes);
 
     let mut task = Segmentation {
         network,
@@ -172,8 +178,6 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         context.tell(warning);
     }
     optimizer.swap_averages();
-    let encoder = arguments.encoder_weights.as_deref().zip(manifest.inputs.get(1));
-    manifest.licence = encoder::licence(&plan.model.descriptor.licence, encoder)?;
     let metadata = model::metadata(&plan.model, &split, &manifest.licence)?;
     weights::save(&variables_store, &out.join(model::FILE_NAME), &metadata)?;
     write_json(&out.join("plan.json"), &plan_json)?;

@@ -1,12 +1,15 @@
 //! The command line.
 
-use crate::selection::{LeftOut, SelectionRule, TestCases};
+use crate::pairs::Balance;
+use crate::selection::{LeftOut, SelectionRule, TestCases, WithoutReport};
+use crate::task::VisualHeads;
 use crate::text::ReportMatch;
 use networks::{EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 use training::losses::pretrain::{VlpViews, VrSpace};
+use training::losses::redundancy::OFF_DIAGONAL_WEIGHT;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -82,8 +85,17 @@ pub struct Arguments {
     /// Share of each data set's subjects that is not trained on but asked about: retrieval of their reports, rank of features
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = parse_share)]
     pub(crate) holdout: f64,
+    /// What becomes of cases without a report
+    #[arg(long, value_name = "RULE", value_enum, default_value = "visual-only")]
+    pub(crate) without_report: WithoutReport,
+    /// Leave out so many damaged cases at most; every byte of every case is read and compared before the first step
+    #[arg(long, value_name = "N")]
+    pub(crate) skip_bad: Option<u32>,
+    /// What is drawn alike: data sets, or modalities and the data sets within each
+    #[arg(long, value_name = "WHAT", value_enum, default_value = "datasets")]
+    pub(crate) balance: Balance,
     /// How data sets are mixed: each is drawn in proportion to its number of cases to this power, from 0 (all data sets
-    /// alike) to 1 (all cases alike)
+    /// alike) to 1 (all cases alike); with --balance modalities among those of its modality
     #[arg(long, value_name = "POWER", default_value_t = 0.0, value_parser = parse_power)]
     pub(crate) mix: f64,
     /// Ask every so many steps
@@ -128,6 +140,12 @@ pub struct Arguments {
     /// Vectors in the visual loss: projected (as in the paper's figure) or raw
     #[arg(long, default_value = "projected", value_parser = parse_space)]
     pub(crate) vr_space: VrSpace,
+    /// Heads that project the views: one for both (as released) or two (as in the paper's figure)
+    #[arg(long, value_enum, value_name = "HEADS", default_value = "one")]
+    pub(crate) visual_heads: VisualHeads,
+    /// Weight of the off-diagonal entries inside the visual loss
+    #[arg(long, default_value_t = OFF_DIAGONAL_WEIGHT, value_parser = parse_weight)]
+    pub(crate) vr_off_diagonal: f64,
     /// Weight of the visual loss
     #[arg(long, default_value_t = 0.01, value_parser = parse_weight)]
     pub(crate) vr_weight: f64,
@@ -185,7 +203,9 @@ impl Arguments {
     /// For a split that cannot be read.
     pub(crate) fn selection(&self) -> anyhow::Result<SelectionRule> {
         let (test_cases, holdout, seed) = (self.test_cases, self.holdout, self.compute.seed);
-        let mut rule = SelectionRule { test_cases, holdout, seed, left_out: BTreeMap::new() };
+        let without_report = self.without_report;
+        let left_out = BTreeMap::new();
+        let mut rule = SelectionRule { test_cases, holdout, seed, left_out, without_report };
         self.leave_out.iter().try_for_each(|left_out| left_out.apply(&mut rule))?;
         Ok(rule)
     }

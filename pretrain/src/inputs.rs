@@ -1,16 +1,20 @@
 //! What a run reads: shards, texts, weights to start from.
 
 use crate::arguments::Arguments;
-use crate::pairs::Pairs;
+use crate::pairs::{Mixture, Pairs};
 use crate::selection::{self, SelectionRule};
 use crate::text::Text;
 use data_manifests::{Artefact, Manifest};
 use patches::ShardStore;
+use stage::Context;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Opened inputs, and what manifest and plan say of them.
 pub(crate) struct Inputs {
     pub(crate) pairs: Pairs,
+    /// Damaged cases that were left out, by data set.
+    pub(crate) skipped: BTreeMap<String, Vec<String>>,
     /// Which of their cases are trained on.
     pub(crate) rule: SelectionRule,
     /// For the manifest.
@@ -26,7 +30,7 @@ impl Inputs {
     ///
     /// # Errors
     /// When one of them is missing, unfinished, or does not fit the others.
-    pub(crate) fn open(arguments: &Arguments, out: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn open(arguments: &Arguments, out: &Path, context: &Context) -> anyhow::Result<Self> {
         let stores =
             arguments.shards.iter().map(|d| ShardStore::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
         let mut artefacts = Vec::new();
@@ -47,7 +51,9 @@ impl Inputs {
         let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
         let rule = arguments.selection()?;
         selection::check_left_out(&rule, stores.iter().map(|store| store.descriptor().name.as_str()))?;
-        let pairs = Pairs::new(stores, read, &rule, arguments.mix)?;
-        Ok(Self { pairs, rule, artefacts, texts, init })
+        let mixture = Mixture { power: arguments.mix, balance: arguments.balance };
+        let pairs = Pairs::new(stores, read, &rule, mixture)?;
+        let (pairs, skipped) = pairs.sound(arguments.skip_bad, context)?;
+        Ok(Self { pairs, skipped, rule, artefacts, texts, init })
     }
 }

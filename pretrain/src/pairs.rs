@@ -6,7 +6,9 @@ use data_manifests::cases;
 use data_manifests::descriptor::Modality;
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
-use stage::{Context, Message};
+use serde::{Deserialize, Serialize};
+use stage::{Context, Message, Severity};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
@@ -43,17 +45,48 @@ impl Source {
     }
 }
 
+/// What is drawn alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Balance {
+    /// Data sets
+    #[default]
+    Datasets,
+    /// Modalities, and the data sets within each
+    Modalities,
+}
+
+/// How often data sets are drawn.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mixture {
+    /// Each is drawn in proportion to its number of cases to this power.
+    pub(crate) power: f64,
+    /// Among which.
+    pub(crate) balance: Balance,
+}
+
 /// All data sets of a run.
 pub(crate) struct Pairs {
     sources: Vec<Source>,
     /// Upper end of each data set's part of the numbers from 0 to 1.
     ends: Vec<f64>,
+    mixture: Mixture,
+    /// Cases that were left out since they have no report.
+    skipped: usize,
     features: usize,
 }
 
-/// Upper ends of the shares of data sets with so many cases, each proportional to cases to the power `mix`.
-fn ends(cases: impl Iterator<Item = usize>, mix: f64) -> Vec<f64> {
-    let weights: Vec<f64> = cases.map(|n| (n as f64).powf(mix)).collect();
+/// Upper ends of the shares of data sets, of which each has a modality and so many cases.
+fn ends(datasets: &[(Modality, usize)], mixture: Mixture) -> Vec<f64> {
+    let weight = |cases: usize| (cases as f64).powf(mixture.power);
+    let among = |modality: Modality| match mixture.balance {
+        Balance::Datasets => 1.0,
+        Balance::Modalities => {
+            datasets.iter().filter(|(other, _)| *other == modality).map(|(_, cases)| weight(*cases)).sum()
+        }
+    };
+    let weights: Vec<f64> =
+        datasets.iter().map(|(modality, cases)| weight(*cases) / among(*modality)).collect();
     let all: f64 = weights.iter().sum();
     let mut below = 0.0;
     weights
@@ -120,13 +153,12 @@ fn part_of(patch: &Region, part: usize, parts: usize) -> Region {
 }
 
 impl Pairs {
-    /// Joins shards and texts; each text says from which data set it was made. `rule` says which cases are trained on; a data
-    /// set is drawn in proportion to its number of those to the power `mix`.
+    /// Joins shards and texts; each text says from which data set it was made. `rule` says which cases are trained on.
     pub(crate) fn new(
         stores: Vec<ShardStore>,
         texts: Vec<Text>,
         rule: &SelectionRule,
-        mix: f64,
+        mixture: Mixture,
     ) -> anyhow::Result<Self> {
         let mut sources: Vec<Source> = Vec::with_capacity(stores.len());
         for store in stores {
@@ -170,32 +202,78 @@ impl Pairs {
         for (source, groups) in sources.iter_mut().zip(groups) {
             source.groups = groups;
         }
-        let ends = ends(sources.iter().map(|source| source.ids.len()), mix);
-        Ok(Self { sources, ends, features })
+        let mut skipped = 0;
+        for Source { store, ids, texts, .. } in &mut sources {
+            let described = |id: &str| texts.iter().any(|text| text.describes(id));
+            skipped += rule.without_report.apply(&store.descriptor().name, ids, described)?;
+        }
+        Ok(Self { sources, ends: Vec::new(), mixture, skipped, features }.mixed())
+    }
+
+    /// With the shares of data sets by their cases now.
+    fn mixed(mut self) -> Self {
+        let of = |source: &Source| (source.store.descriptor().modality, source.ids.len());
+        self.ends = ends(&self.sources.iter().map(of).collect::<Vec<_>>(), self.mixture);
+        self
     }
 
     /// No data set, texts of `features` numbers: for tests of what follows on batches.
     #[cfg(test)]
     pub(crate) fn without_images(features: usize) -> Self {
-        Self { sources: Vec::new(), ends: Vec::new(), features }
+        let mixture = Mixture { power: 0.0, balance: Balance::default() };
+        Self { sources: Vec::new(), ends: Vec::new(), mixture, skipped: 0, features }
     }
 
-    /// Opens every case, so that a damaged one is known before the first step and not days later.
-    pub(crate) fn check(&self, context: &Context) -> anyhow::Result<()> {
-        let mut damaged = 0usize;
-        for source in &self.sources {
-            for id in source.ids.iter().chain(&source.held_out) {
-                if let Err(error) = source.store.case(id) {
-                    damaged += 1;
-                    context.tell(error.message(id));
+    /// Opens every case, so that a damaged one is known before the first step and not days later. With `skip_bad` every byte is compared, too, and
+    /// up to so many damaged cases are left out; gives these by data set.
+    ///
+    /// # Errors
+    /// `E301` for more, `E320` where a data set has no other.
+    pub(crate) fn sound(
+        mut self,
+        skip_bad: Option<u32>,
+        context: &Context,
+    ) -> anyhow::Result<(Self, BTreeMap<String, Vec<String>>)> {
+        let mut damaged: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for Source { store, ids, held_out, .. } in &self.sources {
+            for id in ids.iter().chain(held_out) {
+                let opened = store.case(id);
+                let found =
+                    if skip_bad.is_some() { opened.and_then(|case| case.check()) } else { opened.map(drop) };
+                if let Err(error) = found {
+                    damaged.entry(store.descriptor().name.clone()).or_default().push(id.clone());
+                    let mut message = error.message(id);
+                    if skip_bad.is_some() {
+                        message.severity = Severity::Warning;
+                    }
+                    context.tell(message);
                 }
             }
         }
-        if damaged > 0 {
-            return Err(Message::error("E301", format!("{damaged} cases cannot be read"))
-                .fix("Run preprocess again: it makes damaged cases anew and keeps the others")
+        let count: usize = damaged.values().map(Vec::len).sum();
+        if count > skip_bad.unwrap_or(0) as usize {
+            return Err(Message::error("E301", format!("{count} cases cannot be read"))
+                .fix("Run preprocess again: it makes damaged cases anew and keeps the others; --skip-bad N goes on without them")
                 .into());
         }
+        for Source { store, ids, held_out, .. } in &mut self.sources {
+            let name = &store.descriptor().name;
+            if let Some(bad) = damaged.get(name) {
+                ids.retain(|id| !bad.contains(id));
+                held_out.retain(|id| !bad.contains(id));
+                if ids.is_empty() {
+                    return Err(Message::error("E320", format!("no case of {name} is left to train on"))
+                        .fix("Run preprocess again: it makes damaged cases anew and keeps the others")
+                        .into());
+                }
+            }
+        }
+        context.count("cases_skipped", count as u64);
+        Ok((self.mixed(), damaged))
+    }
+
+    /// Refuses texts of other shards, and says which are of no case.
+    pub(crate) fn check_texts(&self, context: &Context) -> anyhow::Result<()> {
         for source in &self.sources {
             for text in &source.texts {
                 let unknown = text.check(&source.store)?;
@@ -217,6 +295,10 @@ impl Pairs {
         if described < all {
             let without = all - described;
             let text = format!("{without} of {all} cases have no report: used for the visual loss only");
+            context.tell(Message::warning("W311", text));
+        }
+        if self.skipped > 0 {
+            let text = format!("{} of {} cases have no report: left out", self.skipped, all + self.skipped);
             context.tell(Message::warning("W311", text));
         }
         let parts = self.ends.iter().scan(0.0, |below, end| Some(end - std::mem::replace(below, *end)));
@@ -318,12 +400,16 @@ mod tests {
 
     #[test]
     fn shares_of_data_sets_follow_the_mix() {
-        let found = |mix: f64| ends([100, 1, 25].into_iter(), mix);
+        let datasets = [(Modality::Ct, 100), (Modality::Em, 1), (Modality::Ct, 25)];
+        let found = |power| ends(&datasets, Mixture { power, balance: Balance::Datasets });
         let near = |found: Vec<f64>, expected: [f64; 3]| {
             found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12)
         };
         assert!(near(found(0.0), [1.0 / 3.0, 2.0 / 3.0, 1.0]), "equal");
         assert!(near(found(0.5), [10.0 / 16.0, 11.0 / 16.0, 1.0]), "square roots");
         assert!(near(found(1.0), [100.0 / 126.0, 101.0 / 126.0, 1.0]), "by cases");
+        let found = |power| ends(&datasets, Mixture { power, balance: Balance::Modalities });
+        assert!(near(found(0.0), [0.25, 0.75, 1.0]), "one of two modalities has two data sets");
+        assert!(near(found(1.0), [0.4, 0.9, 1.0]), "by cases within modalities");
     }
 }

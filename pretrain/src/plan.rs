@@ -1,15 +1,17 @@
 //! What a run is: everything that decides its result, stored in checkpoints and in the encoder's file.
 
 use crate::arguments::{Arguments, ViewSet};
-use crate::pairs::{Pairs, Source};
+use crate::pairs::{Balance, Pairs, Source};
 use crate::parts::PartsPlan;
 use crate::selection::SelectionRule;
+use crate::task::VisualHeads;
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
 use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, SwinConfig};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
 use stage::Message;
+use std::collections::BTreeMap;
 use training::losses::pretrain::PretrainLossOptions;
 use training::losses::redundancy::Centering;
 use training::optimizer::{OptimizerOptions, Rule};
@@ -55,6 +57,10 @@ impl DatasetPlan {
     }
 }
 
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The plan of a pretraining run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Plan {
@@ -78,8 +84,16 @@ pub(crate) struct Plan {
     /// Alignment of parts of patches with reports of their own.
     pub(crate) parts: Option<PartsPlan>,
     pub(crate) selection: SelectionRule,
+    /// Damaged cases that were left out, by data set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) skipped: BTreeMap<String, Vec<String>>,
     /// Data sets are drawn in proportion to their cases to this power.
     pub(crate) mix: f64,
+    /// Among which they are.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) balance: Balance,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) visual_heads: VisualHeads,
     pub(crate) steps: u64,
     pub(crate) seed: u64,
     pub(crate) precision: String,
@@ -99,7 +113,7 @@ impl Plan {
     /// The plan for these arguments and data.
     pub(crate) fn new(
         arguments: &Arguments,
-        (pairs, selection): (&Pairs, SelectionRule),
+        (pairs, selection, skipped): (&Pairs, SelectionRule, BTreeMap<String, Vec<String>>),
         texts: Vec<String>,
         init: Option<String>,
         processes: usize,
@@ -151,7 +165,10 @@ impl Plan {
                 .map(|count| PartsPlan::new(count, arguments.parts_weight, patch_zyx[0]))
                 .transpose()?,
             selection,
+            skipped,
             mix: arguments.mix,
+            balance: arguments.balance,
+            visual_heads: arguments.visual_heads,
             steps: arguments.steps,
             seed: arguments.compute.seed,
             precision: arguments.compute.precision.clone(),
@@ -163,6 +180,7 @@ impl Plan {
                 temperature: arguments.temperature,
                 vlp_views: arguments.vlp_views,
                 vr_weight: arguments.vr_weight,
+                vr_off_diagonal: arguments.vr_off_diagonal,
                 ..loss
             },
             head_norm: arguments.head_norm,

@@ -7,15 +7,16 @@ use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
 use crate::task::{Pretraining, least_texts};
 use crate::watch::Watch;
-use data_manifests::{Manifest, digest};
+use data_manifests::{Descriptor, Manifest, digest};
 use networks::{EncoderKind, HeadNorm, weights};
 use serde_json::Value;
-use stage::{Context, ExitStatus, Message, atomic};
-use std::collections::{BTreeMap, BTreeSet};
+use stage::{Context, ExitStatus, Message, atomic, limits};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
 use torch_runtime::Precision;
+use training::checkpoint::Notes;
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::Prefetch;
@@ -24,6 +25,8 @@ use training::run::{Opening, RunOptions, Session, role_of};
 
 /// Name of the exported encoder.
 const ENCODER: &str = "encoder.safetensors";
+/// Key of the licences in files of weights.
+const LICENCE: &str = "licence";
 /// Smallest share of the encoder that --init must fill.
 const INIT_SHARE: f64 = 0.9;
 
@@ -49,6 +52,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     if let Some(warning) = slow_precision(precision, process.device) {
         context.tell(warning);
     }
+    limits::grant_message().into_iter().for_each(|message| context.tell(message));
     enough_for_statistics(&arguments, process.size())?;
     choose_kernels(process.device, arguments.compute.deterministic)?;
     let _lock = if process.is_leader() {
@@ -62,9 +66,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         None
     };
 
-    let Inputs { pairs, rule, artefacts, texts, init } = Inputs::open(&arguments, out)?;
+    let Inputs { pairs, skipped, rule, artefacts, texts, init } = Inputs::open(&arguments, out, context)?;
     let pairs = Arc::new(pairs);
-    let plan = Plan::new(&arguments, (&pairs, rule), texts, init, process.size())?;
+    let plan = Plan::new(&arguments, (&pairs, rule, skipped), texts, init, process.size())?;
     let mut manifest =
         Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, artefacts)?;
     let finished = process.is_leader() && manifest.reusable(out)?.is_some();
@@ -72,7 +76,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
         return Ok(ExitStatus::Done);
     }
-    pairs.check(context)?;
+    pairs.check_texts(context)?;
     pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), context);
     let encoder_store = nn::VarStore::new(process.device);
     let head_store = nn::VarStore::new(process.device);
@@ -99,6 +103,8 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let plan_json = serde_json::to_value(&plan)?;
     let session = open_session(&arguments, &plan, &plan_json, &process, &variables, &mut optimizer)?;
+    let notes = notes(&pairs);
+    let session = session.with_notes(notes.clone());
     let first = session.state().step;
     let made = Arc::clone(&pairs);
     let cut = Cut {
@@ -132,7 +138,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     }
     manifest.counts.insert("steps".to_owned(), outcome.state.step);
     manifest.counts.insert("skipped_steps".to_owned(), outcome.state.skipped);
-    export(out, &encoder_store, &plan_json, &pairs, manifest)?;
+    export(out, &encoder_store, &plan_json, notes, &pairs, manifest)?;
     context.say(&format!("Encoder: {}", out.join(ENCODER).display()));
     Ok(ExitStatus::Done)
 }
@@ -200,23 +206,35 @@ fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) 
     options
 }
 
+/// Whose images the weights come from, for those who get a file of them alone.
+fn notes(pairs: &Pairs) -> Notes {
+    let all = |of: fn(&Descriptor) -> &str, between: &str| {
+        let texts: BTreeSet<&str> = pairs.stores().map(|store| of(store.descriptor())).collect();
+        texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(between)
+    };
+    let notes = [
+        ("stage", "pretrain".to_owned()),
+        ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        (LICENCE, all(|descriptor| &descriptor.licence, " AND ")),
+        ("citation", all(|descriptor| &descriptor.citation, "\n")),
+    ];
+    notes.map(|(key, text)| (key.to_owned(), text)).into()
+}
+
 /// Writes what later stages read, the manifest last.
 fn export(
     out: &Path,
     encoder: &nn::VarStore,
     plan: &Value,
+    mut metadata: Notes,
     pairs: &Pairs,
     mut manifest: Manifest,
 ) -> anyhow::Result<()> {
-    let metadata = BTreeMap::from([
-        ("plan".to_owned(), digest::canonical(plan)),
-        ("stage".to_owned(), "pretrain".to_owned()),
-    ]);
+    manifest.licence = metadata.get(LICENCE).cloned().unwrap_or_default();
+    metadata.insert("plan".to_owned(), digest::canonical(plan));
     weights::save(encoder, &out.join(ENCODER), &metadata)?;
     atomic::write(&out.join("plan.json"), &serde_json::to_vec_pretty(plan)?)?;
     manifest.datasets = pairs.stores().map(|s| s.descriptor().name.clone()).collect();
-    let licences: BTreeSet<_> = pairs.stores().map(|s| s.descriptor().licence.as_str()).collect();
-    manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.finish(out, |path| match path {
         ENCODER => "encoder",
         "plan.json" => "plan",

@@ -21,6 +21,57 @@ pub(crate) enum TestCases {
     Use,
 }
 
+/// What becomes of cases without a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum WithoutReport {
+    /// They serve the visual loss
+    #[default]
+    VisualOnly,
+    /// They are not trained on
+    Skip,
+    /// A run with any of them is refused
+    Error,
+}
+
+impl WithoutReport {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Applies the rule to a data set of which `described` says whether a case has a report; gives how many cases it left out.
+    ///
+    /// # Errors
+    /// `E311` for cases without where they are refused, `E320` where nothing is left to train on.
+    pub(crate) fn apply(
+        self,
+        name: &str,
+        ids: &mut Vec<String>,
+        described: impl Fn(&str) -> bool,
+    ) -> Result<usize, Message> {
+        let before = ids.len();
+        let first = ids.iter().find(|id| !described(id)).cloned();
+        let without = ids.iter().filter(|id| !described(id)).count();
+        match (self, first) {
+            (Self::VisualOnly, _) | (_, None) => Ok(0),
+            (Self::Error, Some(first)) => {
+                let text = format!("{without} of {before} cases of {name} have no report: first {first}");
+                Err(Message::error("E311", text)
+                    .fix("Make their reports with text-synth, or give --without-report visual-only or skip"))
+            }
+            (Self::Skip, Some(_)) => {
+                ids.retain(|id| described(id));
+                if ids.is_empty() {
+                    return Err(Message::error("E320", format!("no case of {name} has a report")).fix(
+                        "Give its --text, leave its --shards out, or give --without-report visual-only",
+                    ));
+                }
+                Ok(without)
+            }
+        }
+    }
+}
+
 /// The rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SelectionRule {
@@ -31,6 +82,8 @@ pub(crate) struct SelectionRule {
     /// By data set the cases that are scored on later: neither trained on nor asked about.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) left_out: BTreeMap<String, Vec<String>>,
+    #[serde(default, skip_serializing_if = "WithoutReport::is_default")]
+    pub(crate) without_report: WithoutReport,
 }
 
 /// `DATASET=split.json`, whose validation cases are to be left out.
@@ -165,7 +218,8 @@ mod tests {
     }
 
     fn rule(test_cases: TestCases, holdout: f64, seed: u64) -> SelectionRule {
-        SelectionRule { test_cases, holdout, seed, left_out: BTreeMap::new() }
+        let without_report = WithoutReport::default();
+        SelectionRule { test_cases, holdout, seed, left_out: BTreeMap::new(), without_report }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::parts::Parts;
 use crate::plan::Plan;
 use crate::watch::{CHANCE, SPREAD};
 use networks::{Encoder, HeadNorm, MemoryFormat, ProjectionHead};
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor, nn};
 use torch_runtime::{Group, Precision, gather_rows};
@@ -19,10 +20,23 @@ use training::processes::samples;
 use training::step::{StepLoss, Task, Validation};
 use training::views;
 
+/// Heads that project the views.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum VisualHeads {
+    /// One for both, as released
+    #[default]
+    One,
+    /// One for each, as in the paper's figure
+    Two,
+}
+
 /// Encoder and heads under training.
 pub(crate) struct Pretraining {
     encoder: Encoder,
     image_head: ProjectionHead,
+    /// That of the second view, where it has its own.
+    second_head: Option<ProjectionHead>,
     text_head: Option<ProjectionHead>,
     /// Parts of patches and their head.
     parts: Option<(Parts, ProjectionHead)>,
@@ -68,6 +82,10 @@ impl Pretraining {
             ProjectionHead::new(&(&root / name), features, hidden, out, norm, seed)
         };
         let image_head = head("proj_v", encoder.out_features(), plan.seed)?;
+        let second_head = match plan.visual_heads {
+            VisualHeads::One => None,
+            VisualHeads::Two => Some(head("proj_v2", encoder.out_features(), plan.seed)?),
+        };
         let text_features = text_features as i64;
         let text_head = (text_features > 0).then(|| head("proj_t", text_features, plan.seed)).transpose()?;
         let device = encoder_store.device();
@@ -79,6 +97,7 @@ impl Pretraining {
             parts: parts.transpose()?,
             encoder,
             image_head,
+            second_head,
             text_head,
             plan: plan.clone(),
             text_features,
@@ -90,6 +109,11 @@ impl Pretraining {
             exam,
             cached: None,
         })
+    }
+
+    /// The head of the second view, which every choice of views contrasts with the text.
+    fn second_head(&self) -> &ProjectionHead {
+        self.second_head.as_ref().unwrap_or(&self.image_head)
     }
 
     /// Features of the encoder's pooled output.
@@ -168,7 +192,7 @@ impl Task for Pretraining {
         let (raw_2, parts_2) = self.parted(&features_2, &reversed[1])?;
         let (raw_1, raw_2) = (self.gathered(raw_1)?, self.gathered(raw_2)?);
         let projected_1 = self.image_head.forward_t(&raw_1, true)?;
-        let projected_2 = self.image_head.forward_t(&raw_2, true)?;
+        let projected_2 = self.second_head().forward_t(&raw_2, true)?;
         let text = self.projected(&batch.texts)?;
         let embeddings = Embeddings {
             projected_1: &projected_1,

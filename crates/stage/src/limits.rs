@@ -1,5 +1,6 @@
 //! What this process was granted: cores, memory, disk.
 
+use crate::Message;
 use std::io;
 use std::path::Path;
 
@@ -10,12 +11,31 @@ pub fn cores() -> usize {
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// By whom cores are granted, the first that says so.
+const GRANTS: [&str; 2] = ["SLURM_CPUS_PER_TASK", "LSB_DJOB_NUMPROC"];
+
 fn granted_cores(variable: impl Fn(&str) -> Option<String>) -> Option<usize> {
-    ["SLURM_CPUS_PER_TASK", "LSB_DJOB_NUMPROC"].iter().find_map(|name| {
-        // Slurm writes "24(x2)" for equal grants on several nodes
-        let value = variable(name)?;
-        value.split('(').next()?.trim().parse().ok().filter(|n| *n > 0)
-    })
+    GRANTS.iter().find_map(|name| granted_by(name, &variable))
+}
+
+fn granted_by(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<usize> {
+    // Slurm writes "24(x2)" for equal grants on several nodes
+    variable(name)?.split('(').next()?.trim().parse().ok().filter(|n| *n > 0)
+}
+
+/// Says how many cores are used where the machine has more (I310).
+#[must_use]
+pub fn grant_message() -> Option<Message> {
+    let machine = fs_err::read_to_string("/proc/cpuinfo").ok()?;
+    let machine = machine.lines().filter(|line| line.starts_with("processor")).count();
+    of_grant(|name| std::env::var(name).ok(), cores(), machine)
+}
+
+fn of_grant(variable: impl Fn(&str) -> Option<String>, used: usize, machine: usize) -> Option<Message> {
+    let by = GRANTS.iter().find(|name| granted_by(name, &variable).is_some());
+    let by = by.copied().unwrap_or("affinity or cgroup");
+    (used != machine && machine > 0)
+        .then(|| Message::info("I310", format!("using {used} CPUs ({by}); node has {machine}")))
 }
 
 /// Memory that this process may use, in bytes: the machine's available memory, or the cgroup's limit where smaller.
@@ -73,6 +93,15 @@ mod tests {
         assert_eq!(granted_cores(slurm), Some(24));
         assert_eq!(granted_cores(|_| None), None);
         assert!(cores() >= 1);
+    }
+
+    #[test]
+    fn a_grant_smaller_than_the_node_is_said() {
+        let slurm = |name: &str| (name == "SLURM_CPUS_PER_TASK").then(|| "4".to_owned());
+        let said = of_grant(slurm, 4, 192).unwrap().to_string();
+        assert!(said.contains("I310 using 4 CPUs (SLURM_CPUS_PER_TASK); node has 192"), "{said}");
+        assert!(of_grant(|_| None, 2, 8).unwrap().to_string().contains("(affinity or cgroup)"));
+        assert!(of_grant(|_| None, 8, 8).is_none());
     }
 
     #[test]

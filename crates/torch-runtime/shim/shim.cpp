@@ -4,6 +4,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/autocast_mode.h>
+#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/util/Exception.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
 #include <torch/headeronly/version.h>
@@ -71,6 +72,15 @@ char* shim_autocast_leave(int32_t cuda, const shim_autocast_state* previous) {
 
 char* shim_autocast_enabled(int32_t cuda, int32_t* enabled) {
   return guarded([&] { *enabled = at::autocast::is_autocast_enabled(device_type(cuda)) ? 1 : 0; });
+}
+
+char* shim_gpu_memory(int32_t index, int64_t* now, int64_t* peak) {
+  return guarded([&] {
+    const auto stats = c10::getDeviceAllocator(at::kCUDA)->getDeviceStats(static_cast<c10::DeviceIndex>(index));
+    const auto& bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)];
+    *now = bytes.current;
+    *peak = bytes.peak;
+  });
 }
 
 namespace {

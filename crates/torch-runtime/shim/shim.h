@@ -27,6 +27,9 @@ char* shim_autocast_enter_bf16(int32_t cuda, shim_autocast_state* previous);
 char* shim_autocast_leave(int32_t cuda, const shim_autocast_state* previous);
 char* shim_autocast_enabled(int32_t cuda, int32_t* enabled);
 
+// Bytes that LibTorch's allocator has given out on a GPU: now, and most at a time.
+char* shim_gpu_memory(int32_t index, int64_t* now, int64_t* peak);
+
 // Deterministic kernels; with warn_only an operator without one warns where it would throw.
 char* shim_set_deterministic(int32_t on, int32_t warn_only);
 char* shim_deterministic(int32_t* on);

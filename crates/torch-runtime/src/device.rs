@@ -57,6 +57,16 @@ pub fn describe_device(device: Device) -> String {
     }
 }
 
+/// Bytes that LibTorch has given out on a GPU, now and most at a time since the start; none on other devices.
+///
+/// # Errors
+/// When LibTorch does not tell.
+pub fn gpu_memory(device: Device) -> Result<Option<[u64; 2]>, Error> {
+    let Device::Cuda(index) = device else { return Ok(None) };
+    let bytes = ffi::gpu_memory(i32::try_from(index).unwrap_or(i32::MAX))?;
+    Ok(Some(bytes.map(i64::unsigned_abs)))
+}
+
 fn resolve(text: &str, linked: &Linked, visible: &str) -> Result<Device, Error> {
     if linked.loaded != linked.built_for {
         return Err(Error::OtherVersion { loaded: linked.loaded.clone(), built: linked.built_for.clone() });
@@ -115,6 +125,19 @@ mod tests {
             library_folder: PathBuf::from("/nowhere"),
             cuda_library,
             gpus,
+        }
+    }
+
+    #[test]
+    fn memory_is_told_of_gpus_alone() {
+        assert_eq!(gpu_memory(Device::Cpu).unwrap(), None);
+        match super::linked().gpus {
+            0 => assert!(gpu_memory(Device::Cuda(0)).is_err()),
+            _ => {
+                let held = tch::Tensor::zeros([1 << 20], (tch::Kind::Float, Device::Cuda(0)));
+                let [now, peak] = gpu_memory(Device::Cuda(0)).unwrap().unwrap();
+                assert!(now >= 4 << 20 && peak >= now, "{now} {peak} {held:?}");
+            }
         }
     }
 

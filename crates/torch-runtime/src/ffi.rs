@@ -20,6 +20,7 @@ unsafe extern "C" {
     fn shim_autocast_enter_bf16(cuda: i32, previous: *mut AutocastState) -> *mut c_char;
     fn shim_autocast_leave(cuda: i32, previous: *const AutocastState) -> *mut c_char;
     fn shim_autocast_enabled(cuda: i32, enabled: *mut i32) -> *mut c_char;
+    fn shim_gpu_memory(index: i32, now: *mut i64, peak: *mut i64) -> *mut c_char;
     fn shim_set_deterministic(on: i32, warn_only: i32) -> *mut c_char;
     fn shim_deterministic(on: *mut i32) -> *mut c_char;
     fn shim_set_cudnn_benchmark(on: i32) -> *mut c_char;
@@ -82,6 +83,13 @@ pub(crate) fn autocast_leave(cuda: bool, previous: AutocastState) -> Result<(), 
 pub(crate) fn autocast_enabled(cuda: bool) -> Result<bool, Error> {
     // SAFETY: `flag` passes a pointer that is valid for the call.
     flag(|value| unsafe { shim_autocast_enabled(i32::from(cuda), value) })
+}
+
+pub(crate) fn gpu_memory(index: i32) -> Result<[i64; 2], Error> {
+    let (mut now, mut peak) = (0, 0);
+    // SAFETY: the pointers are valid for the call; exceptions are caught in the shim.
+    check(unsafe { shim_gpu_memory(index, &raw mut now, &raw mut peak) })?;
+    Ok([now, peak])
 }
 
 pub(crate) fn set_deterministic(on: bool, warn_only: bool) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 //! # The file
 //! Tensors: `model/NAME` for every variable (buffers included), and the optimiser's `optimizer/NAME/m`, `…/v` and
 //! `…/updates`. Metadata, all strings: `schema` = [`SCHEMA`]; `plan` and `state` = JSON; `content_sha256` = SHA-256 of the
-//! whole file with these 64 digits replaced by zeros. The bytes are a function of the content: header keys are sorted,
+//! whole file with these 64 digits replaced by zeros; and the run's [`Notes`]. The bytes are a function of the content: header keys are sorted,
 //! tensors are ordered by element size, largest first, then name. PyTorch reads the file with
 //! `safetensors.torch.load_file`.
 //!
@@ -85,6 +85,24 @@ pub struct RunState {
     pub best: Option<Best>,
     /// What the next record line will average.
     pub window: Window,
+}
+
+/// Texts beside plan and state, such as version, licence and citation; the keys of those two and of the file itself are not theirs.
+pub type Notes = BTreeMap<String, String>;
+
+/// What a checkpoint holds.
+#[derive(Debug, Clone, Copy)]
+pub struct Contents<'a> {
+    /// All variables by name, on any device.
+    pub model: &'a [(String, Tensor)],
+    /// The optimiser's state, likewise.
+    pub optimizer: &'a [(String, Tensor)],
+    /// How the run was set up.
+    pub plan: &'a serde_json::Value,
+    /// Where it stands.
+    pub state: &'a RunState,
+    /// What else people should know.
+    pub notes: &'a Notes,
 }
 
 /// A checkpoint in memory, tensors on the CPU.

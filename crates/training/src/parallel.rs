@@ -56,6 +56,11 @@ impl Peers {
         self.group.rank() == 0
     }
 
+    /// How many processes there are.
+    pub(crate) fn size(&self) -> usize {
+        self.group.size()
+    }
+
     /// Brings all processes to rank 0's state: weights, optimiser and counters.
     ///
     /// # Errors

@@ -34,6 +34,9 @@ pub fn uploaded<T: tch::kind::Element>(
 
 type Made<B> = std::result::Result<B, BoxedError>;
 
+/// A batch and how long a thread made it.
+type Timed<B> = (Made<B>, Duration);
+
 struct Queue<B> {
     /// Next step that a thread will make.
     claim: u64,
@@ -41,7 +44,7 @@ struct Queue<B> {
     deliver: u64,
     /// One past the last step.
     end: u64,
-    ready: BTreeMap<u64, Made<B>>,
+    ready: BTreeMap<u64, Timed<B>>,
     closed: bool,
 }
 
@@ -137,12 +140,13 @@ fn produce<B>(shared: &Shared<B>, make: &(impl Fn(u64) -> Made<B> + ?Sized)) {
             queue.claim += 1;
             queue.claim - 1
         };
+        let started = Instant::now();
         let made = catch_unwind(AssertUnwindSafe(|| make(step))).unwrap_or_else(|payload| {
             let text = crate::step::panic_text(payload.as_ref());
             Err(format!("the producer failed: {text}").into())
         });
         let mut queue = shared.lock();
-        queue.ready.insert(step, made);
+        queue.ready.insert(step, (made, started.elapsed()));
         drop(queue);
         shared.made.notify_all();
     }
@@ -158,7 +162,7 @@ impl<B: Send + 'static> BatchSource for Prefetch<B> {
         if step >= queue.end {
             return Ok(None);
         }
-        let made = loop {
+        let (batch, made) = loop {
             if let Some(made) = queue.ready.remove(&step) {
                 break made;
             }
@@ -169,8 +173,8 @@ impl<B: Send + 'static> BatchSource for Prefetch<B> {
         self.shared.room.notify_all();
         let waited = started.elapsed();
         self.waited += waited;
-        let batch = made.map_err(|source| TrainingError::Batch { step: step + 1, source })?;
-        Ok(Some(Fetched { step, batch, waited }))
+        let batch = batch.map_err(|source| TrainingError::Batch { step: step + 1, source })?;
+        Ok(Some(Fetched { step, batch, waited, made }))
     }
 }
 

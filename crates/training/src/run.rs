@@ -16,7 +16,7 @@ pub use open::Opening;
 pub use options::{Observer, Outcome, RunOptions, StopReason};
 pub use reporter::Reporter;
 
-use crate::checkpoint::{Best, Folder, RunState, Which};
+use crate::checkpoint::{Best, Contents, Folder, Notes, RunState, Which};
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
@@ -29,7 +29,7 @@ use serde_json::Value;
 use stage::Message;
 use std::path::Path;
 use std::time::Instant;
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 /// What a run keeps on disk.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ pub struct Session {
     disk: Option<Disk>,
     peers: Option<Peers>,
     plan: Value,
+    notes: Notes,
     variables: Vec<(String, Tensor)>,
     state: RunState,
     messages: Vec<Message>,
@@ -63,14 +64,14 @@ impl Session {
         let record = Record::create(directory)?;
         let state = RunState { seed, ..RunState::default() };
         let disk = Some(Disk { folder, record });
-        Ok(Self { disk, peers: None, plan, variables, state, messages: Vec::new() })
+        Ok(Self { disk, peers: None, plan, notes: Notes::new(), variables, state, messages: Vec::new() })
     }
 
     /// This process's part in the run of another one, which has the directory; [`Session::with_peers`] brings the state.
     #[must_use]
     pub fn follow(plan: Value, seed: u64, variables: Vec<(String, Tensor)>) -> Self {
         let state = RunState { seed, ..RunState::default() };
-        Self { disk: None, peers: None, plan, variables, state, messages: Vec::new() }
+        Self { disk: None, peers: None, plan, notes: Notes::new(), variables, state, messages: Vec::new() }
     }
 
     /// Trains together with other processes: all of them start from the first one's weights, optimiser and counters.
@@ -108,7 +109,15 @@ impl Session {
                 format!("removed {removed} record lines that are newer than the checkpoint"),
             ));
         }
-        Ok(Self { disk: Some(Disk { folder, record }), peers: None, plan, variables, state, messages })
+        let disk = Some(Disk { folder, record });
+        Ok(Self { disk, peers: None, plan, notes: Notes::new(), variables, state, messages })
+    }
+
+    /// What checkpoints say beside plan and state: who made the weights of what, for those who get the file alone.
+    #[must_use]
+    pub fn with_notes(mut self, notes: Notes) -> Self {
+        self.notes = notes;
+        self
     }
 
     /// Where the run stands; batches must begin at `state().step`, drawn from `state().seed`.
@@ -151,7 +160,8 @@ impl Session {
             observer.message(message);
         }
         let started = Instant::now();
-        let mut clock = Clock::new(self.state.step);
+        let device = self.variables.first().map_or(Device::Cpu, |(_, variable)| variable.device());
+        let mut clock = Clock::new(self.state.step, self.peers.as_ref().map_or(1, Peers::size), device);
         let mut buffers = Buffers::new(&self.variables);
         let mut suspects = Suspects::default();
         let mut stopped = None;
@@ -169,6 +179,8 @@ impl Session {
                 )));
             }
             clock.waited += fetched.waited;
+            clock.made += fetched.made;
+            clock.patches += task.members(&fetched.batch).len();
             self.one(task, optimizer, &fetched.batch, options, observer, &mut buffers, &mut suspects, saved)?;
             observer.step(self.state.step, options.steps);
 
@@ -292,7 +304,7 @@ impl Session {
         let mut metrics: Values = window.means();
         metrics.insert("lr".to_owned(), options.lr.at(step - 1));
         metrics.insert("skipped".to_owned(), self.state.skipped as f64);
-        let timing = clock.lap(step);
+        let timing = clock.lap(step)?;
         if let Some(Disk { record, .. }) = &mut self.disk {
             record.metrics(step, "step", &metrics)?;
             record.timing(step, "step", &timing)?;
@@ -350,7 +362,14 @@ impl Session {
     fn save(&mut self, which: Which, optimizer: &Optimizer) -> Result<()> {
         if let Some(Disk { folder, record }) = &mut self.disk {
             record.sync()?;
-            folder.save(which, &self.variables, optimizer, &self.plan, &self.state)?;
+            let contents = Contents {
+                model: &self.variables,
+                optimizer: &optimizer.state(),
+                plan: &self.plan,
+                state: &self.state,
+                notes: &self.notes,
+            };
+            folder.save(which, &contents)?;
             if which == Which::Latest {
                 progress::save(folder.directory())?;
             }

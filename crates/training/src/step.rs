@@ -73,6 +73,8 @@ pub struct Fetched<B> {
     pub batch: B,
     /// How long the consumer waited for it.
     pub waited: Duration,
+    /// How long a thread made it.
+    pub made: Duration,
 }
 
 /// Batches in the order of the steps, starting at the run's own step.
@@ -118,7 +120,8 @@ impl<B, F: FnMut(u64) -> std::result::Result<B, BoxedError>> BatchSource for InO
         self.step += 1;
         let started = std::time::Instant::now();
         let batch = (self.make)(step).map_err(|source| TrainingError::Batch { step: step + 1, source })?;
-        Ok(Some(Fetched { step, batch, waited: started.elapsed() }))
+        let made = started.elapsed();
+        Ok(Some(Fetched { step, batch, waited: made, made }))
     }
 }
 

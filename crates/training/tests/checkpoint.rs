@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-use training::checkpoint::{Best, Folder, RunState, Which, Window, read, write};
+use training::checkpoint::{Best, Contents, Folder, Notes, RunState, Which, Window, read, write};
 use training::optimizer::{Optimizer, OptimizerOptions, Rule};
 
 use training::{Result, TrainingError};
@@ -50,7 +50,14 @@ fn model() -> Vec<(String, Tensor)> {
 }
 
 fn save(path: &Path) -> String {
-    write(path, &model(), &[], &json!({"text": "\"content_sha256\":\"", "n": 1}), &state(9)).unwrap()
+    let (plan, model) = (json!({"text": "\"content_sha256\":\"", "n": 1}), model());
+    // keys of the file's own are not to be had
+    let notes = Notes::from(
+        [("citation", "\"content_sha256\":\""), ("plan", "mine"), ("version", "1")]
+            .map(|(k, t)| (k.to_owned(), t.to_owned())),
+    );
+    let contents = Contents { model: &model, optimizer: &[], plan: &plan, state: &state(9), notes: &notes };
+    write(path, &contents).unwrap()
 }
 
 #[test]
@@ -69,6 +76,9 @@ fn what_was_written_is_read_back_and_bytes_repeat() {
         assert_eq!((tensor.size(), tensor.kind()), (expected.size(), expected.kind()), "{name}");
         assert!(tensor.equal(&expected), "{name}");
     }
+    let bytes = fs_err::read(&a).unwrap();
+    let metadata = safetensors::SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
+    assert_eq!((metadata["version"].as_str(), metadata["citation"].as_str()), ("1", "\"content_sha256\":\""));
     // another reader of the format agrees
     let other = Tensor::read_safetensors(&a);
     assert!(other.is_ok(), "{other:?}");
@@ -126,7 +136,14 @@ fn saved_twice(directory: &Path) -> Folder {
     optimizer.step(0.1).unwrap();
     let folder = Folder::new(directory);
     for step in [1, 2] {
-        folder.save(Which::Latest, &variables, &optimizer, &json!({}), &state(step)).unwrap();
+        let contents = Contents {
+            model: &variables,
+            optimizer: &optimizer.state(),
+            plan: &json!({}),
+            state: &state(step),
+            notes: &Notes::new(),
+        };
+        folder.save(Which::Latest, &contents).unwrap();
     }
     folder
 }

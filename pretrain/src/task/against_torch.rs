@@ -1,10 +1,10 @@
 //! Three steps of the stage's own task and loop against the same three in PyTorch.
 
-use super::Pretraining;
+use super::{Pretraining, VisualHeads};
 use crate::exam::Exam;
-use crate::pairs::{Batch, Pairs, Texts};
+use crate::pairs::{Balance, Batch, Pairs, Texts};
 use crate::plan::Plan;
-use crate::selection::{SelectionRule, TestCases};
+use crate::selection::{SelectionRule, TestCases, WithoutReport};
 use crate::text::ReportMatch;
 use networks::{EncoderConfig, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, weights};
 use std::collections::BTreeMap;
@@ -51,8 +51,12 @@ fn plan() -> Plan {
             holdout: 0.0,
             seed: 0,
             left_out: BTreeMap::new(),
+            without_report: WithoutReport::default(),
         },
+        skipped: BTreeMap::new(),
         mix: 0.0,
+        balance: Balance::default(),
+        visual_heads: VisualHeads::default(),
         steps: STEPS,
         seed: 5,
         precision: "fp32".to_owned(),

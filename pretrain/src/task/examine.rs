@@ -47,7 +47,7 @@ impl Pretraining {
         }
         let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
         if let Some(head) = self.text_head.as_ref().filter(|_| !targets.is_empty()) {
-            let images = self.image_head.forward_t(&rows(&|place| place.target.is_some()), false)?;
+            let images = self.second_head().forward_t(&rows(&|place| place.target.is_some()), false)?;
             let texts = Tensor::from_slice(&self.exam.texts).view([-1, self.text_features]);
             let texts = head.forward_t(&texts.to_device(self.device), false)?;
             let found = retrieve(&images, &texts, &targets)?;

@@ -1,6 +1,7 @@
 //! The stage on small data sets: what it writes, how it goes on after an interruption, and what it refuses.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod choices;
 mod killed;
 mod processes;
 mod refused;

@@ -2,6 +2,9 @@
 
 use crate::support::{Study, text};
 use data_manifests::phantom::Kind;
+use rustix::process::{Pid, Signal, kill_process};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 const KIND: [Kind; 1] = [Kind::Ct];
 const SETTINGS: [&str; 10] =
@@ -27,6 +30,29 @@ fn an_interrupted_run_gives_the_same_bytes() {
     for name in ["encoder.safetensors", "metrics.jsonl", "plan.json", "checkpoint_final.safetensors"] {
         let [whole, parts] = ["whole", "parts"].map(|out| study.bytes(&format!("{out}/{name}")));
         assert!(whole == parts, "{name} differs");
+    }
+}
+
+#[test]
+fn signals_of_schedulers_save_and_end_with_75() {
+    let study = Study::with(&KIND);
+    for (out, signal) in [("term", Signal::TERM), ("usr1", Signal::USR1)] {
+        let settings = ["--steps", "100000", "--batch", "4", "--patch-zyx", "8,16,16", "--log-every", "1"];
+        let mut command = study.command(&KIND, &[], out, &settings);
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let record = study.path(out).join("metrics.jsonl");
+        let begun = Instant::now();
+        while fs_err::metadata(&record).map_or(0, |file| file.len()) == 0 {
+            assert!(begun.elapsed() < Duration::from_secs(120), "no step in two minutes");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let ended = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(75), "{said}");
+        assert!(said.contains("I306 asked to stop by a signal: saved step"), "{said}");
+        let again = [&settings[..], &["--resume", "--wall-minutes", "0"]].concat();
+        assert!(study.pretrain(&KIND, &[], out, &again).expect(75).contains("I318 resuming after step"));
     }
 }
 

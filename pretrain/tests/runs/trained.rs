@@ -39,6 +39,18 @@ fn image_and_text_make_an_encoder_that_segmentation_takes() {
     let metadata = weights::read_metadata(&file).unwrap();
     let plan: serde_json::Value = serde_json::from_str(&metadata["plan"]).unwrap();
     assert_eq!(plan, study.json("encoder/plan.json"));
+    // whoever gets a file of weights alone knows whose images they come from
+    for file in ["encoder", "checkpoint_latest", "checkpoint_final"] {
+        let notes = weights::read_metadata(&study.path(&format!("encoder/{file}.safetensors"))).unwrap();
+        assert_eq!((notes["licence"].as_str(), notes["stage"].as_str()), ("CC0-1.0", "pretrain"), "{file}");
+        assert_eq!(notes["version"], env!("CARGO_PKG_VERSION"));
+        assert!(notes.contains_key("citation") && notes.contains_key("plan"), "{file}");
+    }
+    let timing = fs_err::read_to_string(study.path("encoder/timing.jsonl")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(timing.lines().next().unwrap()).unwrap();
+    for name in ["patches_per_second", "batch_seconds", "data_wait", "peak_rss_mib"] {
+        assert!(line[name].as_f64().is_some_and(|value| value >= 0.0), "{name}: {line}");
+    }
     let config: EncoderConfig = serde_json::from_value(plan["encoder"].clone()).unwrap();
     let EncoderConfig::Resenc { in_channels: 1, topology } = config else { unreachable!("{config:?}") };
     let store = nn::VarStore::new(Device::Cpu);

@@ -1,12 +1,9 @@
 //! A run's checkpoints on disk: latest and its predecessor, best, final.
 
-use super::{Checkpoint, RunState, read, write};
-use crate::optimizer::Optimizer;
+use super::{Checkpoint, Contents, read, write};
 use crate::{Result, TrainingError};
-use serde_json::Value;
 use stage::Message;
 use std::path::{Path, PathBuf};
-use tch::Tensor;
 
 /// One of a run's checkpoints.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,21 +78,14 @@ impl Folder {
     ///
     /// # Errors
     /// On any failure to write; the older file is kept.
-    pub fn save(
-        &self,
-        which: Which,
-        model: &[(String, Tensor)],
-        optimizer: &Optimizer,
-        plan: &Value,
-        state: &RunState,
-    ) -> Result<String> {
+    pub fn save(&self, which: Which, contents: &Contents<'_>) -> Result<String> {
         let path = self.path(which);
         if which != Which::Latest {
-            return write(&path, model, &optimizer.state(), plan, state);
+            return write(&path, contents);
         }
         // the new file is whole on disk before anything that exists is touched
         let pending = self.directory.join("checkpoint_next.safetensors");
-        let digest = write(&pending, model, &optimizer.state(), plan, state)?;
+        let digest = write(&pending, contents)?;
         if path.exists() {
             fs_err::rename(&path, self.path(Which::Previous))?;
         }

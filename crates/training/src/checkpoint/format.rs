@@ -3,7 +3,7 @@
 //! Written by hand because the safetensors crate writes metadata in the order of a hash map, so that equal content would
 //! give different bytes; read through the crate, which checks every offset.
 
-use super::{Checkpoint, MODEL, OPTIMIZER, RunState, SCHEMA};
+use super::{Checkpoint, Contents, MODEL, OPTIMIZER, SCHEMA};
 use crate::{Result, TrainingError};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -39,20 +39,13 @@ struct Entry<'a> {
     width: usize,
 }
 
-/// Writes a checkpoint atomically and returns its content digest. `model` and `optimizer` are named tensors without
-/// prefix, on any device; one at a time is copied to the CPU.
+/// Writes a checkpoint atomically and returns its content digest; one tensor at a time is copied to the CPU.
 ///
 /// # Errors
 /// On a failure to write, a name that occurs twice, or an element kind that safetensors has not.
-pub fn write(
-    path: &Path,
-    model: &[(String, Tensor)],
-    optimizer: &[(String, Tensor)],
-    plan: &Value,
-    state: &RunState,
-) -> Result<String> {
-    let entries = entries(model, optimizer)?;
-    let (header, digest_at) = header(&entries, plan, state)?;
+pub fn write(path: &Path, contents: &Contents<'_>) -> Result<String> {
+    let entries = entries(contents.model, contents.optimizer)?;
+    let (header, digest_at) = header(&entries, contents)?;
     let mut digest = String::new();
     stage::atomic::write_with(path, |file| {
         let mut hasher = Sha256::new();
@@ -90,7 +83,7 @@ fn entries<'a>(model: &'a [(String, Tensor)], optimizer: &'a [(String, Tensor)])
 }
 
 /// Length, JSON header with a digest of zeros, and the digest's place in the file.
-fn header(entries: &[Entry<'_>], plan: &Value, state: &RunState) -> Result<(Vec<u8>, u64)> {
+fn header(entries: &[Entry<'_>], contents: &Contents<'_>) -> Result<(Vec<u8>, u64)> {
     let mut sorted: BTreeMap<String, Value> = BTreeMap::new();
     let mut offset = 0;
     for entry in entries {
@@ -103,13 +96,17 @@ fn header(entries: &[Entry<'_>], plan: &Value, state: &RunState) -> Result<(Vec<
         }
         offset = end;
     }
-    let metadata = json!({
-        "content_sha256": "0".repeat(DIGITS),
-        "plan": plan.to_string(),
-        "schema": SCHEMA,
-        "state": serde_json::to_string(state).map_err(io::Error::from)?,
-    });
-    sorted.insert("__metadata__".to_owned(), metadata);
+    let mut metadata = contents.notes.clone();
+    metadata.extend(
+        [
+            ("content_sha256", "0".repeat(DIGITS)),
+            ("plan", contents.plan.to_string()),
+            ("schema", SCHEMA.to_owned()),
+            ("state", serde_json::to_string(contents.state).map_err(io::Error::from)?),
+        ]
+        .map(|(key, text)| (key.to_owned(), text)),
+    );
+    sorted.insert("__metadata__".to_owned(), json!(metadata));
     let map: Map<String, Value> = sorted.into_iter().collect();
     let mut json = serde_json::to_vec(&map).map_err(io::Error::from)?;
     // tensors begin at a multiple of 8, as the safetensors crate has it

@@ -26,15 +26,20 @@ struct Waits {
 }
 
 impl Waits {
-    fn see(&mut self, step: u64, share: f64) -> Option<Message> {
+    /// `step_seconds` with the waiting; `batch_seconds` that one thread needs for a batch.
+    fn see(&mut self, step: u64, share: f64, [step_seconds, batch_seconds]: [f64; 2]) -> Option<Message> {
         self.in_a_row = if share > LONG_WAIT { self.in_a_row + 1 } else { 0 };
         if self.said || self.in_a_row < LONG_WAITS {
             return None;
         }
         self.said = true;
         let text = format!("step {step}: waited {:.0} % of the time for batches", 100.0 * share);
-        let cores = limits::cores();
-        Some(Message::info("I309", text).fix(format!("Try more --workers; {cores} cores are granted")))
+        let busy = step_seconds * (1.0 - share);
+        let detail = format!("A batch takes a thread {batch_seconds:.2} s, the rest of a step {busy:.2} s");
+        // as many as keep up; one more where they wait for each other
+        let workers = (batch_seconds / busy.max(1e-3)).ceil().clamp(1.0, 512.0) + 1.0;
+        let fix = format!("Try --workers {workers:.0}; {} cores are granted", limits::cores());
+        Some(Message::info("I309", text).detail(detail).fix(fix))
     }
 }
 
@@ -68,7 +73,8 @@ impl Observer for Reporter<'_> {
         let wait = 100.0 * timing.get("data_wait").copied().unwrap_or(f64::NAN);
         self.note = format!("loss {loss:.4}, {rate:.2} steps/s, data wait {wait:.0} %");
         tracing::info!("step {step}: {} | {}", list(metrics), list(timing));
-        if let Some(message) = self.waits.see(step, wait / 100.0) {
+        let batch_seconds = timing.get("batch_seconds").copied().unwrap_or(f64::NAN);
+        if let Some(message) = self.waits.see(step, wait / 100.0, [rate.recip(), batch_seconds]) {
             self.message(message);
         }
     }
@@ -94,10 +100,12 @@ mod tests {
         let said: Vec<usize> = [0.9, 0.9, 0.1, 0.3, 0.41, 0.5, 0.6, f64::NAN, 0.9, 0.9, 0.9]
             .into_iter()
             .enumerate()
-            .filter_map(|(line, share)| waits.see(10, share).map(|_| line))
+            .filter_map(|(line, share)| waits.see(10, share, [1.0; 2]).map(|_| line))
             .collect();
         assert_eq!(said, [5]);
-        let message = Waits { in_a_row: 2, said: false }.see(30, 0.41).unwrap().to_string();
+        let message = Waits { in_a_row: 2, said: false }.see(30, 0.41, [2.0, 4.0]).unwrap().to_string();
         assert!(message.contains("I309 step 30: waited 41 % of the time for batches"), "{message}");
+        assert!(message.contains("takes a thread 4.00 s, the rest of a step 1.18 s"), "{message}");
+        assert!(message.contains("Try --workers 5; "), "{message}");
     }
 }
