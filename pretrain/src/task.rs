@@ -223,13 +223,24 @@ impl Task for Pretraining {
         Ok(StepLoss { total, parts })
     }
 
-    fn backward(&mut self, _batch: &Batch, loss: &StepLoss) -> Result<(), BoxedError> {
+    fn backward(
+        &mut self,
+        _batch: &Batch,
+        loss: &StepLoss,
+        last: &dyn Fn() -> Result<(), BoxedError>,
+    ) -> Result<(), BoxedError> {
+        let Some(Cached { views, features }) = self.cached.take() else {
+            last()?;
+            return Ok(loss.total.f_backward()?);
+        };
         loss.total.f_backward()?;
-        let Some(Cached { views, features }) = self.cached.take() else { return Ok(()) };
-        for (view, features) in views.iter().zip(&features) {
-            let gradient = features.grad();
-            for (first, n) in self.pieces(view.size()[0]) {
+        for (number, (view, features)) in views.iter().zip(&features).enumerate() {
+            let (gradient, rows) = (features.grad(), view.size()[0]);
+            for (first, n) in self.pieces(rows) {
                 let again = self.encode_with_parts(&view.narrow(0, first, n))?;
+                if number + 1 == views.len() && first + n == rows {
+                    last()?;
+                }
                 (again * gradient.narrow(0, first, n)).sum(Kind::Float).f_backward()?;
             }
         }

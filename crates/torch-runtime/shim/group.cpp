@@ -10,6 +10,8 @@
 #include <ATen/core/ivalue.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <algorithm>
 #include <chrono>
@@ -87,7 +89,30 @@ class SumOverRanks : public torch::autograd::Function<SumOverRanks> {
   }
 };
 
+class CallAfterGradient : public torch::autograd::FunctionPostHook {
+ public:
+  CallAfterGradient(void (*call)(const void*, size_t), const void* data, size_t index)
+      : call_(call), data_(data), index_(index) {}
+
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
+                                            const torch::autograd::variable_list&) override {
+    call_(data_, index_);
+    return outputs;
+  }
+
+ private:
+  void (*call_)(const void*, size_t);
+  const void* data_;
+  size_t index_;
+};
+
 }  // namespace
+
+struct group_hook {
+  // The tensor only refers to the node that adds to its gradient.
+  std::shared_ptr<torch::autograd::Node> node;
+  uintptr_t key;
+};
 
 struct group_work {
   c10::intrusive_ptr<c10d::Work> work;
@@ -208,6 +233,21 @@ void group_work_free(group_work* work) { delete work; }
 
 char* group_sum_with_gradient(group_backend* backend, const at::Tensor* local, at::Tensor** out) {
   return guarded([&] { *out = new at::Tensor(SumOverRanks::apply(*local, backend->backend)); });
+}
+
+char* group_on_gradient(const at::Tensor* leaf, void (*call)(const void*, size_t), const void* data, size_t index,
+                        group_hook** out) {
+  return guarded([&] {
+    auto node = torch::autograd::impl::grad_accumulator(*leaf);
+    TORCH_CHECK(node != nullptr, "a tensor without gradient");
+    const auto key = node->add_post_hook(std::make_unique<CallAfterGradient>(call, data, index));
+    *out = new group_hook{std::move(node), key};
+  });
+}
+
+void group_hook_free(group_hook* hook) {
+  hook->node->del_post_hook(hook->key);
+  delete hook;
 }
 
 char* group_set_gradient(const at::Tensor* tensor, const at::Tensor* gradient) {

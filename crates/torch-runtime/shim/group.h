@@ -46,6 +46,14 @@ void group_work_free(group_work* work);
 // The sum of `local` over all ranks, in a tensor of its own, which the caller owns; its gradient is the sum of theirs over all ranks.
 char* group_sum_with_gradient(group_backend* backend, const at::Tensor* local, at::Tensor** out);
 
+struct group_hook;  // a call after each gradient of a tensor
+
+// Calls `call(data, index)` in every backward pass as soon as the gradient of `leaf`, which requires one, is complete; from whatever thread makes
+// it, until the hook is freed.
+char* group_on_gradient(const at::Tensor* leaf, void (*call)(const void*, size_t), const void* data, size_t index,
+                        group_hook** out);
+void group_hook_free(group_hook* hook);
+
 // Gives `tensor` the gradient `gradient`, of the same shape, where it had none.
 char* group_set_gradient(const at::Tensor* tensor, const at::Tensor* gradient);
 }

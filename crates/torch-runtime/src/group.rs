@@ -10,6 +10,7 @@
 //! stays on it, and [`Network`] binds to one host or interface.
 
 mod agree;
+mod bucket;
 mod collective;
 mod error;
 mod ffi;

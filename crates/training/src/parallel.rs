@@ -18,6 +18,25 @@ pub struct Peers {
     reducer: Reducer,
 }
 
+/// Gradients that are being summed.
+#[must_use = "sums under way are to be waited for"]
+pub(crate) struct Gradients<'a> {
+    reducer: &'a Reducer,
+    again: bool,
+}
+
+impl Gradients<'_> {
+    /// Averages them.
+    pub(crate) fn take(self) -> Result<()> {
+        Ok(self.reducer.finish(self.again)?)
+    }
+
+    /// Leaves each process its own: no step is made with them.
+    pub(crate) fn leave(self) -> Result<()> {
+        Ok(self.reducer.discard()?)
+    }
+}
+
 /// What rank 0 says before the tensors follow.
 #[derive(Serialize, Deserialize)]
 struct Start {
@@ -136,9 +155,18 @@ impl Peers {
         Ok(self.group.told_by_leader(holds)?)
     }
 
-    /// Averages the gradients of all parameters.
-    pub(crate) fn average_gradients(&self) -> Result<()> {
-        Ok(self.reducer.average()?)
+    /// What the next backward pass completes is sent while it goes on: it is the last of the step.
+    pub(crate) fn send_gradients(&self) -> Result<()> {
+        Ok(self.reducer.arm()?)
+    }
+
+    /// Sends the gradients that the backward pass left, and gives means of numbers over the processes; a number that is not finite on one of
+    /// them is not finite on all. [`Gradients`] under way are to be taken or left.
+    pub(crate) fn gradients_and_means(&self, numbers: &[f64]) -> Result<(Gradients<'_>, Vec<f64>)> {
+        let late = self.reducer.start_rest()?;
+        let mut means = self.means(&[numbers, &[f64::from(u8::from(late))]].concat())?;
+        let again = means.pop().is_some_and(|late| late > 0.0);
+        Ok((Gradients { reducer: &self.reducer, again }, means))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::{BoxedError, is_out_of_memory};
 use crate::optimizer::Optimizer;
-use crate::parallel::Peers;
+use crate::parallel::{Gradients, Peers};
 use crate::record::Values;
 use crate::{Result, TrainingError};
 use pictures::Canvas;
@@ -45,11 +45,18 @@ pub trait Task {
     /// Whatever the task needs to say; the run ends with it.
     fn loss(&mut self, step: u64, batch: &Self::Batch) -> std::result::Result<StepLoss, BoxedError>;
 
-    /// Adds the gradients of a loss that [`Self::loss`] gave; by default those of its graph.
+    /// Adds the gradients of a loss that [`Self::loss`] gave; by default those of its graph. `last` is called before the last backward pass of
+    /// several, or of one: of several processes gradients are then sent as they come.
     ///
     /// # Errors
     /// Whatever the task needs to say; the run ends with it.
-    fn backward(&mut self, _batch: &Self::Batch, loss: &StepLoss) -> std::result::Result<(), BoxedError> {
+    fn backward(
+        &mut self,
+        _batch: &Self::Batch,
+        loss: &StepLoss,
+        last: &dyn Fn() -> std::result::Result<(), BoxedError>,
+    ) -> std::result::Result<(), BoxedError> {
+        last()?;
         loss.total.f_backward()?;
         Ok(())
     }
@@ -154,7 +161,11 @@ pub(crate) fn attempt<T: Task>(
             .chain(loss.parts.iter().map(|(_, part)| part))
             .map(|scalar| scalar.detach().to_device(loss.total.device()).to_kind(Kind::Double).view(-1))
             .collect();
-        if let Err(source) = task.backward(batch, &loss) {
+        let last = || match peers {
+            Some(peers) => peers.send_gradients().map_err(BoxedError::from),
+            None => Ok(()),
+        };
+        if let Err(source) = task.backward(batch, &loss, &last) {
             // where statistics are summed over processes, LibTorch's words for a lost one do not say which
             peers.map_or(Ok(()), Peers::meet)?;
             return Err(TrainingError::Task { step: step + 1, source });
@@ -163,16 +174,18 @@ pub(crate) fn attempt<T: Task>(
         let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
             .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })?;
         // all processes go on, or none
-        let numbers = match peers {
-            Some(peers) => peers.means(&numbers)?,
-            None => numbers,
+        let (gradients, numbers) = match peers {
+            Some(peers) => {
+                let (gradients, means) = peers.gradients_and_means(&numbers)?;
+                (Some(gradients), means)
+            }
+            None => (None, numbers),
         };
         if numbers.iter().any(|n| !n.is_finite()) {
+            gradients.map_or(Ok(()), Gradients::leave)?;
             return Ok(Attempt::NotFinite("loss"));
         }
-        if let Some(peers) = peers {
-            peers.average_gradients()?;
-        }
+        gradients.map_or(Ok(()), Gradients::take)?;
         let norm = optimizer.clip_grad_norm(clip)?;
         if !norm.is_finite() {
             return Ok(Attempt::NotFinite("gradient"));

@@ -2,10 +2,12 @@
 #![expect(unsafe_code, reason = "the one place that calls the C++ shim for groups")]
 
 use crate::ffi::message;
-use std::ffi::{CString, c_char};
+use std::ffi::{CString, c_char, c_void};
 use std::net::TcpListener;
 use std::os::fd::IntoRawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::{NonNull, null, null_mut};
+use std::sync::Arc;
 use std::time::Duration;
 use tch::Tensor;
 use torch_sys::C_tensor;
@@ -60,6 +62,14 @@ unsafe extern "C" {
         local: *const C_tensor,
         out: *mut *mut C_tensor,
     ) -> *mut c_char;
+    fn group_on_gradient(
+        leaf: *const C_tensor,
+        call: extern "C" fn(*const c_void, usize),
+        data: *const c_void,
+        index: usize,
+        out: Out,
+    ) -> *mut c_char;
+    fn group_hook_free(hook: *mut Opaque);
     fn group_set_gradient(tensor: *const C_tensor, gradient: *const C_tensor) -> *mut c_char;
 }
 
@@ -257,6 +267,43 @@ impl Drop for Work {
     fn drop(&mut self) {
         // SAFETY: the handle is live and freed here only; c10d holds its own reference while the collective runs.
         unsafe { group_work_free(self.0.as_ptr()) }
+    }
+}
+
+/// What is called with a tensor's number.
+pub(super) type Called = Box<dyn Fn(usize) + Send + Sync>;
+
+/// Has something called after each gradient of a tensor, for as long as the value lives.
+pub(super) struct Hook {
+    handle: NonNull<Opaque>,
+    /// What the hook points to.
+    _called: Arc<Called>,
+}
+
+// SAFETY: hooks are added and taken away between backward passes, by their only owner.
+unsafe impl Send for Hook {}
+
+extern "C" fn call(called: *const c_void, index: usize) {
+    // SAFETY: the hook, which made this pointer of one to that type, holds what it points to; LibTorch calls it no more when it is gone.
+    let called = unsafe { &*called.cast::<Called>() };
+    // C++ cannot go on with a panic: whoever waits for what was to be done learns of it by a poisoned lock
+    let _panicked = catch_unwind(AssertUnwindSafe(|| called(index)));
+}
+
+impl Hook {
+    /// Calls `called` with `index` in every backward pass as soon as the gradient of `leaf` is complete.
+    pub(super) fn after_gradient(leaf: &Tensor, index: usize, called: Arc<Called>) -> Outcome<Self> {
+        let data = Arc::as_ptr(&called).cast();
+        // SAFETY: the tensor is live; what `data` points to lives as long as the hook.
+        let handle = made(|out| unsafe { group_on_gradient(leaf.as_ptr(), call, data, index, out) })?;
+        Ok(Self { handle, _called: called })
+    }
+}
+
+impl Drop for Hook {
+    fn drop(&mut self) {
+        // SAFETY: the handle is live and freed here only.
+        unsafe { group_hook_free(self.handle.as_ptr()) }
     }
 }
 

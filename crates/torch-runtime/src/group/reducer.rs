@@ -1,176 +1,255 @@
 //! Averaging gradients between processes, bucket by bucket.
 
-use super::{Fingerprint, Group};
+use super::bucket::{Bucket, layout};
+use super::ffi::{Called, Hook};
+use super::{Fingerprint, Group, Pending};
 use crate::error::Error;
-use std::ops::Range;
-use tch::{Device, Kind, Tensor};
+use std::sync::{Arc, Mutex, MutexGuard};
+use tch::Tensor;
 
 /// Bytes of gradients that travel together: large enough for the network, small enough to start early.
 pub const BUCKET_BYTES: usize = 25 * 1024 * 1024;
 
-/// Averages the gradients of a model's parameters over all processes.
+/// Averages the gradients of a model's parameters over all processes, while the backward pass still makes others.
 ///
-/// Gradients are copied into flat buckets in the reverse order of the parameters, as the backward pass makes them; while
-/// one bucket is summed the next is filled. A parameter without a gradient on some processes counts as zero there and
-/// gets one; without a gradient on any it stays without.
-#[derive(Debug)]
+/// Gradients are copied into flat buckets in the reverse order of the parameters, as the backward pass makes them. After [`Reducer::arm`] a
+/// bucket starts to be summed as soon as all its gradients are there and the buckets before it have started: all processes start them in one
+/// order. Which parameters have gradients in a pass is learnt from the step before; where that changes, their buckets are summed anew.
+///
+/// A parameter without a gradient on some processes counts as zero there and gets one; without a gradient on any it stays without.
 pub struct Reducer {
-    group: Group,
-    buckets: Vec<Bucket>,
+    // taken away before what they call
+    _hooks: Vec<Hook>,
+    size: usize,
+    flight: Arc<Mutex<Flight>>,
 }
 
-/// Parameters of one type on one device.
-#[derive(Debug)]
-struct Bucket {
-    parameters: Vec<Tensor>,
-    /// Each parameter's gradient, one behind the other; then, for each, how many processes have one.
-    flat: Tensor,
+/// Buckets and what of them is under way.
+struct Flight {
+    group: Group,
+    buckets: Vec<Bucket>,
+    /// The bucket of each parameter.
+    bucket_of: Vec<usize>,
+    /// Whether gradients that come are the last ones of the step.
+    armed: bool,
+    /// Which parameters had a gradient in the last pass of the step before, and in this one so far.
+    expected: Vec<bool>,
+    seen: Vec<bool>,
+    /// Of each bucket, how many gradients are to come.
+    missing: Vec<usize>,
+    /// Sums under way, of the first buckets.
+    started: Vec<Pending>,
+    /// A gradient came to a bucket that had started.
+    stale: bool,
+    /// The first failure within a backward pass.
+    failed: Option<Error>,
+}
+
+impl std::fmt::Debug for Reducer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reducer").field("size", &self.size).finish_non_exhaustive()
+    }
 }
 
 impl Reducer {
-    /// Lays out buckets of about `bucket_bytes` ([`BUCKET_BYTES`]) for `parameters`, after comparing their types, shapes
-    /// and order between the processes. Every process has the same layout.
+    /// Lays out buckets of about `bucket_bytes` ([`BUCKET_BYTES`]) for `parameters`, which require gradients, after comparing their types,
+    /// shapes and order between the processes. Every process has the same layout.
     ///
     /// # Errors
     /// E333 when parameters differ; E331 when a process does not come.
     pub fn new(group: &Group, parameters: &[Tensor], bucket_bytes: usize) -> Result<Self, Error> {
         group.agree("parameters", Fingerprint::of(parameters).and_text(&bucket_bytes.to_string()))?;
-        let buckets = layout(parameters, bucket_bytes)
+        let ranges = layout(parameters, bucket_bytes);
+        let mut bucket_of = vec![0; parameters.len()];
+        for (bucket, range) in ranges.iter().enumerate() {
+            bucket_of[range.clone()].fill(bucket);
+        }
+        let buckets: Vec<Bucket> = ranges
             .into_iter()
             .map(|range| Bucket::new(parameters[range].iter().rev()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { group: group.clone(), buckets })
+        let flight = Arc::new(Mutex::new(Flight {
+            group: group.clone(),
+            missing: vec![0; buckets.len()],
+            buckets,
+            bucket_of,
+            armed: false,
+            expected: vec![false; parameters.len()],
+            seen: vec![false; parameters.len()],
+            started: Vec::new(),
+            stale: false,
+            failed: None,
+        }));
+        let size = group.size();
+        let mut hooks = Vec::new();
+        if size > 1 {
+            let shared = Arc::clone(&flight);
+            let called: Arc<Called> = Arc::new(Box::new(move |index| {
+                // poisoned by a panic in here: the next who waits says so
+                if let Ok(mut flight) = shared.lock() {
+                    flight.came(index);
+                }
+            }));
+            for (index, parameter) in parameters.iter().enumerate() {
+                let hook = Hook::after_gradient(parameter, index, Arc::clone(&called));
+                hooks.push(hook.map_err(Error::Torch)?);
+            }
+        }
+        Ok(Self { _hooks: hooks, size, flight })
+    }
+
+    fn flight(&self) -> Result<MutexGuard<'_, Flight>, Error> {
+        self.flight
+            .lock()
+            .map_err(|_| Error::Torch("averaging gradients failed within the backward pass".to_owned()))
+    }
+
+    /// The next backward pass is the last of this step: what it completes may be sent. A step of several passes that is never armed is averaged
+    /// as well.
+    ///
+    /// # Errors
+    /// When a backward pass failed in here before.
+    pub fn arm(&self) -> Result<(), Error> {
+        if self.size > 1 { self.flight()?.arm() } else { Ok(()) }
+    }
+
+    /// Starts what the backward pass left, which has ended; all processes have then started all buckets. Whether a gradient came late on this
+    /// one; [`Reducer::finish`] wants to know whether it did on any.
+    ///
+    /// # Errors
+    /// E332 when a peer is lost; what a backward pass failed with.
+    pub fn start_rest(&self) -> Result<bool, Error> {
+        if self.size == 1 {
+            return Ok(false);
+        }
+        let mut flight = self.flight()?;
+        let armed = std::mem::take(&mut flight.armed);
+        if let Some(error) = flight.failed.take() {
+            return Err(error);
+        }
+        let _guard = tch::no_grad_guard();
+        while flight.started.len() < flight.buckets.len() {
+            flight.start_next()?;
+        }
+        let flight = &mut *flight;
+        if armed {
+            std::mem::swap(&mut flight.expected, &mut flight.seen);
+        }
+        Ok(std::mem::take(&mut flight.stale))
+    }
+
+    /// Waits for all sums and replaces every parameter's gradient by its mean over the processes. With `again` gradients came late on some
+    /// process: they are summed anew.
+    ///
+    /// # Errors
+    /// E332 when a peer is lost; gradients are then half averaged, and no step may be made with them.
+    pub fn finish(&self, again: bool) -> Result<(), Error> {
+        if self.size == 1 {
+            return Ok(());
+        }
+        let mut flight = self.flight()?;
+        let _guard = tch::no_grad_guard();
+        if again {
+            flight.discard()?;
+            while flight.started.len() < flight.buckets.len() {
+                flight.start_next()?;
+            }
+        }
+        let pending = std::mem::take(&mut flight.started);
+        for (bucket, pending) in flight.buckets.iter().zip(pending) {
+            pending.wait()?;
+            bucket.spread(self.size)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all sums and leaves gradients as they are: of a step that is not made.
+    ///
+    /// # Errors
+    /// E332 when a peer is lost.
+    pub fn discard(&self) -> Result<(), Error> {
+        if self.size > 1 { self.flight()?.discard() } else { Ok(()) }
     }
 
     /// Replaces every parameter's gradient by its mean over the processes. Call it on all processes, after the backward
     /// pass and before gradients are clipped or used.
     ///
     /// # Errors
-    /// E332 when a peer is lost; gradients are then half averaged, and no step may be made with them.
+    /// As [`Reducer::finish`].
     pub fn average(&self) -> Result<(), Error> {
-        if self.group.size() == 1 {
-            return Ok(());
-        }
-        let _guard = tch::no_grad_guard();
-        let mut pending = Vec::with_capacity(self.buckets.len());
-        for bucket in &self.buckets {
-            bucket.fill()?;
-            pending.push(self.group.start_all_reduce_sum(&bucket.flat)?);
-        }
-        for (bucket, pending) in self.buckets.iter().zip(pending) {
-            pending.wait()?;
-            bucket.spread(self.group.size())?;
-        }
-        Ok(())
+        self.start_rest()?;
+        self.finish(false)
     }
 
     /// How many buckets there are.
-    #[must_use]
-    pub fn buckets(&self) -> usize {
-        self.buckets.len()
+    ///
+    /// # Errors
+    /// As [`Reducer::arm`].
+    pub fn buckets(&self) -> Result<usize, Error> {
+        Ok(self.flight()?.buckets.len())
+    }
+
+    /// How many buckets are being summed.
+    ///
+    /// # Errors
+    /// As [`Reducer::arm`].
+    pub fn started(&self) -> Result<usize, Error> {
+        Ok(self.flight()?.started.len())
     }
 }
 
-/// Ranges of `parameters` from the last to the first, each of one type and device, closed when it has `bucket_bytes`.
-fn layout(parameters: &[Tensor], bucket_bytes: usize) -> Vec<Range<usize>> {
-    let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0;
-    for (index, parameter) in parameters.iter().enumerate().rev() {
-        let of = |tensor: &Tensor| (tensor.kind(), tensor.device());
-        match ranges.last_mut() {
-            Some(last) if bytes < bucket_bytes && of(&parameters[last.start]) == of(parameter) => {
-                last.start = index
-            }
-            _ => {
-                ranges.push(index..index + 1);
-                bytes = 0;
-            }
+impl Flight {
+    fn arm(&mut self) -> Result<(), Error> {
+        // of a step that was given up in between
+        self.discard()?;
+        self.armed = true;
+        self.stale = false;
+        self.seen.fill(false);
+        self.missing.fill(0);
+        for (bucket, expected) in self.bucket_of.iter().zip(&self.expected) {
+            self.missing[*bucket] += usize::from(*expected);
         }
-        bytes += parameter.numel() * parameter.kind().elt_size_in_bytes();
-    }
-    ranges
-}
-
-impl Bucket {
-    fn new<'a>(parameters: impl Iterator<Item = &'a Tensor>) -> Result<Self, Error> {
-        let parameters: Vec<Tensor> = parameters.map(Tensor::shallow_clone).collect();
-        let options = parameters.first().map_or((Kind::Float, Device::Cpu), |one| (one.kind(), one.device()));
-        let elements: usize = parameters.iter().map(Tensor::numel).sum();
-        let length = i64::try_from(elements + parameters.len()).unwrap_or(i64::MAX);
-        let flat = Tensor::f_zeros([length], options)?;
-        Ok(Self { parameters, flat })
-    }
-
-    /// Each parameter with its place in the bucket and the place of its count.
-    fn places(&self) -> Result<Vec<(&Tensor, Tensor, Tensor)>, Error> {
-        let mut start = 0;
-        let counts = self.parameters.iter().map(Tensor::numel).sum::<usize>();
-        self.parameters
-            .iter()
-            .enumerate()
-            .map(|(index, parameter)| {
-                let length = i64::try_from(parameter.numel()).unwrap_or(i64::MAX);
-                let place = self.flat.f_narrow(0, start, length)?.f_view(parameter.size().as_slice())?;
-                start += length;
-                let count = i64::try_from(counts + index).unwrap_or(i64::MAX);
-                Ok((parameter, place, self.flat.f_narrow(0, count, 1)?))
-            })
-            .collect()
-    }
-
-    fn fill(&self) -> Result<(), Error> {
-        for (parameter, mut place, mut count) in self.places()? {
-            let gradient = parameter.grad();
-            if gradient.defined() {
-                place.f_copy_(&gradient)?;
-                let _ = count.f_fill_(1.0)?;
-            } else {
-                let _ = place.f_zero_()?;
-                let _ = count.f_zero_()?;
-            }
+        // nothing is known of the first step's gradients: its buckets wait for its end
+        if !self.expected.contains(&true) {
+            self.missing.fill(usize::MAX);
         }
         Ok(())
     }
 
-    fn spread(&self, size: usize) -> Result<(), Error> {
-        let places = self.places()?;
-        for (parameter, mut mean, count) in places {
-            let _ = mean.f_div_scalar_(i64::try_from(size).unwrap_or(1))?;
-            let mut gradient = parameter.grad();
-            if gradient.defined() {
-                gradient.f_copy_(&mean)?;
-            } else if count.f_double_value(&[0])? > 0.0 {
-                // The bucket is used again: the gradient needs memory of its own.
-                let mut own = mean.f_empty_like()?;
-                own.f_copy_(&mean)?;
-                super::ffi::set_gradient(parameter, &own).map_err(Error::Torch)?;
+    /// The gradient of a parameter is complete, for this backward pass.
+    fn came(&mut self, parameter: usize) {
+        if !self.armed || self.failed.is_some() {
+            return;
+        }
+        self.seen[parameter] = true;
+        let bucket = self.bucket_of[parameter];
+        if bucket < self.started.len() {
+            self.stale = true;
+            return;
+        }
+        if self.expected[parameter] {
+            self.missing[bucket] = self.missing[bucket].saturating_sub(1);
+        }
+        let _guard = tch::no_grad_guard();
+        while let next = self.started.len()
+            && self.missing.get(next) == Some(&0)
+        {
+            if let Err(error) = self.start_next() {
+                self.failed = Some(error);
+                return;
             }
         }
+    }
+
+    fn start_next(&mut self) -> Result<(), Error> {
+        let bucket = &self.buckets[self.started.len()];
+        bucket.fill()?;
+        let pending = self.group.start_all_reduce_sum(&bucket.flat)?;
+        self.started.push(pending);
         Ok(())
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn buckets_go_backwards_and_hold_one_type() {
-        let of = |length: i64, kind: Kind| Tensor::zeros([length], (kind, Device::Cpu));
-        let parameters = [
-            of(10, Kind::Float),
-            of(2, Kind::Float),
-            of(3, Kind::Double),
-            of(100, Kind::Float),
-            of(1, Kind::Float),
-        ];
-        assert_eq!(layout(&parameters, 40), [3..5, 2..3, 0..2]);
-        assert_eq!(layout(&parameters, 4), [4..5, 3..4, 2..3, 1..2, 0..1]);
-        assert!(layout(&[], 40).is_empty());
-    }
-
-    #[test]
-    fn an_empty_bucket_list_is_no_error() {
-        assert_eq!(Bucket::new([].into_iter()).unwrap().flat.size(), [0]);
+    fn discard(&mut self) -> Result<(), Error> {
+        std::mem::take(&mut self.started).into_iter().try_for_each(Pending::wait)
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn play(role: &str) {
         match role {
             "collectives" => collectives(&group),
             "gradients" => gradients(&group),
+            "overlapped" => overlapped(&group),
             "contrastive" => contrastive(&group),
             "statistics" => statistics(&group),
             "weights" => weights(&group),
@@ -119,7 +120,7 @@ fn gradients(group: &Group) -> Result<(), Error> {
     for bucket_bytes in [BUCKET_BYTES, 64] {
         let own = parameters();
         let reducer = Reducer::new(group, &own, bucket_bytes)?;
-        assert_eq!(reducer.buckets() > 1, bucket_bytes == 64);
+        assert_eq!(reducer.buckets()? > 1, bucket_bytes == 64);
         for _ in 0..2 {
             for parameter in &own {
                 if parameter.grad().defined() {
@@ -137,6 +138,60 @@ fn gradients(group: &Group) -> Result<(), Error> {
             let shared = own[4].grad();
             assert!(largest_difference(&shared, &shared.full_like(1.0 / size as f64)) <= 2e-7);
             assert!(!own[5].grad().defined());
+        }
+    }
+    Ok(())
+}
+
+/// Gradients are sent while others are made, from the second step on; one that nobody expected is sent anew.
+fn overlapped(group: &Group) -> Result<(), Error> {
+    let (rank, size) = ranks(group);
+    let whole = batch(8 * size);
+    let loss = |parameters: &[Tensor], input: &Tensor, unexpected: bool| {
+        // what comes first in the forward pass comes last in the backward pass
+        let last = parameters[5].sum(Kind::Float);
+        let loss = encoded(parameters, input).square().mean(Kind::Float);
+        if unexpected { loss + last } else { loss }
+    };
+    let own = parameters();
+    let reducer = Reducer::new(group, &own, 64)?;
+    for step in 0..5 {
+        let unexpected = step == 2 && rank == 0;
+        let reference = parameters();
+        loss(&reference, &whole, false).backward();
+        for parameter in own.iter().filter(|parameter| parameter.grad().defined()) {
+            let _ = parameter.grad().zero_();
+        }
+        // a first pass of the step, whose gradients the last one adds to
+        loss(&own, &whole.narrow(0, 8 * rank, 4), false).backward();
+        reducer.arm()?;
+        loss(&own, &whole.narrow(0, 8 * rank + 4, 4), unexpected).backward();
+        let all = reducer.buckets()?;
+        match step {
+            0 => assert_eq!(reducer.started()?, 0),
+            // waits for what came once and does not come again
+            3 if rank == 0 => assert_eq!(reducer.started()?, 0),
+            _ => assert_eq!(reducer.started()?, all, "step {step}"),
+        }
+        let late = Tensor::from(f64::from(u8::from(reducer.start_rest()?)));
+        group.all_reduce_sum(&[late.shallow_clone()])?;
+        let late = late.double_value(&[]) > 0.0;
+        assert_eq!(late, step == 2);
+        if step == 1 {
+            // of a step that is not made
+            let before = own[0].grad().copy();
+            reducer.discard()?;
+            assert!(reducer.started()? == 0 && own[0].grad().equal(&before));
+            continue;
+        }
+        reducer.finish(late)?;
+        for (own, reference) in own[..4].iter().zip(&reference) {
+            let difference = largest_difference(&own.grad(), &(reference.grad() * 2.0));
+            assert!(difference <= 4e-7, "step {step}: {difference:e}");
+        }
+        if step == 2 {
+            let shared = own[5].grad();
+            assert!(largest_difference(&shared, &shared.full_like(1.0 / size as f64)) <= 2e-7);
         }
     }
     Ok(())

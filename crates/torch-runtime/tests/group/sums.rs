@@ -22,6 +22,8 @@ fn collectives_between_one_two_and_three_processes() {
 fn averaged_gradients_are_those_of_the_whole_batch() {
     succeeds("gradients", 2);
     succeeds("gradients", 3);
+    succeeds("overlapped", 2);
+    succeeds("overlapped", 3);
 }
 
 #[test]
@@ -41,7 +43,7 @@ fn collectives_of_one_process_on_a_gpu() {
         eprintln!("skipped: no GPU");
         return;
     }
-    for role in ["collectives", "gradients", "contrastive", "statistics"] {
+    for role in ["collectives", "gradients", "overlapped", "contrastive", "statistics"] {
         crate::processes::succeeds_on_gpu(role);
     }
 }
