@@ -14,7 +14,7 @@ SCORES := $(OUT)/mitochondria/scores $(OUT)/ct/scores $(METHODS:%=$(OUT)/neurons
 .PHONY: all
 all: $(OUT)/task04/few/sweep.csv $(OUT)/task04/all/sweep.csv $(OUT)/task04/test/manifest.json $(SCORES:%=%/manifest.json)
 	@echo; cat $(OUT)/task04/few/sweep.md; tail -n +3 $(OUT)/task04/all/sweep.md
-	@for method in $(METHODS); do echo "$$method: threshold $$(cat $(OUT)/neurons/$$method/threshold)"; done
+	@grep -H '^  "threshold"' $(METHODS:%=$(OUT)/neurons/%/choice.json)
 	@$(BIN)/evaluate --quiet report --runs $(SCORES) $(OUT)/task04/*/runs/*/scores --out $(OUT)/report
 	@$(BIN)/evaluate show --report $(OUT)/report --classes
 
@@ -68,23 +68,18 @@ $(eval $(call model,neurons,em-sstem-neurons,$(LINKED),$(LINKED)/sample_vnc.h5,$
 $(OUT)/neurons/trained/manifest.json: $(OUT)/neurons/model/manifest.json
 	$(BIN)/finetune predict --model $(OUT)/neurons/model --input $(LINKED) --out $(@D) --cases train $(COMPUTE)
 	@touch $@
-THRESHOLDS_components := 0.1 0.2 0.3 0.4 0.5 0.7 0.85
-THRESHOLDS_mean := 0.3 0.5 0.7 0.8
-THRESHOLDS_quantile := 0.3 0.5 0.7
-THRESHOLDS_multicut := 0.2 0.3 0.5
-# it has none
-THRESHOLDS_mutex-watershed := -
-# $(1) predictions, $(2) where objects and scores go, $(3) method; of the threshold that the shell's variable t holds
-objects = $(BIN)/finetune --quiet instances --predictions $(1) --out $(2)/neurons --method $(3) $$(test $$t = - || echo --threshold $$t); \
-    $(BIN)/evaluate --quiet instances --references $(LINKED) --predictions $(2)/neurons --dataset $(EXAMPLES)/em-sstem-neurons.toml --out $(2)/scores
-VOI := import json, sys; print(*(m["mean"] for m in json.load(open(sys.argv[1]))["gtgm"]["foreground"] if m["definition"] == "voi:cremi"))
-$(OUT)/neurons/%/threshold: $(OUT)/neurons/trained/manifest.json
+THRESHOLDS_components := 0.1,0.2,0.3,0.4,0.5,0.7,0.85
+THRESHOLDS_mean := 0.3,0.5,0.7,0.8
+THRESHOLDS_quantile := 0.3,0.5,0.7
+THRESHOLDS_multicut := 0.2,0.3,0.5
+# it has none; the option wants one all the same
+THRESHOLDS_mutex-watershed := 0.5
+$(OUT)/neurons/%/choice.json: $(OUT)/neurons/trained/manifest.json
 	@mkdir -p $(@D)
-	@for t in $(THRESHOLDS_$*); do echo '$*, threshold '$$t' on the sections trained on'; $(call objects,$(OUT)/neurons/trained,$(@D)/tried/$$t,$*); done
-	@for t in $(THRESHOLDS_$*); do \
-	    voi=$$($(PYTHON) -c '$(VOI)' $(@D)/tried/$$t/scores/summary.json); echo "$$voi $$t"; \
-	done | sort -g > $(@D)/tried.txt
-	@head -n 1 $(@D)/tried.txt | cut -d ' ' -f 2 > $@
-$(OUT)/neurons/%/scores/manifest.json: $(OUT)/neurons/%/threshold $(OUT)/neurons/predictions/manifest.json
-	@t=$$(cat $<); echo '$*, threshold '$$t; $(call objects,$(OUT)/neurons/predictions,$(OUT)/neurons/$*,$*)
+	$(BIN)/finetune threshold --model $(OUT)/neurons/model --predictions $(<D) --references $(LINKED) --methods $* --thresholds $(THRESHOLDS_$*) --out $@
+$(OUT)/neurons/%/neurons/manifest.json: $(OUT)/neurons/%/choice.json $(OUT)/neurons/predictions/manifest.json
+	$(BIN)/finetune --quiet instances --predictions $(OUT)/neurons/predictions --choice $< --out $(@D)
+	@touch $@
+$(OUT)/neurons/%/scores/manifest.json: $(OUT)/neurons/%/neurons/manifest.json
+	$(BIN)/evaluate --quiet instances --references $(LINKED) --predictions $(<D) --dataset $(EXAMPLES)/em-sstem-neurons.toml --out $(@D)
 	@touch $@

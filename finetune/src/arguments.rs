@@ -3,11 +3,13 @@
 mod clean_up;
 mod instances;
 mod sweep;
+mod threshold;
 mod train;
 
 pub(crate) use clean_up::CleanUpArguments;
-pub(crate) use instances::{Instances, MethodName};
+pub(crate) use instances::{Details, Instances, MethodName, Pieces};
 pub(crate) use sweep::Sweep;
+pub(crate) use threshold::{Criterion, Threshold};
 pub(crate) use train::Train;
 
 use crate::predict::{AffinityKind, Format};
@@ -55,6 +57,9 @@ pub(crate) enum Command {
     /// Make objects, such as neurons, of predicted affinities
     #[command(after_help = instances::EXAMPLES)]
     Instances(Box<Instances>),
+    /// Choose on labelled volumes by which method and threshold affinities become objects
+    #[command(after_help = threshold::EXAMPLES)]
+    Threshold(Box<Threshold>),
 }
 
 #[derive(Debug, Clone, clap::Args)]

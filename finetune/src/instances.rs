@@ -1,34 +1,30 @@
 //! `finetune instances`: affinities to objects, block by block.
 
-use crate::arguments::{Instances, MethodName};
+mod evidence;
+pub(crate) mod method;
+
+pub(crate) use evidence::{OnDisk, of_blocks};
+
+use crate::arguments::{Instances, Pieces};
 use crate::flaw::message_of;
 use crate::kept::{Kept, WORK};
-use crate::objective::is_boundary;
 use crate::predict::{Row, TABLE};
-use data_manifests::{Manifest, cases};
-use label_maps::affinities::NEAREST;
-use label_maps::agglomerate::{HistogramStart, Score};
+use crate::threshold::Choice;
+use data_manifests::{Artefact, Manifest, cases};
+use label_maps::Method;
 use label_maps::blocks::instances_in_blocks;
-use label_maps::fragments::FragmentParameters;
-use label_maps::multicut::CostParameters;
-use label_maps::mutex::MutexParameters;
-use label_maps::storage::{BlockError, Source, StorageError, Store};
-use label_maps::window::{Blocks, Stitch, Window};
-use label_maps::{Combine, Connectivity, Method};
+use label_maps::storage::{BlockError, StorageError, Store};
+use label_maps::window::{Blocks, Window};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::ops::ControlFlow;
 use std::path::Path;
 use volume::VolumeError;
-use volume::hdf5::{AffinityFile, CremiFile, LabelFile, NEURON_IDS};
+use volume::hdf5::{CremiFile, LabelFile, NEURON_IDS};
 
 /// Table of a directory of objects.
 const OUT_TABLE: &str = "instances.csv";
 const KEPT: Kept = Kept { stage: "instances", table: OUT_TABLE, endings: &[".h5"] };
-/// Sweeps of the multicut's refinement at most.
-const SWEEPS: usize = 100;
-/// Hundredths of the smaller object's voxels that two objects of the mutex watershed share in a halo to be one.
-const STITCH_PERCENT: u8 = 50;
 
 #[derive(Debug, Serialize)]
 struct Parameters<'a> {
@@ -59,21 +55,18 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     let _lock = context.lock(out)?;
 
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
-    let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
-    if rows.iter().any(|row| !row.file.ends_with(".h5")) {
-        return Err(Message::error("E436", "these predictions are label maps of classes, not affinities")
-            .detail(arguments.predictions.display().to_string())
-            .fix("Predict with a model that was trained on a data set of objects (labels.kind = \"instances\")")
-            .into());
-    }
-    let method = method(arguments)?;
-    let stitch = match method {
-        Method::MutexWatershed(_) => Stitch::Overlap { percent: STITCH_PERCENT },
-        _ => Stitch::Rule,
+    let rows = rows_of(&arguments.predictions)?;
+    let mut inputs = vec![Manifest::as_input("affinities", &arguments.predictions, out)?];
+    let method = match &arguments.choice {
+        Some(file) => {
+            inputs.push(Artefact::of_file("choice", file, out)?);
+            Choice::load(file, &models_of(&predicted))?.method()?
+        }
+        None => method::of(arguments.method, arguments.threshold.unwrap_or(0.5), arguments.details)?,
     };
-    let blocks = Blocks { block_zyx: arguments.block, halo_zyx: arguments.halo, stitch };
-    let parameters = Parameters { method: &method, blocks: &blocks, smallest: arguments.smallest };
-    let inputs = vec![Manifest::as_input("affinities", &arguments.predictions, out)?];
+    let Pieces { smallest, .. } = arguments.pieces;
+    let blocks = method::blocks(&method, arguments.pieces);
+    let parameters = Parameters { method: &method, blocks: &blocks, smallest };
     let mut manifest =
         Manifest::new("instances", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if manifest.reusable(out)?.is_some_and(|found| found.counts.get("failed") == Some(&0)) {
@@ -134,6 +127,29 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
+/// The cases of a directory of affinities.
+///
+/// # Errors
+/// `E436` for label maps.
+pub(crate) fn rows_of(predictions: &Path) -> anyhow::Result<Vec<Row>> {
+    let rows: Vec<Row> = cases::from_csv(&predictions.join(TABLE))?;
+    if rows.iter().any(|row| !row.file.ends_with(".h5")) {
+        return Err(Message::error("E436", "these predictions are label maps of classes, not affinities")
+            .detail(predictions.display().to_string())
+            .fix("Predict with a model that was trained on a data set of objects (labels.kind = \"instances\")")
+            .into());
+    }
+    Ok(rows)
+}
+
+/// Digests of the models that predicted, ascending.
+pub(crate) fn models_of(predicted: &Manifest) -> Vec<String> {
+    let models = predicted.inputs.iter().filter(|input| input.role == "model");
+    let mut models: Vec<String> = models.map(|input| input.sha256.clone()).collect();
+    models.sort_unstable();
+    models
+}
+
 fn file_name(id: &str) -> String {
     format!("{id}.h5")
 }
@@ -155,38 +171,6 @@ fn kept_objects(path: &Path) -> Result<u64, Message> {
     Ok(largest)
 }
 
-/// The method that the command line names.
-fn method(arguments: &Instances) -> anyhow::Result<Method> {
-    let threshold = arguments.threshold.unwrap_or(0.5);
-    let agglomerate =
-        |score| Method::Agglomerate { fragments: FragmentParameters::waterz(), score, threshold };
-    let method = match arguments.method {
-        MethodName::Components => Method::Components {
-            boundary: Combine::Strongest,
-            threshold: threshold as f32,
-            connectivity: Connectivity::Faces,
-        },
-        MethodName::Mean => agglomerate(Score::Mean),
-        MethodName::Quantile => {
-            agglomerate(Score::Quantile { percent: arguments.quantile, start: HistogramStart::default() })
-        }
-        MethodName::MutexWatershed => {
-            // every set of offsets begins with the nearest
-            Method::MutexWatershed(MutexParameters {
-                attractive: NEAREST.len(),
-                strides_zyx: arguments.strides,
-            })
-        }
-        MethodName::Multicut => Method::Multicut {
-            fragments: FragmentParameters::multicut(),
-            costs: CostParameters { beta: threshold, ..CostParameters::default() },
-            sweeps: SWEEPS,
-        },
-    };
-    method.check().map_err(|e| Message::error("E434", e.to_string()))?;
-    Ok(method)
-}
-
 /// Makes the objects of one file; gives their number.
 fn objects(
     source: &Path,
@@ -195,26 +179,13 @@ fn objects(
     parameters: &Parameters<'_>,
     context: &Context,
 ) -> Result<u64, Message> {
-    let affinities = OnDisk(AffinityFile::open(source).map_err(|e| message_of(&e))?);
-    if matches!(parameters.method, Method::MutexWatershed(_))
-        && !affinities.0.offsets_zyx().starts_with(&NEAREST)
-    {
-        return Err(Message::error(
-            "E434",
-            "the mutex watershed attracts along the first three offsets, which must be the nearest",
-        )
-        .detail(format!("{}: offsets {:?}", source.display(), affinities.0.offsets_zyx()))
-        .fix("Choose another --method, or order the channels of the file"));
-    }
+    let affinities = OnDisk::open(source, parameters.method)?;
     let mut progress = None;
     let mut count = 0;
-    let result = LabelFile::create(out, NEURON_IDS, affinities.0.info(), |file| -> Result<(), Failure> {
+    let result = LabelFile::create(out, NEURON_IDS, affinities.info(), |file| -> Result<(), Failure> {
         let mut step = |done: usize, total: usize| {
             progress.get_or_insert_with(|| context.progress(case, total as u64)).step(case);
-            match interrupt::requested() && done < total {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
+            go_on(done, total)
         };
         let Parameters { method, blocks, smallest } = parameters;
         count = instances_in_blocks(&affinities, &mut Labels(file), method, blocks, *smallest, &mut step)?;
@@ -227,6 +198,14 @@ fn objects(
         Ok(()) => Ok(count),
         Err(Failure::Volume(error)) => Err(message_of(&error)),
         Err(Failure::Blocks(error)) => Err(of_blocks(&error)),
+    }
+}
+
+/// Whether blocks go on, of which some are done: not where a stop was asked for.
+pub(crate) fn go_on(done: usize, total: usize) -> ControlFlow<()> {
+    match interrupt::requested() && done < total {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
     }
 }
 
@@ -245,39 +224,6 @@ impl From<VolumeError> for Failure {
 impl From<BlockError> for Failure {
     fn from(error: BlockError) -> Self {
         Self::Blocks(error)
-    }
-}
-
-fn of_blocks(error: &BlockError) -> Message {
-    let message = Message::error("E434", error.to_string());
-    match error {
-        BlockError::Read { source, .. } | BlockError::Store { source, .. } => {
-            message.detail(source.to_string())
-        }
-        BlockError::Labels(_) => message
-            .fix("Choose another --method, or train with --affinities long-range where repulsion is needed"),
-        _ => message,
-    }
-}
-
-/// Affinities, or a boundary mask, of a file as the label maps' source.
-struct OnDisk(AffinityFile);
-
-impl Source for OnDisk {
-    fn shape_zyx(&self) -> [usize; 3] {
-        self.0.info().shape_zyx
-    }
-
-    fn offsets(&self) -> Option<&[[isize; 3]]> {
-        Some(self.0.offsets_zyx()).filter(|offsets| !is_boundary(offsets))
-    }
-
-    fn read(&self, window: &Window) -> Result<Vec<f32>, StorageError> {
-        let mut values = self.0.read(window.start_zyx, window.shape_zyx)?;
-        if self.offsets().is_none() {
-            values.iter_mut().for_each(|inside| *inside = 1.0 - *inside);
-        }
-        Ok(values)
     }
 }
 

@@ -21,6 +21,7 @@ mod semantic;
 mod sheet;
 mod sweep;
 mod task;
+mod threshold;
 mod train;
 mod validation;
 
@@ -41,5 +42,6 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         Command::CleanUp(choice) => clean_up::run(&choice, context),
         Command::Info(info) => info::run(&info, context),
         Command::Instances(instances) => instances::run(&instances, context),
+        Command::Threshold(choice) => threshold::run(&choice, context),
     }
 }

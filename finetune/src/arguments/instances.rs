@@ -1,6 +1,8 @@
 //! The command line of `finetune instances`.
 
 use super::parse_share;
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "\
@@ -18,6 +20,9 @@ pub(crate) struct Instances {
     /// Where the label maps go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// A choice of 'finetune threshold' for the models that predicted, in place of the options of methods
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["method", "threshold", "quantile", "strides"])]
+    pub(crate) choice: Option<PathBuf>,
     /// How voxels become objects
     #[arg(long, default_value = "mean")]
     pub(crate) method: MethodName,
@@ -25,12 +30,26 @@ pub(crate) struct Instances {
     /// they stay apart; multicut: the probability at which a border costs nothing
     #[arg(long, value_name = "P", value_parser = parse_share)]
     pub(crate) threshold: Option<f64>,
+    #[command(flatten)]
+    pub(crate) details: Details,
+    #[command(flatten)]
+    pub(crate) pieces: Pieces,
+}
+
+/// What some methods ask for beside the threshold.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Details {
     /// Of borders of affinities, the percentile that scores them (quantile)
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=99))]
     pub(crate) quantile: u8,
     /// Of repulsive affinities, those at every so many voxels along z, y, x (mutex-watershed)
     #[arg(long, value_name = "Z,Y,X", default_value = "1,4,4", value_parser = parse_triple)]
     pub(crate) strides: [usize; 3],
+}
+
+/// How volumes are cut up.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Pieces {
     /// Objects of fewer voxels become background
     #[arg(long, value_name = "VOXELS", default_value_t = 0)]
     pub(crate) smallest: u64,
@@ -43,7 +62,8 @@ pub(crate) struct Instances {
 }
 
 /// How voxels become objects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum MethodName {
     /// Connected components of what is no boundary: the plain baseline
     Components,
@@ -55,6 +75,13 @@ pub(crate) enum MethodName {
     MutexWatershed,
     /// Watershed fragments, joined by a multicut
     Multicut,
+}
+
+impl MethodName {
+    /// As it is written on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 fn parse_triple(text: &str) -> Result<[usize; 3], String> {

@@ -115,6 +115,61 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
 }
 
 #[test]
+fn method_and_threshold_are_chosen_on_labelled_sections() {
+    let study = predicted(40, &["--lr", "3e-3"]);
+    study.predict("trained", &[&study.raw()], &["--cases", "train"]).expect(0);
+    let [model, trained, file] = ["model", "trained", "choice.json"].map(|name| study.path(name));
+    let raw = study.raw();
+    let words = ["threshold", "--model", text(&model), "--references", text(&raw), "--out", text(&file)];
+    let tried = ["--methods", "mean,components,mutex-watershed", "--thresholds", "0.3,0.6"];
+    let choose = |predictions: &std::path::Path, more: &[&str]| {
+        run(&[&words[..], &["--predictions", text(predictions)], more].concat())
+    };
+    choose(&trained, &tried).expect(0);
+    let choice = study.json("choice.json");
+    let trials = choice["tried"].as_array().unwrap();
+    assert_eq!(trials.len(), 5);
+    assert_eq!((&choice["cases"], &choice["by"]), (&serde_json::json!(["sample_1_train"]), &"voi".into()));
+    let voi = |trial: &serde_json::Value| {
+        trial["voi_split"].as_f64().unwrap() + trial["voi_merge"].as_f64().unwrap()
+    };
+    let best = trials.iter().min_by(|a, b| voi(a).total_cmp(&voi(b))).unwrap();
+    assert_eq!((&choice["method"], choice.get("threshold")), (&best["method"], best.get("threshold")));
+
+    // objects are those of the options that were chosen
+    instances(&study, "chosen", &["--choice", text(&file)]).expect(0);
+    study.verified("chosen");
+    let threshold = best.get("threshold").map(|threshold| threshold.to_string());
+    let mut more = vec!["--method", best["method"].as_str().unwrap()];
+    more.extend(threshold.iter().flat_map(|threshold| ["--threshold", threshold]));
+    instances(&study, "told", &more).expect(0);
+    assert!(study.bytes("chosen/sample_1_val.h5") == study.bytes("told/sample_1_val.h5"));
+    let inputs = study.json("chosen/manifest.json")["inputs"].clone();
+    assert!(inputs.as_array().unwrap().iter().any(|input| input["role"] == "choice"), "{inputs}");
+    instances(&study, "both", &["--choice", text(&file), "--threshold", "0.5"]).expect(2);
+
+    // of other models, of label maps, without references
+    study
+        .train("other", 1, &["--from-scratch", "--validate-every", "0", "--batch", "1", "--seed", "9"])
+        .expect(0);
+    let other = study.path("other");
+    let said = run(&[
+        &["threshold", "--model", text(&other), "--references", text(&raw), "--out", text(&file)][..],
+        &["--predictions", text(&trained)],
+    ]
+    .concat());
+    assert!(said.expect(1).contains("E437 these predictions are of other models"));
+    let text_of = fs_err::read_to_string(&file).unwrap();
+    let models = choice["models"][0].as_str().unwrap();
+    fs_err::write(&file, text_of.replace(models, &"0".repeat(64))).unwrap();
+    let said = instances(&study, "foreign", &["--choice", text(&file)]).expect(1);
+    assert!(said.contains("E437 this choice was made for other models"), "{said}");
+    fs_err::rename(study.raw().join("sample_1.hdf"), study.path("moved.hdf")).unwrap();
+    let said = choose(&trained, &tried).expect(1);
+    assert!(said.contains("E437 case sample_1_train: the reference of this case is missing"), "{said}");
+}
+
+#[test]
 fn objects_are_made_of_a_boundary_mask_too() {
     let study = predicted(60, &["--affinities", "boundary", "--lr", "3e-3"]);
     let plan = study.json("model/plan.json");

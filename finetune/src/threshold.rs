@@ -1,0 +1,148 @@
+//! `finetune threshold`: by which method and threshold the affinities of labelled volumes become objects that are most like theirs.
+//!
+//! Memory: the reference and the objects of a volume, 16 bytes a voxel, beside what making objects takes.
+
+mod choice;
+
+pub(crate) use choice::Choice;
+
+use crate::arguments::{Criterion, MethodName, Threshold};
+use crate::flaw::message_of;
+use crate::instances::{OnDisk, go_on, method, models_of, of_blocks, rows_of};
+use crate::model;
+use crate::predict::Row;
+use choice::Trial;
+use data_manifests::raw::Source;
+use data_manifests::raw::open::{self, RawVoxels};
+use data_manifests::{Descriptor, Manifest};
+use label_maps::storage::MemoryStore;
+use label_maps::{Method, instances_in_blocks};
+use metrics::{Contingency, InstanceScores};
+use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use volume::hdf5::NOT_ANNOTATED;
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<ExitStatus> {
+    let first = arguments.model.first().map(|given| model::stored_plan(&model::file_of(given)));
+    let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
+    let predicted = Manifest::load(&arguments.predictions, "predict")?;
+    let models = models_of(&predicted);
+    let given = arguments.model.iter().map(|given| model::as_input(given, &arguments.predictions));
+    let mut given: Vec<String> = given.map(|input| Ok(input?.sha256)).collect::<std::io::Result<_>>()?;
+    given.sort_unstable();
+    if given != models {
+        return Err(Message::error("E437", "these predictions are of other models")
+            .detail(arguments.predictions.display().to_string())
+            .fix("Give --predictions what 'finetune predict' wrote with the same --model")
+            .into());
+    }
+    let rows = rows_of(&arguments.predictions)?;
+    let rows: Vec<Row> = rows.into_iter().filter(|row| !row.label.is_empty()).collect();
+    if rows.is_empty() {
+        return Err(Message::error("E437", "no labelled volume is among these predictions")
+            .detail(arguments.predictions.display().to_string())
+            .fix("Predict some: 'finetune predict --cases train' with the raw folder as --input")
+            .into());
+    }
+    let mut trials = trials(arguments)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;
+    let progress = context.progress("trials", (rows.len() * trials.len()) as u64);
+    for row in &rows {
+        let truth = truth(row, arguments, &plan.descriptor)?;
+        for (trial, method) in &mut trials {
+            let scores = pool.install(|| scores(row, arguments, method, &truth));
+            if interrupt::requested() {
+                progress.finish();
+                let text = "interrupted: nothing was chosen";
+                context.tell(Message::info("I306", text).fix("Rerun the same command"));
+                return Ok(ExitStatus::Interrupted);
+            }
+            trial.add(&scores.map_err(|message| message.case(&row.id))?);
+            progress.step(&row.id);
+        }
+    }
+    progress.finish();
+    let trials = trials.into_iter().map(|(trial, _)| trial.mean(rows.len())).collect();
+    let ids = rows.into_iter().map(|row| row.id).collect();
+    let choice = Choice::new(models, ids, arguments.by, arguments.details, trials)?;
+    for line in choice.lines() {
+        context.print(&line)?;
+    }
+    let mut bytes = serde_json::to_vec_pretty(&choice)?;
+    bytes.push(b'\n');
+    atomic::write(&arguments.out, &bytes)?;
+    context.say(&format!("Choice for 'finetune instances --choice': {}", arguments.out.display()));
+    Ok(ExitStatus::Done)
+}
+
+/// What is tried: each method once with each threshold, where it has one.
+fn trials(arguments: &Threshold) -> anyhow::Result<Vec<(Trial, Method)>> {
+    let mut trials: Vec<(Trial, Method)> = Vec::new();
+    for name in &arguments.methods {
+        let thresholds: Vec<Option<f64>> = match name {
+            MethodName::MutexWatershed => vec![None],
+            _ => arguments.thresholds.iter().copied().map(Some).collect(),
+        };
+        for threshold in thresholds {
+            let trial = Trial::new(*name, threshold);
+            if trials.iter().all(|(other, _)| *other != trial) {
+                let method = method::of(*name, threshold.unwrap_or_default(), arguments.details)?;
+                trials.push((trial, method));
+            }
+        }
+    }
+    Ok(trials)
+}
+
+/// The objects of a volume, z, y, x.
+fn truth(row: &Row, arguments: &Threshold, descriptor: &Descriptor) -> anyhow::Result<Vec<u64>> {
+    let reference = Source::from_portable(&row.label, &arguments.references)
+        .filter(|source| source.missing().is_none())
+        .ok_or_else(|| {
+            Message::error("E437", "the reference of this case is missing")
+                .case(&row.id)
+                .detail(format!("{} is not below {}", row.label, arguments.references.display()))
+                .fix("Give --references the raw folder that was predicted")
+        })?;
+    let labels = open::labels(&reference, descriptor).map_err(|e| message_of(&e).case(&row.id))?;
+    match labels.voxels {
+        RawVoxels::Wide(ids) => Ok(ids),
+        RawVoxels::Narrow(ids) => Ok(ids.into_iter().map(u64::from).collect()),
+    }
+}
+
+/// Makes objects and compares them with the true ones, where somebody annotated and there is an object.
+fn scores(
+    row: &Row,
+    arguments: &Threshold,
+    method: &Method,
+    truth: &[u64],
+) -> Result<InstanceScores, Message> {
+    let affinities = OnDisk::open(&arguments.predictions.join(&row.file), method)?;
+    let shape_zyx = affinities.info().shape_zyx;
+    let voxels: usize = shape_zyx.iter().product();
+    if voxels != truth.len() {
+        let text = format!("{voxels} voxels of affinities, {} of the reference", truth.len());
+        return Err(Message::error("E437", text).fix("Give --references the raw folder that was predicted"));
+    }
+    let mut store = MemoryStore::new(shape_zyx);
+    let blocks = method::blocks(method, arguments.pieces);
+    let smallest = arguments.pieces.smallest;
+    instances_in_blocks(&affinities, &mut store, method, &blocks, smallest, &mut go_on)
+        .map_err(|error| of_blocks(&error))?;
+    let mut contingency = Contingency::new();
+    contingency.add(truth, store.labels(), |voxel| truth[voxel] != 0 && truth[voxel] != NOT_ANNOTATED);
+    InstanceScores::of(&contingency.finish(), 1)
+        .ok_or_else(|| Message::error("E437", "no voxel of the reference belongs to an object"))
+}
+
+impl Criterion {
+    /// What should be low of a trial; none where it is 0 / 0.
+    fn of(self, trial: &Trial) -> Option<f64> {
+        match self {
+            Self::Voi => Some(trial.voi()),
+            Self::Arand => trial.arand,
+            Self::Cremi => trial.cremi,
+        }
+    }
+}
