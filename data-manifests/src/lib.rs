@@ -16,6 +16,7 @@ pub mod raw;
 pub mod records;
 pub mod rules;
 pub mod schema;
+pub mod seen;
 pub mod splits;
 pub mod verify;
 

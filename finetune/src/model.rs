@@ -1,6 +1,7 @@
 //! What a model is: everything that prediction needs, stored in the model's file.
 
 use crate::objective::Objective;
+use data_manifests::seen::{self, Seen};
 use data_manifests::splits::Split;
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use networks::weights::{self, LoadOptions};
@@ -118,9 +119,10 @@ pub(crate) fn as_input(given: &Path, base: &Path) -> std::io::Result<Artefact> {
 pub(crate) fn metadata(
     plan: &ModelPlan,
     split: &Split,
+    seen: &Seen,
     licence: &str,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut metadata = notes(plan, split, licence)?;
+    let mut metadata = notes(plan, split, seen, licence)?;
     metadata.insert("plan".to_owned(), digest::canonical(&serde_json::to_value(plan)?));
     Ok(metadata)
 }
@@ -129,8 +131,9 @@ pub(crate) fn metadata(
 ///
 /// # Errors
 /// When the split cannot be written as JSON.
-pub(crate) fn notes(plan: &ModelPlan, split: &Split, licence: &str) -> anyhow::Result<Notes> {
+pub(crate) fn notes(plan: &ModelPlan, split: &Split, seen: &Seen, licence: &str) -> anyhow::Result<Notes> {
     let entries = [
+        (seen::KEY, seen.text()?),
         ("split", digest::canonical(&serde_json::to_value(split)?)),
         ("stage", "train".to_owned()),
         ("version", env!("CARGO_PKG_VERSION").to_owned()),

@@ -12,6 +12,7 @@ use crate::sampling::{Cut, Draw, Patches, Voxels};
 use crate::semantic::Semantic;
 use crate::task::{Frozen, Segmentation};
 use data_manifests::descriptor::Modality;
+use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest};
 use goal::{goal, objective};
 use networks::{MemoryFormat, SegmentationNetwork, weights};
@@ -98,6 +99,10 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         split::warn_about_classes(&store, &labels.classes, &split, &plan.train, context)?;
     }
 
+    let mut seen = match &arguments.encoder_weights {
+        Some(file) => encoder::seen(file)?,
+        None => Seen::default(),
+    };
     // all that can be refused is, before an earlier run is touched
     let goal = goal(&plan, semantic.clone())?;
     let options = run_options(arguments, &plan);
@@ -108,7 +113,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         .apply(&variables_store)?;
     let load_report = match &arguments.encoder_weights {
         Some(file) => {
-            encoder::warn_of_seen_cases(file, &plan.model.descriptor, &plan.val, context)?;
+            encoder::warn_of_seen_cases(&seen, &plan.model.descriptor.name, &plan.val, context);
             Some(encoder::load(&variables_store, file, arguments, context)?)
         }
         None => None,
@@ -119,7 +124,8 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let plan_json = serde_json::to_value(&plan)?;
     let origin = arguments.encoder_weights.as_deref().zip(manifest.inputs.get(1));
     manifest.licence = encoder::licence(&plan.model.descriptor.licence, origin)?;
-    let notes = model::notes(&plan.model, &split, &manifest.licence)?;
+    seen.add(&plan.model.descriptor.name, &plan.train, true);
+    let notes = model::notes(&plan.model, &split, &seen, &manifest.licence)?;
     let run = (&plan_json, plan.seed);
     let session = process
         .session(run, &variables, &mut optimizer, |own, optimizer| {
@@ -178,7 +184,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         context.tell(warning);
     }
     optimizer.swap_averages();
-    let metadata = model::metadata(&plan.model, &split, &manifest.licence)?;
+    let metadata = model::metadata(&plan.model, &split, &seen, &manifest.licence)?;
     weights::save(&variables_store, &out.join(model::FILE_NAME), &metadata)?;
     write_json(&out.join("plan.json"), &plan_json)?;
     split.save(&out.join(model::SPLIT))?;

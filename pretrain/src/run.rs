@@ -5,9 +5,11 @@ use crate::exam::Exam;
 use crate::inputs::Inputs;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
+use crate::selection::{SelectionRule, TestCases};
 use crate::task::{Pretraining, least_texts};
 use crate::watch::Watch;
-use data_manifests::{Descriptor, Manifest, digest};
+use data_manifests::seen::{self, Seen};
+use data_manifests::{CaseSplit, Descriptor, Manifest, digest};
 use networks::{EncoderKind, HeadNorm, weights};
 use serde_json::Value;
 use stage::{Context, ExitStatus, Message, atomic, limits};
@@ -90,7 +92,10 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         precision,
         process.group.clone(),
     )?;
+    let mut seen = Seen::default();
     if let Some(file) = &arguments.init {
+        seen = seen_by(file)?;
+        warn_of_kept_cases(&seen, &pairs, &plan.selection, context);
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {
             Message::error("E326", e.to_string())
@@ -103,7 +108,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let plan_json = serde_json::to_value(&plan)?;
     let session = open_session(&arguments, &plan, &plan_json, &process, &variables, &mut optimizer)?;
-    let notes = notes(&pairs);
+    let notes = notes(&pairs, seen)?;
     let session = session.with_notes(notes.clone());
     let first = session.state().step;
     let made = Arc::clone(&pairs);
@@ -206,8 +211,42 @@ fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) 
     options
 }
 
+/// What the weights to start from have seen.
+fn seen_by(file: &Path) -> anyhow::Result<Seen> {
+    let unusable = |text: String| Message::error("E326", text).detail(file.display().to_string());
+    let metadata = weights::read_metadata(file).map_err(|e| unusable(e.to_string()))?;
+    Ok(Seen::of_metadata(&metadata)
+        .map_err(|e| unusable(format!("its record of what it has seen cannot be read: {e}")))?)
+}
+
+/// Says how many of the cases that are kept from training the weights to start from have seen: keeping them is in vain.
+fn warn_of_kept_cases(seen: &Seen, pairs: &Pairs, rule: &SelectionRule, context: &Context) {
+    for source in pairs.sources() {
+        let name = &source.store.descriptor().name;
+        let tests = source.store.rows().iter().filter(|row| row.split == CaseSplit::Test);
+        let tests = tests.map(|row| &row.id).filter(|_| rule.test_cases != TestCases::Use);
+        let kept: BTreeSet<&String> =
+            rule.left_out.get(name).into_iter().flatten().chain(&source.held_out).chain(tests).collect();
+        let all = kept.len();
+        let [images, _] = seen.among(name, kept);
+        if images > 0 {
+            let text = format!(
+                "the weights of --init were trained on {images} of {all} cases of {name} that are kept from training"
+            );
+            context.tell(
+                Message::warning("W338", text)
+                    .cause("Scores on them, and retrieval, come from weights that have seen their images")
+                    .fix("Start from weights that were made with the same --leave-out, --holdout, --seed and --test-cases"),
+            );
+        }
+    }
+}
+
 /// Whose images the weights come from, for those who get a file of them alone.
-fn notes(pairs: &Pairs) -> Notes {
+fn notes(pairs: &Pairs, mut seen: Seen) -> anyhow::Result<Notes> {
+    for source in pairs.sources() {
+        seen.add(&source.store.descriptor().name, &source.ids, false);
+    }
     let all = |of: fn(&Descriptor) -> &str, between: &str| {
         let texts: BTreeSet<&str> = pairs.stores().map(|store| of(store.descriptor())).collect();
         texts.into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(between)
@@ -217,8 +256,9 @@ fn notes(pairs: &Pairs) -> Notes {
         ("version", env!("CARGO_PKG_VERSION").to_owned()),
         (LICENCE, all(|descriptor| &descriptor.licence, " AND ")),
         ("citation", all(|descriptor| &descriptor.citation, "\n")),
+        (seen::KEY, seen.text()?),
     ];
-    notes.map(|(key, text)| (key.to_owned(), text)).into()
+    Ok(notes.map(|(key, text)| (key.to_owned(), text)).into())
 }
 
 /// Writes what later stages read, the manifest last.

@@ -1,13 +1,12 @@
 //! The encoder that training starts from: its shape, its weights and its licence.
 
 use crate::arguments::Train;
-use data_manifests::splits::Split;
-use data_manifests::{Artefact, Descriptor, Manifest, manifest};
+use data_manifests::seen::Seen;
+use data_manifests::{Artefact, Manifest, manifest};
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
-use serde_json::Value;
 use stage::{Context, Message};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use tch::nn;
 
@@ -64,77 +63,48 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
     Ok(Some(stored))
 }
 
-/// Says how many of the cases that the model is validated by the encoder has seen: scores on them flatter it. Images of validation cases that were
-/// held out or left out of pretraining were not seen.
+/// What the file's weights have seen.
 ///
 /// # Errors
 /// `E401` when the file cannot be read.
-pub(super) fn warn_of_seen_cases(
-    file: &Path,
-    descriptor: &Descriptor,
-    val: &[String],
-    context: &Context,
-) -> anyhow::Result<()> {
+pub(super) fn seen(file: &Path) -> anyhow::Result<Seen> {
+    let unusable = |text: String| Message::error("E401", text).detail(file.display().to_string());
     let metadata = weights::read_metadata(file).map_err(|e| Message::error("E401", e.to_string()))?;
-    // weights of other origin say nothing of what they have seen
-    let Some(plan) = metadata.get("plan").and_then(|text| serde_json::from_str::<Value>(text).ok()) else {
-        return Ok(());
-    };
-    let name = &descriptor.name;
-    warn_of_seen_labels(file, &metadata, &plan, (name, val), context)?;
-    let datasets = plan["datasets"].as_array().into_iter().flatten();
-    let Some(dataset) = datasets.into_iter().find(|dataset| dataset["name"] == *name) else { return Ok(()) };
-    let kept = [&dataset["held_out"], &plan["selection"]["left_out"][name]];
-    let kept: BTreeSet<&str> =
-        kept.into_iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str).collect();
-    let seen = val.iter().filter(|id| !kept.contains(id.as_str())).count();
-    if seen > 0 {
+    Ok(Seen::of_metadata(&metadata)
+        .map_err(|e| unusable(format!("its record of what it has seen cannot be read: {e}")))?)
+}
+
+/// Says how many of the cases that the model is validated by the encoder has seen: scores on them flatter it.
+pub(super) fn warn_of_seen_cases(seen: &Seen, dataset: &str, val: &[String], context: &Context) {
+    let [images, labels] = seen.among(dataset, val);
+    let all = val.len();
+    if labels > 0 {
         let text =
-            format!("the encoder was pretrained on the images of {seen} of {} validation cases", val.len());
+            format!("the encoder comes from a model that was trained on {labels} of {all} validation cases");
+        context.tell(
+            Message::warning("W431", text)
+                .cause("That model is of this data set and was trained by another split")
+                .fix("Scores on these cases say nothing: give both the same --split"),
+        );
+    } else if images > 0 {
+        let text = format!("the encoder was pretrained on the images of {images} of {all} validation cases");
         context.tell(
             Message::warning("W431", text)
                 .cause("Their labels were not seen, but scores on them may flatter the encoder")
                 .fix(format!(
-                    "For scores beyond doubt, pretrain with --leave-out {name}=split.json of this split"
+                    "For scores beyond doubt, pretrain with --leave-out {dataset}=split.json of this split"
                 )),
         );
     }
-    context.count("validation_cases_pretrained_on", seen as u64);
-    Ok(())
-}
-
-/// As [`warn_of_seen_cases`], of a model of the same data set, which has learnt from labels.
-fn warn_of_seen_labels(
-    file: &Path,
-    metadata: &BTreeMap<String, String>,
-    plan: &Value,
-    (name, val): (&str, &[String]),
-    context: &Context,
-) -> anyhow::Result<()> {
-    // a checkpoint has the plan of the run, a model that of the model
-    let of = plan.get("model").unwrap_or(plan);
-    if of["descriptor"]["name"] != *name {
-        return Ok(());
-    }
-    let trained: Vec<String> = match metadata.get("split") {
-        Some(text) => serde_json::from_str::<Split>(text)?.train,
-        None => serde_json::from_value(plan["train"].clone()).map_err(|e| {
-            Message::error("E401", format!("the plan does not say which cases were trained on: {e}"))
-                .detail(file.display().to_string())
-        })?,
-    };
-    let seen = val.iter().filter(|id| trained.contains(id)).count();
-    if seen > 0 {
-        let text =
-            format!("{seen} of {} validation cases are training cases of the encoder's model", val.len());
+    if seen.incomplete {
+        let text = "the encoder's file does not say which cases its weights, or those that they come from, were trained on";
         context.tell(
-            Message::warning("W431", text)
-                .cause("It comes from a model of this data set that was trained by another split")
-                .fix("Scores on these cases say nothing: give both the same --split"),
+            Message::info("I438", text)
+                .cause("Weights of others, or of a version that did not write it down"),
         );
     }
-    context.count("validation_cases_trained_on", seen as u64);
-    Ok(())
+    context.count("validation_images_seen", images as u64);
+    context.count("validation_labels_seen", labels as u64);
 }
 
 /// Fills the network's encoder and, where that is asked for, what the file has of its decoder.

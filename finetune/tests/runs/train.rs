@@ -2,6 +2,7 @@
 
 use crate::support::{Study, plan_of, recorded, replace_label, run, text};
 use data_manifests::phantom::Kind;
+use data_manifests::seen::{self, Seen};
 use networks::{EncoderConfig, SwinConfig, SwinMerging, weights};
 use std::collections::BTreeMap;
 use tch::Tensor;
@@ -98,26 +99,31 @@ fn a_model_hands_on_its_decoder_where_that_is_asked_for() {
 fn validation_cases_that_the_encoder_has_seen_are_counted() {
     let study = Study::new(Kind::Mri);
     study.model();
-    let val = study.json("model/split.json")["val"].as_array().unwrap().clone();
+    let val: Vec<String> = serde_json::from_value(study.json("model/split.json")["val"].clone()).unwrap();
     let encoder = study.encoder();
-    let metadata = weights::read_metadata(&encoder).unwrap();
+    let plan = weights::read_metadata(&encoder).unwrap()["plan"].clone();
     let tensors = weights::read_tensors(&encoder).unwrap();
     let name = study.json("model/plan.json")["model"]["descriptor"]["name"].as_str().unwrap().to_owned();
-    let train = |held_out: &[serde_json::Value], left_out: &[serde_json::Value]| {
-        let mut plan: serde_json::Value = serde_json::from_str(&metadata["plan"]).unwrap();
-        plan["datasets"] = serde_json::json!([{"name": name, "held_out": held_out}]);
-        plan["selection"] = serde_json::json!({"left_out": {&name: left_out}});
-        let metadata = BTreeMap::from([("plan".to_owned(), plan.to_string())]);
+    let train = |seen: Option<&Seen>| {
+        let mut metadata = BTreeMap::from([("plan".to_owned(), plan.clone())]);
+        metadata.extend(seen.map(|seen| (seen::KEY.to_owned(), seen.text().unwrap())));
         weights::save_tensors(&tensors, &encoder, &metadata).unwrap();
         let more = ["--encoder-weights", text(&encoder), "--validate-every", "0", "--overwrite"];
         study.train("again", 1, &more).expect(0)
     };
-    let said = train(&[], &[]);
+    let mut seen = Seen::default();
+    seen.add("another", &val, false);
+    let said = train(Some(&seen));
+    assert!(!said.contains("W431") && !said.contains("I438"), "{said}");
+    assert!(train(None).contains("I438 the encoder's file does not say which cases"));
+    seen.add(&name, &val, false);
+    let said = train(Some(&seen));
     let wanted =
         format!("W431 the encoder was pretrained on the images of {0} of {0} validation cases", val.len());
     assert!(said.contains(&wanted) && said.contains("--leave-out"), "{said}");
-    assert!(!train(&val, &[]).contains("W431"));
-    assert!(!train(&[], &val).contains("W431"));
+    // and who starts from this model is told so, too
+    let inherited = weights::read_metadata(&study.path("again/model.safetensors")).unwrap();
+    assert_eq!(Seen::of_metadata(&inherited).unwrap().among(&name, &val), [val.len(), 0]);
 
     // a model of the same data set that was trained on what is validated now
     for file in ["model.safetensors", "checkpoint_final.safetensors"] {
@@ -138,7 +144,7 @@ fn validation_cases_that_the_encoder_has_seen_are_counted() {
         let other = (1..20).map(|seed| train(&seed.to_string())).find(|said| said.contains("W431"));
         let said = other.expect("a seed whose validation case is another one");
         assert!(
-            said.contains("W431 1 of 1 validation cases are training cases of the encoder's model"),
+            said.contains("W431 the encoder comes from a model that was trained on 1 of 1 validation cases"),
             "{said}"
         );
     }

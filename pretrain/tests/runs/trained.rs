@@ -3,6 +3,7 @@
 use crate::support::{Study, run, text};
 use data_manifests::cases::{self, CaseRow};
 use data_manifests::phantom::Kind;
+use data_manifests::seen::Seen;
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, NetworkConfig, SegmentationNetwork};
 use tch::{Device, nn};
@@ -312,6 +313,33 @@ fn cases_of_a_later_validation_are_left_out() {
     let other = format!("elsewhere={}", text(&split));
     let said = study.pretrain(&[Kind::Ct], &[], "other", &[&settings[..], &[&other]].concat()).expect(1);
     assert!(said.contains("E337") && said.contains(&format!("Name one of {name}")), "{said}");
+}
+
+#[test]
+fn weights_that_have_seen_what_is_kept_from_training_are_named() {
+    let study = Study::with(&[Kind::Ct]);
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "8,16,16"];
+    let pretrain = |out: &str, more: &[&str]| {
+        study.pretrain(&[Kind::Ct], &[], out, &[&settings[..], more].concat()).expect(0)
+    };
+    pretrain("all", &["--holdout", "0"]);
+    let seen = |out: &str| {
+        let file = study.path(out).join("encoder.safetensors");
+        Seen::of_metadata(&weights::read_metadata(&file).unwrap()).unwrap()
+    };
+    let all = &seen("all").datasets["phantom-ct"];
+    assert!(all.images.len() == 5 && all.labels.is_empty());
+    let init = study.path("all/encoder.safetensors");
+    let said = pretrain("some", &["--init", text(&init), "--holdout", "0.2"]);
+    assert!(said.contains("W338 the weights of --init were trained on 1 of 1 cases of phantom-ct"), "{said}");
+    // what was seen before stays seen
+    assert_eq!(&seen("some").datasets["phantom-ct"], all);
+    let again = study.path("some/checkpoint_final.safetensors");
+    assert!(!pretrain("more", &["--init", text(&again), "--holdout", "0"]).contains("W338"));
+    pretrain("part", &["--holdout", "0.2"]);
+    assert_eq!(seen("part").datasets["phantom-ct"].images.len(), 4);
+    let part = study.path("part/encoder.safetensors");
+    assert!(!pretrain("same", &["--init", text(&part), "--holdout", "0.2"]).contains("W338"));
 }
 
 /// The name of the only data set of a study.
