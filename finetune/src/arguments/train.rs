@@ -2,6 +2,7 @@
 
 use super::parse_share;
 use crate::objective::{OffsetSet, SemanticTargets};
+use label_maps::targets::Balance;
 use networks::{DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -105,6 +106,10 @@ pub(crate) struct Train {
     /// Of labels that are objects: what compares affinities, bce (cross-entropy) or mse (squared difference, as published)
     #[arg(long, default_value = "bce", value_parser = parse_affinity_loss)]
     pub(crate) affinity_loss: AffinityLoss,
+    /// Of labels that are objects: over which channels pairs that are apart and pairs that are not get the same say, jointly (as published)
+    /// or per-channel
+    #[arg(long, default_value = "jointly", value_parser = parse_balance)]
+    pub(crate) affinity_balance: Balance,
     /// What patches undergo: nnunet (its defaults), or strong (more of it, stretched and bent; for few labels)
     #[arg(long, default_value = "nnunet", value_parser = parse_augmentation)]
     pub(crate) augmentation: AugmentSet,
@@ -169,6 +174,14 @@ pub(crate) struct Train {
     /// Threads that read patches
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: u16,
+}
+
+fn parse_balance(text: &str) -> Result<Balance, String> {
+    match text {
+        "jointly" => Ok(Balance::Jointly),
+        "per-channel" => Ok(Balance::PerChannel),
+        _ => Err("expected jointly or per-channel".to_owned()),
+    }
 }
 
 fn parse_affinity_loss(text: &str) -> Result<AffinityLoss, String> {

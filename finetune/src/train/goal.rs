@@ -7,7 +7,6 @@ use crate::semantic::{Semantic, SemanticLoss};
 use crate::task::Goal;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::LabelKind;
-use label_maps::targets::Balance;
 use stage::Message;
 
 /// What the labels teach.
@@ -21,7 +20,7 @@ pub(super) fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::R
         return Ok(Objective::Affinities(AffinityPlan {
             offsets_zyx: arguments.affinities.offsets_zyx(),
             widen_borders: usize::from(arguments.widen_borders),
-            balance: Balance::Jointly,
+            balance: arguments.affinity_balance,
             loss: arguments.affinity_loss,
         }));
     }

@@ -199,7 +199,9 @@ fn objects_are_made_of_a_boundary_mask_too() {
 
 #[test]
 fn what_does_not_fit_is_said() {
-    let study = predicted(1, &["--affinities", "nearest", "--affinity-loss", "mse", "--widen-borders", "0"]);
+    let more = ["--affinity-loss", "mse", "--widen-borders", "0", "--affinity-balance", "per-channel"];
+    let study = predicted(1, &[&["--affinities", "nearest"], &more[..]].concat());
+    assert_eq!(study.json("model/plan.json")["model"]["objective"]["balance"], "per-channel");
     let said = instances(&study, "mutex", &["--method", "mutex-watershed"]).expect(1);
     assert!(said.contains("E434 case sample_1_val") && said.contains("--affinities long-range"), "{said}");
     assert!(said.contains("E419 no objects could be made"), "{said}");

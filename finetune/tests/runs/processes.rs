@@ -1,6 +1,7 @@
 //! Several processes that train one network.
 
 use crate::support::{Study, recorded, text};
+use crate::targets::with_regions;
 use data_manifests::phantom::Kind;
 use test_peers::{kill_one_of_two, run_ranks, torchrun_two};
 
@@ -53,6 +54,38 @@ fn two_processes_make_the_steps_of_one_with_twice_the_batch() {
     }
     // a finished run has nothing to do, whoever asks
     both(&study, "two-sample", &["--batch", "2"], 0);
+}
+
+#[test]
+fn regions_surfaces_held_encoders_and_patience_are_those_of_one_process() {
+    let study = with_regions();
+    let encoder = study.encoder();
+    let weights = ["--encoder-weights", text(&encoder)];
+    for (name, start, more, steps) in [
+        ("surfaces", &["--from-scratch"][..], &["--boundary-weight", "0.3", "--batch-dice"][..], 3),
+        // the encoder's gradients come with the third step
+        ("held", &weights, &["--encoder-frozen", "2"], 4),
+        // a rate so small that no validation is better than the first
+        ("patient", &["--from-scratch"], &["--lr", "1e-30", "--weight-decay", "0", "--patience", "2"], 3),
+    ] {
+        let most = if name == "patient" { "20" } else { &steps.to_string() };
+        let settings =
+            ["--steps", most, "--log-every", "1", "--validate-every", "1", "--validate-cases", "1"];
+        let run = |out: &str, batch: &str| {
+            study.train_command(out, &[start, more, &settings, &["--batch", batch]].concat())
+        };
+        let (one, two) = (format!("one-{name}"), format!("two-{name}"));
+        assert!(run(&one, "2").output().unwrap().status.success(), "{name}");
+        run_ranks(2, 0, || run(&two, "1"));
+        study.verified(&two);
+        for (kind, value) in [("step", "loss"), ("step", "grad_norm"), ("validation", "score")] {
+            let [a, b] =
+                [&one, &two].map(|out| recorded(&study.path(out).join("metrics.jsonl"), kind, value));
+            assert_eq!((a.len(), b.len()), (steps, steps), "{name} {value}");
+            let near = |(a, b): (&f64, &f64)| (a - b).abs() < 2e-4 * a.abs().max(1.0);
+            assert!(a.iter().zip(&b).all(near), "{name} {value}: {a:?} {b:?}");
+        }
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use data_manifests::phantom::Kind;
 use std::collections::{BTreeMap, BTreeSet};
 use volume::nifti;
 
-fn with_regions() -> Study {
+pub(crate) fn with_regions() -> Study {
     Study::edited(Kind::Ct, |descriptor, _| {
         let region = |name: &str, values: &[u32], paint| Region {
             name: name.to_owned(),
