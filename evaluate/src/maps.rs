@@ -1,8 +1,9 @@
-//! Label maps to compare, and their values some planes at a time: NIfTI, HDF5 in CREMI's layout, stacks, and cases of shards (Zarr).
+//! Label maps to compare, and their values some planes at a time: NIfTI, HDF5 in CREMI's layout, stacks, label images in OME-Zarr, and cases of shards.
 
 use crate::scoring::flaw;
 use data_manifests::raw::{Source, open, planes};
 use data_manifests::{Artefact, Descriptor, digest};
+use patches::stack::{self, StackArray};
 use patches::{Case, Region};
 use stage::Message;
 use std::io;
@@ -17,6 +18,8 @@ pub(crate) enum Map {
     File(Source),
     /// The folder of a case in shards.
     Shards(PathBuf),
+    /// A label image in OME-Zarr.
+    Image(PathBuf),
 }
 
 impl Map {
@@ -24,7 +27,12 @@ impl Map {
     pub(crate) fn named(text: &str, root: &Path) -> Self {
         let path = root.join(text);
         if path.join("zarr.json").is_file() {
-            Self::Shards(path)
+            // a case has its image beside its labels
+            match stack::only_label(&path).filter(|_| !path.join("image").is_dir()) {
+                Some(label) => Self::Image(label),
+                None if stack::is_image(&path) => Self::Image(path),
+                None => Self::Shards(path),
+            }
         } else {
             Self::File(Source::label(text, root))
         }
@@ -34,7 +42,7 @@ impl Map {
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File(source) => source.path(),
-            Self::Shards(folder) => folder,
+            Self::Shards(folder) | Self::Image(folder) => folder,
         }
     }
 
@@ -42,7 +50,9 @@ impl Map {
     pub(crate) fn missing(&self) -> Option<&Path> {
         match self {
             Self::File(source) => source.missing(),
-            Self::Shards(folder) => Some(folder.as_path()).filter(|folder| !folder.is_dir()),
+            Self::Shards(folder) | Self::Image(folder) => {
+                Some(folder.as_path()).filter(|folder| !folder.is_dir())
+            }
         }
     }
 
@@ -51,6 +61,7 @@ impl Map {
         match self {
             Self::File(source) => open::header(source).ok().map(|(_, grid)| grid.shape_zyx),
             Self::Shards(folder) => Case::open(folder).ok().map(|case| case.record().shape_zyx),
+            Self::Image(group) => StackArray::open(group).ok().map(|array| array.info().shape_zyx),
         }
     }
 
@@ -85,7 +96,7 @@ impl Map {
         }
         match self {
             Self::File(source) => source.portable(root),
-            Self::Shards(folder) => Source::Nifti(folder.clone()).portable(root),
+            Self::Shards(folder) | Self::Image(folder) => Source::Nifti(folder.clone()).portable(root),
         }
     }
 
@@ -119,6 +130,7 @@ pub(crate) struct Reader {
 enum Planes {
     File(Box<planes::LabelPlanes>),
     Shards { case: Box<Case>, next: usize },
+    Image { array: Box<StackArray>, next: usize },
 }
 
 impl Reader {
@@ -132,6 +144,11 @@ impl Reader {
                 let record = shards.record();
                 let grid = Grid::new(record.shape_zyx, record.affine).map_err(failed)?;
                 Ok(Self { path, grid, planes: Planes::Shards { case: Box::new(shards), next: 0 } })
+            }
+            Map::Image(group) => {
+                let array = StackArray::open(group).map_err(|e| of_image(case, &e))?;
+                let grid = array.info().grid().map_err(failed)?;
+                Ok(Self { path, grid, planes: Planes::Image { array: Box::new(array), next: 0 } })
             }
             Map::File(source) => {
                 if let Some(missing) = source.missing() {
@@ -170,6 +187,24 @@ impl Reader {
                 }
                 Ok(planes)
             }
+            Planes::Image { array, next } => {
+                let planes = depth.min(nz - *next);
+                out.clear();
+                if planes > 0 {
+                    let read = array.read_ids([*next, 0, 0], [planes, ny, nx]);
+                    *out = read.map_err(|e| of_image(case, &e))?;
+                    *next += planes;
+                }
+                Ok(planes)
+            }
         }
     }
+}
+
+/// The message of an OME-Zarr image that cannot be read.
+fn of_image(case: &str, error: &patches::Error) -> Message {
+    Message::error("E519", error.to_string())
+        .case(case)
+        .cause("Usually an incomplete copy, or an image of another program")
+        .fix("Give OME-Zarr 0.5 with labels of 8, 16 or 64 bits in the array 0, axes z, y, x")
 }

@@ -258,7 +258,7 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
         let map = Map::named(name, directory);
         let is_map = match &map {
-            Map::Shards(_) | Map::File(Source::CremiRaw(..)) => true,
+            Map::Shards(_) | Map::Image(_) | Map::File(Source::CremiRaw(..)) => true,
             Map::File(_) => [".nii.gz", ".nii"].iter().any(|end| name.ends_with(end)),
         };
         if !is_map {
@@ -270,6 +270,9 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
         }
         let id = match &map {
             Map::File(Source::CremiRaw(..)) => name.rsplit_once('.').map_or(name, |(id, _)| id),
+            Map::Image(_) => {
+                name.strip_suffix(".zarr").map_or(name, |id| id.strip_suffix(".ome").unwrap_or(id))
+            }
             _ => raw::stem(name),
         };
         if let Some(other) = maps.insert(id.to_owned(), map) {

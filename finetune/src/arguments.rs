@@ -7,7 +7,7 @@ mod threshold;
 mod train;
 
 pub(crate) use clean_up::CleanUpArguments;
-pub(crate) use instances::{Details, Instances, MethodName, Pieces};
+pub(crate) use instances::{Details, Instances, MethodName, Pieces, StackFormat};
 pub(crate) use sweep::Sweep;
 pub(crate) use threshold::{Criterion, Threshold};
 pub(crate) use train::Train;
@@ -87,7 +87,7 @@ pub(crate) struct Predict {
     /// A choice of 'finetune clean-up' for these models
     #[arg(long, value_name = "FILE.json")]
     pub(crate) clean_up: Option<PathBuf>,
-    /// Format of label maps; affinities are HDF5 in any case
+    /// Format of label maps; affinities are HDF5 unless this is zarr
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     pub(crate) format: Format,
     /// Numbers of affinities

@@ -5,32 +5,34 @@ pub(crate) mod method;
 
 pub(crate) use evidence::{OnDisk, of_blocks};
 
-use crate::arguments::{Instances, Pieces};
-use crate::flaw::message_of;
+use crate::arguments::{Instances, Pieces, StackFormat};
 use crate::kept::{Kept, WORK};
 use crate::predict::{Row, TABLE};
+use crate::stacks::{Failure, Labels, ZARR, create_labels, each_section};
 use crate::threshold::Choice;
 use data_manifests::{Artefact, Manifest, cases};
 use label_maps::Method;
 use label_maps::blocks::instances_in_blocks;
-use label_maps::storage::{BlockError, StorageError, Store};
-use label_maps::window::{Blocks, Window};
+use label_maps::window::Blocks;
+use patches::stack::{self, Numbers};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::ops::ControlFlow;
 use std::path::Path;
-use volume::VolumeError;
-use volume::hdf5::{CremiFile, LabelFile, NEURON_IDS};
+use volume::hdf5::NEURON_IDS;
 
 /// Table of a directory of objects.
 const OUT_TABLE: &str = "instances.csv";
-const KEPT: Kept = Kept { stage: "instances", table: OUT_TABLE, endings: &[".h5"] };
+const KEPT: Kept = Kept { stage: "instances", role: "instances", table: OUT_TABLE, endings: &[".h5", ZARR] };
 
 #[derive(Debug, Serialize)]
 struct Parameters<'a> {
     method: &'a Method,
     blocks: &'a Blocks,
     smallest: u64,
+    /// HDF5 where nothing is said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<StackFormat>,
 }
 
 /// A row of the table.
@@ -66,7 +68,8 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     };
     let Pieces { smallest, .. } = arguments.pieces;
     let blocks = method::blocks(&method, arguments.pieces);
-    let parameters = Parameters { method: &method, blocks: &blocks, smallest };
+    let format = Some(arguments.format).filter(|format| *format != StackFormat::Hdf5);
+    let parameters = Parameters { method: &method, blocks: &blocks, smallest, format };
     let mut manifest =
         Manifest::new("instances", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if manifest.reusable(out)?.is_some_and(|found| found.counts.get("failed") == Some(&0)) {
@@ -74,7 +77,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         return Ok(ExitStatus::Done);
     }
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    KEPT.begin(out, &work, &rows.iter().map(|row| file_name(&row.id)).collect())?;
+    KEPT.begin(out, &work, &rows.iter().map(|row| file_name(&row.id, arguments.format)).collect())?;
 
     let mut made = Vec::new();
     let mut failed = 0;
@@ -84,10 +87,10 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         if interrupt::requested() {
             return Ok(interrupted(made.len(), context));
         }
-        let name = file_name(&row.id);
+        let name = file_name(&row.id, arguments.format);
         let source = arguments.predictions.join(&row.file);
         let path = out.join(&name);
-        let result = match path.is_file() {
+        let result = match path.exists() {
             true => kept_objects(&path),
             false => pool.install(|| objects(&source, &path, &row.id, &parameters, context)),
         };
@@ -95,7 +98,10 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
             Ok(objects) => made.push(OutRow {
                 id: row.id,
                 split: row.split,
-                file: format!("{name}#{NEURON_IDS}"),
+                file: match arguments.format {
+                    StackFormat::Hdf5 => format!("{name}#{NEURON_IDS}"),
+                    StackFormat::Zarr => name,
+                },
                 image: row.image,
                 label: row.label,
                 objects,
@@ -118,7 +124,8 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         manifest.counts.insert(name.to_owned(), value);
         context.count(name, value);
     }
-    manifest.finish(out, |path| match path {
+    let trees = KEPT.trees(out)?;
+    manifest.finish_with(out, trees, |path| match path {
         OUT_TABLE => "cases",
         WORK => "record",
         _ => "instances",
@@ -133,7 +140,11 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
 /// `E436` for label maps.
 pub(crate) fn rows_of(predictions: &Path) -> anyhow::Result<Vec<Row>> {
     let rows: Vec<Row> = cases::from_csv(&predictions.join(TABLE))?;
-    if rows.iter().any(|row| !row.file.ends_with(".h5")) {
+    let is_map = |file: &str| match file.strip_suffix(ZARR) {
+        Some(_) => !stack::is_image(&predictions.join(file)),
+        None => !file.ends_with(".h5"),
+    };
+    if rows.iter().any(|row| is_map(&row.file)) {
         return Err(Message::error("E436", "these predictions are label maps of classes, not affinities")
             .detail(predictions.display().to_string())
             .fix("Predict with a model that was trained on a data set of objects (labels.kind = \"instances\")")
@@ -150,8 +161,11 @@ pub(crate) fn models_of(predicted: &Manifest) -> Vec<String> {
     models
 }
 
-fn file_name(id: &str) -> String {
-    format!("{id}.h5")
+fn file_name(id: &str, format: StackFormat) -> String {
+    match format {
+        StackFormat::Hdf5 => format!("{id}.h5"),
+        StackFormat::Zarr => format!("{id}{ZARR}"),
+    }
 }
 
 fn interrupted(done: usize, context: &Context) -> ExitStatus {
@@ -162,12 +176,9 @@ fn interrupted(done: usize, context: &Context) -> ExitStatus {
 
 /// Number of the objects in a file of an interrupted run: they are numbered from 1.
 fn kept_objects(path: &Path) -> Result<u64, Message> {
-    let file = CremiFile::open(path).map_err(|e| message_of(&e))?;
     let mut largest = 0;
-    for z in 0..file.raw().shape_zyx[0] {
-        let section = file.read_label_slab(NEURON_IDS, z..z + 1).map_err(|e| message_of(&e))?;
-        largest = section.into_iter().fold(largest, u64::max);
-    }
+    let see = |section: &[u64]| largest = section.iter().copied().fold(largest, u64::max);
+    each_section(path, NEURON_IDS, see).map_err(|failure| failure.0)?;
     Ok(largest)
 }
 
@@ -182,23 +193,21 @@ fn objects(
     let affinities = OnDisk::open(source, parameters.method)?;
     let mut progress = None;
     let mut count = 0;
-    let result = LabelFile::create(out, NEURON_IDS, affinities.info(), |file| -> Result<(), Failure> {
+    let fill = |labels: &mut Labels<'_>| -> Result<(), Failure> {
         let mut step = |done: usize, total: usize| {
             progress.get_or_insert_with(|| context.progress(case, total as u64)).step(case);
             go_on(done, total)
         };
-        let Parameters { method, blocks, smallest } = parameters;
-        count = instances_in_blocks(&affinities, &mut Labels(file), method, blocks, *smallest, &mut step)?;
+        let Parameters { method, blocks, smallest, .. } = parameters;
+        let made = instances_in_blocks(&affinities, labels, method, blocks, *smallest, &mut step);
+        count = made.map_err(|error| of_blocks(&error))?;
         Ok(())
-    });
+    };
+    let result = create_labels(out, NEURON_IDS, affinities.info(), Numbers::U64, fill);
     if let Some(progress) = progress {
         progress.finish();
     }
-    match result {
-        Ok(()) => Ok(count),
-        Err(Failure::Volume(error)) => Err(message_of(&error)),
-        Err(Failure::Blocks(error)) => Err(of_blocks(&error)),
-    }
+    result.map(|()| count).map_err(|failure| failure.0)
 }
 
 /// Whether blocks go on, of which some are done: not where a stop was asked for.
@@ -206,36 +215,5 @@ pub(crate) fn go_on(done: usize, total: usize) -> ControlFlow<()> {
     match interrupt::requested() && done < total {
         true => ControlFlow::Break(()),
         false => ControlFlow::Continue(()),
-    }
-}
-
-/// What making objects may fail with.
-enum Failure {
-    Volume(VolumeError),
-    Blocks(BlockError),
-}
-
-impl From<VolumeError> for Failure {
-    fn from(error: VolumeError) -> Self {
-        Self::Volume(error)
-    }
-}
-
-impl From<BlockError> for Failure {
-    fn from(error: BlockError) -> Self {
-        Self::Blocks(error)
-    }
-}
-
-/// A file of labels as their store.
-struct Labels<'a>(&'a LabelFile);
-
-impl Store for Labels<'_> {
-    fn read(&mut self, window: &Window) -> Result<Vec<u64>, StorageError> {
-        Ok(self.0.read(window.start_zyx, window.shape_zyx)?)
-    }
-
-    fn write(&mut self, window: &Window, labels: &[u64]) -> Result<(), StorageError> {
-        Ok(self.0.write(window.start_zyx, window.shape_zyx, labels)?)
     }
 }

@@ -1,6 +1,6 @@
 //! A directory with a file per case: whose it is, and what of it is kept by a run that continues.
 
-use data_manifests::{Manifest, digest, manifest};
+use data_manifests::{Artefact, Manifest, digest, manifest};
 use stage::atomic;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,6 +12,8 @@ pub(crate) const WORK: &str = ".work";
 pub(crate) struct Kept {
     /// Name of the stage in manifests.
     pub(crate) stage: &'static str,
+    /// Role of the cases' files there.
+    pub(crate) role: &'static str,
     /// Its table.
     pub(crate) table: &'static str,
     /// Endings of the cases' files.
@@ -47,11 +49,11 @@ impl Kept {
             }
             let mut keep = same && wanted.contains(&name);
             if keep && let Some(manifest) = &finished {
-                let found = digest::file(&entry.path())?;
+                let (path, found) = listed(&entry.path(), &name)?;
                 keep = manifest
                     .outputs
                     .iter()
-                    .any(|o| o.path == name && (o.bytes, &o.sha256) == (found.0, &found.1));
+                    .any(|o| o.path == path && (o.bytes, &o.sha256) == (found.0, &found.1));
             }
             if !keep {
                 others.push(entry.path());
@@ -62,9 +64,33 @@ impl Kept {
         Manifest::withdraw(out)?;
         atomic::sweep(out)?;
         for path in others {
-            fs_err::remove_file(path)?;
+            if path.is_dir() { fs_err::remove_dir_all(path) } else { fs_err::remove_file(path) }?;
         }
         Ok(atomic::write(&marker, work.as_bytes())?)
+    }
+}
+
+impl Kept {
+    /// Cases that are directories, each as one line of the manifest.
+    pub(crate) fn trees(&self, out: &Path) -> anyhow::Result<Vec<Artefact>> {
+        let mut trees = Vec::new();
+        for entry in fs_err::read_dir(out)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if self.is_output(&name) && entry.file_type()?.is_dir() {
+                let (path, (bytes, sha256)) = listed(&entry.path(), &name)?;
+                trees.push(Artefact { role: self.role.to_owned(), path, bytes, sha256 });
+            }
+        }
+        Ok(trees)
+    }
+}
+
+/// A case's file, or its directory, as manifests list it, with bytes and digest.
+pub(crate) fn listed(path: &Path, name: &str) -> std::io::Result<(String, (u64, String))> {
+    match path.is_dir() {
+        true => Ok((format!("{name}/"), digest::tree(path)?)),
+        false => Ok((name.to_owned(), digest::file(path)?)),
     }
 }
 
@@ -72,7 +98,12 @@ impl Kept {
 mod tests {
     use super::*;
 
-    const KEPT: Kept = Kept { stage: "predict", table: "predictions.csv", endings: &[".nii.gz"] };
+    const KEPT: Kept = Kept {
+        stage: "predict",
+        role: "predictions",
+        table: "predictions.csv",
+        endings: &[".nii.gz", ".zarr"],
+    };
 
     #[test]
     fn label_maps_of_other_work_go_and_images_are_never_touched() {
@@ -105,5 +136,24 @@ mod tests {
         assert!(!out.join(manifest::FILE_NAME).exists());
         KEPT.begin(out, "two", &wanted).unwrap();
         assert!(!out.join("b.nii.gz").exists());
+    }
+
+    #[test]
+    fn directories_are_kept_and_removed_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path();
+        let wanted = BTreeSet::from(["a", "b"].map(|id| format!("{id}.zarr")));
+        KEPT.begin(out, "one", &wanted).unwrap();
+        for id in ["a", "b", "c"] {
+            fs_err::create_dir_all(out.join(format!("{id}.zarr/0"))).unwrap();
+            fs_err::write(out.join(format!("{id}.zarr/0/zarr.json")), id).unwrap();
+        }
+        let trees = KEPT.trees(out).unwrap();
+        assert_eq!(trees.iter().filter(|tree| tree.path.ends_with(".zarr/")).count(), 3);
+        let manifest = Manifest::new("predict", "1", "finetune", &(), Vec::new()).unwrap();
+        manifest.finish_with(out, trees, |_| "predictions").unwrap();
+        fs_err::write(out.join("a.zarr/0/zarr.json"), "another").unwrap();
+        KEPT.begin(out, "one", &wanted).unwrap();
+        assert!(!out.join("a.zarr").exists() && out.join("b.zarr").is_dir() && !out.join("c.zarr").exists());
     }
 }

@@ -19,6 +19,7 @@ mod predict;
 mod sampling;
 mod semantic;
 mod sheet;
+mod stacks;
 mod sweep;
 mod task;
 mod threshold;

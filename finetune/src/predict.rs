@@ -184,7 +184,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     manifest.licence = licences.into_iter().collect::<Vec<_>>().join(" AND ");
     manifest.counts.insert("cases".to_owned(), rows.len() as u64);
     manifest.counts.insert("failed".to_owned(), failed);
-    manifest.finish(out, |path| match path {
+    let trees = KEPT.trees(out)?;
+    manifest.finish_with(out, trees, |path| match path {
         TABLE => "cases",
         WORK => "record",
         _ => "predictions",

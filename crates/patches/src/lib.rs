@@ -15,6 +15,7 @@ mod region;
 pub mod sampler;
 mod seal;
 mod shard;
+pub mod stack;
 mod store;
 mod volume;
 mod whole;

@@ -4,6 +4,7 @@ use crate::world::{World, errors, put_shards, run};
 use data_manifests::descriptor::LabelKind;
 use data_manifests::{Manifest, verify};
 use evaluate::summary::SummaryFile;
+use patches::stack::{Numbers, StackArray, label_group};
 use patches::{LabelType, LabelVoxels};
 use stage::{Context, ExitStatus};
 use volume::Grid;
@@ -100,6 +101,31 @@ fn neurons_in_hdf5_and_a_report_of_them() {
     assert!(!html.contains("NaN") && !html.contains("Policy for empty masks"));
     let tables = fs_err::read_to_string(world.path("report/tables.md")).unwrap();
     assert!(tables.contains("## EM: VOI by share of the labels used, less is better"), "{tables}");
+}
+
+#[test]
+fn objects_in_ome_zarr_score_as_those_in_hdf5() {
+    let world = World::new();
+    let reference = put(&world, "sample_A.hdf", ids(6));
+    let directory = world.path("guess.zarr");
+    fs_err::create_dir(&directory).unwrap();
+    let array = StackArray::create_labels(&directory, &info("neuron_ids"), Numbers::U64).unwrap();
+    array.write_ids([0; 3], SHAPE, &ids(7)).unwrap();
+    let expected = {
+        let prediction = put(&world, "guess.h5", ids(7));
+        assert_eq!(score(&world, &reference, &prediction, &[]).0.unwrap(), ExitStatus::Done);
+        rows(&world)
+    };
+    // the group with one label map, or that of the map
+    for named in [directory.clone(), label_group(&directory, "neuron_ids")] {
+        let named = named.display().to_string();
+        assert_eq!(score(&world, &reference, &named, &[]).0.unwrap(), ExitStatus::Done);
+        assert_eq!(rows(&world), expected);
+    }
+    fs_err::remove_file(label_group(&directory, "neuron_ids").join("zarr.json")).unwrap();
+    let named = label_group(&directory, "neuron_ids").display().to_string();
+    let (status, context) = score(&world, &reference, &named, &[]);
+    assert!(status.is_err() || !errors(&context).is_empty());
 }
 
 #[test]

@@ -9,7 +9,7 @@ pub(super) const EXAMPLES: &str = "\
 Examples:
   finetune instances --predictions affinities --out neurons
   finetune instances --predictions affinities --out neurons-mutex --method mutex-watershed --block 32,512,512 --halo 8,64,64
-Label maps lie in HDF5 at /volumes/labels/neuron_ids: score them with 'evaluate instances'.";
+Label maps lie in HDF5 at /volumes/labels/neuron_ids, in OME-Zarr at labels/neuron_ids: score them with 'evaluate instances'.";
 
 /// Makes objects of affinities.
 #[derive(Debug, Clone, clap::Args)]
@@ -20,6 +20,9 @@ pub(crate) struct Instances {
     /// Where the label maps go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Format of the label maps
+    #[arg(long, value_enum, default_value = "hdf5")]
+    pub(crate) format: StackFormat,
     /// A choice of 'finetune threshold' for the models that predicted, in place of the options of methods
     #[arg(long, value_name = "FILE.json", conflicts_with_all = ["method", "threshold", "quantile", "strides"])]
     pub(crate) choice: Option<PathBuf>,
@@ -59,6 +62,16 @@ pub(crate) struct Pieces {
     /// Voxels that a block sees of its neighbours
     #[arg(long, value_name = "Z,Y,X", default_value = "4,64,64", value_parser = parse_triple)]
     pub(crate) halo: [usize; 3],
+}
+
+/// How stacks are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum StackFormat {
+    /// HDF5 in CREMI's layout: ID.h5
+    Hdf5,
+    /// OME-Zarr 0.5: directories ID.zarr
+    Zarr,
 }
 
 /// How voxels become objects.

@@ -3,14 +3,15 @@
 use super::{CleanUp, SCHEMA, Trial, keep_largest};
 use crate::arguments::CleanUpArguments;
 use crate::flaw::message_of;
+use crate::kept::listed;
 use crate::model::{self, ModelPlan};
 use crate::predict::{CLASSES, Row, TABLE};
+use crate::stacks::{Failure, each_section};
 use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawVoxels};
-use data_manifests::{Descriptor, Manifest, cases, digest};
+use data_manifests::{Descriptor, Manifest, cases};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::Path;
-use volume::hdf5::CremiFile;
 use volume::nifti;
 
 /// Dice of a class: by whether the foreground was cleaned, then by whether the class was; none where it is in neither map.
@@ -89,8 +90,8 @@ fn models_of(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Resu
 
 /// Fails where a label map is not the one that its stage wrote.
 fn unchanged(row: &Row, arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<()> {
-    let (_, found) = digest::file(&arguments.predictions.join(&row.file))?;
-    if predicted.outputs.iter().any(|output| output.path == row.file && output.sha256 == found) {
+    let (path, (_, found)) = listed(&arguments.predictions.join(&row.file), &row.file)?;
+    if predicted.outputs.iter().any(|output| output.path == path && output.sha256 == found) {
         return Ok(());
     }
     Err(Message::error("E423", "the prediction was changed after it was written")
@@ -116,7 +117,7 @@ fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow:
         return Err(Message::error("E423", "the reference holds objects, not classes").case(&row.id).into());
     };
     let path = arguments.predictions.join(&row.file);
-    let (shape_zyx, values) = prediction(&path).map_err(failed)?;
+    let (shape_zyx, values) = prediction(&path).map_err(|failure| failure.0.case(&row.id))?;
     if shape_zyx != grid.shape_zyx {
         return Err(Message::error("E423", "prediction and reference differ in shape (z, y, x)")
             .case(&row.id)
@@ -133,10 +134,11 @@ fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow:
 }
 
 /// Shape and values of a label map that 'finetune predict' wrote, z, y, x.
-fn prediction(path: &Path) -> volume::Result<([usize; 3], Vec<u64>)> {
-    if path.extension().is_some_and(|extension| extension == "h5") {
-        let stack = CremiFile::open(path)?.read_labels(CLASSES)?;
-        return Ok((stack.info.shape_zyx, stack.data));
+fn prediction(path: &Path) -> Result<([usize; 3], Vec<u64>), Failure> {
+    if path.extension().is_some_and(|extension| extension == "h5" || extension == "zarr") {
+        let mut values = Vec::new();
+        let shape_zyx = each_section(path, CLASSES, |section| values.extend_from_slice(section))?;
+        return Ok((shape_zyx, values));
     }
     let map = nifti::read_labels(path)?;
     Ok((map.grid.shape_zyx, map.data.into_iter().map(u64::from).collect()))

@@ -1,17 +1,17 @@
 //! Affinities on disk as what objects are made of.
 
-use crate::flaw::message_of;
 use crate::objective::is_boundary;
+use crate::stacks::Affinities;
 use label_maps::Method;
 use label_maps::affinities::NEAREST;
 use label_maps::storage::{BlockError, Source, StorageError};
 use label_maps::window::Window;
 use stage::Message;
 use std::path::Path;
-use volume::hdf5::{AffinityFile, StackInfo};
+use volume::hdf5::StackInfo;
 
 /// Affinities, or a boundary mask, of a file as the label maps' source.
-pub(crate) struct OnDisk(AffinityFile);
+pub(crate) struct OnDisk(Affinities);
 
 impl OnDisk {
     /// Opens a file for a method.
@@ -19,7 +19,7 @@ impl OnDisk {
     /// # Errors
     /// For what is no such file, and `E434` for affinities that the method cannot use.
     pub(crate) fn open(path: &Path, method: &Method) -> Result<Self, Message> {
-        let file = AffinityFile::open(path).map_err(|e| message_of(&e))?;
+        let file = Affinities::open(path).map_err(|failure| failure.0)?;
         if matches!(method, Method::MutexWatershed(_)) && !file.offsets_zyx().starts_with(&NEAREST) {
             return Err(Message::error(
                 "E434",
@@ -47,7 +47,7 @@ impl Source for OnDisk {
     }
 
     fn read(&self, window: &Window) -> Result<Vec<f32>, StorageError> {
-        let mut values = self.0.read(window.start_zyx, window.shape_zyx)?;
+        let mut values = self.0.read(window)?;
         if self.offsets().is_none() {
             values.iter_mut().for_each(|inside| *inside = 1.0 - *inside);
         }

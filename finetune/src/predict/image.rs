@@ -6,10 +6,14 @@ use crate::clean_up::CleanUp;
 use crate::model::{Model, ModelPlan};
 use crate::objective::{AffinityPlan, Objective};
 use crate::semantic::Semantic;
+use crate::stacks::{Failure, Sections, create_affinities, create_labels};
 use crate::task::{Output, predict_image};
 use data_manifests::cases;
 use data_manifests::descriptor::Modality;
 use data_manifests::raw::open::{self, RawImage};
+use label_maps::storage::Store;
+use label_maps::window::Window;
+use patches::stack::Numbers;
 use stage::{Message, interrupt, limits};
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -19,7 +23,7 @@ use tch::{Device, Tensor};
 use torch_runtime::Precision;
 use training::error::BoxedError;
 use training::predict::SlidingWindow;
-use volume::hdf5::{AffinityFile, AffinityNumbers, LabelFile, StackInfo};
+use volume::hdf5::{AffinityNumbers, StackInfo};
 use volume::intensity::{self, NonFinite};
 use volume::prepare::Steps;
 use volume::{Grid, SAME_GEOMETRY_MM, VolumeError, nifti, prepare, same_geometry};
@@ -73,14 +77,17 @@ impl Reader<'_> {
     pub(super) fn read(&self, job: &Job) -> anyhow::Result<Image> {
         let descriptor = &self.plan.descriptor;
         let file = job.case.image.path();
-        if self.format == Format::Hdf5
+        if self.format != Format::Nifti
             && self.plan.objective.is_semantic()
             && job.case.image.nifti().is_some()
         {
-            return Err(Message::error("E427", "HDF5 in CREMI's layout holds no orientation")
-                .detail(file.display().to_string())
-                .fix("Predict NIfTI images with --format nifti")
-                .into());
+            return Err(Message::error(
+                "E427",
+                "neither HDF5 in CREMI's layout nor OME-Zarr holds an orientation",
+            )
+            .detail(file.display().to_string())
+            .fix("Predict NIfTI images with --format nifti")
+            .into());
         }
         let in_image = |e: VolumeError| e.in_file(file);
         let RawImage { channels, grid, mut data, mut warnings } = open::image(&job.case.image)?;
@@ -133,7 +140,9 @@ impl Writer<'_> {
         match (self.format, job.case.image.nifti()) {
             (Format::Nifti, Some(reference)) => nifti::write_labels_like(path, &labels, reference)?,
             (Format::Nifti, None) => nifti::write_labels(path, &labels, &grid)?,
-            (Format::Hdf5, _) => write_stack(path, &labels, &grid)?,
+            (Format::Hdf5 | Format::Zarr, _) => {
+                write_stack(path, &labels, &grid).map_err(|failure| failure.0)?;
+            }
         }
         Ok(())
     }
@@ -203,11 +212,11 @@ impl Predictor<'_> {
         path: &Path,
     ) -> anyhow::Result<()> {
         let info = stack_info("affinities", grid);
-        let fill = |file: &AffinityFile| -> anyhow::Result<()> {
+        let fill = |file: &dyn Sections| -> Result<(), Failure> {
             thread::scope(|scope| {
                 let (sender, slabs) = sync_channel::<(usize, Vec<f32>)>(1);
-                let writer = scope.spawn(move || -> volume::Result<()> {
-                    slabs.into_iter().try_for_each(|(first, values)| file.write_sections(first, &values))
+                let writer = scope.spawn(move || -> Result<(), Failure> {
+                    slabs.into_iter().try_for_each(|(first, values)| file.put(first, &values))
                 });
                 let compute = (self.precision, self.device);
                 let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
@@ -232,10 +241,11 @@ impl Predictor<'_> {
                     Ok(written) => written?,
                     Err(panic) => resume_unwind(panic),
                 }
-                predicted.map_err(|e| e.message().into())
+                predicted.map_err(|e| Failure(e.message()))
             })
         };
-        AffinityFile::create(path, &info, &plan.offsets_zyx, self.affinities, fill)
+        let made = create_affinities(path, &info, &plan.offsets_zyx, self.affinities, fill);
+        made.map_err(|failure| failure.0.into())
     }
 }
 
@@ -286,13 +296,19 @@ fn stack_info(name: &str, grid: &Grid) -> StackInfo {
     }
 }
 
-/// A label map as HDF5, section by section.
-fn write_stack(path: &Path, labels: &[u16], grid: &Grid) -> Result<(), VolumeError> {
+/// A label map of a stack, some sections at a time.
+fn write_stack(path: &Path, labels: &[u16], grid: &Grid) -> Result<(), Failure> {
+    /// As many as a chunk of OME-Zarr has.
+    const SECTIONS: usize = 16;
     let [_, ny, nx] = grid.shape_zyx;
-    LabelFile::create(path, CLASSES, &stack_info(CLASSES, grid), |file| {
-        for (z, section) in labels.chunks(ny * nx).enumerate() {
-            let ids: Vec<u64> = section.iter().map(|label| u64::from(*label)).collect();
-            file.write([z, 0, 0], [1, ny, nx], &ids)?;
+    let most = labels.iter().copied().max().unwrap_or_default();
+    let numbers = Numbers::of_classes(usize::from(most) + 1);
+    create_labels(path, CLASSES, &stack_info(CLASSES, grid), numbers, |file| {
+        for (piece, sections) in labels.chunks(SECTIONS * ny * nx).enumerate() {
+            let ids: Vec<u64> = sections.iter().map(|label| u64::from(*label)).collect();
+            let shape_zyx = [ids.len() / (ny * nx), ny, nx];
+            let window = Window { start_zyx: [piece * SECTIONS, 0, 0], shape_zyx };
+            file.write(&window, &ids).map_err(|e| Message::error("E439", e.to_string()))?;
         }
         Ok(())
     })

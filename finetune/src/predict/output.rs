@@ -2,6 +2,7 @@
 
 use crate::kept::Kept;
 use crate::objective::Objective;
+use crate::stacks::ZARR;
 use serde::Serialize;
 use volume::hdf5::AffinityNumbers;
 
@@ -9,7 +10,8 @@ use volume::hdf5::AffinityNumbers;
 pub(crate) const TABLE: &str = "predictions.csv";
 
 /// Label maps, and affinities.
-pub(super) const KEPT: Kept = Kept { stage: "predict", table: TABLE, endings: &[".nii.gz", ".h5"] };
+pub(super) const KEPT: Kept =
+    Kept { stage: "predict", role: "predictions", table: TABLE, endings: &[".nii.gz", ".h5", ZARR] };
 
 /// Name of a label map among the labels of its HDF5 file.
 pub(crate) const CLASSES: &str = "classes";
@@ -22,6 +24,8 @@ pub(crate) enum Format {
     Nifti,
     /// HDF5 in CREMI's layout, for stacks: /volumes/labels/classes
     Hdf5,
+    /// OME-Zarr 0.5, for stacks: labels/classes
+    Zarr,
 }
 
 /// How affinities are stored.
@@ -47,6 +51,7 @@ impl AffinityKind {
 pub(super) fn file_name(id: &str, objective: &Objective, format: Format) -> String {
     match (objective, format) {
         (Objective::Classes | Objective::Regions, Format::Nifti) => format!("{id}.nii.gz"),
+        (_, Format::Zarr) => format!("{id}{ZARR}"),
         (Objective::Affinities(_), _) | (_, Format::Hdf5) => format!("{id}.h5"),
     }
 }

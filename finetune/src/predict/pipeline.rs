@@ -27,7 +27,7 @@ pub(super) fn run(
     thread::scope(|scope| {
         scope.spawn(move || {
             for (number, (job, path)) in jobs.iter().enumerate() {
-                let image = (!path.is_file()).then(|| reader.read(job));
+                let image = (!path.exists()).then(|| reader.read(job));
                 // nobody listens any more: a stop was asked for
                 if to_predictor.send((number, image)).is_err() {
                     return;

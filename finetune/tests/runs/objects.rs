@@ -1,6 +1,7 @@
 //! Labels that are objects: affinities are learnt and predicted, and become objects again.
 
 use crate::support::{Study, recorded, run, text};
+use patches::stack::{StackArray, label_group};
 use std::collections::BTreeSet;
 use test_peers::Ended;
 use volume::hdf5::{AffinityFile, CremiFile, NEURON_IDS};
@@ -65,6 +66,23 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
     });
     assert!(whole.0.iter().zip(&coarse.0).all(|(a, b)| (a - b).abs() < 0.5001 / 255.0));
     assert!(whole.0 != coarse.0 && coarse.1 * 2 < whole.1, "{} and {} bytes", coarse.1, whole.1);
+    // in OME-Zarr they are the same, and so are the objects that they make
+    study.predict("zarr", &[&study.raw()], &["--format", "zarr"]).expect(0);
+    let array = StackArray::open(&study.path("zarr/sample_1_val.zarr")).unwrap();
+    assert_eq!(array.info().offset_zyx_nm, affinities.info().offset_zyx_nm);
+    assert!(array.read_affinities([0; 3], [3, ny, nx]).unwrap() == whole.0);
+    let (from, out) = (study.path("zarr"), study.path("zarr-objects"));
+    let words = ["instances", "--predictions", text(&from), "--out", text(&out), "--format", "zarr"];
+    run(&words).expect(0);
+    study.verified("zarr-objects");
+    instances(&study, "hdf5-objects", &[]).expect(0);
+    let found = StackArray::open(&label_group(&out.join("sample_1_val.zarr"), NEURON_IDS)).unwrap();
+    assert_eq!(found.read_ids([0; 3], [3, ny, nx]).unwrap(), ids(&study, "hdf5-objects"));
+    // counted again without being made again
+    let table = study.bytes("zarr-objects/instances.csv");
+    fs_err::remove_file(out.join("manifest.json")).unwrap();
+    run(&words).expect(0);
+    assert!(study.bytes("zarr-objects/instances.csv") == table);
 
     // every method, and in blocks
     let mut seen = BTreeSet::new();

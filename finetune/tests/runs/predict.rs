@@ -2,6 +2,7 @@
 
 use crate::support::{Study, command, run, text};
 use data_manifests::phantom::Kind;
+use patches::stack::{Numbers, StackArray, label_group};
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -352,6 +353,36 @@ fn stacks_become_hdf5_when_asked_and_scans_do_not() {
         let spacing = map.grid.spacing_zyx_nm();
         assert!(stack.info.resolution_zyx_nm.iter().zip(spacing).all(|(a, b)| (a - b).abs() < 1e-2));
     }
+    // and OME-Zarr has the same, each map as a directory that the manifest lists as one
+    study.predict("zarr-maps", &[&raw], &["--format", "zarr"]).expect(0);
+    for (id, [_, file, ..]) in &study.table("zarr-maps") {
+        assert!(file.ends_with(".zarr"), "{file}");
+        let group = label_group(&study.path("zarr-maps").join(file), "classes");
+        let array = StackArray::open(&group).unwrap();
+        let map = nifti::read_labels(study.path("maps").join(&maps[id][1])).unwrap();
+        let shape = array.info().shape_zyx;
+        assert_eq!((shape, array.numbers()), (map.grid.shape_zyx, Numbers::U8));
+        let found = array.read_ids([0; 3], shape).unwrap();
+        assert!(found.iter().zip(&map.data).all(|(a, b)| *a == u64::from(*b)), "{id}");
+    }
+    assert_eq!(data_manifests::verify::verify(&study.path("zarr-maps")).unwrap(), Vec::<String>::new());
+    let outputs = study.json("zarr-maps/manifest.json")["outputs"].clone();
+    let listed = outputs.as_array().unwrap().iter();
+    let listed =
+        listed.filter(|o| o["role"] == "predictions").map(|o| o["path"].as_str().unwrap().to_owned());
+    let listed: Vec<String> = listed.collect();
+    assert!(listed.len() == stacks.len() && listed.iter().all(|path| path.ends_with(".zarr/")), "{listed:?}");
+    // an interrupted run keeps what is whole, and makes the rest again
+    let kept = study.path("zarr-maps").join(&listed[0]);
+    let when = || fs_err::metadata(kept.join("labels/classes/0/zarr.json")).unwrap().modified().unwrap();
+    let before = when();
+    if let Some(other) = listed.get(1) {
+        fs_err::remove_dir_all(study.path("zarr-maps").join(other)).unwrap();
+    }
+    let manifest = study.bytes("zarr-maps/predictions.csv");
+    fs_err::remove_file(study.path("zarr-maps/manifest.json")).unwrap();
+    study.predict("zarr-maps", &[&raw], &["--format", "zarr"]).expect(0);
+    assert!(when() == before && study.bytes("zarr-maps/predictions.csv") == manifest);
     // a clean-up is chosen from either
     let model = study.path("model");
     let choice = |format: &str| {
@@ -362,6 +393,7 @@ fn stacks_become_hdf5_when_asked_and_scans_do_not() {
         study.json(&format!("{format}.json"))["tried"].clone()
     };
     assert_eq!(choice("nifti"), choice("hdf5"));
+    assert_eq!(choice("nifti"), choice("zarr"));
     // another format is other work
     study.predict("stacks", &[&raw], &[]).expect(0);
     assert!(study.verified("stacks").iter().all(|file| !file.ends_with(".h5")));

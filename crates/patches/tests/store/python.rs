@@ -2,10 +2,12 @@
 
 use crate::support::{image, record};
 use data_manifests::descriptor::{LabelKind, Modality};
+use patches::stack::{Numbers, StackArray};
 use patches::{LabelCount, LabelRecord, LabelType, LabelVoxels, write_case};
 use std::path::Path;
 use std::process::Command;
 use test_peers::python;
+use volume::hdf5::StackInfo;
 
 fn run(python: &Path, script: &str, arguments: &[&str]) {
     let output = Command::new(python).args(["-c", script]).args(arguments).output().unwrap();
@@ -120,4 +122,57 @@ fn ome_zarr_metadata_is_valid() {
             .unwrap();
         run(&python, script, &[&directory.path().to_string_lossy(), expected]);
     }
+}
+
+#[test]
+fn python_reads_label_maps_and_affinities_of_stacks() {
+    let Some(python) = python("zarr, numpy, ome_zarr_models.v05") else { return };
+    let info = |name: &str| StackInfo {
+        name: name.to_owned(),
+        shape_zyx: [20, 300, 270],
+        resolution_zyx_nm: [40.0, 4.0, 5.0],
+        offset_zyx_nm: [80.0, 0.0, -8.0],
+    };
+    let (section, channels) = (300 * 270, 2);
+    let folder = tempfile::tempdir().unwrap();
+    let [labels, affinities] = ["labels.zarr", "affinities.zarr"].map(|name| folder.path().join(name));
+    for directory in [&labels, &affinities] {
+        fs_err::create_dir(directory).unwrap();
+    }
+    let file = StackArray::create_labels(&labels, &info("neuron_ids"), Numbers::U64).unwrap();
+    let ids: Vec<u64> = (0..20 * section as u64).map(|i| (1 << 53) + 1 + i % 97).collect();
+    file.write_ids([0; 3], [20, 300, 270], &ids).unwrap();
+    let offsets = [[-1, 0, 0], [0, -9, 3]];
+    let file =
+        StackArray::create_affinities(&affinities, &info("affinities"), &offsets, Numbers::F32).unwrap();
+    for (from, to) in [(0, 7), (7, 20)] {
+        let places = (0..channels).flat_map(|c| (from..to).map(move |z| (c, z)));
+        let values = places.flat_map(|(c, z)| (0..section).map(move |i| ((c * 20 + z) * section + i) as f32));
+        file.write_sections(from, &values.map(|v| v % 8191.0 / 8192.0).collect::<Vec<f32>>()).unwrap();
+    }
+    let script = "import sys, zarr, numpy as np\n\
+        from ome_zarr_models.v05 import Image\n\
+        from ome_zarr_models.v05.image_label import ImageLabel\n\
+        from ome_zarr_models.v05.labels import Labels\n\
+        g = zarr.open_group(sys.argv[1], mode='r')\n\
+        assert g['labels'].attrs['ome']['labels'] == ['neuron_ids']\n\
+        Labels.from_zarr(g['labels'])\n\
+        label = ImageLabel.from_zarr(g['labels/neuron_ids'])\n\
+        a = g['labels/neuron_ids/0'][:]\n\
+        i = np.arange(20 * 300 * 270, dtype=np.uint64)\n\
+        assert a.shape == (20, 300, 270) and a.dtype == np.uint64, (a.shape, a.dtype)\n\
+        assert (a.ravel() == np.uint64(2**53 + 1) + i % np.uint64(97)).all()\n\
+        h = zarr.open_group(sys.argv[2], mode='r')\n\
+        image = Image.from_zarr(h)\n\
+        b = h['0'][:]\n\
+        assert b.shape == (2, 20, 300, 270) and b.dtype == np.float32\n\
+        i = np.arange(b.size).astype(np.float32)\n\
+        assert (b.ravel() == i % np.float32(8191) / np.float32(8192)).all()\n\
+        assert h.attrs['offsets'] == [[-1, 0, 0], [0, -9, 3]]\n\
+        for m, lead in [(label.ome_attributes.multiscales[0], []), (image.ome_attributes.multiscales[0], [1.0])]:\n\
+        \x20   scale, translation = m.datasets[0].coordinateTransformations\n\
+        \x20   assert list(scale.scale) == lead + [40.0, 4.0, 5.0], scale\n\
+        \x20   assert list(translation.translation)[len(lead):] == [80.0, 0.0, -8.0], translation\n\
+        \x20   assert [a.unit for a in m.axes if a.type == 'space'] == ['nanometer'] * 3\n";
+    run(&python, script, &[&labels.to_string_lossy(), &affinities.to_string_lossy()]);
 }
