@@ -74,6 +74,47 @@ def swin_unetr(topology):
     )
 
 
+def resenc_encoder(topology):
+    from dynamic_network_architectures.building_blocks.residual_encoders import ResidualEncoder
+
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = ResidualEncoder(
+                2,
+                len(topology["features"]),
+                topology["features"],
+                nn.Conv3d,
+                topology["kernels_zyx"],
+                topology["strides_zyx"],
+                topology["blocks"],
+                conv_bias=True,
+                norm_op=nn.InstanceNorm3d,
+                norm_op_kwargs={"eps": 1e-5, "affine": True},
+                nonlin=nn.LeakyReLU,
+                nonlin_kwargs={"inplace": True},
+            )
+
+        def forward(self, x):
+            return self.encoder(x).mean((2, 3, 4))
+
+    return Pooled()
+
+
+def swin_encoder(topology):
+    whole = swin_unetr(topology)
+
+    class Pooled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.swinViT, self.encoder10 = whole.swinViT, whole.encoder10
+
+        def forward(self, x):
+            return self.encoder10(self.swinViT(x, True)[4]).mean((2, 3, 4))
+
+    return Pooled()
+
+
 def attresunet50(topology):
     from resunet import ResUNet
 
@@ -100,7 +141,14 @@ def main():
     with safe_open(weights, "pt") as file:
         topology = json.loads(file.metadata()["topology"] or "null")
     try:
-        build = {"resnet50": resnet50, "resenc": resenc, "swin-unetr": swin_unetr, "attresunet50": attresunet50}
+        build = {
+            "resnet50": resnet50,
+            "resenc": resenc,
+            "resenc-encoder": resenc_encoder,
+            "swin-unetr": swin_unetr,
+            "swin-encoder": swin_encoder,
+            "attresunet50": attresunet50,
+        }
         network = build[kind](topology)
     except ImportError as error:
         print(error)

@@ -80,6 +80,42 @@ fn nnunets_library_takes_the_residual_unet() {
     }
 }
 
+/// What pretraining hands on, without a decoder.
+#[test]
+fn their_libraries_take_encoders_alone() {
+    let topology = ResEncConfig::for_patch([8, 32, 32], [1.0; 3], ResEncSize::Compact).unwrap();
+    let transformer = SwinConfig { feature_size: 12, depths: [2; 4], merging: SwinMerging::Complete };
+    for (kind, described, config, shape) in [
+        (
+            "resenc-encoder",
+            serde_json::json!(topology),
+            EncoderConfig::Resenc { in_channels: 2, topology: topology.clone() },
+            [2, 2, 8, 32, 32],
+        ),
+        (
+            "swin-encoder",
+            serde_json::json!(transformer),
+            EncoderConfig::SwinUnetr { in_channels: 2, transformer: transformer.clone() },
+            [2, 2, 32, 32, 64],
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let store = nn::VarStore::new(Device::Cpu);
+        let encoder = Encoder::new(&store.root(), &config, 3).unwrap();
+        let _guard = tch::no_grad_guard();
+        for (name, variable) in store.variables() {
+            if variable.is_floating_point() {
+                let shift = crate::rule::weight(&name, &variable.size()) * 0.1;
+                let _ = variable.shallow_clone().f_add_(&shift).unwrap();
+            }
+        }
+        let input = ramp(&shape);
+        let output = encoder.forward_features(&input, false).unwrap();
+        store_case(directory.path(), &store, Some(described), input, output, BTreeMap::new());
+        check(kind, directory.path(), &store);
+    }
+}
+
 /// Patches whose maps have windows that shift, shrink and are padded, along one axis and not along another.
 #[test]
 fn monai_takes_the_swin_unetr() {
