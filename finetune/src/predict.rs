@@ -10,6 +10,7 @@ use crate::clean_up::CleanUp;
 use crate::kept::WORK;
 use crate::model::{Model, as_input, file_of, stored_licence};
 use crate::objective::Objective;
+use data_manifests::raw::Source;
 use data_manifests::{Artefact, Manifest, cases};
 use image::{Predictor, Reader, Writer};
 use jobs::{Job, Jobs};
@@ -18,7 +19,7 @@ use output::{KEPT, file_name};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use torch_runtime::{Precision, parse_device};
 use training::compute::{choose_kernels, slow_precision};
 use training::predict::SlidingWindow;
@@ -38,6 +39,20 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The reference of this case below `references`; `code` is that of the command that wants it.
+    ///
+    /// # Errors
+    /// Where it is not there.
+    pub(crate) fn reference(&self, references: &Path, code: &'static str) -> Result<Source, Message> {
+        let source = Source::from_portable(&self.label, references);
+        source.filter(|source| source.missing().is_none()).ok_or_else(|| {
+            Message::error(code, "the reference of this case is missing")
+                .case(&self.id)
+                .detail(format!("{} is not below {}", self.label, references.display()))
+                .fix("Give --references the raw folder that was predicted")
+        })
+    }
+
     fn of(job: &Job, file: String) -> Self {
         Self {
             id: job.case.id.clone(),

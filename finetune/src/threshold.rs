@@ -12,7 +12,6 @@ use crate::instances::{OnDisk, go_on, method, models_of, of_blocks, rows_of};
 use crate::model;
 use crate::predict::Row;
 use choice::Trial;
-use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawVoxels};
 use data_manifests::{Descriptor, Manifest};
 use label_maps::storage::MemoryStore;
@@ -96,14 +95,7 @@ fn trials(arguments: &Threshold) -> anyhow::Result<Vec<(Trial, Method)>> {
 
 /// The objects of a volume, z, y, x.
 fn truth(row: &Row, arguments: &Threshold, descriptor: &Descriptor) -> anyhow::Result<Vec<u64>> {
-    let reference = Source::from_portable(&row.label, &arguments.references)
-        .filter(|source| source.missing().is_none())
-        .ok_or_else(|| {
-            Message::error("E437", "the reference of this case is missing")
-                .case(&row.id)
-                .detail(format!("{} is not below {}", row.label, arguments.references.display()))
-                .fix("Give --references the raw folder that was predicted")
-        })?;
+    let reference = row.reference(&arguments.references, "E437")?;
     let labels = open::labels(&reference, descriptor).map_err(|e| message_of(&e).case(&row.id))?;
     match labels.voxels {
         RawVoxels::Wide(ids) => Ok(ids),

@@ -10,7 +10,7 @@ use data_manifests::descriptor::Modality;
 use serde_json::{Map, Value, json};
 
 /// Version of the specification.
-const VERSION: &str = "0.5";
+pub(crate) const VERSION: &str = "0.5";
 
 /// Colours of label values, in turn (Okabe and Ito, distinct for the colour-blind).
 const COLOURS: [[u8; 4]; 7] = [
@@ -66,26 +66,43 @@ fn multiscale(record: &CaseRecord, path: &str, channels: bool) -> Value {
         Modality::Em => ("nanometer", 1e6),
         _ => ("millimeter", 1.0),
     };
-    let mut axes = Vec::new();
-    let (mut scale, mut translation) = (Vec::new(), Vec::new());
-    if channels {
-        axes.push(json!({ "name": "c", "type": "channel" }));
-        scale.push(1.0);
-        translation.push(0.0);
+    let place = Place {
+        unit,
+        scale_zyx: record.spacing_zyx_mm.map(|mm| mm * per_mm),
+        translation_zyx: [2, 1, 0].map(|row: usize| record.affine[row][3] * per_mm),
+    };
+    place.image(&record.id, path, channels)
+}
+
+/// Where an image with one resolution lies.
+pub(crate) struct Place {
+    pub(crate) unit: &'static str,
+    pub(crate) scale_zyx: [f64; 3],
+    pub(crate) translation_zyx: [f64; 3],
+}
+
+impl Place {
+    /// The entry of `multiscales`; with `channels` axis c comes first.
+    pub(crate) fn image(&self, name: &str, path: &str, channels: bool) -> Value {
+        let mut axes = Vec::new();
+        let (mut scale, mut translation) = (Vec::new(), Vec::new());
+        if channels {
+            axes.push(json!({ "name": "c", "type": "channel" }));
+            scale.push(1.0);
+            translation.push(0.0);
+        }
+        axes.extend(["z", "y", "x"].map(|name| json!({ "name": name, "type": "space", "unit": self.unit })));
+        scale.extend(self.scale_zyx);
+        translation.extend(self.translation_zyx);
+        json!({
+            "name": name,
+            "axes": axes,
+            "datasets": [{ "path": path, "coordinateTransformations": [
+                { "type": "scale", "scale": scale },
+                { "type": "translation", "translation": translation },
+            ] }],
+        })
     }
-    for (axis, name) in ["z", "y", "x"].into_iter().enumerate() {
-        axes.push(json!({ "name": name, "type": "space", "unit": unit }));
-        scale.push(record.spacing_zyx_mm[axis] * per_mm);
-        translation.push(record.affine[2 - axis][3] * per_mm);
-    }
-    json!({
-        "name": record.id,
-        "axes": axes,
-        "datasets": [{ "path": path, "coordinateTransformations": [
-            { "type": "scale", "scale": scale },
-            { "type": "translation", "translation": translation },
-        ] }],
-    })
 }
 
 /// What the specification does not say: where in a voxel its coordinates lie, what the world is, and whether OME's transforms

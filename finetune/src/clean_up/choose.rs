@@ -7,7 +7,6 @@ use crate::kept::listed;
 use crate::model::{self, ModelPlan};
 use crate::predict::{CLASSES, Row, TABLE};
 use crate::stacks::{Failure, each_section};
-use data_manifests::raw::Source;
 use data_manifests::raw::open::{self, RawVoxels};
 use data_manifests::{Descriptor, Manifest, cases};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
@@ -104,14 +103,7 @@ fn unchanged(row: &Row, arguments: &CleanUpArguments, predicted: &Manifest) -> a
 /// Dice of each class of a case, in the order of the descriptor's classes.
 fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow::Result<Vec<Dice>> {
     let failed = |error: volume::VolumeError| message_of(&error).case(&row.id);
-    let reference = Source::from_portable(&row.label, &arguments.references)
-        .filter(|source| source.missing().is_none())
-        .ok_or_else(|| {
-            Message::error("E423", "the reference of this case is missing")
-                .case(&row.id)
-                .detail(format!("{} is not below {}", row.label, arguments.references.display()))
-                .fix("Give --references the raw folder that was predicted")
-        })?;
+    let reference = row.reference(&arguments.references, "E423")?;
     let open::RawLabels { grid, voxels, .. } = open::labels(&reference, &plan.descriptor).map_err(failed)?;
     let RawVoxels::Narrow(truth) = voxels else {
         return Err(Message::error("E423", "the reference holds objects, not classes").case(&row.id).into());

@@ -16,6 +16,15 @@ except ImportError as error:
     sys.exit(ABSENT)
 
 
+LAYERS = {
+    "conv_bias": True,
+    "norm_op": nn.InstanceNorm3d,
+    "norm_op_kwargs": {"eps": 1e-5, "affine": True},
+    "nonlin": nn.LeakyReLU,
+    "nonlin_kwargs": {"inplace": True},
+}
+
+
 def resnet50(_topology):
     from monai.networks.nets import resnet50 as build
 
@@ -45,11 +54,7 @@ def resenc(topology):
         topology["blocks"],
         3,
         topology["decoder_convs"],
-        conv_bias=True,
-        norm_op=nn.InstanceNorm3d,
-        norm_op_kwargs={"eps": 1e-5, "affine": True},
-        nonlin=nn.LeakyReLU,
-        nonlin_kwargs={"inplace": True},
+        **LAYERS,
     )
 
 
@@ -88,11 +93,7 @@ def resenc_encoder(topology):
                 topology["kernels_zyx"],
                 topology["strides_zyx"],
                 topology["blocks"],
-                conv_bias=True,
-                norm_op=nn.InstanceNorm3d,
-                norm_op_kwargs={"eps": 1e-5, "affine": True},
-                nonlin=nn.LeakyReLU,
-                nonlin_kwargs={"inplace": True},
+                **LAYERS,
             )
 
         def forward(self, x):

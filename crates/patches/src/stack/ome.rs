@@ -1,10 +1,10 @@
 //! OME-Zarr 0.5 metadata of images of stacks, <https://ngff.openmicroscopy.org/0.5/>.
 
+pub(super) use crate::ome::VERSION;
+
+use crate::ome::Place;
 use serde_json::{Value, json};
 use volume::hdf5::StackInfo;
-
-/// Version of the specification.
-pub(super) const VERSION: &str = "0.5";
 
 /// Attributes of the group `labels` with one label map.
 pub(super) fn labels(name: &str) -> Value {
@@ -22,26 +22,9 @@ pub(super) fn affinities(info: &StackInfo, offsets_zyx: &[[isize; 3]]) -> Value 
 }
 
 fn multiscale(info: &StackInfo, channels: bool) -> Value {
-    let mut axes = Vec::new();
-    let (mut scale, mut translation) = (Vec::new(), Vec::new());
-    if channels {
-        axes.push(json!({ "name": "c", "type": "channel" }));
-        scale.push(1.0);
-        translation.push(0.0);
-    }
-    for (axis, name) in ["z", "y", "x"].into_iter().enumerate() {
-        axes.push(json!({ "name": name, "type": "space", "unit": "nanometer" }));
-        scale.push(info.resolution_zyx_nm[axis]);
-        translation.push(info.offset_zyx_nm[axis]);
-    }
-    json!({
-        "name": info.name,
-        "axes": axes,
-        "datasets": [{ "path": "0", "coordinateTransformations": [
-            { "type": "scale", "scale": scale },
-            { "type": "translation", "translation": translation },
-        ] }],
-    })
+    let place =
+        Place { unit: "nanometer", scale_zyx: info.resolution_zyx_nm, translation_zyx: info.offset_zyx_nm };
+    place.image(&info.name, "0", channels)
 }
 
 /// The offsets of affinities, where there are such.
