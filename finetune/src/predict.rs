@@ -4,6 +4,7 @@ mod image;
 mod jobs;
 mod output;
 mod pipeline;
+mod write;
 
 use crate::arguments::Predict;
 use crate::clean_up::CleanUp;
@@ -12,7 +13,7 @@ use crate::model::{Model, as_input, file_of, stored_licence};
 use crate::objective::Objective;
 use data_manifests::raw::Source;
 use data_manifests::{Artefact, Manifest, cases};
-use image::{Predictor, Reader, Writer};
+use image::{Predictor, Reader};
 use jobs::{Job, Jobs};
 pub(crate) use output::{AffinityKind, CLASSES, Format, TABLE};
 use output::{KEPT, file_name};
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use torch_runtime::{Precision, parse_device};
 use training::compute::{choose_kernels, slow_precision};
 use training::predict::SlidingWindow;
+use write::Writer;
 
 /// A row of the table.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! The command line.
 
-use crate::pairs::Balance;
+use crate::mixture::Balance;
 use crate::selection::{LeftOut, SelectionRule, TestCases, WithoutReport};
 use crate::task::VisualHeads;
 use crate::text::ReportMatch;

@@ -1,7 +1,8 @@
 //! What a run reads: shards, texts, weights to start from.
 
 use crate::arguments::Arguments;
-use crate::pairs::{Mixture, Pairs};
+use crate::mixture::Mixture;
+use crate::pairs::Pairs;
 use crate::selection::{self, SelectionRule};
 use crate::text::Text;
 use data_manifests::{Artefact, Manifest};

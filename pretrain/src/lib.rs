@@ -8,6 +8,7 @@
 mod arguments;
 mod exam;
 mod inputs;
+mod mixture;
 mod pairs;
 mod parts;
 mod plan;

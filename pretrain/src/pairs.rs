@@ -1,12 +1,12 @@
 //! Which patch, which report: every choice a pure function of (seed, step, index).
 
+use crate::mixture::Mixture;
 use crate::selection::{self, SelectionRule};
 use crate::text::{self, ReportMatch, Text};
 use data_manifests::cases;
 use data_manifests::descriptor::Modality;
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
-use serde::{Deserialize, Serialize};
 use stage::{Context, Message, Severity};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -45,26 +45,6 @@ impl Source {
     }
 }
 
-/// What is drawn alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Balance {
-    /// Data sets
-    #[default]
-    Datasets,
-    /// Modalities, and the data sets within each
-    Modalities,
-}
-
-/// How often data sets are drawn.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Mixture {
-    /// Each is drawn in proportion to its number of cases to this power.
-    pub(crate) power: f64,
-    /// Among which.
-    pub(crate) balance: Balance,
-}
-
 /// All data sets of a run.
 pub(crate) struct Pairs {
     sources: Vec<Source>,
@@ -74,28 +54,6 @@ pub(crate) struct Pairs {
     /// Cases that were left out since they have no report.
     skipped: usize,
     features: usize,
-}
-
-/// Upper ends of the shares of data sets, of which each has a modality and so many cases.
-fn ends(datasets: &[(Modality, usize)], mixture: Mixture) -> Vec<f64> {
-    let weight = |cases: usize| (cases as f64).powf(mixture.power);
-    let among = |modality: Modality| match mixture.balance {
-        Balance::Datasets => 1.0,
-        Balance::Modalities => {
-            datasets.iter().filter(|(other, _)| *other == modality).map(|(_, cases)| weight(*cases)).sum()
-        }
-    };
-    let weights: Vec<f64> =
-        datasets.iter().map(|(modality, cases)| weight(*cases) / among(*modality)).collect();
-    let all: f64 = weights.iter().sum();
-    let mut below = 0.0;
-    weights
-        .iter()
-        .map(|weight| {
-            below += weight;
-            below / all
-        })
-        .collect()
 }
 
 /// How batches are cut.
@@ -213,15 +171,14 @@ impl Pairs {
     /// With the shares of data sets by their cases now.
     fn mixed(mut self) -> Self {
         let of = |source: &Source| (source.store.descriptor().modality, source.ids.len());
-        self.ends = ends(&self.sources.iter().map(of).collect::<Vec<_>>(), self.mixture);
+        self.ends = self.mixture.ends(&self.sources.iter().map(of).collect::<Vec<_>>());
         self
     }
 
     /// No data set, texts of `features` numbers: for tests of what follows on batches.
     #[cfg(test)]
     pub(crate) fn without_images(features: usize) -> Self {
-        let mixture = Mixture { power: 0.0, balance: Balance::default() };
-        Self { sources: Vec::new(), ends: Vec::new(), mixture, skipped: 0, features }
+        Self { sources: Vec::new(), ends: Vec::new(), mixture: Mixture::default(), skipped: 0, features }
     }
 
     /// Opens every case, so that a damaged one is known before the first step and not days later. With `skip_bad` every byte is compared, too, and
@@ -396,20 +353,5 @@ mod tests {
         let parts: Vec<Region> = (0..3).map(|part| part_of(&patch, part, 3)).collect();
         assert_eq!(parts.iter().map(|p| (p.lo[0], p.hi[0])).collect::<Vec<_>>(), [(-3, -1), (-1, 2), (2, 5)]);
         assert!(parts.iter().all(|part| part.overlap(&patch) == part.voxels()));
-    }
-
-    #[test]
-    fn shares_of_data_sets_follow_the_mix() {
-        let datasets = [(Modality::Ct, 100), (Modality::Em, 1), (Modality::Ct, 25)];
-        let found = |power| ends(&datasets, Mixture { power, balance: Balance::Datasets });
-        let near = |found: Vec<f64>, expected: [f64; 3]| {
-            found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12)
-        };
-        assert!(near(found(0.0), [1.0 / 3.0, 2.0 / 3.0, 1.0]), "equal");
-        assert!(near(found(0.5), [10.0 / 16.0, 11.0 / 16.0, 1.0]), "square roots");
-        assert!(near(found(1.0), [100.0 / 126.0, 101.0 / 126.0, 1.0]), "by cases");
-        let found = |power| ends(&datasets, Mixture { power, balance: Balance::Modalities });
-        assert!(near(found(0.0), [0.25, 0.75, 1.0]), "one of two modalities has two data sets");
-        assert!(near(found(1.0), [0.4, 0.9, 1.0]), "by cases within modalities");
     }
 }

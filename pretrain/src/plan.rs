@@ -1,7 +1,8 @@
 //! What a run is: everything that decides its result, stored in checkpoints and in the encoder's file.
 
 use crate::arguments::{Arguments, ViewSet};
-use crate::pairs::{Balance, Pairs, Source};
+use crate::mixture::Balance;
+use crate::pairs::{Pairs, Source};
 use crate::parts::PartsPlan;
 use crate::selection::SelectionRule;
 use crate::task::VisualHeads;

@@ -2,8 +2,9 @@
 //!
 //! Memory: at most three cases are under way, one in each part: an image as the network takes it, one that is predicted, and a label map.
 
-use super::image::{Image, Predicted, Predictor, Reader, Writer};
+use super::image::{Image, Predicted, Predictor, Reader};
 use super::jobs::Job;
+use super::write::Writer;
 use stage::{Message, interrupt};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel, sync_channel};

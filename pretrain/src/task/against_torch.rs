@@ -2,7 +2,8 @@
 
 use super::{Pretraining, VisualHeads};
 use crate::exam::Exam;
-use crate::pairs::{Balance, Batch, Pairs, Texts};
+use crate::mixture::Balance;
+use crate::pairs::{Batch, Pairs, Texts};
 use crate::plan::Plan;
 use crate::selection::{SelectionRule, TestCases, WithoutReport};
 use crate::text::ReportMatch;
