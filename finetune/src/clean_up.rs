@@ -5,12 +5,9 @@ mod choose;
 
 pub(crate) use choose::run;
 
+use crate::chosen::Chosen;
 use label_maps::{Connectivity, label_components};
 use serde::{Deserialize, Serialize};
-use stage::Message;
-use std::path::Path;
-
-const SCHEMA: &str = "gtgm/clean-up/1";
 
 /// What was chosen, and why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,33 +36,21 @@ struct Trial {
     taken: bool,
 }
 
-impl CleanUp {
-    /// Reads a choice that was made for these models.
-    ///
-    /// # Errors
-    /// `E423` for what is no such file, or is of other models.
-    pub(crate) fn load(path: &Path, models: &[String]) -> anyhow::Result<Self> {
-        let wrong = |what: &str, detail: String| {
-            Message::error("E423", what.to_owned())
-                .detail(format!("{}: {detail}", path.display()))
-                .fix("Make it with 'finetune clean-up' of these models' validation predictions")
-        };
-        let bytes = fs_err::read(path)?;
-        let found: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| wrong("this is not a choice of 'finetune clean-up'", e.to_string()))?;
-        if found.schema != SCHEMA {
-            let detail = format!("schema {}, expected {SCHEMA}", found.schema);
-            return Err(wrong("this choice is of another version", detail).into());
-        }
-        let mut models = models.to_vec();
-        models.sort_unstable();
-        if found.models != models {
-            let detail = format!("of {}; given {}", found.models.join(", "), models.join(", "));
-            return Err(wrong("this clean-up was chosen for other models", detail).into());
-        }
-        Ok(found)
+impl Chosen for CleanUp {
+    const SCHEMA: &'static str = "gtgm/clean-up/1";
+    const CODE: &'static str = "E423";
+    const COMMAND: &'static str = "finetune clean-up";
+
+    fn schema(&self) -> &str {
+        &self.schema
     }
 
+    fn models(&self) -> &[String] {
+        &self.models
+    }
+}
+
+impl CleanUp {
     /// Cleans a label map, z, y, x of `shape_zyx`.
     pub(crate) fn apply(&self, labels: &mut [u16], shape_zyx: [usize; 3]) -> label_maps::Result<()> {
         if self.foreground {
@@ -121,10 +106,11 @@ fn keep_largest(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chosen;
 
     fn choice(foreground: bool, classes: &[u16]) -> CleanUp {
         CleanUp {
-            schema: SCHEMA.to_owned(),
+            schema: CleanUp::SCHEMA.to_owned(),
             models: vec!["a".to_owned(), "b".to_owned()],
             cases: 2,
             foreground,
@@ -155,12 +141,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("choice.json");
         fs_err::write(&path, serde_json::to_vec(&choice(true, &[2])).unwrap()).unwrap();
-        let models = ["b", "a"].map(str::to_owned);
-        assert_eq!(CleanUp::load(&path, &models).unwrap(), choice(true, &[2]));
-        let said = CleanUp::load(&path, &models[..1]).unwrap_err().to_string();
-        assert!(said.starts_with("E423 this clean-up was chosen for other models"), "{said}");
+        let models = ["a", "b"].map(str::to_owned);
+        assert_eq!(chosen::load::<CleanUp>(&path, &models).unwrap(), choice(true, &[2]));
+        let said = chosen::load::<CleanUp>(&path, &models[..1]).unwrap_err().to_string();
+        assert!(said.starts_with("E423 this choice was made for other models"), "{said}");
         fs_err::write(&path, "{}").unwrap();
-        let said = CleanUp::load(&path, &models).unwrap_err().to_string();
+        let said = chosen::load::<CleanUp>(&path, &models).unwrap_err().to_string();
         assert!(said.starts_with("E423 this is not a choice"), "{said}");
     }
 }

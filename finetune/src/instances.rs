@@ -6,6 +6,7 @@ pub(crate) mod method;
 pub(crate) use evidence::{OnDisk, of_blocks};
 
 use crate::arguments::{Instances, Pieces, StackFormat};
+use crate::chosen::{self, models_of};
 use crate::kept::{Kept, WORK};
 use crate::predict::{Row, TABLE};
 use crate::stacks::{Failure, Labels, ZARR, create_labels, each_section};
@@ -62,7 +63,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     let method = match &arguments.choice {
         Some(file) => {
             inputs.push(Artefact::of_file("choice", file, out)?);
-            Choice::load(file, &models_of(&predicted))?.method()?
+            chosen::load::<Choice>(file, &models_of(&predicted))?.method()?
         }
         None => method::of(arguments.method, arguments.threshold.unwrap_or(0.5), arguments.details)?,
     };
@@ -151,14 +152,6 @@ pub(crate) fn rows_of(predictions: &Path) -> anyhow::Result<Vec<Row>> {
             .into());
     }
     Ok(rows)
-}
-
-/// Digests of the models that predicted, ascending.
-pub(crate) fn models_of(predicted: &Manifest) -> Vec<String> {
-    let models = predicted.inputs.iter().filter(|input| input.role == "model");
-    let mut models: Vec<String> = models.map(|input| input.sha256.clone()).collect();
-    models.sort_unstable();
-    models
 }
 
 fn file_name(id: &str, format: StackFormat) -> String {

@@ -8,6 +8,7 @@
 
 mod arguments;
 mod boundary;
+mod chosen;
 mod clean_up;
 mod flaw;
 mod info;

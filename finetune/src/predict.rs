@@ -7,6 +7,7 @@ mod pipeline;
 mod write;
 
 use crate::arguments::Predict;
+use crate::chosen;
 use crate::clean_up::CleanUp;
 use crate::kept::WORK;
 use crate::model::{Model, as_input, file_of, stored_licence};
@@ -117,8 +118,9 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     let mut inputs: Vec<Artefact> = inputs.collect::<std::io::Result<_>>()?;
     let clean_up = match &arguments.clean_up {
         Some(file) => {
-            let models: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();
-            let choice = CleanUp::load(file, &models)?;
+            let mut models: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();
+            models.sort_unstable();
+            let choice = chosen::load::<CleanUp>(file, &models)?;
             inputs.push(Artefact::of_file("clean-up", file, out)?);
             Some(choice)
         }

@@ -139,6 +139,17 @@ pub(crate) enum Labels<'a> {
     Zarr(&'a StackArray),
 }
 
+impl Labels<'_> {
+    /// Stores the labels of a window, z, y, x.
+    pub(crate) fn put(&self, window: &Window, labels: &[u64]) -> Result<(), Failure> {
+        match self {
+            Self::Hdf5(file) => file.write(window.start_zyx, window.shape_zyx, labels)?,
+            Self::Zarr(array) => array.write_ids(window.start_zyx, window.shape_zyx, labels)?,
+        }
+        Ok(())
+    }
+}
+
 impl Store for Labels<'_> {
     fn read(&mut self, window: &Window) -> Result<Vec<u64>, StorageError> {
         Ok(match self {
@@ -148,11 +159,7 @@ impl Store for Labels<'_> {
     }
 
     fn write(&mut self, window: &Window, labels: &[u64]) -> Result<(), StorageError> {
-        match self {
-            Self::Hdf5(file) => file.write(window.start_zyx, window.shape_zyx, labels)?,
-            Self::Zarr(array) => array.write_ids(window.start_zyx, window.shape_zyx, labels)?,
-        }
-        Ok(())
+        Ok(self.put(window, labels).map_err(|failure| failure.0)?)
     }
 }
 

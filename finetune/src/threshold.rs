@@ -7,8 +7,9 @@ mod choice;
 pub(crate) use choice::Choice;
 
 use crate::arguments::{Criterion, MethodName, Threshold};
+use crate::chosen::{models_of, predicted_by};
 use crate::flaw::message_of;
-use crate::instances::{OnDisk, go_on, method, models_of, of_blocks, rows_of};
+use crate::instances::{OnDisk, go_on, method, of_blocks, rows_of};
 use crate::model;
 use crate::predict::Row;
 use choice::Trial;
@@ -26,10 +27,7 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
     let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
     let models = models_of(&predicted);
-    let given = arguments.model.iter().map(|given| model::as_input(given, &arguments.predictions));
-    let mut given: Vec<String> = given.map(|input| Ok(input?.sha256)).collect::<std::io::Result<_>>()?;
-    given.sort_unstable();
-    if given != models {
+    if !predicted_by(&arguments.model, &predicted, &arguments.predictions)? {
         return Err(Message::error("E437", "these predictions are of other models")
             .detail(arguments.predictions.display().to_string())
             .fix("Give --predictions what 'finetune predict' wrote with the same --model")

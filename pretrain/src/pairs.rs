@@ -201,7 +201,7 @@ impl Pairs {
                     damaged.entry(store.descriptor().name.clone()).or_default().push(id.clone());
                     let mut message = error.message(id);
                     if skip_bad.is_some() {
-                        message.severity = Severity::Warning;
+                        (message.code, message.severity) = ("W301", Severity::Warning);
                     }
                     context.tell(message);
                 }
@@ -229,11 +229,16 @@ impl Pairs {
         Ok((self.mixed(), damaged))
     }
 
-    /// Refuses texts of other shards, and says which are of no case.
-    pub(crate) fn check_texts(&self, context: &Context) -> anyhow::Result<()> {
+    /// Refuses texts of other shards, and says which are of no case. `skipped` are the damaged cases that were left out, by data set.
+    pub(crate) fn check_texts(
+        &self,
+        skipped: &BTreeMap<String, Vec<String>>,
+        context: &Context,
+    ) -> anyhow::Result<()> {
         for source in &self.sources {
+            let skipped = skipped.get(&source.store.descriptor().name).map_or(&[][..], Vec::as_slice);
             for text in &source.texts {
-                let unknown = text.check(&source.store)?;
+                let unknown = text.check(&source.store, skipped)?;
                 if let Some(first) = unknown.first() {
                     let what =
                         format!("reports of {} cases that are not in the shards: left out", unknown.len());

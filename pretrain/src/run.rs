@@ -78,7 +78,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         context.say(&format!("Nothing to do: {} holds this encoder already.", out.display()));
         return Ok(ExitStatus::Done);
     }
-    pairs.check_texts(context)?;
+    pairs.check_texts(&plan.skipped, context)?;
     pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), context);
     let encoder_store = nn::VarStore::new(process.device);
     let head_store = nn::VarStore::new(process.device);

@@ -109,12 +109,13 @@ impl Text {
         self.by_case.contains_key(case)
     }
 
-    /// Refuses boxes that do not lie in their cases: the text of other shards. Gives the cases that the shards do not hold.
-    pub(crate) fn check(&self, store: &ShardStore) -> anyhow::Result<Vec<&str>> {
+    /// Refuses boxes that do not lie in their cases: the text of other shards. Gives the cases that the shards do not hold; `skipped` ones cannot
+    /// be opened.
+    pub(crate) fn check(&self, store: &ShardStore, skipped: &[String]) -> anyhow::Result<Vec<&str>> {
         let known: BTreeSet<&str> = store.rows().iter().map(|row| row.id.as_str()).collect();
         let mut unknown = Vec::new();
         let ordered: BTreeMap<&String, &Vec<usize>> = self.by_case.iter().collect();
-        for (case, rows) in ordered {
+        for (case, rows) in ordered.into_iter().filter(|(case, _)| !skipped.contains(case)) {
             if !known.contains(case.as_str()) {
                 unknown.push(case.as_str());
                 continue;

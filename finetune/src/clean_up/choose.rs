@@ -1,7 +1,8 @@
 //! `finetune clean-up`: which clean-up helps on the validation cases of a prediction directory.
 
-use super::{CleanUp, SCHEMA, Trial, keep_largest};
+use super::{CleanUp, Trial, keep_largest};
 use crate::arguments::CleanUpArguments;
+use crate::chosen::{Chosen, models_of, predicted_by};
 use crate::flaw::message_of;
 use crate::kept::listed;
 use crate::model::{self, ModelPlan};
@@ -26,7 +27,7 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
             .into());
     }
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
-    let models = models_of(arguments, &predicted)?;
+    let models = checked_models(arguments, &predicted)?;
     let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
     let rows: Vec<&Row> = rows.iter().filter(|row| row.split == "val" && !row.label.is_empty()).collect();
     if rows.is_empty() {
@@ -63,28 +64,19 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
 }
 
 /// Digests of the models' manifests, which must be those that predicted, and as they did without a clean-up.
-fn models_of(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<Vec<String>> {
-    let digests = |role: &str| {
-        let of_role = predicted.inputs.iter().filter(|input| input.role == role);
-        of_role.map(|input| input.sha256.clone()).collect::<Vec<_>>()
-    };
+fn checked_models(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<Vec<String>> {
     let wrong = |what: &str| {
         Message::error("E423", what.to_owned())
             .detail(arguments.predictions.display().to_string())
             .fix("Give --predictions what 'finetune predict' wrote with the same --model and no --clean-up")
     };
-    if !digests("clean-up").is_empty() {
+    if predicted.inputs.iter().any(|input| input.role == "clean-up") {
         return Err(wrong("these predictions are cleaned already").into());
     }
-    let given = arguments.model.iter().map(|given| model::as_input(given, &arguments.predictions));
-    let mut given: Vec<String> = given.map(|input| Ok(input?.sha256)).collect::<std::io::Result<_>>()?;
-    let mut found = digests("model");
-    given.sort_unstable();
-    found.sort_unstable();
-    if given != found {
+    if !predicted_by(&arguments.model, predicted, &arguments.predictions)? {
         return Err(wrong("these predictions are of other models").into());
     }
-    Ok(given)
+    Ok(models_of(predicted))
 }
 
 /// Fails where a label map is not the one that its stage wrote.
@@ -200,7 +192,14 @@ fn choose(cases: &[Vec<Dice>], descriptor: &Descriptor, models: Vec<String>) -> 
             taken.push(number);
         }
     }
-    CleanUp { schema: SCHEMA.to_owned(), models, cases: cases.len(), foreground, classes: taken, tried }
+    CleanUp {
+        schema: CleanUp::SCHEMA.to_owned(),
+        models,
+        cases: cases.len(),
+        foreground,
+        classes: taken,
+        tried,
+    }
 }
 
 #[cfg(test)]

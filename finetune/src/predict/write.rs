@@ -6,7 +6,6 @@ use super::output::{CLASSES, Format};
 use crate::clean_up::CleanUp;
 use crate::stacks::{Failure, create_labels};
 use data_manifests::cases;
-use label_maps::storage::Store;
 use label_maps::window::Window;
 use patches::stack::Numbers;
 use stage::Message;
@@ -83,7 +82,7 @@ fn write_stack(path: &Path, labels: &[u16], grid: &Grid) -> Result<(), Failure> 
             let ids: Vec<u64> = sections.iter().map(|label| u64::from(*label)).collect();
             let shape_zyx = [ids.len() / (ny * nx), ny, nx];
             let window = Window { start_zyx: [piece * SECTIONS, 0, 0], shape_zyx };
-            file.write(&window, &ids).map_err(|e| Message::error("E439", e.to_string()))?;
+            file.put(&window, &ids)?;
         }
         Ok(())
     })

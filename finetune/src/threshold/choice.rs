@@ -1,14 +1,12 @@
 //! What was tried, and what of it was chosen.
 
 use crate::arguments::{Criterion, Details, MethodName};
+use crate::chosen::Chosen;
 use crate::instances::method;
 use label_maps::Method;
 use metrics::InstanceScores;
 use serde::{Deserialize, Serialize};
 use stage::Message;
-use std::path::Path;
-
-const SCHEMA: &str = "gtgm/objects-choice/1";
 
 /// How objects are made, chosen on labelled volumes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -73,6 +71,20 @@ impl Trial {
     }
 }
 
+impl Chosen for Choice {
+    const SCHEMA: &'static str = "gtgm/objects-choice/1";
+    const CODE: &'static str = "E437";
+    const COMMAND: &'static str = "finetune threshold";
+
+    fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    fn models(&self) -> &[String] {
+        &self.models
+    }
+}
+
 impl Choice {
     /// Takes the best of what was tried, the first of equal ones.
     ///
@@ -91,7 +103,7 @@ impl Choice {
             Message::error("E437", "nothing that was tried has such a score").fix("Choose by voi")
         })?;
         Ok(Self {
-            schema: SCHEMA.to_owned(),
+            schema: Self::SCHEMA.to_owned(),
             models,
             cases,
             by,
@@ -101,30 +113,6 @@ impl Choice {
             strides_zyx: details.strides,
             tried,
         })
-    }
-
-    /// Reads a choice that was made for the models that predicted.
-    ///
-    /// # Errors
-    /// `E437` for what is no such file, or is of other models.
-    pub(crate) fn load(path: &Path, models: &[String]) -> anyhow::Result<Self> {
-        let wrong = |what: &str, detail: String| {
-            Message::error("E437", what.to_owned())
-                .detail(format!("{}: {detail}", path.display()))
-                .fix("Make it with 'finetune threshold' of these models' predictions")
-        };
-        let bytes = fs_err::read(path)?;
-        let found: Self = serde_json::from_slice(&bytes)
-            .map_err(|e| wrong("this is not a choice of 'finetune threshold'", e.to_string()))?;
-        if found.schema != SCHEMA {
-            let detail = format!("schema {}, expected {SCHEMA}", found.schema);
-            return Err(wrong("this choice is of another version", detail).into());
-        }
-        if found.models != models {
-            let detail = format!("of {}; these are of {}", found.models.join(", "), models.join(", "));
-            return Err(wrong("this choice was made for other models", detail).into());
-        }
-        Ok(found)
     }
 
     /// The method that was chosen.
@@ -158,6 +146,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chosen;
 
     fn trial(method: MethodName, threshold: Option<f64>, voi: f64, arand: Option<f64>) -> Trial {
         Trial { voi_split: voi / 4.0, voi_merge: voi * 0.75, arand, ..Trial::new(method, threshold) }
@@ -196,13 +185,13 @@ mod tests {
         let path = directory.path().join("choice.json");
         let made = choice(Criterion::Voi).unwrap();
         fs_err::write(&path, serde_json::to_vec(&made).unwrap()).unwrap();
-        assert_eq!(Choice::load(&path, &["a".to_owned()]).unwrap(), made);
+        assert_eq!(chosen::load::<Choice>(&path, &["a".to_owned()]).unwrap(), made);
         let details = Details { quantile: 25, strides: [1, 2, 3] };
         assert_eq!(made.method().unwrap(), method::of(MethodName::Mean, 0.6, details).unwrap());
-        let said = Choice::load(&path, &["b".to_owned()]).unwrap_err().to_string();
+        let said = chosen::load::<Choice>(&path, &["b".to_owned()]).unwrap_err().to_string();
         assert!(said.starts_with("E437 this choice was made for other models"), "{said}");
         fs_err::write(&path, "{}").unwrap();
-        let said = Choice::load(&path, &[]).unwrap_err().to_string();
+        let said = chosen::load::<Choice>(&path, &[]).unwrap_err().to_string();
         assert!(said.starts_with("E437 this is not a choice"), "{said}");
     }
 }

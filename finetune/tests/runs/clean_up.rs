@@ -61,5 +61,5 @@ fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
     found["models"] = serde_json::json!(["0123"]);
     fs_err::write(&choice, found.to_string()).unwrap();
     let said = study.predict("other", &[&raw], &more).expect(1);
-    assert!(said.contains("E423 this clean-up was chosen for other models"), "{said}");
+    assert!(said.contains("E423 this choice was made for other models"), "{said}");
 }

@@ -2,6 +2,8 @@
 
 use crate::support::{Study, text};
 use data_manifests::phantom::Kind;
+use std::process::Stdio;
+use std::time::Duration;
 
 const SETTINGS: [&str; 11] = [
     "--from-scratch",
@@ -47,6 +49,40 @@ fn an_interrupted_run_gives_the_same_bytes() {
     for name in names.into_iter().chain(["validation.png"]) {
         let [whole, parts] = ["whole", "parts"].map(|out| study.bytes(&format!("{out}/{name}")));
         assert!(whole == parts, "{name} differs");
+    }
+}
+
+#[test]
+fn kills_at_any_moment_change_no_byte() {
+    let study = Study::new(Kind::Ct);
+    let settings =
+        "--from-scratch --validate-every 4 --log-every 2 --checkpoint-every 1 --ema 0.9 --steps 12";
+    let settings: Vec<&str> = settings.split(' ').collect();
+    assert!(study.train_command("whole", &settings).output().unwrap().status.success());
+    let latest = study.path("killed/checkpoint_latest.safetensors");
+    let written = || fs_err::metadata(&latest).and_then(|file| file.modified()).ok();
+    let mut kills = 0;
+    for wait in [0, 3, 11] {
+        let before = written();
+        let mut command = study.train_command("killed", &settings);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // a step further than before, and then some milliseconds into the next or into what is written of it
+        while written() == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(Duration::from_millis(wait));
+        kills += u32::from(child.try_wait().unwrap().is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert!(kills > 0, "no run was there to kill");
+    assert!(study.train_command("killed", &settings).output().unwrap().status.success());
+    study.verified("killed");
+    for name in
+        ["model.safetensors", "metrics.jsonl", "checkpoint_final.safetensors", "checkpoint_best.safetensors"]
+    {
+        let [whole, killed] = ["whole", "killed"].map(|out| study.bytes(&format!("{out}/{name}")));
+        assert!(whole == killed, "{name} differs");
     }
 }
 
