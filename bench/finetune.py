@@ -28,7 +28,6 @@ PEERS = os.environ.get("BENCH_PEERS", "same reference").split()
 PATCH, BATCH, VOLUMES = "40x56x40", 2, 4
 GOALS = {"train": 1.0, "predict": 0.8}
 ROOM = WORK / "finetune"
-COUNTER = itertools.count()
 
 
 def quiet(*words):
@@ -68,10 +67,9 @@ def ours_train(shards, precision, waits):
     words = train_words(shards, "OUT", precision)
 
     def start(observe):
-        out = ROOM / f"train-{next(COUNTER)}"
-        shutil.rmtree(out, ignore_errors=True)
-        run = harness.run([*train_words(shards, out, precision), "--steps", STEPS + 3], observe=observe)
-        lines = [json.loads(line) for line in (out / "timing.jsonl").read_text().splitlines()]
+        with harness.scratch(ROOM) as out:
+            run = harness.run([*train_words(shards, out / "run", precision), "--steps", STEPS + 3], observe=observe)
+            lines = [json.loads(line) for line in (out / "run/timing.jsonl").read_text().splitlines()]
         steps = [line for line in lines if line["kind"] == "step"][3:]
         run.inner_seconds = statistics.median(line["seconds"] for line in steps)
         waits.append(statistics.mean(line["data_wait"] for line in steps))
@@ -86,9 +84,8 @@ def ours_predict(model, volumes, precision):
 
     def start(observe):
         def predict(count):
-            out = ROOM / f"predict-{next(COUNTER)}"
-            shutil.rmtree(out, ignore_errors=True)
-            return harness.run([*words, "--out", out, "--input", *files[:count]], observe=observe)
+            with harness.scratch(ROOM) as out:
+                return harness.run([*words, "--out", out / "run", "--input", *files[:count]], observe=observe)
 
         one, all_of_them = predict(1), predict(len(files))
         all_of_them.inner_seconds = (all_of_them.seconds - one.seconds) / (len(files) - 1)

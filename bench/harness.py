@@ -8,6 +8,7 @@ tree is summed every few milliseconds, so that pages shared by the workers of a 
 
 Only the standard library is used: what this process maps itself must not count for anybody.
 """
+import contextlib
 import dataclasses
 import datetime
 import importlib.metadata
@@ -142,6 +143,14 @@ def _field(path, key):
     except OSError:
         pass
     return 0
+
+
+@contextlib.contextmanager
+def scratch(room):
+    """A new folder below `room` for what a run writes: gone with its block, because runs leave gigabytes."""
+    room.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=room, prefix="run-") as folder:
+        yield pathlib.Path(folder)
 
 
 # --- two sides --------------------------------------------------------------------------------------------------------

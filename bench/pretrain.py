@@ -8,7 +8,6 @@ change. Ours embeds the text before training, which is not in its steps.
 BENCH_DEVICE=cpu|cuda, BENCH_PRECISIONS="fp32 bf16", BENCH_SHAPE=16x64x64, BENCH_BATCH=4, BENCH_STEPS=6, BENCH_RUNS=3,
 BENCH_OURS="more flags for pretrain". A case is printed and kept as soon as it is measured.
 """
-import itertools
 import json
 import os
 import pathlib
@@ -30,7 +29,6 @@ RUNS = int(os.environ.get("BENCH_RUNS", 3))
 STEPS = int(os.environ.get("BENCH_STEPS", 6 if DEVICE == "cpu" else 20))
 MORE = os.environ.get("BENCH_OURS", "").split()
 GOALS = {"reference": 0.5, "encoder": 0.95}
-COUNTER = itertools.count()
 
 
 def data():
@@ -93,9 +91,9 @@ def ours(precision):
     waits, memory = [], []
 
     def start(observe):
-        out = WORK / "pretrain" / f"out-{os.getpid()}-{next(COUNTER)}"
-        run = measured([*words, "--out", out], observe, memory)
-        lines = [json.loads(line) for line in (out / "timing.jsonl").read_text().splitlines()]
+        with harness.scratch(WORK / "pretrain") as out:
+            run = measured([*words, "--out", out / "run"], observe, memory)
+            lines = [json.loads(line) for line in (out / "run/timing.jsonl").read_text().splitlines()]
         steps = [line for line in lines if line["kind"] == "step"][3:]
         run.inner_seconds = statistics.median(line["seconds"] for line in steps)
         waits.append(statistics.mean(line["data_wait"] for line in steps))

@@ -69,6 +69,32 @@ pub fn write_with(
     sync_directory(directory)
 }
 
+/// Gives a whole file a second name, atomically: for one that is only ever replaced, never changed. Where the file system has no
+/// hard links the file is copied.
+///
+/// # Errors
+/// Any failure to link, copy, synchronise or rename; the message names `path`, which keeps its old content then.
+pub fn link(original: &Path, path: &Path) -> io::Result<()> {
+    let directory = parent(path);
+    let temporary = tempfile::Builder::new()
+        .prefix(&prefix(path))
+        .suffix(SUFFIX)
+        .make_in(directory, |temporary| std::fs::hard_link(original, temporary));
+    match temporary {
+        Ok(temporary) => {
+            // rename(2) does nothing where both names are of one file already: what is left is removed on drop
+            let temporary = temporary.into_temp_path();
+            std::fs::rename(&temporary, path).map_err(|e| with_path(path, e))?;
+            sync_directory(directory)
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Err(with_path(path, e)),
+        Err(_) => {
+            let mut source = fs_err::File::open(original)?;
+            write_with(path, |file| io::copy(&mut source, file).map(|_| ()))
+        }
+    }
+}
+
 /// A directory under construction beside its final place; removed on drop unless published.
 #[derive(Debug)]
 pub struct PendingDirectory {
@@ -188,6 +214,23 @@ mod tests {
         assert!(error.to_string().contains("a.json") && error.to_string().contains("disk full"));
         assert_eq!(fs_err::read(&path).unwrap(), b"old");
         assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_second_name_replaces_the_older_file_and_leaves_no_temporary() {
+        let directory = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| directory.path().join(name));
+        write(&two, b"old").unwrap();
+        assert!(link(&one, &two).unwrap_err().to_string().contains("cannot write"));
+        write(&one, b"new").unwrap();
+        // the second time both names are of one file
+        for _ in 0..2 {
+            link(&one, &two).unwrap();
+            assert_eq!(fs_err::read(&two).unwrap(), b"new");
+            assert_eq!(fs_err::read_dir(directory.path()).unwrap().count(), 2);
+        }
+        write(&one, b"newer").unwrap();
+        assert_eq!(fs_err::read(&two).unwrap(), b"new");
     }
 
     #[test]

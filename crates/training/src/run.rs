@@ -167,6 +167,7 @@ impl Session {
         let mut stopped = None;
         let mut saved = self.disk.as_ref().and_then(|disk| disk.folder.has_run().then_some(self.state.step));
         let mut done = self.is_exhausted(options)?;
+        let mut is_latest_ours = false;
         while self.state.step < options.steps && stopped.is_none() && !done {
             let Some(fetched) = source.next()? else {
                 return Err(self.source_error("the source of batches ended early".to_owned()));
@@ -207,10 +208,15 @@ impl Session {
             if complete || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
                 self.save(Which::Latest, optimizer)?;
                 saved = Some(self.state.step);
+                is_latest_ours = true;
             }
         }
         if stopped.is_none() {
-            self.save(Which::Final, optimizer)?;
+            match &self.disk {
+                // the last step that was done here is saved as the latest
+                Some(disk) if is_latest_ours => disk.folder.finish()?,
+                _ => self.save(Which::Final, optimizer)?,
+            }
         }
         Ok(Outcome { exhausted: done && stopped.is_none(), state: self.state, stopped })
     }

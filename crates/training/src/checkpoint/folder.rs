@@ -94,6 +94,14 @@ impl Folder {
         Ok(digest)
     }
 
+    /// Makes the latest checkpoint the final one as well: one file with two names, which takes room once.
+    ///
+    /// # Errors
+    /// On any failure to write; an older final checkpoint is kept.
+    pub fn finish(&self) -> Result<()> {
+        Ok(stage::atomic::link(&self.path(Which::Latest), &self.path(Which::Final))?)
+    }
+
     /// The latest checkpoint, or its predecessor where the latest is missing or damaged.
     ///
     /// # Errors
