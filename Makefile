@@ -146,6 +146,7 @@ TRAIN_paper    := --steps 25000 --batch 2 --validate-every 500 --checkpoint-ever
 PREDICT_paper  := --overlap 0.5 --mirror
 # Labels of these are objects: affinities are predicted, made into neurons, and scored as such.
 OBJECTS := cremi-a cremi-b cremi-c
+THRESHOLDS := 0.3,0.5,0.7,0.8
 FRACTIONS_demo  := 1
 FRACTIONS_quick := 1
 FRACTIONS_paper := 0.01 0.1 1
@@ -254,9 +255,15 @@ $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.jso
 	@touch $$@
 endef
 
+# how objects are made is chosen on what was trained on
 define score_objects
-$(OUT)/$(1)/neurons-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json
-	$(BIN)/finetune instances --predictions $(OUT)/$(1)/predictions-$(2) --out $$(@D) $(PARTIAL)
+$(OUT)/$(1)/trained-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
+	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --cases train --out $$(@D) $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
+	@touch $$@
+$(OUT)/$(1)/choice-$(2).json: $(OUT)/$(1)/trained-$(2)/manifest.json
+	$(BIN)/finetune threshold --model $(OUT)/$(1)/model-$(2) --predictions $$(<D) --references $(3) --thresholds $(THRESHOLDS) --out $$@
+$(OUT)/$(1)/neurons-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json $(OUT)/$(1)/choice-$(2).json
+	$(BIN)/finetune instances --predictions $$(<D) --choice $(OUT)/$(1)/choice-$(2).json --out $$(@D) $(PARTIAL)
 	@touch $$@
 $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/neurons-$(2)/manifest.json
 	$(BIN)/evaluate instances --references $(3) --predictions $(OUT)/$(1)/neurons-$(2) --dataset $(4) --out $$(@D) $(PARTIAL)

@@ -4,6 +4,7 @@ use crate::arguments::Info;
 use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
 use data_manifests::cases::triple;
+use data_manifests::seen::Seen;
 use data_manifests::{Manifest, digest};
 use networks::weights;
 use serde::Serialize;
@@ -19,6 +20,8 @@ struct Sheet {
     /// Numbers that training changes.
     parameters: u64,
     plan: ModelPlan,
+    /// The cases that the weights and those they come from were trained on.
+    seen: Seen,
     /// Absent where the file lies alone.
     training: Option<Training>,
 }
@@ -47,6 +50,7 @@ pub(crate) fn run(arguments: &Info, context: &Context) -> anyhow::Result<ExitSta
         sha256: digest::file(&file)?.1,
         parameters: trained.map(|(_, tensor)| tensor.numel() as u64).sum(),
         plan,
+        seen: model::stored_seen(&file, "E410")?,
         training: training(&arguments.model)?,
     };
     if arguments.json {
@@ -127,6 +131,13 @@ impl Sheet {
                 ("affinities", format!("{} (z,y,x)", offsets.join("  ")))
             }
         });
+        for (dataset, cases) in &self.seen.datasets {
+            let counts = format!("{} images, {} of them with labels", cases.images.len(), cases.labels.len());
+            lines.push(("learnt from", format!("{dataset}: {counts}")));
+        }
+        if self.seen.incomplete {
+            lines.push(("learnt from", "others: weights among its origins do not say".to_owned()));
+        }
         let Some(training) = &self.training else {
             lines.push(("training", "not told: the file lies alone".to_owned()));
             return lines;

@@ -187,6 +187,18 @@ pub(crate) fn stored_split(path: &Path) -> anyhow::Result<Split> {
     }
 }
 
+/// What a file's weights have seen.
+///
+/// # Errors
+/// A message with this code when the file cannot be read.
+pub(crate) fn stored_seen(path: &Path, code: &'static str) -> Result<Seen, Message> {
+    let metadata = weights::read_metadata(path).map_err(|e| Message::error(code, e.to_string()))?;
+    Seen::of_metadata(&metadata).map_err(|e| {
+        Message::error(code, format!("its record of what it has seen cannot be read: {e}"))
+            .detail(path.display().to_string())
+    })
+}
+
 /// The licence of what a model learnt from.
 pub(crate) fn stored_licence(path: &Path, plan: &ModelPlan) -> anyhow::Result<String> {
     Ok(text_of(path, "licence")?.unwrap_or_else(|| plan.descriptor.licence.clone()))

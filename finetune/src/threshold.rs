@@ -34,12 +34,17 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
             .into());
     }
     let rows = rows_of(&arguments.predictions)?;
-    let rows: Vec<Row> = rows.into_iter().filter(|row| !row.label.is_empty()).collect();
+    let is_asked = |row: &Row| !row.label.is_empty() && arguments.cases.contains(&row.split);
+    let rows: Vec<Row> = rows.into_iter().filter(is_asked).collect();
     if rows.is_empty() {
-        return Err(Message::error("E437", "no labelled volume is among these predictions")
-            .detail(arguments.predictions.display().to_string())
-            .fix("Predict some: 'finetune predict --cases train' with the raw folder as --input")
-            .into());
+        let cases = arguments.cases.join(",");
+        return Err(Message::error(
+            "E437",
+            format!("no labelled volume of {cases} is among these predictions"),
+        )
+        .detail(arguments.predictions.display().to_string())
+        .fix(format!("Predict them: 'finetune predict --cases {cases}' with the raw folder as --input"))
+        .into());
     }
     let mut trials = trials(arguments)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;

@@ -100,7 +100,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     }
 
     let mut seen = match &arguments.encoder_weights {
-        Some(file) => encoder::seen(file)?,
+        Some(file) => model::stored_seen(file, "E401")?,
         None => Seen::default(),
     };
     // all that can be refused is, before an earlier run is touched

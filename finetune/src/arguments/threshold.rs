@@ -9,7 +9,7 @@ Examples:
   finetune predict   --model model --input raw --cases train --out trained
   finetune threshold --model model --predictions trained --references raw --methods mean,quantile --out threshold.json
   finetune instances --predictions affinities --choice threshold.json --out neurons
-Choose on volumes that are not scored afterwards: what was trained on, or validation cases where others are scored.";
+Chosen on what was trained on; where others are scored, '--cases val' chooses on the validation cases.";
 
 /// Chooses how objects are made.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +32,9 @@ pub(crate) struct Threshold {
     /// Thresholds to try with each method that has one
     #[arg(long, value_name = "P,P,…", value_delimiter = ',', value_parser = parse_share, default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9")]
     pub(crate) thresholds: Vec<f64>,
+    /// Which of the volumes to choose on: not those that are scored afterwards
+    #[arg(long, default_value = "train", value_delimiter = ',', value_parser = ["train", "val"])]
+    pub(crate) cases: Vec<String>,
     /// What should be lowest, on average over the volumes
     #[arg(long, value_enum, default_value = "voi")]
     pub(crate) by: Criterion,

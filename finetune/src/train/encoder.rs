@@ -63,17 +63,6 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
     Ok(Some(stored))
 }
 
-/// What the file's weights have seen.
-///
-/// # Errors
-/// `E401` when the file cannot be read.
-pub(super) fn seen(file: &Path) -> anyhow::Result<Seen> {
-    let unusable = |text: String| Message::error("E401", text).detail(file.display().to_string());
-    let metadata = weights::read_metadata(file).map_err(|e| Message::error("E401", e.to_string()))?;
-    Ok(Seen::of_metadata(&metadata)
-        .map_err(|e| unusable(format!("its record of what it has seen cannot be read: {e}")))?)
-}
-
 /// Says how many of the cases that the model is validated by the encoder has seen: scores on them flatter it.
 pub(super) fn warn_of_seen_cases(seen: &Seen, dataset: &str, val: &[String], context: &Context) {
     let [images, labels] = seen.among(dataset, val);

@@ -97,12 +97,14 @@ fn a_model_tells_what_it_is() {
         "2 steps of 2 patches, fp32, seed 9",
         "pooled, at step 2",
         "0 background",
+        "learnt from    phantom-mri: ",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
     let json: serde_json::Value = serde_json::from_str(&printed(&["info", text(&model), "--json"])).unwrap();
     assert_eq!(json["sha256"].as_str().unwrap().len(), 64);
     assert_eq!(json["training"]["plan"]["steps"], 2);
+    assert_eq!(json["seen"]["datasets"]["phantom-mri"]["labels"], json["training"]["plan"]["train"]);
     // the file alone
     let file = study.path("alone.safetensors");
     fs_err::copy(model.join("model.safetensors"), &file).unwrap();

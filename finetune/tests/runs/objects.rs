@@ -135,7 +135,7 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
 #[test]
 fn method_and_threshold_are_chosen_on_labelled_sections() {
     let study = predicted(40, &["--lr", "3e-3"]);
-    study.predict("trained", &[&study.raw()], &["--cases", "train"]).expect(0);
+    study.predict("trained", &[&study.raw()], &["--cases", "train,val"]).expect(0);
     let [model, trained, file] = ["model", "trained", "choice.json"].map(|name| study.path(name));
     let raw = study.raw();
     let words = ["threshold", "--model", text(&model), "--references", text(&raw), "--out", text(&file)];
@@ -182,6 +182,11 @@ fn method_and_threshold_are_chosen_on_labelled_sections() {
     fs_err::write(&file, text_of.replace(models, &"0".repeat(64))).unwrap();
     let said = instances(&study, "foreign", &["--choice", text(&file)]).expect(1);
     assert!(said.contains("E437 this choice was made for other models"), "{said}");
+    // chosen on what is not scored, unless told
+    let said = choose(&study.path("affinities"), &tried).expect(1);
+    assert!(said.contains("E437 no labelled volume of train is among"), "{said}");
+    choose(&study.path("affinities"), &[&tried[..2], &["--cases", "val"]].concat()).expect(0);
+    assert_eq!(study.json("choice.json")["cases"], serde_json::json!(["sample_1_val"]));
     fs_err::rename(study.raw().join("sample_1.hdf"), study.path("moved.hdf")).unwrap();
     let said = choose(&trained, &tried).expect(1);
     assert!(said.contains("E437 case sample_1_train: the reference of this case is missing"), "{said}");
