@@ -81,6 +81,13 @@ test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume l
 	$(CARGO) test --release --quiet -p preprocess --test endurance -- --include-ignored --nocapture --test-threads 1
 	$(CARGO) test --release --quiet -p text-synth --test api -- --ignored --nocapture --test-threads 1
 
+.PHONY: test-gpu
+test-gpu: $(VENV)/.test-ready $(VENV)/.nccl-ready ## that a GPU computes what a CPU computes, and NCCL (one process); needs a GPU
+	$(CARGO) test --quiet --release -p pipeline --test device -- --include-ignored --nocapture --test-threads 1
+	$(CARGO) test --quiet --release -p torch-runtime --features nccl --test group -- --include-ignored gpu
+	$(CARGO) test --quiet --release -p pretrain --features nccl --test runs -- --include-ignored gpu
+	$(CARGO) test --quiet --release -p finetune --features nccl --test runs -- --include-ignored gpu
+
 # the whole workspace, as 'make test' builds it: what is compiled for that serves here too
 .PHONY: test-llm
 test-llm: $(LLM)/.ready ## reports from a real server (transformers serve) with a tiny random model

@@ -8,6 +8,12 @@ mod ranks;
 pub use python::{python, run_script, venv};
 pub use ranks::{as_rank, free_port, kill_one_of_two, run_ranks, torchrun_two};
 
+/// The device of tests that are for GPUs: the first GPU, or what `GTGM_TEST_DEVICE` says.
+#[must_use]
+pub fn test_device() -> String {
+    std::env::var("GTGM_TEST_DEVICE").unwrap_or_else(|_| "cuda".to_owned())
+}
+
 /// How a process ended.
 #[derive(Debug)]
 pub struct Ended {

@@ -3,7 +3,7 @@
 use crate::support::{Study, recorded, text};
 use crate::targets::with_regions;
 use data_manifests::phantom::Kind;
-use test_peers::{kill_one_of_two, run_ranks, torchrun_two};
+use test_peers::{kill_one_of_two, run_ranks, test_device, torchrun_two};
 
 const SETTINGS: [&str; 9] = [
     "--from-scratch",
@@ -143,4 +143,20 @@ fn torchrun_starts_it() {
         study.verified("two");
         assert_eq!(study.json("two/plan.json")["batch"], 2);
     }
+}
+
+/// With NCCL, which one GPU is enough for.
+#[test]
+#[ignore = "on a GPU: make test-gpu"]
+fn a_group_of_one_on_a_gpu_makes_the_steps_of_no_group() {
+    let study = Study::new(Kind::Ct);
+    let device = test_device();
+    let settings = [&SETTINGS[..], &["--device", &device]].concat();
+    assert!(study.train_command("alone", &settings).output().unwrap().status.success());
+    run_ranks(1, 0, || study.train_command("group", &settings));
+    let losses = |out: &str| recorded(&study.path(out).join("metrics.jsonl"), "step", "loss");
+    let (alone, group) = (losses("alone"), losses("group"));
+    assert_eq!(group.len(), 5);
+    // gradients of a GPU differ in their last digits from run to run
+    assert!(alone.iter().zip(&group).all(|(a, b)| (a - b).abs() < 1e-2 * a.abs()), "{alone:?} {group:?}");
 }

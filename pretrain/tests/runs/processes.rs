@@ -5,7 +5,7 @@ use data_manifests::phantom::Kind;
 use networks::weights;
 use std::path::{Path, PathBuf};
 use tch::Kind as Number;
-use test_peers::{kill_one_of_two, run_ranks, torchrun_two};
+use test_peers::{kill_one_of_two, run_ranks, test_device, torchrun_two};
 
 const SETTINGS: [&str; 8] =
     ["--steps", "5", "--patch-zyx", "8,16,16", "--log-every", "1", "--checkpoint-every", "100"];
@@ -137,4 +137,19 @@ fn torchrun_starts_it() {
         study.verified("two");
         assert_eq!(study.json("two/plan.json")["batch"], 8);
     }
+}
+
+/// With NCCL, which one GPU is enough for.
+#[test]
+#[ignore = "on a GPU: make test-gpu"]
+fn a_group_of_one_on_a_gpu_makes_the_steps_of_no_group() {
+    let (study, reports) = study();
+    let device = test_device();
+    let settings = [&SETTINGS[..], &["--batch", "8", "--device", &device]].concat();
+    study.pretrain(&[Kind::Ct], &[&reports], "alone", &settings).expect(0);
+    run_ranks(1, 0, || study.command(&[Kind::Ct], &[&reports], "group", &settings));
+    let [alone, group] = ["alone", "group"].map(|out| study.recorded(out, "loss"));
+    assert_eq!(group.len(), 5);
+    // gradients of a GPU differ in their last digits from run to run
+    assert!(alone.iter().zip(&group).all(|(a, b)| (a - b).abs() < 1e-2 * a.abs()), "{alone:?} {group:?}");
 }
