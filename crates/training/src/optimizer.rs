@@ -1,88 +1,18 @@
 //! AdamW and SGD with Nesterov momentum over named parameters, with state that can be saved: LibTorch's own optimisers do
 //! not give theirs out.
 
+mod options;
+mod parameter;
+mod state;
+
+pub use options::{OptimizerOptions, Rule};
+
 use crate::{Result, TrainingError};
-use serde::{Deserialize, Serialize};
+use parameter::Parameter;
 use std::collections::BTreeMap;
 use tch::Tensor;
 use tch::nn::VarStore;
 use torch_runtime::lists::{self, AdamW, Moments};
-
-/// Update rule.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Rule {
-    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019), as `torch.optim.AdamW`.
-    AdamW {
-        /// Decay of the first moment.
-        beta1: f64,
-        /// Decay of the second moment.
-        beta2: f64,
-        /// Added to the root of the second moment.
-        epsilon: f64,
-    },
-    /// Stochastic gradient descent with Nesterov momentum, as `torch.optim.SGD(nesterov=True)`; weight decay is added to
-    /// the gradient.
-    SgdNesterov {
-        /// Momentum.
-        momentum: f64,
-    },
-}
-
-impl Rule {
-    /// AdamW with PyTorch's defaults.
-    #[must_use]
-    pub fn adamw() -> Self {
-        Self::AdamW { beta1: 0.9, beta2: 0.999, epsilon: 1e-8 }
-    }
-
-    /// nnU-Net's SGD: momentum 0.99.
-    #[must_use]
-    pub fn sgd() -> Self {
-        Self::SgdNesterov { momentum: 0.99 }
-    }
-}
-
-/// Options of the optimiser.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OptimizerOptions {
-    /// Update rule.
-    pub rule: Rule,
-    /// Weight decay.
-    pub weight_decay: f64,
-    /// Whether tensors of at most one dimension (biases, norms' weights) decay too, as in the published code.
-    #[serde(default = "yes")]
-    pub decay_vectors: bool,
-    /// Learning-rate factors by name prefix; the longest matching prefix counts, and 1 where none matches.
-    #[serde(default)]
-    pub lr_factors: BTreeMap<String, f64>,
-    /// By name prefix, as above: over how many of its own updates a parameter's rate rises linearly from nothing; at once elsewhere.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub rises: BTreeMap<String, u64>,
-    /// Decay per update of an exponential moving average of the weights, kept beside them; none without.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub averaging: Option<f64>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-impl OptimizerOptions {
-    /// One group for everything.
-    #[must_use]
-    pub fn new(rule: Rule, weight_decay: f64) -> Self {
-        Self {
-            rule,
-            weight_decay,
-            decay_vectors: true,
-            lr_factors: BTreeMap::new(),
-            rises: BTreeMap::new(),
-            averaging: None,
-        }
-    }
-}
 
 /// What the longest prefix of `name` stands for.
 fn of_prefix<T: Copy>(all: &BTreeMap<String, T>, name: &str) -> Option<T> {
@@ -107,45 +37,6 @@ pub fn named_variables(stores: &[(&str, &VarStore)]) -> Result<Vec<(String, Tens
     Ok(all.into_iter().collect())
 }
 
-#[derive(Debug)]
-struct Parameter {
-    name: String,
-    tensor: Tensor,
-    lr_factor: f64,
-    /// See [`OptimizerOptions::rises`].
-    rise: u64,
-    weight_decay: f64,
-    /// Updates so far; 0 where no gradient ever arrived, and then there are no moments.
-    updates: i64,
-    /// First moment or momentum.
-    first: Option<Tensor>,
-    /// Second moment (AdamW).
-    second: Option<Tensor>,
-    /// Moving average of the weights.
-    average: Option<Tensor>,
-}
-
-impl Parameter {
-    /// The factor on the learning rate of the update that was counted last.
-    fn factor(&self) -> f64 {
-        let share = self.updates.unsigned_abs() as f64 / (self.rise + 1) as f64;
-        self.lr_factor * share.min(1.0)
-    }
-
-    /// a ← a + (1 − d)(θ − a) with d = min(`decay`, (1 + t)/(10 + t)), so that the first steps, far from where training goes, are
-    /// soon forgotten; a = θ at first.
-    fn average(&mut self, decay: f64) {
-        let t = self.updates as f64;
-        let theta = &self.tensor;
-        match &mut self.average {
-            Some(average) => {
-                let _moved = average.lerp_(theta, 1.0 - decay.min((1.0 + t) / (10.0 + t)));
-            }
-            none => *none = Some(theta.detach().copy()),
-        }
-    }
-}
-
 /// An optimiser and its state. Parameters are kept in the order of their names, so that sums have one order.
 ///
 /// A parameter without a gradient is left alone (no decay) until its first gradient arrives; from then on a missing
@@ -162,7 +53,7 @@ impl Optimizer {
     /// # Errors
     /// On a name that occurs twice, no trainable variable, or an option outside its range.
     pub fn new(options: OptimizerOptions, variables: &[(String, Tensor)]) -> Result<Self> {
-        check(&options)?;
+        options::check(&options)?;
         let mut named = BTreeMap::new();
         for (name, tensor) in variables {
             if tensor.requires_grad() && named.insert(name, tensor).is_some() {
@@ -255,7 +146,7 @@ impl Optimizer {
                 for (index, gradient) in &due {
                     let parameter = &mut self.parameters[*index];
                     let rate = lr * parameter.factor();
-                    sgd(parameter, gradient, rate, momentum);
+                    parameter.sgd(gradient, rate, momentum);
                 }
             }
         }
@@ -311,116 +202,6 @@ impl Optimizer {
             }
         }
     }
-
-    /// State to save: `NAME/average` (of the weights), `NAME/m` (first moment or momentum), `NAME/updates` (int64), `NAME/v` (second
-    /// moment), sorted.
-    #[must_use]
-    pub fn state(&self) -> Vec<(String, Tensor)> {
-        let mut state = Vec::with_capacity(self.parameters.len() * 3);
-        for parameter in &self.parameters {
-            if let Some(average) = &parameter.average {
-                state.push((format!("{}/average", parameter.name), average.shallow_clone()));
-            }
-            if let Some(first) = &parameter.first {
-                state.push((format!("{}/m", parameter.name), first.shallow_clone()));
-            }
-            if parameter.updates > 0 {
-                state.push((format!("{}/updates", parameter.name), Tensor::from(parameter.updates)));
-            }
-            if let Some(second) = &parameter.second {
-                state.push((format!("{}/v", parameter.name), second.shallow_clone()));
-            }
-        }
-        state
-    }
-
-    /// Replaces the state by one from [`Optimizer::state`]. Nothing is changed on error.
-    ///
-    /// # Errors
-    /// When tensors are missing, left over or of another shape; the message lists them.
-    pub fn load_state(&mut self, mut state: BTreeMap<String, Tensor>) -> Result<()> {
-        let second_used = matches!(self.options.rule, Rule::AdamW { .. });
-        let mut wrong = Vec::new();
-        let mut loaded = Vec::with_capacity(self.parameters.len());
-        for parameter in &self.parameters {
-            let updates =
-                state.remove(&format!("{}/updates", parameter.name)).map_or(0, |t| t.int64_value(&[]));
-            let mut moment = |suffix: &str, used: bool| {
-                if updates == 0 || !used {
-                    return None;
-                }
-                let name = format!("{}/{suffix}", parameter.name);
-                match state.remove(&name) {
-                    Some(tensor) if tensor.size() == parameter.tensor.size() => {
-                        // a copy, because updates happen in place
-                        let mut own = parameter.tensor.zeros_like();
-                        own.copy_(&tensor);
-                        Some(own)
-                    }
-                    Some(tensor) => {
-                        wrong.push(format!(
-                            "  {name}: shape {:?}, expected {:?}",
-                            tensor.size(),
-                            parameter.tensor.size()
-                        ));
-                        None
-                    }
-                    None => {
-                        wrong.push(format!("  {name}: missing"));
-                        None
-                    }
-                }
-            };
-            let first = moment("m", true);
-            let second = moment("v", second_used);
-            let average = moment("average", self.options.averaging.is_some());
-            loaded.push((updates, first, second, average));
-        }
-        wrong.extend(state.keys().map(|name| format!("  {name}: unknown")));
-        if !wrong.is_empty() {
-            return Err(TrainingError::OtherTensors { what: "optimiser state", table: wrong.join("\n") });
-        }
-        for (parameter, (updates, first, second, average)) in self.parameters.iter_mut().zip(loaded) {
-            (parameter.updates, parameter.first, parameter.second) = (updates, first, second);
-            parameter.average = average;
-        }
-        Ok(())
-    }
-}
-
-fn check(options: &OptimizerOptions) -> Result<()> {
-    let refuse = |name, found: f64, expected: &str| {
-        Err(TrainingError::Option { name, found: found.to_string(), expected: expected.to_owned() })
-    };
-    if !(options.weight_decay.is_finite() && options.weight_decay >= 0.0) {
-        return refuse("weight_decay", options.weight_decay, "0 or more");
-    }
-    if let Some(factor) = options.lr_factors.values().find(|f| !(f.is_finite() && **f >= 0.0)) {
-        return refuse("lr_factors", *factor, "0 or more");
-    }
-    if let Some(decay) = options.averaging
-        && !(0.0..1.0).contains(&decay)
-    {
-        return refuse("averaging", decay, "0 to below 1");
-    }
-    match options.rule {
-        Rule::AdamW { beta1, beta2, epsilon } => {
-            for (name, beta) in [("beta1", beta1), ("beta2", beta2)] {
-                if !(0.0..1.0).contains(&beta) {
-                    return refuse(name, beta, "0 to below 1");
-                }
-            }
-            if !(epsilon.is_finite() && epsilon > 0.0) {
-                return refuse("epsilon", epsilon, "above 0");
-            }
-        }
-        Rule::SgdNesterov { momentum } => {
-            if !(momentum > 0.0 && momentum < 1.0) {
-                return refuse("momentum", momentum, "above 0 and below 1");
-            }
-        }
-    }
-    Ok(())
 }
 
 /// `tensor` in memory as `parameter` is: backward passes give it so, sums over processes need not.
@@ -431,23 +212,4 @@ fn laid_out_as(parameter: &Tensor, tensor: Tensor) -> Tensor {
     let mut same = parameter.zeros_like();
     same.copy_(&tensor);
     same
-}
-
-/// g ← g + λθ; b ← μb + g (b = g at first); θ ← θ − η(g + μb).
-fn sgd(parameter: &mut Parameter, gradient: &Tensor, lr: f64, momentum: f64) {
-    let theta = &mut parameter.tensor;
-    let gradient = if parameter.weight_decay > 0.0 {
-        gradient + &*theta * parameter.weight_decay
-    } else {
-        gradient.shallow_clone()
-    };
-    let buffer = match &mut parameter.first {
-        Some(buffer) => {
-            let _moved = buffer.g_mul_scalar_(momentum).g_add_(&gradient);
-            buffer
-        }
-        none => none.insert(gradient.copy()),
-    };
-    let update = (&gradient + &*buffer * momentum) * -lr;
-    let _moved = theta.g_add_(&update);
 }
