@@ -1,7 +1,8 @@
 //! `evaluate show`: the results of a report, as text.
 
-use crate::page::{REPORT, format_value};
+use crate::page::{REPORT, format_value, stem};
 use crate::results::{self, MEAN, Results};
+use crate::summary::MetricSummary;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use data_manifests::Manifest;
@@ -30,30 +31,51 @@ pub(crate) fn run(arguments: &ShowArguments, context: &Context) -> Result<ExitSt
     let path = arguments.report.join(results::FILE_NAME);
     let results: Results = serde_json::from_slice(&fs_err::read(&path)?)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    for line in table(&results, arguments.classes) {
+    for line in tables(&results, arguments.classes) {
         context.print(&line)?;
     }
     context.print(&format!("Report: {}", arguments.report.join(REPORT).display()))?;
     Ok(ExitStatus::Done)
 }
 
-/// Aligned columns: data set, run, class, cases and the means of the metrics.
-fn table(results: &Results, classes: bool) -> Vec<String> {
-    let mut lines: Vec<Vec<String>> = Vec::new();
+/// Aligned columns: data set, run, class, cases and the means of the metrics. Rows that were measured by other definitions (classes and
+/// objects, or other metrics) are a table of their own, with an empty line between.
+fn tables(results: &Results, classes: bool) -> Vec<String> {
+    let mut tables: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
     for row in results.rows.iter().filter(|r| classes || r.class == MEAN) {
-        let names = row.metrics.iter().map(|m| m.name.clone());
-        if lines.is_empty() {
-            let head = ["data set", "run", "class", "cases"].map(str::to_owned);
-            lines.push(head.into_iter().chain(names).collect());
-        }
+        let columns = headings(&row.metrics);
         let means = row.metrics.iter().map(|m| {
             let mean = m.mean.map_or_else(|| "n/a".to_owned(), |v| format_value(m, v));
             if m.infinite > 0 { format!("{mean} ({} infinite)", m.infinite) } else { mean }
         });
         let first = [row.dataset.clone(), row.run.clone(), row.class.clone(), row.cases.to_string()];
-        lines.push(first.into_iter().chain(means).collect());
+        let line = first.into_iter().chain(means).collect();
+        match tables.iter_mut().find(|(known, _)| *known == columns) {
+            Some((_, lines)) => lines.push(line),
+            None => tables.push((columns, vec![line])),
+        }
     }
-    aligned(&lines)
+    let head = || ["data set", "run", "class", "cases"].map(str::to_owned).into_iter();
+    let texts: Vec<Vec<String>> = tables
+        .into_iter()
+        .map(|(columns, lines)| {
+            let heading: Vec<String> = head().chain(columns).collect();
+            aligned(&std::iter::once(heading).chain(lines).collect::<Vec<_>>())
+        })
+        .collect();
+    texts.join(&String::new())
+}
+
+/// The metrics' names; where several have one name, with what tells their definitions apart.
+fn headings(metrics: &[MetricSummary]) -> Vec<String> {
+    let heading = |metric: &MetricSummary| {
+        let is_alone = metrics.iter().filter(|other| other.name == metric.name).count() == 1;
+        match stem(&metric.definition).split_once(':') {
+            Some((_, variant)) if !is_alone => format!("{} ({variant})", metric.name),
+            _ => metric.name.clone(),
+        }
+    };
+    metrics.iter().map(heading).collect()
 }
 
 /// Lines of cells, each column as wide as its widest cell.
@@ -69,4 +91,55 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> Vec<String> {
             cells.join("  ").trim_end().to_owned()
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{Row, SCHEMA};
+
+    #[test]
+    fn rows_of_other_metrics_are_another_table_and_names_are_unique() {
+        let metric = |definition: &str, name: &str, mean: f64| MetricSummary {
+            definition: definition.to_owned(),
+            name: name.to_owned(),
+            n: 1,
+            infinite: 0,
+            mean: Some(mean),
+            median: None,
+            quartiles: None,
+            std: None,
+            interval: None,
+            mean_with_diagonal: None,
+        };
+        let row = |dataset: &str, metrics: Vec<MetricSummary>| Row {
+            dataset: dataset.to_owned(),
+            run: "r".to_owned(),
+            class: MEAN.to_owned(),
+            cases: 2,
+            metrics,
+        };
+        let classes = |dataset, tolerance: &str, values: [f64; 2]| {
+            let nsd = format!("nsd:surfel@{tolerance}mm");
+            row(dataset, vec![metric("dice", "Dice", values[0]), metric(&nsd, "NSD", values[1])])
+        };
+        let objects = vec![
+            metric("ap:iou50", "AP", 0.1),
+            metric("ap:mean", "AP", 0.2),
+            metric("voi:cremi", "VOI", 3.0),
+        ];
+        let rows = vec![classes("a", "1", [0.8, 0.9]), row("b", objects), classes("c", "2", [0.7, 0.6])];
+        let lines = tables(&Results { schema: SCHEMA.to_owned(), rows }, false);
+        assert_eq!(
+            lines,
+            [
+                "data set  run  class  cases  Dice   NSD",
+                "a         r    mean   2      0.800  0.900",
+                "c         r    mean   2      0.700  0.600",
+                "",
+                "data set  run  class  cases  AP (iou50)  AP (mean)  VOI",
+                "b         r    mean   2      0.100       0.200      3.000",
+            ]
+        );
+    }
 }
