@@ -16,6 +16,22 @@ fn embed(reports: &Path, out: &Path) -> String {
 }
 
 #[test]
+fn an_encoder_that_is_not_there_is_named() {
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a")]);
+    captions(&at("shards"), &at("captions"), &["--stride", "4"]);
+    let mut command = text_synth();
+    command.args(["report", "--quiet", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
+    command.assert().success();
+    let mut command = text_synth();
+    command.args(["embed", "--reports"]).arg(at("reports")).arg("--out").arg(at("text"));
+    let said = command.arg("--text-encoder").arg(at("missing")).assert().code(1);
+    let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
+    assert!(said.contains("E223 the text encoder cannot be used") && said.contains("missing"), "{said}");
+}
+
+#[test]
 fn reports_become_rows() {
     if networks::default_text_encoder().is_err() {
         eprintln!("skipped: no text encoder; 'make setup' installs the default one");

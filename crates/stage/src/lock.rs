@@ -42,7 +42,7 @@ impl OutputLock {
     /// Creates `directory` if needed and locks it; executables call [`crate::Context::lock`].
     ///
     /// # Errors
-    /// `E162` names the holder when another run has it; any I/O error otherwise.
+    /// `E162` names the holder when another run has it; `E163` where the directory cannot be made or written to; any I/O error otherwise.
     pub fn acquire(directory: &Path, program: &str) -> anyhow::Result<Self> {
         Self::take(directory, program, false, BEAT)
     }
@@ -57,10 +57,15 @@ impl OutputLock {
     }
 
     fn take(directory: &Path, program: &str, steal: bool, beat: Duration) -> anyhow::Result<Self> {
-        fs_err::create_dir_all(directory)?;
+        let unusable = |error: std::io::Error| {
+            Message::error("E163", "the output directory cannot be used")
+                .detail(error.to_string())
+                .fix("Give --out a directory that can be made and written to")
+        };
+        fs_err::create_dir_all(directory).map_err(unusable)?;
         let path = directory.join(FILE_NAME);
         for _ in 0..ATTEMPTS {
-            let mut file = open(&path)?;
+            let mut file = open(&path).map_err(unusable)?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -170,6 +175,15 @@ mod tests {
     /// No process has this id: it is beyond the largest that Linux gives.
     fn nobody(holder: &mut Holder) {
         holder.process = 1 << 23;
+    }
+
+    #[test]
+    fn a_file_in_the_place_of_the_directory_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().join("taken");
+        fs_err::write(&place, "").unwrap();
+        let said = refused(OutputLock::acquire(&place, "pretrain"), directory.path());
+        assert!(said.starts_with("E163") && said.contains("taken") && said.contains("--out"), "{said}");
     }
 
     fn refused(result: anyhow::Result<OutputLock>, directory: &Path) -> String {

@@ -53,7 +53,8 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     for message in errors {
         context::line(&message.to_string());
     }
-    if let Some(directory) = context.report_directory() {
+    // where a file is in the directory's place, the run has said so
+    if let Some(directory) = context.report_directory().filter(|d| !d.is_file()) {
         let mut report = Report::new(program, version, status, started.elapsed().as_secs_f64());
         report.counts = context.counts();
         report.messages = context.messages();

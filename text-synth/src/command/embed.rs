@@ -60,6 +60,11 @@ struct Parameters {
     similar: f32,
 }
 
+/// `E223`; the error says what to do.
+fn unusable(error: &networks::Error) -> Message {
+    Message::error("E223", "the text encoder cannot be used").detail(error.to_string())
+}
+
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
     context.report_to(out);
@@ -67,9 +72,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let device = torch_runtime::parse_device(&arguments.device)?;
     let folder = match &arguments.text_encoder {
         Some(folder) => folder.clone(),
-        None => default_text_encoder()?,
+        None => default_text_encoder().map_err(|e| unusable(&e))?,
     };
-    let encoder = TextEncoder::open(&folder, device)?;
+    let encoder = TextEncoder::open(&folder, device).map_err(|e| unusable(&e))?;
 
     let _lock = context.lock(out)?;
     let mut inputs = vec![Manifest::as_input("reports", &arguments.reports, out)?];
