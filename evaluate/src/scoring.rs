@@ -9,7 +9,7 @@ use stage::Message;
 use std::collections::BTreeSet;
 use std::path::Path;
 use volume::labels::Counts;
-use volume::{Grid, SAME_GEOMETRY_MM, VolumeError, same_geometry};
+use volume::{Grid, Orientation, SAME_GEOMETRY_MM, VolumeError, same_geometry};
 
 /// What was measured of a case.
 #[derive(Debug, Clone)]
@@ -148,14 +148,20 @@ pub(crate) struct Placed<'a> {
     pub(crate) grid: &'a Grid,
 }
 
+/// The grid with its axes ordered as those of the world.
+fn canonical(grid: &Grid) -> Grid {
+    Orientation::to_canonical(grid).apply_to_grid(grid)
+}
+
 /// Checks that a prediction lies on its reference's grid; gives a warning where they differ by less than a tenth of a voxel.
 pub(crate) fn check_grid(
     case: &str,
     reference: &Placed<'_>,
     prediction: &Placed<'_>,
 ) -> Result<Option<Message>, Message> {
+    let tenth = reference.grid.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min) / 10.0;
     let mismatch = |what: &str, cause: &str| {
-        Message::error(
+        let message = Message::error(
             "E503",
             format!(
                 "{what} (z, y, x): prediction {}, reference {}",
@@ -164,15 +170,26 @@ pub(crate) fn check_grid(
             ),
         )
         .case(case)
-        .detail(format!("{} and {}", prediction.path.display(), reference.path.display()))
-        .cause(cause.to_owned())
-        .fix("Write the prediction on the grid of the image that the reference was drawn on")
+        .detail(format!("{} and {}", prediction.path.display(), reference.path.display()));
+        // the same voxels at the same places
+        let [one, other] = [reference.grid, prediction.grid].map(canonical);
+        if one.shape_zyx == other.shape_zyx && same_geometry(&one, &other) <= tenth {
+            let codes = [prediction.grid, reference.grid].map(Grid::axis_codes);
+            return message
+                .cause(format!(
+                    "It is the same grid with axes in another order: {} and {}",
+                    codes[0], codes[1]
+                ))
+                .fix("Reorient the prediction to the reference's axes; nothing needs resampling");
+        }
+        message
+            .cause(cause.to_owned())
+            .fix("Write the prediction on the grid of the image that the reference was drawn on")
     };
     if reference.grid.shape_zyx != prediction.grid.shape_zyx {
         return Err(mismatch("shapes differ", "The prediction was made on a cropped or resampled image"));
     }
     let corner_mm = same_geometry(reference.grid, prediction.grid);
-    let tenth = reference.grid.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min) / 10.0;
     if corner_mm < SAME_GEOMETRY_MM.min(tenth) {
         Ok(None)
     } else if corner_mm <= tenth {

@@ -40,6 +40,29 @@ fn a_small_displacement_is_a_warning_and_a_larger_one_an_error() {
 }
 
 #[test]
+fn a_prediction_with_its_axes_in_another_order_is_told_so() {
+    let world = World::new();
+    let grid = grid();
+    let [nz, ny, nx] = grid.shape_zyx;
+    // x runs to the left, and x and z change places
+    let mut turned = grid.clone();
+    turned.shape_zyx = [nx, ny, nz];
+    for (row, stored) in turned.affine.iter_mut().zip(&grid.affine).take(3) {
+        row[2] = -stored[0];
+        row[3] = stored[3] + stored[0] * (nx - 1) as f64;
+        row[0] = stored[2];
+    }
+    let plain = labels(5);
+    let at = |x: usize, y: usize, z: usize| plain[(z * ny + y) * nx + (nx - 1 - x)];
+    let voxels = (0..nx).flat_map(|x| (0..ny).flat_map(move |y| (0..nz).map(move |z| (x, y, z))));
+    let values: Vec<_> = voxels.map(|(x, y, z)| at(x, y, z)).collect();
+    put_labels(&world.path("predictions/a.nii.gz"), &values, &turned);
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    insta::assert_snapshot!(world.portable(&errors(&context).join("\n")), @"E503 case a: shapes differ (z, y, x): prediction 16x14x12 @1,1,2 mm, reference 12x14x16 @2,1,1 mm. DIR/predictions/a.nii.gz and DIR/raw/labelsTr/a.nii.gz. It is the same grid with axes in another order: SAL and RAS. Reorient the prediction to the reference's axes; nothing needs resampling.");
+}
+
+#[test]
 fn empty_masks_are_counted_by_the_policy() {
     let world = World::new();
     // class 2: in both for a and b, missed in c; class 1 of b: invented
