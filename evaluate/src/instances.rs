@@ -2,7 +2,7 @@
 
 use crate::maps::{Map, Reader, artefact};
 use crate::objects::{Measured, summarise, table};
-use crate::score::{METRICS, clear, pretty};
+use crate::score::{METRICS, clear, pretty, refuse_foreign};
 use crate::scoring::{Placed, check_grid};
 use crate::summary::{self, CaseCounts};
 use anyhow::Result;
@@ -11,6 +11,7 @@ use data_manifests::{Artefact, Descriptor, Manifest, cases, digest};
 use metrics::{Contingency, InstanceScores, Table, border_masks};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use volume::hdf5::NOT_ANNOTATED;
 
@@ -114,6 +115,7 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
             .fix("Score classes with 'evaluate score', or leave --dataset out")
             .into());
     }
+    refuse_foreign(&arguments.out)?;
     let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;
@@ -144,11 +146,10 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     clear(&arguments.out)?;
     let mut measured: Vec<Measured> = Vec::new();
     let mut failed = 0;
-    for Pair { case, reference, prediction } in &listed {
+    for (case, Pair { reference, prediction, .. }) in case_ids(&listed).into_iter().zip(&listed) {
         if interrupt::requested() {
             return Ok(ExitStatus::Interrupted);
         }
-        let case = case.clone().unwrap_or_else(|| case_id(reference, &measured));
         match score(&case, reference, prediction, arguments, &objects, context) {
             Ok(found) => measured.push(found),
             Err(message) => {
@@ -232,14 +233,32 @@ fn check(arguments: &InstancesArguments) -> Result<()> {
     Ok(())
 }
 
-/// The file's name without endings; numbered where several references have one name.
-fn case_id(reference: &str, before: &[Measured]) -> String {
-    let path = reference.split('#').next().unwrap_or(reference);
-    let name =
-        Path::new(path).file_name().map_or_else(|| path.to_owned(), |n| n.to_string_lossy().into_owned());
-    let stem = name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned();
-    let same = before.iter().filter(|m| m.case == stem || m.case.starts_with(&format!("{stem}-"))).count();
-    if same == 0 { stem } else { format!("{stem}-{}", same + 1) }
+/// The cases' names: those that were given, else the references' file names without endings. Where several have one name, those after
+/// the first are numbered, by numbers that make no name of another file. They depend on the list alone, not on what could be scored.
+fn case_ids(pairs: &[Pair]) -> Vec<String> {
+    let stem = |reference: &str| {
+        let path = reference.split('#').next().unwrap_or(reference);
+        let name = Path::new(path)
+            .file_name()
+            .map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned());
+        name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned()
+    };
+    let wanted: Vec<String> =
+        pairs.iter().map(|pair| pair.case.clone().unwrap_or_else(|| stem(&pair.reference))).collect();
+    let names: BTreeSet<&String> = wanted.iter().collect();
+    let mut used = BTreeSet::new();
+    let mut ids = Vec::with_capacity(pairs.len());
+    for name in &wanted {
+        let mut id = name.clone();
+        let mut number = 1;
+        while used.contains(&id) || (number > 1 && names.contains(&id)) {
+            number += 1;
+            id = format!("{name}-{number}");
+        }
+        used.insert(id.clone());
+        ids.push(id);
+    }
+    ids
 }
 
 /// Digests of everything that is read; a case in shards is a folder.
@@ -377,4 +396,19 @@ fn tally(
     }
     progress.finish();
     Ok(table.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_volumes_have_one_name() {
+        let ids = |references: &[&str]| {
+            let pair = |r: &&str| Pair { case: None, reference: (*r).to_owned(), prediction: String::new() };
+            case_ids(&references.iter().map(pair).collect::<Vec<_>>())
+        };
+        assert_eq!(ids(&["x/crop-2.h5#ids", "x/crop.h5", "x/crop-3.h5"]), ["crop-2", "crop", "crop-3"]);
+        assert_eq!(ids(&["a/x.h5", "b/x.h5", "c/x-2.h5", "d/x.h5"]), ["x", "x-3", "x-2", "x-4"]);
+    }
 }

@@ -95,17 +95,17 @@ fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<Drawn>, Message> 
     let reference = scoring::reference::<u32>(pair, descriptor)?;
     let prediction = scoring::prediction::<u32>(pair, map, descriptor)?;
     let image = open::image(source).map_err(flaw)?;
-    let shape = reference.grid.shape_zyx;
-    if image.grid.shape_zyx != shape {
+    let stored = reference.grid.shape_zyx;
+    if image.grid.shape_zyx != stored {
         return Err(Message::error("E503", "image and reference differ in shape (z, y, x)")
-            .detail(format!("{:?} and {shape:?}", image.grid.shape_zyx)));
+            .detail(format!("{:?} and {stored:?}", image.grid.shape_zyx)));
     }
     let orientation = Orientation::to_canonical(&reference.grid);
     let grid = orientation.apply_to_grid(&reference.grid);
-    let channel = &image.data[..shape.iter().product()];
-    let (intensities, shape) = orientation.apply(channel, shape).map_err(flaw)?;
-    let (truth, _) = orientation.apply(&reference.voxels, shape).map_err(flaw)?;
-    let (guess, _) = orientation.apply(&prediction.voxels, shape).map_err(flaw)?;
+    let channel = &image.data[..stored.iter().product()];
+    let (intensities, shape) = orientation.apply(channel, stored).map_err(flaw)?;
+    let (truth, _) = orientation.apply(&reference.voxels, stored).map_err(flaw)?;
+    let (guess, _) = orientation.apply(&prediction.voxels, stored).map_err(flaw)?;
     let z = section::fullest(&truth, &guess, shape);
     let [truth, guess] = [&truth, &guess].map(|labels| Section::of(labels, shape, z));
     let image = Section::of(&intensities, shape, z);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Table of a prediction directory.
 pub(crate) const PREDICTIONS: &str = "predictions.csv";
@@ -24,8 +24,8 @@ pub(crate) struct Pair {
     pub(crate) reference: Map,
     /// The predicted label map; `None` when there is none.
     pub(crate) prediction: Option<Map>,
-    /// What the predictions' manifest says of that file.
-    pub(crate) expected: Option<Artefact>,
+    /// Where that lies below the predictions, and what their manifest says of it: a file, or the directory of an OME-Zarr image.
+    pub(crate) expected: Option<(PathBuf, Artefact)>,
     /// The image, when the references' directory holds it.
     pub(crate) image: Option<Source>,
 }
@@ -39,6 +39,8 @@ pub(crate) struct Pairing {
     pub(crate) failed: Vec<Message>,
     /// Whether the predictions are a finished stage.
     pub(crate) has_manifest: bool,
+    /// The first prediction that a table of `--pairs` names and that is not there.
+    pub(crate) absent: Option<PathBuf>,
 }
 
 /// A row of [`PREDICTIONS`].
@@ -107,7 +109,7 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
     let outputs: BTreeMap<&str, &Artefact> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
     let rows: Vec<Row> = cases::from_csv(&predictions.join(PREDICTIONS))?;
     let mut references = None;
-    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: true };
+    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: true, absent: None };
     let mut unlabelled = 0;
     let mut listed = BTreeSet::new();
     for row in rows {
@@ -141,11 +143,13 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
             }
             continue;
         };
-        let file = predictions.join(&row.file);
+        let written =
+            outputs.get(row.file.as_str()).or_else(|| outputs.get(format!("{}/", row.file).as_str()));
+        let map = Map::named(&row.file, predictions);
         pairing.pairs.push(Pair {
             reference,
-            expected: outputs.get(row.file.as_str()).map(|o| (*o).clone()),
-            prediction: file.is_file().then_some(Map::File(Source::Nifti(file))),
+            expected: written.map(|artefact| (predictions.join(&row.file), (*artefact).clone())),
+            prediction: map.missing().is_none().then_some(map),
             image,
             id: row.id,
         });
@@ -245,7 +249,7 @@ fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Contex
             ),
         );
     }
-    Ok(Pairing { pairs, failed, has_manifest: false })
+    Ok(Pairing { pairs, failed, has_manifest: false, absent: None })
 }
 
 /// Label maps by id: `ID.nii.gz` or `ID.nii`, `ID.h5` or `ID.hdf`, and folders `ID` of cases in shards; names that begin with `.`
@@ -312,11 +316,15 @@ fn listed(table: &Path) -> Result<Pairing> {
     };
     let root = table.parent().unwrap_or(Path::new(""));
     let rows: Vec<Listed> = cases::from_csv(table).map_err(|e| wrong(format!("{e:#}")))?;
-    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: false };
+    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: false, absent: None };
     let mut seen = BTreeSet::new();
     for row in rows {
         if !seen.insert(row.case.clone()) {
             return Err(wrong(format!("the case {} is listed twice", row.case)).into());
+        }
+        // pictures are named after it
+        if row.case.is_empty() || row.case.contains('/') {
+            return Err(wrong(format!("'{}' cannot be the name of a case", row.case)).into());
         }
         let there = |text: &str| {
             let map = Some(Map::named(text, root)).filter(|_| !text.is_empty())?;
@@ -331,9 +339,13 @@ fn listed(table: &Path) -> Result<Pairing> {
             );
             continue;
         };
+        let prediction = there(&row.prediction);
+        if prediction.is_none() && !row.prediction.is_empty() {
+            pairing.absent.get_or_insert_with(|| root.join(&row.prediction));
+        }
         let image = Some(Source::image(root.join(&row.image))).filter(|_| !row.image.is_empty());
         pairing.pairs.push(Pair {
-            prediction: there(&row.prediction),
+            prediction,
             expected: None,
             image: image.filter(|image| image.missing().is_none()),
             reference,

@@ -55,6 +55,8 @@ pub(crate) struct Run {
 /// # Errors
 /// A run that is no finished score, or a training record that cannot be read.
 pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<ExitStatus> {
+    let own = [REPORT, tables::MARKDOWN, tables::LATEX, results::FILE_NAME];
+    Manifest::refuse_foreign(&arguments.out, |name| own.contains(&name))?;
     let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;

@@ -50,6 +50,7 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
     };
     let mut pairing = pairing::pair(arguments, &descriptor, context)?;
     let counts = resolve_missing(arguments, &mut pairing, context)?;
+    refuse_foreign(&arguments.out)?;
     let _lock = context.lock(&arguments.out)?;
     context.report_to(&arguments.out);
     atomic::sweep(&arguments.out)?;
@@ -131,18 +132,25 @@ fn resolve_missing(
     let counts = CaseCounts { listed: listed as u64, missing: missing.len() as u64, ..CaseCounts::default() };
     let Some(first) = missing.first() else { return Ok(counts) };
     let what = format!("{} of {listed} references have no prediction (first: {first})", missing.len());
+    let place = match (&pairing.absent, &arguments.pairs) {
+        (Some(path), Some(table)) => {
+            format!("{} names {}, which is not there", table.display(), path.display())
+        }
+        (_, Some(table)) => table.display().to_string(),
+        _ => arguments.predictions().display().to_string(),
+    };
     match arguments.missing {
         Missing::Error => {
             return Err(Message::error("E501", what)
-                .detail(arguments.predictions().display().to_string())
+                .detail(place)
                 .fix("Predict them, or use --missing worst to count them as empty or --missing skip to leave them out")
                 .into());
         }
-        Missing::Worst => {
-            context.tell(Message::warning("W501", what).detail("They count as empty predictions"))
-        }
+        Missing::Worst => context
+            .tell(Message::warning("W501", what).detail(place).cause("They count as empty predictions")),
         Missing::Skip => {
-            context.tell(Message::warning("W501", what).detail("They are left out of every mean"));
+            context
+                .tell(Message::warning("W501", what).detail(place).cause("They are left out of every mean"));
             pairing.pairs.retain(|p| p.prediction.is_some());
         }
     }
@@ -174,6 +182,11 @@ fn inputs(arguments: &ScoreArguments, pairing: &Pairing) -> Result<Vec<Artefact>
         });
     }
     Ok(inputs)
+}
+
+/// Refuses an output directory that holds what is not of an earlier run: raw data, predictions, a model.
+pub(crate) fn refuse_foreign(out: &Path) -> Result<()> {
+    Manifest::refuse_foreign(out, |name| [METRICS, summary::FILE_NAME, overlay::DIRECTORY].contains(&name))
 }
 
 /// Removes an earlier run's outputs, so that the manifest lists this run's only.

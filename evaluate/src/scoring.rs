@@ -79,10 +79,9 @@ pub(crate) fn prediction<T: Class>(
     map: &Map,
     descriptor: &Descriptor,
 ) -> Result<Labels<T>, Message> {
-    let path = map.path();
-    if let Some(expected) = &pair.expected {
-        let (_, sha256) =
-            digest::file(path).map_err(|e| Message::error("E100", e.to_string()).case(&pair.id))?;
+    if let Some((path, expected)) = &pair.expected {
+        let digest = if path.is_dir() { digest::tree(path) } else { digest::file(path) };
+        let (_, sha256) = digest.map_err(|e| Message::error("E100", e.to_string()).case(&pair.id))?;
         if sha256 != expected.sha256 {
             return Err(Message::error("E505", "the prediction was changed after it was written")
                 .case(&pair.id)
@@ -96,7 +95,12 @@ pub(crate) fn prediction<T: Class>(
     if let Some(labels) = &mut plain.labels {
         labels.map.clear();
     }
-    read(pair, map, &plain, &(0..classes).collect())
+    read(pair, map, &plain, &(0..classes).collect()).map_err(|message| match message.code {
+        // the map of the data set's own files does not apply here
+        "E110" => Message { fix: None, ..message }
+            .fix("Correct the program that wrote it, or declare the class in the data set's descriptor"),
+        _ => message,
+    })
 }
 
 /// Reads class labels some planes at a time, so that they are never in memory wider than `T`.

@@ -53,8 +53,8 @@ struct OutRow {
 /// Runs the command.
 pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    context.report_to(out);
     KEPT.refuse_foreign(out)?;
+    context.report_to(out);
     let _lock = context.lock(out)?;
 
     let predicted = Manifest::load(&arguments.predictions, "predict")?;

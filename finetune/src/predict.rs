@@ -83,6 +83,7 @@ struct Parameters<'a> {
 /// Runs the command.
 pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
+    KEPT.refuse_foreign(out)?;
     context.report_to(out);
     let device = parse_device(&arguments.compute.device)?;
     let precision: Precision = arguments.compute.precision.parse()?;
@@ -92,7 +93,6 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     torch_runtime::keep_freed_memory();
     torch_runtime::set_num_threads(limits::cores())?;
     choose_kernels(device, arguments.compute.deterministic)?;
-    KEPT.refuse_foreign(out)?;
     let _lock = context.lock(out)?;
 
     for directory in arguments.model.iter().filter(|given| given.is_dir()) {

@@ -45,6 +45,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
     if process.is_leader() {
+        Manifest::refuse_foreign(out, is_output)?;
         context.report_to(out);
     }
     let device = process.device;
@@ -55,7 +56,6 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     limits::grant_message().into_iter().for_each(|message| context.tell(message));
     choose_kernels(device, arguments.compute.deterministic)?;
     let _lock = if process.is_leader() {
-        Manifest::refuse_foreign(out, is_output)?;
         let lock = context.lock(out)?;
         atomic::sweep(out)?;
         Some(lock)
@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let load_report = match &arguments.encoder_weights {
         Some(file) => {
             encoder::warn_of_seen_cases(&seen, &plan.model.descriptor.name, &plan.val, context);
-            Some(encoder::load(&variables_store, file, arguments, context)?)
+            Some(encoder::load(&variables_store, file, &plan.model, arguments, context)?)
         }
         None => None,
     };

@@ -48,6 +48,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
     if process.is_leader() {
+        Manifest::refuse_foreign(out, is_output)?;
         context.report_to(out);
     }
     let precision: Precision = arguments.compute.precision.parse()?;
@@ -58,7 +59,6 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     enough_for_statistics(&arguments, process.size())?;
     choose_kernels(process.device, arguments.compute.deterministic)?;
     let _lock = if process.is_leader() {
-        Manifest::refuse_foreign(out, is_output)?;
         let lock = context.lock(out)?;
         atomic::sweep(out)?;
         Some(lock)

@@ -1,7 +1,8 @@
 //! Flaws of the input: each is a message that names file and remedy, and the others go on.
 
-use crate::world::{SHAPE, World, errors, grid, labels, put_labels, run};
+use crate::world::{SHAPE, World, errors, grid, labels, put_labels, run, turned};
 use stage::{Context, ExitStatus, Severity};
+use volume::nifti::{ImageType, read_image, read_labels, write_image, write_labels};
 
 fn warnings(world: &World, context: &Context) -> Vec<String> {
     let told = context.messages();
@@ -42,24 +43,57 @@ fn a_small_displacement_is_a_warning_and_a_larger_one_an_error() {
 #[test]
 fn a_prediction_with_its_axes_in_another_order_is_told_so() {
     let world = World::new();
-    let grid = grid();
-    let [nz, ny, nx] = grid.shape_zyx;
-    // x runs to the left, and x and z change places
-    let mut turned = grid.clone();
-    turned.shape_zyx = [nx, ny, nz];
-    for (row, stored) in turned.affine.iter_mut().zip(&grid.affine).take(3) {
-        row[2] = -stored[0];
-        row[3] = stored[3] + stored[0] * (nx - 1) as f64;
-        row[0] = stored[2];
-    }
-    let plain = labels(5);
-    let at = |x: usize, y: usize, z: usize| plain[(z * ny + y) * nx + (nx - 1 - x)];
-    let voxels = (0..nx).flat_map(|x| (0..ny).flat_map(move |y| (0..nz).map(move |z| (x, y, z))));
-    let values: Vec<_> = voxels.map(|(x, y, z)| at(x, y, z)).collect();
+    let (values, turned) = turned(&labels(5), &grid());
     put_labels(&world.path("predictions/a.nii.gz"), &values, &turned);
     let (status, context) = world.score(&[]);
     assert_eq!(status.unwrap(), ExitStatus::Partial);
     insta::assert_snapshot!(world.portable(&errors(&context).join("\n")), @"E503 case a: shapes differ (z, y, x): prediction 16x14x12 @1,1,2 mm, reference 12x14x16 @2,1,1 mm. DIR/predictions/a.nii.gz and DIR/raw/labelsTr/a.nii.gz. It is the same grid with axes in another order: SAL and RAS. Reorient the prediction to the reference's axes; nothing needs resampling.");
+}
+
+#[test]
+fn pictures_are_the_same_in_whatever_order_the_axes_are_stored() {
+    let picture = |turn: bool| {
+        let world = World::new();
+        if turn {
+            for case in ["a", "b", "c"] {
+                let path = world.path(&format!("raw/imagesTr/{case}.nii.gz"));
+                let image = read_image(&path).unwrap();
+                let (values, grid) = turned(&image.data, &image.grid);
+                write_image(&path, &values, 1, &grid, ImageType::F32).unwrap();
+                for folder in ["raw/labelsTr", "predictions"] {
+                    let path = world.path(&format!("{folder}/{case}.nii.gz"));
+                    let map = read_labels(&path).unwrap();
+                    let (values, grid) = turned(&map.data, &map.grid);
+                    write_labels(&path, &values, &grid).unwrap();
+                }
+            }
+        }
+        assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+        fs_err::read(world.path("scores/overlays/b.png")).unwrap()
+    };
+    assert!(picture(true) == picture(false));
+}
+
+#[test]
+fn what_is_not_of_a_score_is_never_written_over() {
+    let world = World::new();
+    world.seal();
+    let before = fs_err::read(world.path("predictions/manifest.json")).unwrap();
+    for folder in ["predictions", "model", "raw"] {
+        let out = world.path(folder).display().to_string();
+        let [raw, predictions] = ["raw", "predictions"].map(|p| world.path(p).display().to_string());
+        let words = ["score", "--references", &raw, "--predictions", &predictions];
+        let said = run(&[&words[..], &["--dataset", "msd04-hippocampus", "--out", &out]].concat()).0;
+        assert!(said.unwrap_err().to_string().starts_with("E165"), "{folder}");
+    }
+    assert!(fs_err::read(world.path("predictions/manifest.json")).unwrap() == before);
+    // nor is a score by a report of it
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    let scores = world.path("scores").display().to_string();
+    let said = run(&["report", "--runs", &scores, "--out", &scores]).0.unwrap_err().to_string();
+    assert!(said.starts_with("E165"), "{said}");
+    // a score again is
+    assert_eq!(world.score(&["--policy", "nnunet"]).0.unwrap(), ExitStatus::Done);
 }
 
 #[test]

@@ -127,6 +127,7 @@ fn what_a_table_lacks_is_named() {
     let missing = format!("{head}{whole}b,raw/labelsTr/b.nii.gz,none.nii.gz\nc,raw/labelsTr/c.nii.gz,\n");
     let error = table(&world, &missing, &[]).0.unwrap_err().to_string();
     assert!(error.starts_with("E501 2 of 3 references have no prediction (first: b)"), "{error}");
+    assert!(error.contains("none.nii.gz, which is not there"), "{error}");
     assert_eq!(table(&world, &missing, &["--missing", "worst"]).0.unwrap(), ExitStatus::Done);
     assert_eq!(world.summary().gtgm.cases.missing, 2);
     for (rows, what) in [
@@ -158,4 +159,12 @@ fn ambiguous_maps_are_refused() {
     put_hdf5(&world, "guesses/a.hdf", &["organs"], &labels(5));
     let error = folders(&world, "references", "guesses").0.unwrap_err().to_string();
     assert!(error.starts_with("E506 two label maps are of the case a"), "{error}");
+}
+
+#[test]
+fn a_case_of_a_table_cannot_lead_out_of_the_output() {
+    let world = World::new();
+    let rows = "case,reference,prediction\n../c,raw/labelsTr/a.nii.gz,predictions/a.nii.gz\n";
+    let error = table(&world, rows, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E506 '../c' cannot be the name of a case"), "{error}");
 }

@@ -36,6 +36,25 @@ pub(crate) fn labels(x: usize) -> Vec<u8> {
         .collect()
 }
 
+/// The same voxels at the same places, stored with x and z in each other's place and x to the left.
+pub(crate) fn turned<T: Copy>(values: &[T], grid: &Grid) -> (Vec<T>, Grid) {
+    let [nz, ny, nx] = grid.shape_zyx;
+    let mut turned = *grid;
+    turned.shape_zyx = [nx, ny, nz];
+    for (row, stored) in turned.affine.iter_mut().zip(&grid.affine).take(3) {
+        row[2] = -stored[0];
+        row[3] = stored[3] + stored[0] * (nx - 1) as f64;
+        row[0] = stored[2];
+    }
+    let mut moved = Vec::with_capacity(values.len());
+    for x in 0..nx {
+        for y in 0..ny {
+            moved.extend((0..nz).map(|z| values[(z * ny + y) * nx + (nx - 1 - x)]));
+        }
+    }
+    (moved, turned)
+}
+
 pub(crate) fn put_labels(path: &Path, labels: &[u8], grid: &Grid) {
     fs_err::create_dir_all(path.parent().unwrap()).unwrap();
     let wide: Vec<u32> = labels.iter().map(|v| u32::from(*v)).collect();

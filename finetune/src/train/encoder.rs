@@ -1,6 +1,8 @@
 //! The encoder that training starts from: its shape, its weights and its licence.
 
 use crate::arguments::Train;
+use crate::model::{self, ModelPlan};
+use crate::objective::Objective;
 use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest, manifest};
 use networks::weights::{self, LoadOptions};
@@ -96,6 +98,15 @@ pub(super) fn warn_of_seen_cases(seen: &Seen, dataset: &str, val: &[String], con
     context.count("validation_labels_seen", labels as u64);
 }
 
+/// Whether each channel of a model means what it means in another.
+fn has_channels_of(one: &ModelPlan, other: &ModelPlan) -> bool {
+    let labels = |plan: &ModelPlan| {
+        plan.descriptor.labels.as_ref().map(|labels| (labels.classes.clone(), labels.regions.clone()))
+    };
+    one.objective == other.objective
+        && (matches!(one.objective, Objective::Affinities(_)) || labels(one) == labels(other))
+}
+
 /// Fills the network's encoder and, where that is asked for, what the file has of its decoder.
 ///
 /// # Errors
@@ -103,6 +114,7 @@ pub(super) fn warn_of_seen_cases(seen: &Seen, dataset: &str, val: &[String], con
 pub(super) fn load(
     store: &nn::VarStore,
     file: &Path,
+    own: &ModelPlan,
     arguments: &Train,
     context: &Context,
 ) -> anyhow::Result<weights::LoadReport> {
@@ -115,7 +127,13 @@ pub(super) fn load(
     // that the encoder fits is asked for in any case
     let mut report = load(&LoadOptions::encoder(arguments.minimum_match))?;
     if arguments.with_decoder {
-        report = load(&LoadOptions::partial(0.0))?;
+        let others = model::stored_plan(file).ok().filter(|stored| !has_channels_of(stored, own));
+        report = load(&LoadOptions { without_scores: others.is_some(), ..LoadOptions::partial(0.0) })?;
+        if let Some(stored) = others {
+            let text =
+                format!("the file's model scores other classes, those of '{}'", stored.descriptor.name);
+            context.tell(Message::info("I440", text).cause("The layers that give scores are drawn anew"));
+        }
         if report.matched.iter().all(|name| weights::is_encoder(name)) {
             return Err(Message::error("E401", "the file holds no decoder of this network")
                 .detail(file.display().to_string())

@@ -75,6 +75,17 @@ fn a_model_hands_on_its_decoder_where_that_is_asked_for() {
         ["model", "same"].map(|out| weights::read_tensors(&one.path(out).join("model.safetensors")).unwrap());
     assert!(before.iter().all(|(name, tensor)| equal(tensor, &after[name])));
 
+    // as many scores of other meaning are drawn anew, too
+    let twin = Study::edited(Kind::Ct, |descriptor, _| {
+        descriptor.labels.as_mut().unwrap().classes[1] = "something else".to_owned();
+    });
+    let said = twin.train("twin", 1, &still).expect(0);
+    assert!(said.contains("I440 the file's model scores other classes"), "{said}");
+    let found = weights::read_tensors(&twin.path("twin/model.safetensors")).unwrap();
+    for (name, tensor) in &before {
+        assert_eq!(equal(tensor, &found[name]), !name.starts_with("decoder.seg_layers."), "{name}");
+    }
+
     // other channels are adapted, scores of other classes are drawn anew, and both are reported
     let said = other.train("other", 1, &still).expect(0);
     assert!(said.contains("1 adapted"), "{said}");

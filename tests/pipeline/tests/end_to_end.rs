@@ -143,6 +143,17 @@ fn three_modalities_from_raw_files_to_a_report() {
             &score,
         ];
         ok(Program::Evaluate, &words);
+        // whatever the format of label maps of stacks, they have the same scores
+        for format in ["hdf5", "zarr"].into_iter().filter(|_| kind == "em") {
+            let [maps, other] = ["maps", "others"].map(|name| folder.at(&format!("{kind}/{name}-{format}")));
+            let words = ["predict", "--model", &model, "--input", &raw, "--out", &maps, "--overlap", "0"];
+            ok(Program::Finetune, &[&words[..], &["--format", format]].concat());
+            let words = ["score", "--references", &raw, "--predictions", &maps, "--dataset", &descriptor];
+            ok(Program::Evaluate, &[&words[..], &["--out", &other]].concat());
+            let [one, other] =
+                [&score, &other].map(|s| fs_err::read_to_string(Path::new(s).join("metrics.csv")).unwrap());
+            assert_eq!(one, other, "{format}");
+        }
         for name in ["shards", "captions", "reports", "text", "model", "predictions", "scores"] {
             folder.verified(&format!("{kind}/{name}"));
         }

@@ -1,7 +1,7 @@
 //! From a file into a network.
 
 use crate::error::Error;
-use crate::weights::names::{self, is_constant, is_encoder, is_incidental, is_stem};
+use crate::weights::names::{self, is_constant, is_encoder, is_incidental, is_score, is_stem};
 use crate::weights::read::{self, Mapped};
 use crate::weights::report::{Adapted, LoadReport, Skipped};
 use safetensors::SafeTensors;
@@ -36,25 +36,27 @@ pub struct LoadOptions {
     pub encoder_only: bool,
     /// Whether the file must hold this network's tensors and no others, in the same shapes.
     pub exact: bool,
+    /// Whether the variables that give classes their scores are left as they are drawn.
+    pub without_scores: bool,
 }
 
 impl LoadOptions {
     /// For the network's own file: every tensor, no other, no change. Only batch normalisation's counters and constants
     /// may be absent.
     pub fn exact() -> Self {
-        Self { minimum_share: 1.0, encoder_only: false, exact: true }
+        Self { minimum_share: 1.0, encoder_only: false, exact: true, without_scores: false }
     }
 
     /// For transferring an encoder: at least `minimum_share` of its tensors must be in the file. Names of ResNet-50 and
     /// of the U-Net on it are translated, wrappers' prefixes dropped, those of SwinUNETR's transformer found without
     /// its prefix, and the first convolution is adapted to another number of channels.
     pub fn encoder(minimum_share: f64) -> Self {
-        Self { minimum_share, encoder_only: true, exact: false }
+        Self { minimum_share, encoder_only: true, exact: false, without_scores: false }
     }
 
     /// For a whole network of which the file may lack a part, e.g. another number of classes.
     pub fn partial(minimum_share: f64) -> Self {
-        Self { minimum_share, encoder_only: false, exact: false }
+        Self { minimum_share, encoder_only: false, exact: false, without_scores: false }
     }
 }
 
@@ -180,6 +182,10 @@ impl<'a> Plan<'a> {
     }
 
     fn match_up(&mut self, name: &'a str, view: &TensorView<'a>, target: &str) {
+        if self.options.without_scores && is_score(target) {
+            self.unfit.insert(target.to_owned());
+            return self.skip(name, "scores of other classes".to_owned());
+        }
         let found = read::shape(view.shape());
         let variable = &self.variables[target];
         let expected = variable.size();

@@ -33,6 +33,11 @@ pub fn is_encoder(name: &str) -> bool {
         || RESNET_TO_RESUNET.iter().any(|(resnet, unet)| name.starts_with(resnet) || name.starts_with(unet))
 }
 
+/// Whether the variable gives a segmentation network's channels, such as classes, their scores.
+pub(super) fn is_score(name: &str) -> bool {
+    ["decoder.seg_layers.", "output.", "out.conv."].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// Whether the variable belongs to SwinUNETR's `encoder1` to `encoder4`: blocks of the decoder's skips, whose names
 /// begin as those of ResNet-50 inside the U-Net.
 fn is_swin_skip(name: &str) -> bool {
