@@ -288,9 +288,9 @@ fn score(
     if let Some(labels) = &mut plain.labels {
         labels.map.clear();
     }
-    let map = |text: &str| Map::named(text, Path::new(""));
-    let mut truth = Reader::open(case, &map(reference), objects)?;
-    let mut guess = Reader::open(case, &map(prediction), &plain)?;
+    let map = |text: &str| Map::named(text, Path::new("")).with_labels(case);
+    let mut truth = Reader::open(case, &map(reference)?, objects)?;
+    let mut guess = Reader::open(case, &map(prediction)?, &plain)?;
     let placed = |ids: &Reader| (ids.path.clone(), ids.grid);
     let ((truth_path, grid), (guess_path, guess_grid)) = (placed(&truth), placed(&guess));
     let warning = check_grid(

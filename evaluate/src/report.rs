@@ -12,6 +12,7 @@ use clap::Args;
 use data_manifests::Manifest;
 use serde_json::{Value, json};
 use stage::{Context, ExitStatus, Message, atomic};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `report`.
@@ -55,6 +56,17 @@ pub(crate) struct Run {
 /// # Errors
 /// A run that is no finished score, or a training record that cannot be read.
 pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<ExitStatus> {
+    let mut seen = BTreeSet::new();
+    for run in &arguments.runs {
+        // one that is not there is named when it is loaded
+        if !seen.insert(fs_err::canonicalize(run).unwrap_or_else(|_| run.clone())) {
+            return Err(Message::error("E520", "a run is given twice")
+                .detail(run.display().to_string())
+                .cause("It would count as two seeds")
+                .fix("Give --runs each once")
+                .into());
+        }
+    }
     let own = [REPORT, tables::MARKDOWN, tables::LATEX, results::FILE_NAME];
     Manifest::refuse_foreign(&arguments.out, |name| own.contains(&name))?;
     let _lock = context.lock(&arguments.out)?;

@@ -89,7 +89,12 @@ fn runs(arguments: &Sweep) -> Vec<Run> {
     for fraction in &arguments.fractions {
         for seed in &arguments.seeds {
             let starts = std::iter::once(false).chain(arguments.encoder_weights.is_some().then_some(true));
-            found.extend(starts.map(|pretrained| Run { pretrained, fraction: *fraction, seed: *seed }));
+            for run in starts.map(|pretrained| Run { pretrained, fraction: *fraction, seed: *seed }) {
+                // 1 and 1.0 are one fraction
+                if !found.contains(&run) {
+                    found.push(run);
+                }
+            }
         }
     }
     found

@@ -92,6 +92,10 @@ fn what_is_not_of_a_score_is_never_written_over() {
     let scores = world.path("scores").display().to_string();
     let said = run(&["report", "--runs", &scores, "--out", &scores]).0.unwrap_err().to_string();
     assert!(said.starts_with("E165"), "{said}");
+    // nor does a report count a run twice
+    let [twice, out] = ["scores/../scores", "report"].map(|p| world.path(p).display().to_string());
+    let said = run(&["report", "--runs", &scores, &twice, "--out", &out]).0.unwrap_err().to_string();
+    assert!(said.starts_with("E520 a run is given twice"), "{said}");
     // a score again is
     assert_eq!(world.score(&["--policy", "nnunet"]).0.unwrap(), ExitStatus::Done);
 }
