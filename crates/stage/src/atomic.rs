@@ -234,6 +234,24 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::print_stderr, reason = "says that it was skipped")]
+    fn a_second_name_on_another_file_system_is_a_copy() {
+        let shm = Path::new("/dev/shm");
+        let here = tempfile::tempdir().unwrap();
+        let device = |path: &Path| std::os::unix::fs::MetadataExt::dev(&path.metadata().unwrap());
+        if !shm.is_dir() || device(shm) == device(here.path()) {
+            eprintln!("skipped: no second file system at /dev/shm");
+            return;
+        }
+        let there = tempfile::tempdir_in(shm).unwrap();
+        let (one, two) = (there.path().join("one"), here.path().join("two"));
+        write(&one, b"new").unwrap();
+        link(&one, &two).unwrap();
+        assert_eq!(fs_err::read(&two).unwrap(), b"new");
+        assert_eq!(fs_err::read_dir(here.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn publishing_replaces_a_directory_and_sweeping_removes_leftovers() {
         let directory = tempfile::tempdir().unwrap();
         let place = directory.path().join("case");

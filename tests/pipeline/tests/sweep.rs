@@ -44,7 +44,7 @@ impl Study {
             .arg(self.at("shards"))
             .arg("--raw")
             .arg(self.at("p/phantom-mri/PhantomMRI"));
-        command.arg("--out").arg(self.at(out)).args(["--fractions", "0.5,1", "--seeds", "3,4", "--"]);
+        command.arg("--out").arg(self.at(out)).args(["--fractions", "0.5,1,1.0", "--seeds", "3,4,3", "--"]);
         command.args(["--network", "resenc", "--validate-every", "0"]).args(train);
         command
             .env("SLURM_CPUS_PER_TASK", "1")

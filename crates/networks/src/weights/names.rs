@@ -122,6 +122,37 @@ pub(crate) fn candidates(name: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DecoderNorm, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig};
+    use std::collections::BTreeMap;
+    use tch::{Device, nn};
+
+    fn sizes(config: &NetworkConfig) -> BTreeMap<String, Vec<i64>> {
+        let store = nn::VarStore::new(Device::Cpu);
+        let _network = SegmentationNetwork::new(&store.root(), config, 0).unwrap();
+        store.variables().into_iter().map(|(name, tensor)| (name, tensor.size())).collect()
+    }
+
+    #[test]
+    fn scores_are_what_changes_with_the_number_of_classes() {
+        let networks: [fn(i64) -> NetworkConfig; 3] = [
+            |classes| {
+                let topology = ResEncConfig::for_patch([16; 3], [1.0; 3], ResEncSize::Compact).unwrap();
+                NetworkConfig::Resenc { in_channels: 1, classes, topology }
+            },
+            |classes| NetworkConfig::Resunet50 { in_channels: 1, classes, decoder_norm: DecoderNorm::None },
+            |classes| {
+                let transformer = SwinConfig { feature_size: 12, ..SwinConfig::default() };
+                NetworkConfig::SwinUnetr { in_channels: 1, classes, transformer }
+            },
+        ];
+        for network in networks {
+            let [two, three] = [2, 3].map(|classes| sizes(&network(classes)));
+            assert!(two.iter().any(|(name, size)| three[name] != *size));
+            for (name, size) in &two {
+                assert_eq!(is_score(name), three[name] != *size, "{name}");
+            }
+        }
+    }
 
     #[test]
     fn aliases_are_those_of_the_residual_unet_alone() {
