@@ -336,6 +336,26 @@ impl Manifest {
         Ok(())
     }
 
+    /// The first input of this role in the chain of stages behind this one, with its path, as far as those are still there to look
+    /// into. `directory` is the manifest's.
+    ///
+    /// # Errors
+    /// Any I/O error, a manifest that cannot be read.
+    pub fn origin(&self, directory: &Path, role: &str) -> anyhow::Result<Option<(PathBuf, Artefact)>> {
+        for input in self.inputs.iter().filter(|i| i.path.ends_with(FILE_NAME) && !i.path.starts_with('$')) {
+            let path = input.resolve(directory);
+            if input.role == role {
+                return Ok(Some((path, input.clone())));
+            }
+            if let Some(parent) = path.parent().filter(|_| path.is_file())
+                && let Some(found) = Self::load_any(parent)?.origin(parent, role)?
+            {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// Refuses an output directory that holds files of somebody else: they would be listed as outputs. `is_own_output` says
     /// which names a stage writes, besides manifest, report, lock and temporaries.
     ///

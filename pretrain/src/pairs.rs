@@ -148,6 +148,17 @@ impl Pairs {
                     .into());
             }
             features = text.features();
+            if let Some(other) =
+                sources.iter().flat_map(|s| &s.texts).find(|other| other.space() != text.space())
+            {
+                return Err(Message::error("E321", "the texts were embedded by different encoders")
+                    .detail(format!(
+                        "{} and {directory}: other files of the encoder, or another --pooling",
+                        other.directory().display()
+                    ))
+                    .fix("Embed all reports with one text encoder")
+                    .into());
+            }
             let source =
                 sources.iter_mut().find(|s| s.store.descriptor().name == dataset).ok_or_else(|| {
                     Message::error("E322", "a text belongs to no shards of this run")
@@ -239,6 +250,9 @@ impl Pairs {
             let skipped = skipped.get(&source.store.descriptor().name).map_or(&[][..], Vec::as_slice);
             for text in &source.texts {
                 let unknown = text.check(&source.store, skipped)?;
+                text.check_origin(&source.store, skipped)?
+                    .into_iter()
+                    .for_each(|message| context.tell(message));
                 if let Some(first) = unknown.first() {
                     let what =
                         format!("reports of {} cases that are not in the shards: left out", unknown.len());
@@ -327,10 +341,13 @@ impl Pairs {
                 });
                 batch.members.push(format!("{}/{id}@{}", descriptor.name, cases::triple(&patch.lo)));
             }
-            let wording = match source.texts.len() {
-                0 => continue,
-                1 => 0,
-                several => generator.random_range(0..several),
+            // of the wordings that there are of this case's reports
+            let wordings: Vec<usize> =
+                (0..source.texts.len()).filter(|wording| source.texts[*wording].describes(id)).collect();
+            let wording = match wordings[..] {
+                [] => continue,
+                [only] => only,
+                _ => wordings[generator.random_range(0..wordings.len())],
             };
             let text = &source.texts[wording];
             if let Some(row) = text.choose(&mut generator, id, &patch, cut.report_match) {

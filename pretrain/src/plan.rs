@@ -189,7 +189,7 @@ impl Plan {
             projection_out: arguments.projection_out,
             optimizer,
             lr: LearningRate::cosine(arguments.lr, arguments.restart_period).with_warmup(arguments.warm_up),
-            clip: (arguments.clip > 0.0).then_some(arguments.clip),
+            clip: (arguments.clip != 0.0).then_some(arguments.clip),
             init,
         })
     }

@@ -10,7 +10,8 @@ use crate::task::{Pretraining, least_texts};
 use crate::watch::Watch;
 use data_manifests::seen::{self, Seen};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest};
-use networks::{EncoderKind, HeadNorm, weights};
+use networks::{EncoderConfig, EncoderKind, HeadNorm, weights};
+use serde::Deserialize;
 use serde_json::Value;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeSet;
@@ -96,6 +97,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     if let Some(file) = &arguments.init {
         seen = seen_by(file)?;
         warn_of_kept_cases(&seen, &pairs, &plan.selection, context);
+        refuse_other_strides(file, &plan.encoder)?;
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {
             Message::error("E326", e.to_string())
@@ -107,6 +109,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let variables = named_variables(&[("", &encoder_store), ("", &head_store)]).map_err(|e| e.message())?;
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let plan_json = serde_json::to_value(&plan)?;
+    let options = run_options(&arguments, &plan, validate_every);
+    // before an earlier run is discarded
+    options.check().map_err(|e| e.message())?;
     let session = open_session(&arguments, &plan, &plan_json, &process, &variables, &mut optimizer)?;
     let notes = notes(&pairs, seen)?;
     let session = session.with_notes(notes.clone());
@@ -126,7 +131,6 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut source =
         Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| made.batch(step, &cut))
             .map_err(|e| e.message())?;
-    let options = run_options(&arguments, &plan, validate_every);
     let mut watch = Watch::new(context, first, plan.steps, task.features());
     let outcome =
         session.run(&mut task, &mut optimizer, &mut source, &options, &mut watch).map_err(|e| e.message())?;
@@ -209,6 +213,35 @@ fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) 
     options.wall_limit = arguments.wall_minutes;
     options.stop_file = arguments.stop_file.clone();
     options
+}
+
+/// Refuses weights of a residual encoder that was planned for another patch: names and shapes may fit, what the weights have learnt to see does
+/// not.
+fn refuse_other_strides(file: &Path, own: &EncoderConfig) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Stored {
+        encoder: EncoderConfig,
+    }
+    let metadata = weights::read_metadata(file).map_err(|e| Message::error("E326", e.to_string()))?;
+    // weights of others have no such plan, and shapes alone can tell
+    let stored = metadata.get("plan").and_then(|plan| serde_json::from_str::<Stored>(plan).ok());
+    if let (
+        Some(Stored { encoder: EncoderConfig::Resenc { topology: theirs, .. } }),
+        EncoderConfig::Resenc { topology, .. },
+    ) = (stored, own)
+        && theirs.strides_zyx != topology.strides_zyx
+    {
+        return Err(Message::error("E326", "the weights to start from are of an encoder for another patch")
+            .detail(format!(
+                "{} halves by {:?}, this run's by {:?} (z, y, x)",
+                file.display(),
+                theirs.strides_zyx,
+                topology.strides_zyx
+            ))
+            .fix("Give --patch-zyx, or --network-patch-zyx, as the run that made them had it")
+            .into());
+    }
+    Ok(())
 }
 
 /// What the weights to start from have seen.

@@ -2,11 +2,12 @@
 
 use anyhow::Context as _;
 use data_manifests::records::{self, EmbeddingRow};
-use data_manifests::{Manifest, cases};
+use data_manifests::{Manifest, cases, digest, manifest};
 use networks::weights;
-use patches::{Region, ShardStore};
+use patches::{CaseRecord, Region, ShardStore};
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use stage::Message;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -32,6 +33,10 @@ pub(crate) struct Text {
     rows: Vec<EmbeddingRow>,
     /// Rows of each case.
     by_case: HashMap<String, Vec<usize>>,
+    /// Manifest of the shards that the reports describe, and its digest then; `None` where the stages between are gone.
+    shards: Option<(PathBuf, String)>,
+    /// What decides in which space the embeddings lie: the text encoder's files and how it pools.
+    space: Value,
 }
 
 impl Text {
@@ -71,7 +76,20 @@ impl Text {
         for (i, row) in rows.iter().enumerate() {
             by_case.entry(row.case.clone()).or_default().push(i);
         }
-        Ok(Self { directory: directory.to_owned(), dataset, embeddings, features, rows, by_case })
+        let shards = manifest.origin(directory, "shards")?.map(|(path, artefact)| (path, artefact.sha256));
+        let encoder = manifest.inputs.iter().filter(|input| input.role == "text-encoder");
+        let files: BTreeSet<&str> = encoder.map(|input| input.sha256.as_str()).collect();
+        let space = json!([files, manifest.parameters.get("pooling")]);
+        Ok(Self {
+            directory: directory.to_owned(),
+            dataset,
+            embeddings,
+            features,
+            rows,
+            by_case,
+            shards,
+            space,
+        })
     }
 
     /// Where it lies.
@@ -82,6 +100,55 @@ impl Text {
     /// The data set that it was made from.
     pub(crate) fn dataset(&self) -> &str {
         &self.dataset
+    }
+
+    /// What decides in which space the embeddings lie.
+    pub(crate) fn space(&self) -> &Value {
+        &self.space
+    }
+
+    /// Refuses text of shards whose cases have another grid: its boxes, counted in voxels, would lie elsewhere in these. Says where that cannot
+    /// be known.
+    pub(crate) fn check_origin(
+        &self,
+        store: &ShardStore,
+        skipped: &[String],
+    ) -> anyhow::Result<Option<Message>> {
+        let unknown = || {
+            let what = "whether the text was made from these shards cannot be told: those that it was made from are gone";
+            Some(Message::info("I311", what).detail(self.directory.display().to_string()))
+        };
+        let Some((path, sha256)) = &self.shards else { return Ok(unknown()) };
+        let (_, found) = digest::file(&store.directory().join(manifest::FILE_NAME))?;
+        if found == *sha256 {
+            return Ok(None);
+        }
+        let Some(folder) = path.parent().filter(|_| path.is_file()) else { return Ok(unknown()) };
+        let others = ShardStore::open(folder)?;
+        let theirs: BTreeSet<&str> = others.rows().iter().map(|row| row.id.as_str()).collect();
+        let ids = store.rows().iter().map(|row| &row.id).filter(|id| theirs.contains(id.as_str()));
+        for id in ids.filter(|id| self.describes(id) && !skipped.contains(id)) {
+            let [own, other] = [store, &others].map(|store| store.case(id).map_err(|e| e.message(id)));
+            let (own, other) = (own?, other?);
+            let [own, other] = [own.record(), other.record()];
+            if own.shape_zyx != other.shape_zyx || own.affine != other.affine {
+                let grid = |record: &CaseRecord| {
+                    format!("{:?} voxels of {:?} mm", record.shape_zyx, record.spacing_zyx_mm)
+                };
+                return Err(Message::error("E323", "the text was made from other shards")
+                    .case(id)
+                    .detail(format!(
+                        "{} has {}, {} has {}",
+                        folder.display(),
+                        grid(other),
+                        store.directory().display(),
+                        grid(own)
+                    ))
+                    .fix("Make captions, reports and embeddings again from these shards")
+                    .into());
+            }
+        }
+        Ok(None)
     }
 
     /// Features of an embedding.
@@ -256,7 +323,16 @@ mod tests {
     fn text(rows: Vec<EmbeddingRow>) -> Text {
         let by_case = HashMap::from([("c".to_owned(), (0..rows.len()).collect())]);
         let embeddings = vec![0.0; rows.len()];
-        Text { directory: "t".into(), dataset: "d".into(), embeddings, features: 1, rows, by_case }
+        Text {
+            directory: "t".into(),
+            dataset: "d".into(),
+            embeddings,
+            features: 1,
+            rows,
+            by_case,
+            shards: None,
+            space: Value::Null,
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod report;
 mod review;
 mod slices;
 
-use data_manifests::{Manifest, digest, manifest};
+use data_manifests::Manifest;
 use stage::{Context, ExitStatus, Message, Severity};
 use std::path::Path;
 
@@ -74,43 +74,8 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
 /// still there to compare.
 fn fresh_input(directory: &Path, stage: &str) -> anyhow::Result<Manifest> {
     let found = Manifest::load(directory, stage)?;
-    check_fresh(&found, directory)?;
+    found.check_fresh(directory)?;
     Ok(found)
-}
-
-fn check_fresh(found: &Manifest, directory: &Path) -> anyhow::Result<()> {
-    for input in
-        found.inputs.iter().filter(|i| i.path.ends_with(manifest::FILE_NAME) && !i.path.starts_with('$'))
-    {
-        let path = input.resolve(directory);
-        if !path.is_file() {
-            continue;
-        }
-        let (_, sha256) = digest::file(&path)?;
-        if sha256 != input.sha256 {
-            return Err(Message::error(
-                "E214",
-                format!("the {} were made from other {}", found.stage, input.role),
-            )
-            .detail(format!(
-                "{}: recorded {}, found {}",
-                path.display(),
-                short(&input.sha256),
-                short(&sha256)
-            ))
-            .cause(format!("'{}' was run again after '{}'", input.role, found.stage))
-            .fix(format!("Run '{}' again with --out {}", found.stage, directory.display()))
-            .into());
-        }
-        if let Some(parent) = path.parent() {
-            check_fresh(&Manifest::load_any(parent)?, parent)?;
-        }
-    }
-    Ok(())
-}
-
-fn short(digest: &str) -> &str {
-    digest.get(..12).unwrap_or(digest)
 }
 
 /// Tells at most twenty of many messages, and how many there are.
@@ -126,4 +91,9 @@ fn tell_some(context: &Context, messages: Vec<Message>) {
     {
         context.tell(Message::error(next.code, format!("and {} more like these", n - MOST)));
     }
+}
+
+/// The first digits of a digest, enough for people.
+fn short(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
 }

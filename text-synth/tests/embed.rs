@@ -31,6 +31,40 @@ fn an_encoder_that_is_not_there_is_named() {
     assert!(said.contains("E223 the text encoder cannot be used") && said.contains("missing"), "{said}");
 }
 
+/// Each stage's input is another stage's directory, one word away from its output.
+#[test]
+fn no_command_writes_into_the_directory_of_another_stage() {
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a")]);
+    captions(&at("shards"), &at("captions"), &["--stride", "4"]);
+    let run = |words: &[&str], from: &str, out: &str| {
+        let mut command = text_synth();
+        command.args(words).arg(at(from)).arg("--out").arg(at(out));
+        String::from_utf8_lossy(&command.assert().get_output().stderr).into_owned()
+    };
+    run(&["report", "--quiet", "--captions"], "captions", "reports");
+    let manifests = || {
+        ["shards", "captions", "reports"].map(|name| fs_err::read(at(name).join("manifest.json")).unwrap())
+    };
+    let before = manifests();
+    for (words, from) in [
+        (&["caption", "--shards"][..], "shards"),
+        (&["report", "--captions"], "captions"),
+        (&["embed", "--reports"], "reports"),
+    ] {
+        for out in ["shards", "captions", "reports"] {
+            let own = (words[0], out) == ("caption", "captions") || (words[0], out) == ("report", "reports");
+            let said = run(words, from, out);
+            assert!(
+                own || said.contains("E165 the output directory holds other files"),
+                "{words:?} {out}: {said}"
+            );
+        }
+    }
+    assert!(manifests() == before);
+}
+
 #[test]
 fn reports_become_rows() {
     if networks::default_text_encoder().is_err() {

@@ -89,13 +89,16 @@ impl Process {
         optimizer: &mut Optimizer,
         open: impl FnOnce(Vec<(String, Tensor)>, &mut Optimizer) -> std::result::Result<Session, E>,
     ) -> std::result::Result<Session, E> {
+        if let Some(group) = &self.group {
+            // before the first one discards an earlier run
+            let same = Fingerprint::of(&[]).and_text(&plan.to_string());
+            group.agree("plans", same).map_err(|e| TrainingError::from(e).message())?;
+        }
         let own = variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         let session =
             if self.is_leader() { open(own, optimizer)? } else { Session::follow(plan.clone(), seed, own) };
         let Some(group) = &self.group else { return Ok(session) };
         let together = || -> Result<Session> {
-            let same = Fingerprint::of(&[]).and_text(&plan.to_string());
-            group.agree("plans", same)?;
             let peers = Peers::new(group.clone(), variables)?;
             session.with_peers(peers, optimizer)
         };

@@ -142,7 +142,7 @@ pub(super) fn plan(
         // the fall begins behind the rise and ends with the run
         lr: LearningRate::poly(arguments.lr, steps.saturating_sub(arguments.warm_up).max(1))
             .with_warmup(arguments.warm_up),
-        clip: (arguments.clip > 0.0).then_some(arguments.clip),
+        clip: (arguments.clip != 0.0).then_some(arguments.clip),
         validate_cases: usize::from(arguments.validate_cases),
         encoder_frozen: arguments.encoder_frozen,
         early_stopping: early_stopping(arguments, split)?,

@@ -1,8 +1,11 @@
 //! What a run refuses before it trains.
 
 use crate::support::{Study, run, text};
+use data_manifests::Manifest;
 use data_manifests::phantom::Kind;
 use data_manifests::records::{EMBEDDINGS, ROWS};
+use std::path::Path;
+use test_peers::run_ranks;
 
 const CT: [Kind; 1] = [Kind::Ct];
 const SETTINGS: [&str; 4] = ["--steps", "1", "--batch", "4"];
@@ -47,6 +50,74 @@ fn text_of_shards_that_were_made_again_is_stale() {
     study.preprocess(Kind::Ct, |descriptor| descriptor.grid.spacing_zyx = [9.0; 3]);
     let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(1);
     assert!(said.contains("E214 the output of 'embed' was made from other shards"), "{said}");
+}
+
+/// Changes the manifest of a finished stage.
+fn edited(directory: &Path, edit: impl FnOnce(&mut Manifest)) {
+    let mut manifest = Manifest::load(directory, "embed").unwrap();
+    edit(&mut manifest);
+    manifest.outputs.clear();
+    fs_err::remove_file(directory.join("manifest.json")).unwrap();
+    manifest.finish(directory, |_| "text").unwrap();
+}
+
+#[test]
+fn text_of_other_shards_of_the_data_set_is_refused_where_grids_differ() {
+    let study = Study::with(&CT);
+    let reports = study.text(Kind::Ct, 5, 1);
+    let ours = study.path("ct");
+    fs_err::rename(&ours, study.path("first")).unwrap();
+    // the same grid, made again elsewhere
+    study.preprocess(Kind::Ct, |descriptor| descriptor.title.push('!'));
+    edited(&reports, |manifest| {
+        assert_eq!(manifest.inputs[0].path, "../ct/manifest.json");
+        manifest.inputs[0].path = "../first/manifest.json".to_owned();
+    });
+    let said = study.pretrain(&CT, &[&reports], "same", &SETTINGS).expect(0);
+    assert!(!said.contains("I311"), "{said}");
+    // finer voxels: the boxes fit into them, and mean other places
+    fs_err::remove_dir_all(&ours).unwrap();
+    study.preprocess(Kind::Ct, |descriptor| descriptor.grid.spacing_zyx = [4.0; 3]);
+    let said = study.pretrain(&CT, &[&reports], "finer", &SETTINGS).expect(1);
+    assert!(said.contains("E323 case ct_001: the text was made from other shards"), "{said}");
+    // without those that it was made from nobody knows
+    fs_err::remove_dir_all(study.path("first")).unwrap();
+    let said = study.pretrain(&CT, &[&reports], "finer", &SETTINGS).expect(0);
+    assert!(said.contains("I311 whether the text was made from these shards cannot be told"), "{said}");
+}
+
+#[test]
+fn texts_of_several_embedding_spaces_are_refused() {
+    let study = Study::with(&CT);
+    let [one, other] = [1, 2].map(|seed| study.text(Kind::Ct, 5, seed));
+    edited(&other, |manifest| manifest.parameters = serde_json::json!({"pooling": "cls"}));
+    let said = study.pretrain(&CT, &[&one, &other], "encoder", &SETTINGS).expect(1);
+    assert!(said.contains("E321 the texts were embedded by different encoders"), "{said}");
+}
+
+#[test]
+fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
+    let study = Study::with(&CT);
+    let reports = study.text(Kind::Ct, 5, 1);
+    study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(0);
+    for wrong in [["--clip", "nan"], ["--clip", "inf"]] {
+        let more = [&SETTINGS[..], &["--overwrite"], &wrong].concat();
+        let said = study.pretrain(&CT, &[&reports], "encoder", &more).expect(1);
+        assert!(said.contains("E317"), "{wrong:?}: {said}");
+        study.verified("encoder");
+    }
+    // nor do processes that disagree
+    let seed = std::sync::atomic::AtomicUsize::new(0);
+    run_ranks(2, 1, || {
+        let seed = seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
+        study.command(
+            &CT,
+            &[&reports],
+            "encoder",
+            &[&SETTINGS[..], &["--overwrite", "--seed", &seed]].concat(),
+        )
+    });
+    study.verified("encoder");
 }
 
 #[test]

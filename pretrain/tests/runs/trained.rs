@@ -3,6 +3,7 @@
 use crate::support::{Study, run, text};
 use data_manifests::cases::{self, CaseRow};
 use data_manifests::phantom::Kind;
+use data_manifests::records::ROWS;
 use data_manifests::seen::Seen;
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, NetworkConfig, SegmentationNetwork};
@@ -96,6 +97,10 @@ fn new_text_starts_from_the_old_encoder() {
     assert!(said.contains("0 missing (100 %"), "{said}");
     let [a, b] = ["second", "from-checkpoint"].map(|out| study.recorded(out, "loss"));
     assert_eq!(a, b);
+    // of an encoder whose stages halve otherwise, whose names and shapes would fit
+    let flat = [&settings[..], &["--init", text(&encoder), "--network-patch-zyx", "2,64,64"]].concat();
+    let said = study.pretrain(&[Kind::Ct], &[&new], "flat", &flat).expect(1);
+    assert!(said.contains("E326 the weights to start from are of an encoder for another patch"), "{said}");
     // weights of another network are refused
     let other = [&settings[..4], &["--test-cases", "use", "--init", text(&encoder), "--encoder", "resnet50"]]
         .concat();
@@ -103,6 +108,34 @@ fn new_text_starts_from_the_old_encoder() {
     let words = [&["--shards", text(&shards), "--out", text(&out)], &other[..]].concat();
     let said = run(&words).expect(1);
     assert!(said.contains("E326") && said.contains("Give --init an encoder of the same kind"), "{said}");
+}
+
+#[test]
+fn texts_that_describe_some_cases_each_are_all_used() {
+    let study = Study::with(&[Kind::Ct]);
+    let reports = study.text(Kind::Ct, 5, 1);
+    let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
+    let whole =
+        ["--steps", "3", "--batch", "8", "--patch-zyx", "8,16,16", "--log-every", "1", "--holdout", "0"];
+    // the second text names cases that the first does not, and the other way round
+    let other = study.text(Kind::Ct, 5, 2);
+    for (folder, known) in [(&reports, ["ct_001", "ct_002"]), (&other, ["ct_003", "ct_004"])] {
+        let rows = table.lines().map(|line| {
+            let is_known =
+                line.starts_with("row,") || known.iter().any(|id| line.contains(&format!(",{id},")));
+            if is_known { line.to_owned() } else { line.replace(",ct_00", ",no_00") }
+        });
+        fs_err::write(folder.join(ROWS), rows.collect::<Vec<_>>().join("\n")).unwrap();
+    }
+    study
+        .pretrain(
+            &[Kind::Ct],
+            &[&reports, &other],
+            "both",
+            &[&whole[..], &["--without-report", "skip"]].concat(),
+        )
+        .expect(0);
+    assert_eq!(study.recorded("both", "texts"), [8.0; 3]);
 }
 
 #[test]

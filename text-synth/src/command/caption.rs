@@ -6,12 +6,13 @@ mod work;
 
 use super::planning::Planning;
 use crate::captioner::Captioner;
+use crate::captioner::blip::journal;
 use crate::ledger;
 use crate::measure::Measure;
-use crate::slices::PlanOptions;
+use crate::slices::{self, PlanOptions};
 use crate::writer::REJECTED;
-use data_manifests::Manifest;
 use data_manifests::descriptor::Text;
+use data_manifests::{Manifest, records};
 use models::{ModelParameters, Models};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,8 @@ pub(crate) struct Parameters {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
+    let own = [records::CAPTIONS, slices::FILE_NAME, REJECTED, ledger::FILE_NAME, journal::FILE_NAME];
+    Manifest::refuse_foreign(out, |name| own.contains(&name))?;
     context.report_to(out);
     let store = ShardStore::open(&arguments.shards)?;
     let descriptor = store.descriptor();

@@ -67,6 +67,7 @@ fn unusable(error: &networks::Error) -> Message {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
+    Manifest::refuse_foreign(out, |name| [records::EMBEDDINGS, records::ROWS].contains(&name))?;
     context.report_to(out);
     let input = fresh_input(&arguments.reports, "report")?;
     let device = torch_runtime::parse_device(&arguments.device)?;

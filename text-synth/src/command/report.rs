@@ -13,6 +13,7 @@ use crate::grounding::Grounding;
 use crate::grounding::terms::Terms;
 use crate::ledger;
 use crate::prompts::Prompts;
+use crate::writer::api::batch::state;
 use crate::writer::api::{self, Api};
 use crate::writer::template::Template;
 use crate::writer::{REJECTED, Stopped, Writer};
@@ -157,6 +158,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         return Ok(ExitStatus::Usage);
     }
     let out = arguments.out.as_path();
+    let own = [records::REPORTS, records::VOLUMES, REJECTED, ledger::FILE_NAME, state::FILE_NAME];
+    Manifest::refuse_foreign(out, |name| own.contains(&name))?;
     context.report_to(out);
     let input = fresh_input(&arguments.captions, "caption")?;
     let (mut writer, parameters): (Box<dyn Writer>, Parameters) = match arguments.writer {

@@ -1,6 +1,6 @@
 //! `review`: one HTML page for people over a sample of slices.
 
-use super::{check_fresh, fresh_input, short};
+use super::{fresh_input, short};
 use crate::review::Material;
 use crate::review::page::{self, Source};
 use crate::{render, slabs};
@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let reports = fresh_input(&arguments.reports, "report")?;
     let captions = fresh_input(&arguments.captions, "caption")?;
     let store = ShardStore::open(&arguments.shards)?;
-    check_fresh(store.manifest(), store.directory())?;
+    store.manifest().check_fresh(store.directory())?;
     same(&reports, "captions", &arguments.captions)?;
     same(&captions, "shards", &arguments.shards)?;
     let folder = match arguments.out.parent() {

@@ -7,7 +7,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
 
 /// File name of a journal; it is gone once the captions are finished.
-const FILE_NAME: &str = "captioned.jsonl";
+pub const FILE_NAME: &str = "captioned.jsonl";
 
 const FORMAT: &str = "gtgm/captioned/1";
 
