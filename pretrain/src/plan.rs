@@ -205,6 +205,19 @@ fn encoder(
             .fix("Leave out --network-patch-zyx, or choose --encoder resenc")
             .into());
     }
+    let transformer = SwinConfig {
+        feature_size: arguments.swin_feature_size,
+        depths: arguments.swin_depths,
+        merging: arguments.swin_merging,
+    };
+    if arguments.encoder != EncoderKind::SwinUnetr && transformer != SwinConfig::default() {
+        return Err(Message::error(
+            "E324",
+            "only a swin-unetr is shaped by --swin-feature-size, --swin-depths and --swin-merging",
+        )
+        .fix("Leave them out, or choose --encoder swin-unetr")
+        .into());
+    }
     match arguments.encoder {
         EncoderKind::Resnet50 => Ok(EncoderConfig::Resnet50 { in_channels: 1 }),
         EncoderKind::Resenc => {
@@ -221,11 +234,6 @@ fn encoder(
             Ok(EncoderConfig::Resenc { in_channels: 1, topology })
         }
         EncoderKind::SwinUnetr => {
-            let transformer = SwinConfig {
-                feature_size: arguments.swin_feature_size,
-                depths: arguments.swin_depths,
-                merging: arguments.swin_merging,
-            };
             transformer.validate().map_err(|e| {
                 Message::error("E324", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
             })?;

@@ -54,12 +54,13 @@ fn no_command_writes_into_the_directory_of_another_stage() {
         (&["embed", "--reports"], "reports"),
     ] {
         for out in ["shards", "captions", "reports"] {
-            let own = (words[0], out) == ("caption", "captions") || (words[0], out) == ("report", "reports");
-            let said = run(words, from, out);
-            assert!(
-                own || said.contains("E165 the output directory holds other files"),
-                "{words:?} {out}: {said}"
-            );
+            if (words[0], out) != ("caption", "captions") && (words[0], out) != ("report", "reports") {
+                let said = run(words, from, out);
+                assert!(
+                    said.contains("E165 the output directory holds other files"),
+                    "{words:?} {out}: {said}"
+                );
+            }
         }
     }
     assert!(manifests() == before);

@@ -234,7 +234,6 @@ mod tests {
     }
 
     #[test]
-    #[expect(clippy::print_stderr, reason = "says that it was skipped")]
     fn a_second_name_on_another_file_system_is_a_copy() {
         let shm = Path::new("/dev/shm");
         let here = tempfile::tempdir().unwrap();

@@ -183,6 +183,10 @@ fn values_that_make_no_run_are_refused() {
     let words = ["--shards", text(&shards), "--out", text(&out), "--test-cases", "use"];
     let said = run(&[&words[..], &SETTINGS, &other].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("choose --encoder resenc"), "{said}");
+    let said = study
+        .pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--swin-feature-size", "24"]].concat())
+        .expect(1);
+    assert!(said.contains("E324") && said.contains("choose --encoder swin-unetr"), "{said}");
     let text = study.text(CT[0], 5, 1);
     let said =
         study.pretrain(&CT, &[&text], "encoder", &[&SETTINGS[..], &["--parts", "1"]].concat()).expect(1);
