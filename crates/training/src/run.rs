@@ -36,6 +36,8 @@ use tch::{Device, Tensor};
 struct Disk {
     folder: Folder,
     record: Record,
+    /// Whether the latest checkpoint is there and whole.
+    has_latest: bool,
 }
 
 /// A run's directory, record and state, ready to be continued. Of several processes only the first has the directory.
@@ -63,7 +65,7 @@ impl Session {
         }
         let record = Record::create(directory)?;
         let state = RunState { seed, ..RunState::default() };
-        let disk = Some(Disk { folder, record });
+        let disk = Some(Disk { folder, record, has_latest: false });
         Ok(Self { disk, peers: None, plan, notes: Notes::new(), variables, state, messages: Vec::new() })
     }
 
@@ -101,6 +103,7 @@ impl Session {
         loaded.checkpoint.restore_optimizer(optimizer)?;
         let state = loaded.checkpoint.state;
         let (record, removed) = Record::resume(directory, state.step)?;
+        let has_latest = loaded.warning.is_none();
         let mut messages = Vec::from_iter(loaded.warning);
         messages.push(Message::info("I318", format!("resuming after step {}", state.step)));
         if removed > 0 {
@@ -109,7 +112,7 @@ impl Session {
                 format!("removed {removed} record lines that are newer than the checkpoint"),
             ));
         }
-        let disk = Some(Disk { folder, record });
+        let disk = Some(Disk { folder, record, has_latest });
         Ok(Self { disk, peers: None, plan, notes: Notes::new(), variables, state, messages })
     }
 
@@ -167,7 +170,6 @@ impl Session {
         let mut stopped = None;
         let mut saved = self.disk.as_ref().and_then(|disk| disk.folder.has_run().then_some(self.state.step));
         let mut done = self.is_exhausted(options)?;
-        let mut is_latest_ours = false;
         while self.state.step < options.steps && stopped.is_none() && !done {
             let Some(fetched) = source.next()? else {
                 return Err(self.source_error("the source of batches ended early".to_owned()));
@@ -208,14 +210,15 @@ impl Session {
             if complete || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
                 self.save(Which::Latest, optimizer)?;
                 saved = Some(self.state.step);
-                is_latest_ours = true;
             }
         }
         if stopped.is_none() {
-            match &self.disk {
-                // the last step that was done here is saved as the latest
-                Some(disk) if is_latest_ours => disk.folder.finish()?,
-                _ => self.save(Which::Final, optimizer)?,
+            // a run that was complete before holds its last step as the predecessor alone if it was killed in between
+            if self.disk.as_ref().is_some_and(|disk| !disk.has_latest) {
+                self.save(Which::Latest, optimizer)?;
+            }
+            if let Some(disk) = &self.disk {
+                disk.folder.finish()?;
             }
         }
         Ok(Outcome { exhausted: done && stopped.is_none(), state: self.state, stopped })
@@ -349,7 +352,7 @@ impl Session {
             values.insert("score".to_owned(), score);
             values.insert("score_smoothed".to_owned(), smoothed);
         }
-        if let Some(Disk { record, folder }) = &mut self.disk {
+        if let Some(Disk { record, folder, .. }) = &mut self.disk {
             if let Some(picture) = validation.picture {
                 let bytes = picture.encode().map_err(std::io::Error::other)?;
                 stage::atomic::write(&folder.directory().join(VALIDATION), &bytes)?;
@@ -366,7 +369,7 @@ impl Session {
     }
 
     fn save(&mut self, which: Which, optimizer: &Optimizer) -> Result<()> {
-        if let Some(Disk { folder, record }) = &mut self.disk {
+        if let Some(Disk { folder, record, has_latest }) = &mut self.disk {
             record.sync()?;
             let contents = Contents {
                 model: &self.variables,
@@ -377,6 +380,7 @@ impl Session {
             };
             folder.save(which, &contents)?;
             if which == Which::Latest {
+                *has_latest = true;
                 progress::save(folder.directory())?;
             }
         }

@@ -267,8 +267,7 @@ fn reproducible(directory: &Path) -> Vec<(String, String)> {
     // events have the time of day
     let clock =
         |path: &str| matches!(path, "timing.jsonl" | "progress.png") || path.starts_with("tensorboard/");
-    let keep = |path: &str| !clock(path) && !path.starts_with("checkpoint_prev");
-    manifest.outputs.into_iter().filter(|o| keep(&o.path)).map(|o| (o.path, o.sha256)).collect()
+    manifest.outputs.into_iter().filter(|o| !clock(&o.path)).map(|o| (o.path, o.sha256)).collect()
 }
 
 #[test]

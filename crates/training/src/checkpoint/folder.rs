@@ -94,12 +94,19 @@ impl Folder {
         Ok(digest)
     }
 
-    /// Makes the latest checkpoint the final one as well: one file with two names, which takes room once.
+    /// Makes the latest checkpoint the final one as well: one file with two names, which takes room once. Its predecessor goes: which step it
+    /// holds depends on where the run was interrupted, and a finished run is the same whether it was or not.
     ///
     /// # Errors
     /// On any failure to write; an older final checkpoint is kept.
     pub fn finish(&self) -> Result<()> {
-        Ok(stage::atomic::link(&self.path(Which::Latest), &self.path(Which::Final))?)
+        stage::atomic::link(&self.path(Which::Latest), &self.path(Which::Final))?;
+        let previous = self.path(Which::Previous);
+        if previous.exists() {
+            fs_err::remove_file(previous)?;
+            stage::atomic::sync_directory(&self.directory)?;
+        }
+        Ok(())
     }
 
     /// The latest checkpoint, or its predecessor where the latest is missing or damaged.

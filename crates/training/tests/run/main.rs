@@ -120,6 +120,17 @@ fn a_finished_run_can_be_resumed_and_extended() {
     // the final checkpoint takes no room of its own
     let inode = |which: Which| Folder::new(whole.path()).path(which).metadata().unwrap().ino();
     assert_eq!(inode(Which::Final), inode(Which::Latest));
+    // what a kill between the two renames of the last checkpoint leaves, and one before the final checkpoint
+    let folder = Folder::new(parts.path());
+    let last = bytes(parts.path(), Which::Latest.file_name());
+    fs_err::rename(folder.path(Which::Latest), folder.path(Which::Previous)).unwrap();
+    fs_err::remove_file(folder.path(Which::Final)).unwrap();
+    assert_eq!(part(parts.path(), true, &options(8), u64::MAX, &[]).unwrap().state.step, 8);
+    for which in [Which::Latest, Which::Final] {
+        assert!(last == bytes(parts.path(), which.file_name()), "{which:?}");
+    }
+    // which step the predecessor holds depends on interruptions
+    assert!(!folder.path(Which::Previous).exists());
     part(parts.path(), true, &options(12), u64::MAX, &[]).unwrap();
     let model = |directory: &Path| read(&Folder::new(directory).path(Which::Final)).unwrap().model;
     for ((name, a), (_, b)) in model(whole.path()).iter().zip(&model(parts.path())) {
