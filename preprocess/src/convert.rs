@@ -159,7 +159,7 @@ impl Conversion<'_> {
             self.disk_full.store(true, Ordering::Relaxed);
             Outcome::NotStarted
         } else {
-            self.failed(case, error, &ShardStore::case_directory(self.out, &case.id))
+            self.failed(case, error)
         }
     }
 
@@ -188,13 +188,13 @@ impl Conversion<'_> {
         let digests = digests.map_err(|text| {
             let message = Message::error("E100", "a file cannot be read").detail(text);
             let error = message.fix("Check its rights and its disk, then rerun the same command").into();
-            self.failed(case, &error, &destination)
+            self.failed(case, &error)
         })?;
         // what a header refuses without a message of its own is worded where the voxels are read
         if let Err(error) = estimate
             && error.is::<Message>()
         {
-            return Err(self.failed(case, error, &destination));
+            return Err(self.failed(case, error));
         }
         if let Some(kept) = self.kept(case, digests, &destination) {
             return Err(Outcome::Kept(kept));
@@ -208,7 +208,7 @@ impl Conversion<'_> {
             Ok(Err(error)) => Err(self.ended_by(case, &error)),
             Err(payload) => {
                 let message = messages::of_panic(&case.id, payload.as_ref());
-                Err(self.failed(case, &message.into(), &destination))
+                Err(self.failed(case, &message.into()))
             }
         }
     }
@@ -223,12 +223,20 @@ impl Conversion<'_> {
         (same && found.check().is_ok()).then(|| Finished::from(found.record()))
     }
 
-    fn failed(&self, case: &RawCase, error: &anyhow::Error, destination: &Path) -> Outcome {
-        let mut message = messages::of_error(&case.id, error, self.rules.raw_root);
-        // what an earlier run made of other bytes must not pass for this case
-        if let Err(error) = output::remove(destination) {
-            message = message.cause(format!("Its outdated shards cannot be removed either: {error}"));
+    fn failed(&self, case: &RawCase, error: &anyhow::Error) -> Outcome {
+        Outcome::Failed(Box::new(messages::of_error(&case.id, error, self.rules.raw_root)))
+    }
+
+    /// Removes what an earlier run made of the cases that failed: it must not pass for them. Not called where no case could be made: then it is
+    /// more likely the command that is wrong, and the right one finds its shards again.
+    pub(crate) fn remove_outdated(&self, cases: &[RawCase], outcomes: &mut [Outcome]) {
+        for (case, outcome) in cases.iter().zip(outcomes) {
+            if let Outcome::Failed(message) = outcome
+                && let Err(error) = output::remove(&ShardStore::case_directory(self.out, &case.id))
+            {
+                let text = format!("Its outdated shards cannot be removed either: {error}");
+                **message = message.as_ref().clone().cause(text);
+            }
         }
-        Outcome::Failed(Box::new(message))
     }
 }

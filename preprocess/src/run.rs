@@ -13,6 +13,7 @@ use crate::{data_set, messages, output, preflight, resources};
 use data_manifests::cases;
 use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest, verify};
+use patches::ShardStore;
 use rayon::prelude::*;
 use stage::{Context, ExitStatus, Message, interrupt};
 use std::collections::BTreeSet;
@@ -92,11 +93,15 @@ pub(crate) fn run(
     }
 
     let conversion = Conversion { rules, out, context, admission, disk_full: AtomicBool::new(false) };
-    let outcomes = conversion.all(&cases, &digests, &estimates, workers);
+    let mut outcomes = conversion.all(&cases, &digests, &estimates, workers);
     let tally = preflight::channel_tally(&cases, &estimates);
     // of thousands of cases these take more than what is still needed
     drop((estimates, digests));
     let counts = Counts::of(&outcomes, failed_before);
+    let stopped = conversion.stopped(&outcomes);
+    if stopped.is_none() && counts.done() > 0 {
+        conversion.remove_outdated(&cases, &mut outcomes);
+    }
     for outcome in &outcomes {
         if let Outcome::Failed(message) = outcome {
             let message = preflight::explained(message.as_ref().clone(), tally.as_deref());
@@ -110,7 +115,7 @@ pub(crate) fn run(
     messages::of_kept(kept).into_iter().for_each(|message| context.tell(message));
     before.tell(&outcomes, &cases, &manifest, context);
     counts.report(context);
-    match conversion.stopped(&outcomes) {
+    match stopped {
         Some(Stop::Interrupted) => return Ok(interrupted(counts, &cases, context)),
         Some(Stop::DiskFull) => {
             return Err(Message::error("E161", "the disk is full")
@@ -121,9 +126,15 @@ pub(crate) fn run(
         None => {}
     }
     if counts.done() == 0 {
-        return Err(Message::error("E197", format!("all {} cases failed", counts.failed))
-            .fix("See the other messages")
-            .into());
+        let message = Message::error("E197", format!("all {} cases failed", counts.failed));
+        let has_earlier = cases.iter().any(|case| ShardStore::case_directory(out, &case.id).is_dir());
+        return Err(match has_earlier {
+            true => message
+                .cause("Shards that were made before are still there")
+                .fix("See the other messages; the command that made them completes them again"),
+            false => message.fix("See the other messages"),
+        }
+        .into());
     }
     finish::finish(manifest, (&cases, &outcomes), counts, &descriptor, (&raw, out), context)
 }

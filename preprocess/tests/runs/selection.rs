@@ -157,6 +157,21 @@ fn memory_decides_how_many_cases_are_worked_on() {
 }
 
 #[test]
+fn a_command_under_which_every_case_fails_leaves_the_shards_of_before() {
+    let task = Task::noise(2, SHAPE);
+    task.run_cleanly(&[]);
+    let before = task.tree();
+    task.describe(|d| d.grid.spacing_zyx = [0.001, 1.0, 1.0]);
+    let error = task.run(&[]).0.unwrap_err().to_string();
+    insta::assert_snapshot!(error, @"E197 all 2 cases failed. Shards that were made before are still there. See the other messages; the command that made them completes them again.");
+    assert!(!task.out().join("manifest.json").exists());
+    task.describe(|_| {});
+    assert_eq!(task.process(&[]).0, 0);
+    assert_eq!(task.counts(), [0, 2, 0]);
+    assert_eq!(task.tree(), before);
+}
+
+#[test]
 fn a_wrong_voxel_size_is_found_before_it_fills_the_disk() {
     let task = Task::noise(2, SHAPE);
     // micrometres taken for millimetres
