@@ -206,7 +206,7 @@ impl Client {
             }
             let asks_for_schema = self.shared.schema.is_asked_for();
             let verdict = self.once(body, asks_for_schema).await;
-            drop(held);
+            // the slot is kept until all know what the answer means for them: nothing is sent after one that ends the run
             let (reason, after, pause) = match verdict {
                 Verdict::Reply(reply) => {
                     self.answered();
@@ -227,14 +227,14 @@ impl Client {
                 Verdict::Item(reason) | Verdict::NoSchema(reason) => {
                     return Err(Failure::Item(self.refused(&reason)));
                 }
-                Verdict::Run(reason) => return Err(Failure::Run(self.refused(&reason))),
-                Verdict::Insecure(reason) => return Err(Failure::Run(self.insecure(&reason))),
+                Verdict::Run(reason) => return Err(self.fatal(self.refused(&reason))),
+                Verdict::Insecure(reason) => return Err(self.fatal(self.insecure(&reason))),
                 Verdict::Again { reason, after, pause } => (reason, after, pause),
             };
             if let Some(after) = after
                 && after > self.options.backoff.longest
             {
-                return Err(Failure::Run(self.asks_too_much(after, &reason)));
+                return Err(self.fatal(self.asks_too_much(after, &reason)));
             }
             retry += 1;
             if retry > self.options.retries {
@@ -246,6 +246,7 @@ impl Client {
                 self.tell(Event::Paused { wait, reason, begins });
             } else {
                 self.tell(Event::Retrying { reason, retry });
+                drop(held);
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
                     () = self.is_answering(), if retry <= HURRIED => {}
@@ -272,6 +273,12 @@ impl Client {
             () = self.is_over() => Err(Failure::NotSent),
             slot = turn => slot,
         }
+    }
+
+    /// The end of all requests.
+    fn fatal(&self, message: Message) -> Failure {
+        self.end();
+        Failure::Run(message)
     }
 
     async fn is_over(&self) {

@@ -79,7 +79,8 @@ fn measured(read: &Read<'_>, mention: &Mention, term: &Term, evidence: &mut Evid
         let largest = names.iter().filter(of).filter_map(|name| Some((*name, read.facts.get(name)?)));
         largest.max_by(|a, b| a.1.total_cmp(&b.1)).map(|(name, value)| (name.to_owned(), value))
     };
-    let Some((name, amount)) = value("_count").or_else(|| value("_fraction")) else {
+    let share = value("_fraction");
+    let Some((name, amount)) = value("_count").or_else(|| share.clone()) else {
         match names.first() {
             Some(name) => evidence.bears(format!("fact:{name}")),
             None => evidence.lacks(format!("nothing was measured of '{words}'")),
@@ -92,6 +93,13 @@ fn measured(read: &Read<'_>, mention: &Mention, term: &Term, evidence: &mut Evid
         (false, true) | (true, false) => evidence.bears(format!("fact:{name}")),
         // little is not nothing, and '0 %' says itself that there is none
         (false, false) if amount > 0.0 || read.has_zero() => evidence.bears(format!("fact:{name}")),
+        // it covers some of the slice, in pieces too small to be counted
+        (false, false)
+            if let Some((name, share)) = &share
+                && *share > 0.0 =>
+        {
+            evidence.bears(format!("fact:{name}"));
+        }
         (false, false) => evidence.against(format!("no '{words}' was measured ({name} is {amount})")),
         // a threshold makes it another statement: 'no area of 80 nm or more'
         (true, true) => evidence.against(format!("'{words}' was measured ({name} is {amount})")),

@@ -125,6 +125,26 @@ fn electron_micrographs_have_words_of_their_own() {
 }
 
 #[test]
+fn what_covers_area_is_there_though_nothing_is_counted() {
+    let mut facts = facts("mri");
+    facts.number("tissue_fraction", 0.42);
+    facts.count("channels", 1);
+    facts.word("channel_1", "T1");
+    facts.number("t1_bright_fraction", 0.01);
+    facts.count("t1_bright_structures_count", 0);
+    let cases = [
+        ("Imaged tissue fills 42 % of the slice.", Supported),
+        ("Imaged tissue fills 24 % of the slice.", Contradicted),
+        ("Hyperintense T1 areas of 1 %.", Supported),
+        ("No hyperintense structures.", Supported),
+        ("Two hyperintense structures.", Contradicted),
+    ];
+    verdicts(&grounding("msd04-hippocampus"), &facts, &cases);
+    facts.number("t1_bright_fraction", 0.0);
+    verdicts(&grounding("msd04-hippocampus"), &facts, &[("Hyperintense structures.", Contradicted)]);
+}
+
+#[test]
 fn every_sentence_keeps_its_sources_and_reasons() {
     let found =
         grounding("msd03-liver").check("Axial CT slice. A 70 mm gas pocket in a normal liver.", &ct());
