@@ -285,6 +285,29 @@ impl Manifest {
         Ok((found.work == self.work && found.tool.version == self.tool.version && whole).then_some(found))
     }
 
+    /// Path of an output of this manifest, which lies in `directory`, after its bytes were compared with what was written: for
+    /// small files that carry no digest of their own and whose content decides what later stages make.
+    ///
+    /// # Errors
+    /// `E015` when it is not listed, missing, or not as it was written; any I/O error.
+    pub fn intact(&self, directory: &Path, path: &str) -> anyhow::Result<PathBuf> {
+        let file = directory.join(path);
+        let listed = self.outputs.iter().find(|output| output.path == path);
+        let found = if file.is_file() { Some(digest::file(&file)?.1) } else { None };
+        if let (Some(listed), Some(found)) = (listed, &found)
+            && listed.sha256 == *found
+        {
+            return Ok(file);
+        }
+        let expected = listed.map_or("no such file", |listed| &listed.sha256);
+        let found = found.map_or("none".to_owned(), |sha256| format!("SHA-256 {sha256}"));
+        Err(Message::error("E015", "a file is not as it was written")
+            .detail(format!("{}: found {found}, expected {expected}", file.display()))
+            .cause("It was changed or lost since the stage finished")
+            .fix(format!("Remove it and run '{}' again with --out {}", self.stage, directory.display()))
+            .into())
+    }
+
     /// Removes a stale manifest before a directory's content is changed, so that a killed run leaves no finished stage.
     ///
     /// # Errors

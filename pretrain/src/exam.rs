@@ -48,13 +48,17 @@ impl Exam {
     ) -> anyhow::Result<Self> {
         let mut exam = Self { places: Vec::new(), texts: Vec::new(), candidates: 0 };
         let mut index = 0;
+        // reports of one group, of whatever data set and wording, are one candidate
+        let mut candidates: HashMap<i64, i64> = HashMap::new();
         for (number, source) in pairs.sources().iter().enumerate() {
             let modality = source.store.descriptor().modality as i64;
-            let mut candidates: HashMap<usize, i64> = HashMap::new();
-            // one wording is enough to ask for
-            if let Some(text) = source.texts.first() {
-                for row in source.held_out.iter().flat_map(|id| text.rows_of(id)) {
-                    candidates.entry(text.group(*row)).or_insert_with(|| {
+            // one wording of a case's reports is enough to ask for
+            let wording = |id: &str| source.texts.iter().position(|text| text.describes(id));
+            for id in &source.held_out {
+                let Some(number) = wording(id) else { continue };
+                let text = &source.texts[number];
+                for row in text.rows_of(id) {
+                    candidates.entry(source.group(number, *row)).or_insert_with(|| {
                         exam.texts.extend_from_slice(text.embedding(*row));
                         exam.candidates += 1;
                         exam.candidates as i64 - 1
@@ -75,11 +79,9 @@ impl Exam {
                     index += 1;
                     let patch = sampler::uniform(&mut generator, case.record().shape_zyx, patch_zyx);
                     let channel = generator.random_range(0..case.record().channels.len());
-                    let row = source.texts.first().and_then(|text| {
-                        held_out
-                            .then(|| text.choose(&mut generator, id, &patch, rule))
-                            .flatten()
-                            .map(|row| text.group(row))
+                    let group = wording(id).filter(|_| held_out).and_then(|number| {
+                        let row = source.texts[number].choose(&mut generator, id, &patch, rule)?;
+                        Some(source.group(number, row))
                     });
                     exam.places.push(Place {
                         source: number,
@@ -87,7 +89,7 @@ impl Exam {
                         channel,
                         patch,
                         modality,
-                        target: row.and_then(|group| candidates.get(&group).copied()),
+                        target: group.and_then(|group| candidates.get(&group).copied()),
                         held_out,
                     });
                 }

@@ -49,8 +49,8 @@ impl Text {
             .first()
             .with_context(|| format!("{}: the manifest names no data set", directory.display()))?
             .clone();
-        let rows: Vec<EmbeddingRow> = cases::from_csv(&directory.join(records::ROWS))?;
-        let path = directory.join(records::EMBEDDINGS);
+        let rows: Vec<EmbeddingRow> = cases::from_csv(&manifest.intact(directory, records::ROWS)?)?;
+        let path = manifest.intact(directory, records::EMBEDDINGS)?;
         let tensors = weights::read_tensors(&path)?;
         let tensor = tensors
             .get("embeddings")

@@ -5,9 +5,11 @@ pub mod page;
 use crate::slices::{self, Slice};
 use crate::writer::REJECTED;
 use anyhow::Context;
+use data_manifests::Manifest;
 use data_manifests::digest::sha256_hex;
 use data_manifests::records::{self, Caption, Report, Sentence, Verdict, VolumeReport};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
@@ -84,18 +86,22 @@ pub struct Material {
 }
 
 impl Material {
-    /// Reads finished directories and draws `sample` slices.
+    /// Reads finished directories of captions and of reports, each with its manifest, and draws `sample` slices.
     ///
     /// # Errors
-    /// Names the file that cannot be read.
-    pub fn read(captions: &Path, reports: &Path, sample: usize, seed: u64) -> anyhow::Result<Self> {
-        let all: Vec<Caption> = records::read_lines(&captions.join(records::CAPTIONS))?;
-        let written: Vec<Report> = records::read_lines(&reports.join(records::REPORTS))?;
+    /// Names the file that cannot be read or is not as it was written.
+    pub fn read(
+        [captions, reports]: [(&Path, &Manifest); 2],
+        sample: usize,
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let all: Vec<Caption> = read(captions, records::CAPTIONS)?;
+        let written: Vec<Report> = read(reports, records::REPORTS)?;
         let mut material = Self {
             captions: all.len(),
             reports: written.len(),
             unchecked: written.iter().filter(|r| r.sentences.is_empty()).count(),
-            rejected: [refused(captions)?, refused(reports)?],
+            rejected: [reasons(&listed(captions, REJECTED)?), reasons(&listed(reports, REJECTED)?)],
             ..Self::default()
         };
         for report in &written {
@@ -104,22 +110,20 @@ impl Material {
         let drawn = draw(all.iter().map(|c| c.id.as_str()), sample, seed);
         let mut written: HashMap<String, Report> =
             written.into_iter().filter(|r| drawn.contains(&r.id)).map(|r| (r.id.clone(), r)).collect();
-        let plan: Vec<Slice> = records::read_lines(&captions.join(slices::FILE_NAME))?;
+        let plan: Vec<Slice> = read(captions, slices::FILE_NAME)?;
         let mut planned: HashMap<String, Slice> =
             plan.into_iter().map(|s| (s.id(), s)).filter(|(id, _)| drawn.contains(id)).collect();
         for caption in all.into_iter().filter(|c| drawn.contains(&c.id)) {
             let slice = planned.remove(&caption.id).with_context(|| {
-                format!("{} has no slice '{}'", captions.join(slices::FILE_NAME).display(), caption.id)
+                format!("{} has no slice '{}'", captions.0.join(slices::FILE_NAME).display(), caption.id)
             })?;
             let report = written.remove(&caption.id);
             material.shown.push(Shown { slice, caption, report });
         }
-        let volumes = reports.join(records::VOLUMES);
-        if volumes.is_file() {
-            let cases: BTreeSet<&str> = material.shown.iter().map(|s| s.slice.case.as_str()).collect();
-            material.volumes = records::read_lines(&volumes)?;
-            material.volumes.retain(|v| cases.contains(v.case.as_str()));
-        }
+        let cases: BTreeSet<&str> = material.shown.iter().map(|s| s.slice.case.as_str()).collect();
+        let mut volumes: Vec<VolumeReport> = listed(reports, records::VOLUMES)?;
+        volumes.retain(|v| cases.contains(v.case.as_str()));
+        material.volumes = volumes;
         Ok(material)
     }
 }
@@ -133,15 +137,24 @@ fn draw<'a>(ids: impl Iterator<Item = &'a str>, sample: usize, seed: u64) -> BTr
     hashed.into_iter().map(|(_, id)| id.to_owned()).collect()
 }
 
-/// Reasons in a directory's list of rejected texts; numbers in them do not tell reasons apart.
-fn refused(directory: &Path) -> anyhow::Result<Vec<(String, usize, usize)>> {
-    let path = directory.join(REJECTED);
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let all: Vec<Refused> = records::read_lines(&path)?;
+/// Records of a file of a finished directory.
+fn read<T: DeserializeOwned>(
+    (directory, manifest): (&Path, &Manifest),
+    name: &str,
+) -> anyhow::Result<Vec<T>> {
+    records::read_lines(&manifest.intact(directory, name)?)
+}
+
+/// As [`read`]; none where the stage wrote no such file.
+fn listed<T: DeserializeOwned>(finished: (&Path, &Manifest), name: &str) -> anyhow::Result<Vec<T>> {
+    let is_there = finished.1.outputs.iter().any(|output| output.path == name);
+    if is_there { read(finished, name) } else { Ok(Vec::new()) }
+}
+
+/// Reasons in a list of rejected texts; numbers in them do not tell reasons apart.
+fn reasons(all: &[Refused]) -> Vec<(String, usize, usize)> {
     let mut reasons: BTreeMap<String, (usize, usize)> = BTreeMap::new();
-    for refused in &all {
+    for refused in all {
         for reason in &refused.reasons {
             let kind = reason.split([':', '=', '(']).next().unwrap_or(reason).trim().to_owned();
             let counts = reasons.entry(kind).or_default();
@@ -152,7 +165,7 @@ fn refused(directory: &Path) -> anyhow::Result<Vec<(String, usize, usize)>> {
     let mut reasons: Vec<_> =
         reasons.into_iter().map(|(reason, (n, replaced))| (reason, n, replaced)).collect();
     reasons.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    Ok(reasons)
+    reasons
 }
 
 #[cfg(test)]
@@ -171,15 +184,10 @@ mod tests {
 
     #[test]
     fn reasons_are_counted_by_kind() {
-        let directory = tempfile::tempdir().unwrap();
-        assert_eq!(refused(directory.path()).unwrap(), []);
-        let line = |reason: &str, replaced: bool| {
-            format!("{{\"id\":\"a\",\"reasons\":[\"{reason}\"],\"replaced\":{replaced},\"more\":1}}\n")
-        };
-        let text =
-            line("too short: 3 words", false) + &line("empty", true) + &line("too short: 5 words", true);
-        stage::atomic::write(&directory.path().join(REJECTED), text.as_bytes()).unwrap();
-        let found = refused(directory.path()).unwrap();
+        assert_eq!(reasons(&[]), []);
+        let one = |reason: &str, replaced| Refused { reasons: vec![reason.to_owned()], replaced };
+        let found =
+            reasons(&[one("too short: 3 words", false), one("empty", true), one("too short: 5 words", true)]);
         assert_eq!(found, [("too short".to_owned(), 2, 1), ("empty".to_owned(), 1, 1)]);
     }
 }

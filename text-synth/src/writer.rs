@@ -120,6 +120,15 @@ pub trait Writer {
     /// The language model, where there is one.
     fn model(&self) -> Option<String>;
 
+    /// Refuses what lies where the writer works and belongs to other work, and changes nothing. A writer that keeps nothing has nothing to
+    /// refuse.
+    ///
+    /// # Errors
+    /// `E212` for answers of another model, `E215` for some that cannot be read.
+    fn check(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     /// Writes a text for each task.
     ///
     /// # Errors

@@ -67,6 +67,43 @@ fn no_command_writes_into_the_directory_of_another_stage() {
 }
 
 #[test]
+fn records_that_were_changed_since_they_were_written_are_refused() {
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a")]);
+    captions(&at("shards"), &at("captions"), &["--stride", "4"]);
+    let report = || {
+        let mut command = text_synth();
+        command.args(["report", "--quiet", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
+        command.output().unwrap()
+    };
+    assert!(report().status.success());
+    let finished = fs_err::read(at("reports/manifest.json")).unwrap();
+    let path = at("captions").join(records::CAPTIONS);
+    let text = fs_err::read_to_string(&path).unwrap();
+    fs_err::write(&path, text.replacen("axial", "coronal", 1)).unwrap();
+    // another seed is other work, so that the captions are looked at
+    let mut again = text_synth();
+    again.args(["report", "--seed", "3", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
+    let output = again.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("E015 a file is not as it was written") && said.contains("run 'caption' again"),
+        "{said}"
+    );
+    assert!(fs_err::read(at("reports/manifest.json")).unwrap() == finished);
+    let mut review = text_synth();
+    review.args(["review", "--shards"]).arg(at("shards")).arg("--captions").arg(at("captions"));
+    review.arg("--reports").arg(at("reports")).arg("--out").arg(at("review.html"));
+    assert!(String::from_utf8(review.output().unwrap().stderr).unwrap().contains("E015"));
+    // what the message says helps
+    fs_err::remove_file(&path).unwrap();
+    captions(&at("shards"), &at("captions"), &["--stride", "4"]);
+    assert_eq!(fs_err::read_to_string(&path).unwrap(), text);
+}
+
+#[test]
 fn reports_become_rows() {
     if networks::default_text_encoder().is_err() {
         eprintln!("skipped: no text encoder; 'make setup' installs the default one");

@@ -159,6 +159,7 @@ fn pictures_travel_without_names_and_captions_come_back_clean() {
     let mut measure = text_synth();
     measure.args(["caption", "--shards"]).arg(bench.at("shards")).arg("--out").arg(bench.at("captions"));
     assert!(ends(&measure.output().unwrap(), 1).contains("E212"));
+    verify::verify(&bench.at("captions")).unwrap();
     // pictures of patients stay here unless told
     let mut remote = text_synth();
     remote.args([

@@ -1,10 +1,8 @@
 //! What a run refuses before it trains.
 
-use crate::support::{Study, run, text};
-use data_manifests::Manifest;
+use crate::support::{Study, edited, run, text};
 use data_manifests::phantom::Kind;
 use data_manifests::records::{EMBEDDINGS, ROWS};
-use std::path::Path;
 use test_peers::run_ranks;
 
 const CT: [Kind; 1] = [Kind::Ct];
@@ -27,7 +25,10 @@ fn text_and_shards_must_belong_together() {
     // a table that has lost a row
     let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
     let lines: Vec<&str> = table.lines().collect();
-    fs_err::write(reports.join(ROWS), lines[..lines.len() - 1].join("\n")).unwrap();
+    let sealed = |content: &str| {
+        edited(&reports, |_| fs_err::write(reports.join(ROWS), content).unwrap());
+    };
+    sealed(&lines[..lines.len() - 1].join("\n"));
     let said = refused(&CT, &[&reports]);
     assert!(
         said.contains("E323 embeddings and table disagree") && said.contains("table of 9 rows"),
@@ -36,11 +37,27 @@ fn text_and_shards_must_belong_together() {
     // and boxes of a larger volume
     let far = table.replacen(",0,0,0,", ",0,0,900,", 1).replacen(",36,", ",990,", 1);
     assert_ne!(far, table);
-    fs_err::write(reports.join(ROWS), far).unwrap();
+    sealed(&far);
     let said = refused(&CT, &[&reports]);
     assert!(said.contains("E323 case ") && said.contains("made from other shards"), "{said}");
-    fs_err::write(reports.join(EMBEDDINGS), "nonsense").unwrap();
+    edited(&reports, |_| fs_err::write(reports.join(EMBEDDINGS), "nonsense").unwrap());
     assert!(refused(&CT, &[&reports]).contains("not a safetensors file"));
+}
+
+#[test]
+fn text_that_was_changed_since_it_was_written_is_refused() {
+    let study = Study::with(&CT);
+    for file in [ROWS, EMBEDDINGS] {
+        let reports = study.text(Kind::Ct, 5, 1);
+        let path = reports.join(file);
+        let mut bytes = fs_err::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs_err::write(&path, bytes).unwrap();
+        let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(1);
+        assert!(said.contains("E015 a file is not as it was written") && said.contains(file), "{said}");
+        assert!(said.contains("Remove it and run 'embed' again"), "{said}");
+        fs_err::remove_dir_all(reports).unwrap();
+    }
 }
 
 #[test]
@@ -50,15 +67,6 @@ fn text_of_shards_that_were_made_again_is_stale() {
     study.preprocess(Kind::Ct, |descriptor| descriptor.grid.spacing_zyx = [9.0; 3]);
     let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(1);
     assert!(said.contains("E214 the output of 'embed' was made from other shards"), "{said}");
-}
-
-/// Changes the manifest of a finished stage.
-fn edited(directory: &Path, edit: impl FnOnce(&mut Manifest)) {
-    let mut manifest = Manifest::load(directory, "embed").unwrap();
-    edit(&mut manifest);
-    manifest.outputs.clear();
-    fs_err::remove_file(directory.join("manifest.json")).unwrap();
-    manifest.finish(directory, |_| "text").unwrap();
 }
 
 #[test]
@@ -127,8 +135,8 @@ fn few_reports_and_reports_of_other_cases_are_said() {
     // another case's report, whose volume nobody knows
     let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
     let (first, rest) = table.split_once('\n').unwrap();
-    fs_err::write(reports.join(ROWS), format!("{first}\n{}", rest.replacen(",ct_001,", ",ct_999,", 2)))
-        .unwrap();
+    let other = format!("{first}\n{}", rest.replacen(",ct_001,", ",ct_999,", 2));
+    edited(&reports, |_| fs_err::write(reports.join(ROWS), other).unwrap());
     let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(0);
     assert!(said.contains("W311 reports of 1 cases that are not in the shards"), "{said}");
     assert!(said.contains("W311 4 of 5 cases have no report"), "{said}");

@@ -169,3 +169,12 @@ fn ran(mut command: Command) -> Ended {
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+/// Changes a finished text and its manifest, as if the stage had written both so.
+pub(crate) fn edited(directory: &Path, edit: impl FnOnce(&mut Manifest)) {
+    let mut manifest = Manifest::load(directory, "embed").unwrap();
+    edit(&mut manifest);
+    manifest.outputs.clear();
+    fs_err::remove_file(directory.join("manifest.json")).unwrap();
+    manifest.finish(directory, |_| "text").unwrap();
+}

@@ -1,6 +1,6 @@
 //! What a run writes, and that its encoder is one.
 
-use crate::support::{Study, run, text};
+use crate::support::{Study, edited, run, text};
 use data_manifests::cases::{self, CaseRow};
 use data_manifests::phantom::Kind;
 use data_manifests::records::ROWS;
@@ -115,8 +115,7 @@ fn texts_that_describe_some_cases_each_are_all_used() {
     let study = Study::with(&[Kind::Ct]);
     let reports = study.text(Kind::Ct, 5, 1);
     let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
-    let whole =
-        ["--steps", "3", "--batch", "8", "--patch-zyx", "8,16,16", "--log-every", "1", "--holdout", "0"];
+    let whole = ["--steps", "3", "--batch", "8", "--patch-zyx", "8,16,16", "--log-every", "1"];
     // the second text names cases that the first does not, and the other way round
     let other = study.text(Kind::Ct, 5, 2);
     for (folder, known) in [(&reports, ["ct_001", "ct_002"]), (&other, ["ct_003", "ct_004"])] {
@@ -125,17 +124,23 @@ fn texts_that_describe_some_cases_each_are_all_used() {
                 line.starts_with("row,") || known.iter().any(|id| line.contains(&format!(",{id},")));
             if is_known { line.to_owned() } else { line.replace(",ct_00", ",no_00") }
         });
-        fs_err::write(folder.join(ROWS), rows.collect::<Vec<_>>().join("\n")).unwrap();
+        let rows = rows.collect::<Vec<_>>().join("\n");
+        edited(folder, |_| fs_err::write(folder.join(ROWS), rows).unwrap());
     }
-    study
-        .pretrain(
-            &[Kind::Ct],
-            &[&reports, &other],
-            "both",
-            &[&whole[..], &["--without-report", "skip"]].concat(),
-        )
-        .expect(0);
+    let pretrain = |out: &str, more: &[&str]| {
+        study.pretrain(&[Kind::Ct], &[&reports, &other], out, &[&whole[..], more].concat()).expect(0)
+    };
+    pretrain("both", &["--without-report", "skip", "--holdout", "0"]);
     assert_eq!(study.recorded("both", "texts"), [8.0; 3]);
+    // and asked about, each case by the text that knows it: two reports of each to choose from
+    pretrain("asked", &["--holdout", "0.8", "--validate-every", "3"]);
+    let plan = study.json("asked/plan.json");
+    let held: Vec<&str> =
+        plan["datasets"][0]["held_out"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let known = |ids: &[&str]| ids.iter().filter(|id| held.contains(id)).count();
+    assert!(known(&["ct_001", "ct_002"]) > 0 && known(&["ct_003", "ct_004"]) > 0, "{held:?}");
+    let candidates = 2 * known(&["ct_001", "ct_002", "ct_003", "ct_004"]);
+    assert_eq!(study.recorded("asked", "candidates"), [candidates as f64]);
 }
 
 #[test]

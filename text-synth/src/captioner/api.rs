@@ -59,6 +59,21 @@ pub struct Options {
     pub retry_rejected: bool,
 }
 
+impl Options {
+    fn header(&self, prompt: &Prompt) -> Header {
+        let parameters = json!({"max_tokens": self.max_tokens, "temperature": self.temperature});
+        Header::new(&self.model, &prompt.label(), parameters)
+    }
+
+    /// Refuses answers of other work in `directory`; changes nothing.
+    ///
+    /// # Errors
+    /// `E212` when other answers are there, `E215` when they cannot be read.
+    pub fn check(&self, directory: &Path, prompt: &Prompt) -> anyhow::Result<()> {
+        Ledger::peek(directory, &self.header(prompt)).map(drop)
+    }
+}
+
 /// The captioner.
 #[derive(Debug)]
 pub struct Api {
@@ -100,8 +115,7 @@ impl Api {
         options: Options,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let parameters = json!({"max_tokens": options.max_tokens, "temperature": options.temperature});
-        let ledger = Ledger::open(directory, &Header::new(&options.model, &prompt.label(), parameters))?;
+        let ledger = Ledger::open(directory, &options.header(&prompt))?;
         if ledger.healed() {
             context.tell(
                 Message::warning("W208", "dropped 1 incomplete line at the end of the ledger")

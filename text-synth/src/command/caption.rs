@@ -116,6 +116,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             .fix("Use another --out, or remove the file to give those answers up")
             .into());
     }
+    if let Some(ready) = &ready {
+        ready.check(out)?;
+    }
+    // not before all was accepted: a refused command leaves finished captions as they were
     Manifest::withdraw(out)?;
     atomic::sweep(out)?;
     let rejected = out.join(REJECTED);

@@ -90,16 +90,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these {n} embeddings already.", out.display()));
         return Ok(ExitStatus::Done);
     }
-    Manifest::withdraw(out)?;
-    atomic::sweep(out)?;
-
-    let reports: Vec<Report> = records::read_lines(&arguments.reports.join(records::REPORTS))?;
+    let reports: Vec<Report> = records::read_lines(&input.intact(&arguments.reports, records::REPORTS)?)?;
     if reports.is_empty() {
         return Err(Message::error("E218", "there is nothing to embed")
             .detail(format!("{} has no reports", arguments.reports.display()))
             .fix("Run 'text-synth report' again")
             .into());
     }
+    Manifest::withdraw(out)?;
+    atomic::sweep(out)?;
+
     let distinct = Distinct::of(&reports);
     let features = usize::try_from(encoder.hidden_size())?;
     let mut vectors = Vec::with_capacity(distinct.texts.len() * features);

@@ -197,10 +197,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             return Ok(ExitStatus::Done);
         }
     }
-    Manifest::withdraw(out)?;
-    atomic::sweep(out)?;
-
-    let captions: Vec<Caption> = records::read_lines(&arguments.captions.join(records::CAPTIONS))?;
+    let captions: Vec<Caption> = records::read_lines(&input.intact(&arguments.captions, records::CAPTIONS)?)?;
     let grounding = match arguments.grounding {
         GroundingMode::Off => None,
         GroundingMode::Check | GroundingMode::Rewrite => {
@@ -208,6 +205,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Some(Grounding::new(&declared, Terms::load(&arguments.vocabulary)?))
         }
     };
+    writer.check()?;
+    // not before all was accepted: a refused command leaves finished reports as they were
+    Manifest::withdraw(out)?;
+    atomic::sweep(out)?;
     let texting = Texting {
         grounding: grounding.as_ref(),
         rewrite: arguments.grounding == GroundingMode::Rewrite,

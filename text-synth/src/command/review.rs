@@ -69,8 +69,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     fs_err::create_dir_all(folder)?;
 
-    let material =
-        Material::read(&arguments.captions, &arguments.reports, arguments.sample as usize, arguments.seed)?;
+    let directories = [(arguments.captions.as_path(), &captions), (arguments.reports.as_path(), &reports)];
+    let material = Material::read(directories, arguments.sample as usize, arguments.seed)?;
     let (mut pictures, mut failed) = (HashMap::new(), 0);
     let progress = context.progress("slices shown", material.shown.len() as u64);
     for of_case in material.shown.chunk_by(|a, b| a.slice.case == b.slice.case) {

@@ -258,6 +258,12 @@ impl Writer for Api {
         Some(self.options.model.clone())
     }
 
+    fn check(&self) -> anyhow::Result<()> {
+        Ledger::peek(&self.directory, &self.header())?;
+        batch::state::State::load(&self.directory)?;
+        Ok(())
+    }
+
     fn write(&mut self, tasks: &[Task], context: &Context) -> anyhow::Result<Written> {
         let mut ledger = Ledger::open(&self.directory, &self.header())?;
         if ledger.healed() {

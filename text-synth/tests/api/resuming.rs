@@ -94,7 +94,12 @@ fn another_model_does_not_mix_and_a_remote_host_needs_leave() {
 fn the_models_are_named_when_they_differ() {
     let bench = Bench::new(1, Vec::new());
     ends(&bench.run(&[]), 0);
+    let finished = fs_err::read(bench.out().join("manifest.json")).unwrap();
     let text = ends(&bench.run(&["--model", "huge"]), 1);
+    assert!(
+        fs_err::read(bench.out().join("manifest.json")).unwrap() == finished,
+        "reports are not finished any more"
+    );
     assert!(text.contains("E212 answers of another model, prompt or parameters are here."), "{text}");
     assert!(
         text.contains("holds model tiny, prompt report/")

@@ -136,6 +136,15 @@ impl Ready {
         }
     }
 
+    /// Refuses what other work has left in `out`; changes nothing.
+    pub(super) fn check(&self, out: &std::path::Path) -> anyhow::Result<()> {
+        match self {
+            // its journal belongs to one piece of work, and is begun anew for another
+            Self::Blip(..) => Ok(()),
+            Self::Api(ready, _) => ready.options.check(out, &ready.prompt),
+        }
+    }
+
     /// The captioner; `out` is locked, and `work` the digest of all that decides captions.
     pub(super) fn start(
         self,

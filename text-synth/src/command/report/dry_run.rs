@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// Prints an estimate; contacts nobody, locks nothing and writes nothing.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let input = fresh_input(&arguments.captions, "caption")?;
-    let captions: Vec<Caption> = records::read_lines(&arguments.captions.join(records::CAPTIONS))?;
+    let captions: Vec<Caption> = records::read_lines(&input.intact(&arguments.captions, records::CAPTIONS)?)?;
     if arguments.writer == Kind::Template {
         context.print(&format!(
             "requests to do: 0 (the writer 'template' words {} captions itself)",
