@@ -27,7 +27,7 @@ use torch_runtime::Precision;
 use training::checkpoint::{self, Folder, RunState, Which};
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
-use training::prefetch::Prefetch;
+use training::prefetch::{Prefetch, check_room};
 use training::processes::Process;
 use training::run::{Opening, Reporter, RunOptions, Session, role_of};
 
@@ -44,10 +44,11 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
-    if process.is_leader() {
+    process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
         context.report_to(out);
-    }
+        anyhow::Ok(())
+    })?;
     let device = process.device;
     let precision: Precision = arguments.compute.precision.parse()?;
     if let Some(warning) = slow_precision(precision, device) {
@@ -55,15 +56,13 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     }
     limits::grant_message().into_iter().for_each(|message| context.tell(message));
     choose_kernels(device, arguments.compute.deterministic)?;
-    let _lock = if process.is_leader() {
+    let _lock = process.by_leader(|| {
         let lock = context.lock(out)?;
         atomic::sweep(out)?;
-        Some(lock)
-    } else {
-        // inputs are named relative to it
-        fs_err::create_dir_all(out)?;
-        None
-    };
+        anyhow::Ok(lock)
+    })?;
+    // inputs are named relative to it, by every process
+    fs_err::create_dir_all(out)?;
 
     let store = ShardStore::open(&arguments.shards)?;
     let store = Arc::new(store);
@@ -107,6 +106,9 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let goal = goal(&plan, semantic.clone())?;
     let options = run_options(arguments, &plan);
     options.check().map_err(|e| e.message())?;
+    let bytes_of_voxel = plan.model.network.in_channels() as usize * size_of::<f32>() + size_of::<i64>();
+    let sizes = plan.window_zyx.into_iter().chain([process.samples(plan.batch).len(), bytes_of_voxel]);
+    check_room(sizes, queue_depth(arguments)).map_err(|e| e.message())?;
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
     MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device, precision)
@@ -268,6 +270,11 @@ fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyho
     Ok(Arc::new(Patches::new(store, plan.train.clone(), cut, draw, voxels)?))
 }
 
+/// Batches that may be made or in the making.
+fn queue_depth(arguments: &Train) -> usize {
+    2 * usize::from(arguments.workers)
+}
+
 fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
@@ -292,8 +299,9 @@ fn train(
 ) -> anyhow::Result<training::run::Outcome> {
     let first = session.state().step;
     let workers = usize::from(arguments.workers);
-    let mut source = Prefetch::new(first, plan.steps, workers, 2 * workers, move |step| patches.batch(step))
-        .map_err(|e| e.message())?;
+    let mut source =
+        Prefetch::new(first, plan.steps, workers, queue_depth(arguments), move |step| patches.batch(step))
+            .map_err(|e| e.message())?;
     let mut reporter = Reporter::new(context, first, plan.steps);
     let outcome =
         session.run(task, optimizer, &mut source, options, &mut reporter).map_err(|e| e.message())?;

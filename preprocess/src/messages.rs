@@ -115,12 +115,6 @@ pub(crate) fn of_kept<'a>(cases: impl Iterator<Item = &'a Finished>) -> Option<M
     })
 }
 
-/// Bytes for people.
-pub(crate) fn size(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,7 +149,6 @@ mod tests {
         );
         let plain = Err::<(), _>(io::Error::other("odd")).context("data/raw/b").unwrap_err();
         assert_eq!(of_error("b", &plain, Path::new("data/raw")).code, "E199");
-        assert_eq!((size(1 << 19), size(3 << 29)), ("0.5 MiB".to_owned(), "1.5 GiB".to_owned()));
         let names = ["a", "b", "c", "d", "e", "f", "g"].map(String::from);
         assert_eq!(some_names(&names), "a, b, c, d, e and 2 more");
     }

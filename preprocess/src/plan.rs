@@ -3,7 +3,7 @@
 mod fingerprint;
 mod forecast;
 
-use crate::messages::{self, size};
+use crate::messages;
 use crate::treatment::Flags;
 use crate::{data_set, inputs, preflight};
 use data_manifests::CaseSplit;
@@ -12,6 +12,7 @@ use data_manifests::descriptor::{Intensity, Resampling};
 use data_manifests::plan::{Plan, Prediction};
 use data_manifests::raw::{self, RawCase};
 use fingerprint::Sampling;
+use stage::limits::size;
 use stage::{Context, ExitStatus, Message, Severity, interrupt};
 use std::path::{Path, PathBuf};
 

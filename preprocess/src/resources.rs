@@ -3,10 +3,10 @@
 use crate::admission::Admission;
 use crate::case::Room;
 use crate::estimate::Estimate;
-use crate::messages::size;
 use data_manifests::raw::RawCase;
 use patches::ShardStore;
-use stage::{Context, Message, limits};
+use stage::limits::{self, size};
+use stage::{Context, Message};
 use std::path::Path;
 
 const GIB: f64 = (1_u64 << 30) as f64;

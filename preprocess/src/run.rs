@@ -15,7 +15,7 @@ use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor, Manifest, digest, verify};
 use patches::ShardStore;
 use rayon::prelude::*;
-use stage::{Context, ExitStatus, Message, interrupt};
+use stage::{Context, ExitStatus, Message, interrupt, limits};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -203,7 +203,7 @@ fn dry_run(arguments: &Arguments, treatment: Treatment, context: &Context) -> an
             Ok(e) => {
                 total = total.saturating_add(e.disk);
                 let [from, to] = [&e.shape_zyx, &e.resampled_zyx].map(cases::triple);
-                let disk = messages::size(e.disk);
+                let disk = limits::size(e.disk);
                 context.print(&format!("{}: {} channel(s), {from} -> {to}, {disk}", case.id, e.channels))?;
             }
             Err(error) => {
@@ -212,7 +212,7 @@ fn dry_run(arguments: &Arguments, treatment: Treatment, context: &Context) -> an
             }
         }
     }
-    let total = messages::size(total);
+    let total = limits::size(total);
     context.print(&format!("{} cases, at most {total} before compression and crop", cases.len()))?;
     Ok(if bad > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }

@@ -83,6 +83,13 @@ pub fn free_disk_bytes(path: &Path) -> io::Result<u64> {
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
+/// Bytes for people.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let mib = bytes as f64 / f64::from(1 << 20);
+    if mib < 1024.0 { format!("{mib:.1} MiB") } else { format!("{:.1} GiB", mib / 1024.0) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,5 +116,10 @@ mod tests {
         assert!(resident_bytes().unwrap() > 1 << 20);
         assert!(memory_bytes().unwrap() > 1 << 20);
         assert!(free_disk_bytes(Path::new("not/there/yet")).unwrap() > 0);
+    }
+
+    #[test]
+    fn sizes_are_for_people() {
+        assert_eq!((size(1 << 19), size(3 << 29)), ("0.5 MiB".to_owned(), "1.5 GiB".to_owned()));
     }
 }

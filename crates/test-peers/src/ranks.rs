@@ -51,10 +51,11 @@ fn spawn(size: usize, command: impl Fn() -> Command) -> Vec<Child> {
 
 /// As many processes as `size`, each of the command made for it, to their ends, which all have exit code `code`.
 #[track_caller]
-pub fn run_ranks(size: usize, code: i32, command: impl Fn() -> Command) {
+pub fn run_ranks(size: usize, code: i32, command: impl Fn() -> Command) -> Vec<String> {
     let children = spawn(size, command);
     let all: Vec<Ended> = children.into_iter().map(ended).collect();
     assert!(all.iter().all(|one| one.code == code), "expected {code}: {all:#?}");
+    all.into_iter().map(|one| one.text).collect()
 }
 
 /// Two processes, of which rank `victim` is killed once `record` shows that they train; what the other says, which fails within a

@@ -148,6 +148,9 @@ pub enum TrainingError {
         #[source]
         source: BoxedError,
     },
+    /// Batches that memory cannot hold.
+    #[error("{0}")]
+    NoRoom(String),
     /// Two variables or parameters have one name.
     #[error("variable {name} occurs twice")]
     DuplicateName {
@@ -187,7 +190,7 @@ impl TrainingError {
         match self {
             _ if self.memory().is_some() => "E305",
             Self::NotFinite { .. } => "E302",
-            Self::OutOfMemory { .. } => "E305",
+            Self::OutOfMemory { .. } | Self::NoRoom(_) => "E305",
             Self::Damaged { .. }
             | Self::NoUsableCheckpoint { .. }
             | Self::OtherPlan { .. }
@@ -251,6 +254,7 @@ impl TrainingError {
             Self::OtherPlan { .. } => {
                 message.fix("Repeat the run's own options, use another --out, or --overwrite the earlier run")
             }
+            Self::NoRoom(_) => message.fix("Try a smaller patch, a smaller --batch or fewer --workers"),
             Self::OtherTensors { .. } => message.cause("The checkpoint was made for another network"),
             _ => message,
         }

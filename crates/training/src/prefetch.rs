@@ -7,6 +7,7 @@
 use crate::error::BoxedError;
 use crate::step::{BatchSource, Fetched};
 use crate::{Result, TrainingError};
+use stage::limits;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,24 @@ pub fn uploaded<T: tch::kind::Element>(
         return Ok(tensor);
     }
     Ok(pinned(&tensor)?.f_to_device_(device, tensor.kind(), true, false)?)
+}
+
+/// Refuses batches of which memory cannot hold as many as wait in a queue of `depth`, before anything is begun or discarded for them.
+/// `sizes` are factors of the bytes of one.
+///
+/// # Errors
+/// E305 says what they take and what there is.
+pub fn check_room(sizes: impl IntoIterator<Item = usize>, depth: usize) -> Result<()> {
+    let bytes_of_batch = sizes.into_iter().fold(1_u64, |bytes, size| bytes.saturating_mul(size as u64));
+    let granted = limits::memory_bytes().unwrap_or(u64::MAX);
+    let needed = bytes_of_batch.saturating_mul(depth as u64);
+    if needed <= granted {
+        return Ok(());
+    }
+    let [one, all, granted] = [bytes_of_batch, needed, granted].map(limits::size);
+    Err(TrainingError::NoRoom(format!(
+        "batches do not fit into memory: {depth} at a time of {one} are {all}, available {granted}"
+    )))
 }
 
 type Made<B> = std::result::Result<B, BoxedError>;

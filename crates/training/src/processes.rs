@@ -72,6 +72,26 @@ impl Process {
         }
     }
 
+    /// What the first process does alone, and the others wait for; none on these.
+    ///
+    /// # Errors
+    /// What `work` says on the first process, and E336 on the others then; when a process is lost.
+    pub fn by_leader<T, E: From<Message>>(
+        &self,
+        work: impl FnOnce() -> std::result::Result<T, E>,
+    ) -> std::result::Result<Option<T>, E> {
+        let done = self.is_leader().then(work).transpose();
+        let is_well = self.told_by_leader(done.is_ok());
+        // the first one's own error comes first
+        let done = done?;
+        if is_well.map_err(|e| e.message())? {
+            return Ok(done);
+        }
+        Err(Message::error("E336", "the first process of this run cannot begin")
+            .cause("Its own message says why")
+            .into())
+    }
+
     /// The samples of a batch of all processes that are this one's.
     #[must_use]
     pub fn samples(&self, batch: usize) -> Range<usize> {
@@ -94,9 +114,11 @@ impl Process {
             let same = Fingerprint::of(&[]).and_text(&plan.to_string());
             group.agree("plans", same).map_err(|e| TrainingError::from(e).message())?;
         }
-        let own = variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
-        let session =
-            if self.is_leader() { open(own, optimizer)? } else { Session::follow(plan.clone(), seed, own) };
+        let own = || variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
+        let session = match self.by_leader(|| open(own(), optimizer))? {
+            Some(session) => session,
+            None => Session::follow(plan.clone(), seed, own()),
+        };
         let Some(group) = &self.group else { return Ok(session) };
         let together = || -> Result<Session> {
             let peers = Peers::new(group.clone(), variables)?;

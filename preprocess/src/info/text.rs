@@ -2,8 +2,9 @@
 
 use super::describe::{Target, Volume};
 use super::statistics::Statistics;
-use crate::messages::{counted, size};
+use crate::messages::counted;
 use data_manifests::cases::triple;
+use stage::limits::size;
 
 /// Values of a table that are shown.
 const SHOWN: usize = 12;

@@ -108,10 +108,14 @@ fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
     let study = Study::with(&CT);
     let reports = study.text(Kind::Ct, 5, 1);
     study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(0);
-    for wrong in [["--clip", "nan"], ["--clip", "inf"]] {
-        let more = [&SETTINGS[..], &["--overwrite"], &wrong].concat();
+    for (flag, value, code) in [
+        ("--clip", "nan", "E317"),
+        ("--clip", "inf", "E317"),
+        ("--patch-zyx", "8,262144,262144", "E305 batches do not fit into memory: 4 at a time"),
+    ] {
+        let more = [&SETTINGS[..], &["--overwrite", flag, value]].concat();
         let said = study.pretrain(&CT, &[&reports], "encoder", &more).expect(1);
-        assert!(said.contains("E317"), "{wrong:?}: {said}");
+        assert!(said.contains(code), "{flag} {value}: {said}");
         study.verified("encoder");
     }
     // nor do processes that disagree
@@ -125,6 +129,16 @@ fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
             &[&SETTINGS[..], &["--overwrite", "--seed", &seed]].concat(),
         )
     });
+    study.verified("encoder");
+    // of several processes the one that writes says why, the others that they cannot begin
+    let more = [&SETTINGS[..], &["--seed", "5"]].concat();
+    let said = run_ranks(2, 1, || study.command(&CT, &[&reports], "encoder", &more));
+    assert!(said[0].contains("E307") && said[1].contains("E336"), "{said:#?}");
+    let foreign = study.path("encoder/thesis.txt");
+    fs_err::write(&foreign, "mine").unwrap();
+    let said = run_ranks(2, 1, || study.command(&CT, &[&reports], "encoder", &more));
+    assert!(said[0].contains("E165") && said[1].contains("E336"), "{said:#?}");
+    fs_err::remove_file(foreign).unwrap();
     study.verified("encoder");
 }
 
