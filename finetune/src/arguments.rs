@@ -79,7 +79,7 @@ pub(crate) struct Predict {
     #[arg(long, default_value = "val,test", value_delimiter = ',', value_parser = ["train", "val", "test"])]
     pub(crate) cases: Vec<String>,
     /// Share of a window that overlaps the next
-    #[arg(long, default_value_t = 0.5)]
+    #[arg(long, default_value_t = 0.5, value_parser = parse_part)]
     pub(crate) overlap: f64,
     /// Average over mirror images along the data set's mirror axes
     #[arg(long)]
@@ -113,6 +113,14 @@ fn parse_share(text: &str) -> Result<f64, String> {
     share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
+/// A share that leaves something.
+fn parse_part(text: &str) -> Result<f64, String> {
+    parse_share(text)
+        .ok()
+        .filter(|share| *share < 1.0)
+        .ok_or_else(|| "expected a number from 0 to below 1".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,5 +129,7 @@ mod tests {
     fn numbers_outside_their_range_are_refused() {
         assert_eq!(parse_share("0.33"), Ok(0.33));
         assert!(["1.1", "-0.1", "NaN", "half"].iter().all(|bad| parse_share(bad).is_err()));
+        assert_eq!((parse_part("0"), parse_part("0.999")), (Ok(0.0), Ok(0.999)));
+        assert!(["1", "-0.1", "NaN"].iter().all(|bad| parse_part(bad).is_err()));
     }
 }

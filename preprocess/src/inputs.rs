@@ -9,7 +9,7 @@ use data_manifests::raw::{self, Listing, RawCase, Source};
 use data_manifests::{Artefact, Descriptor};
 use rayon::prelude::*;
 use stage::{Context, Message, Severity, interrupt};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// The cases of a run.
@@ -53,7 +53,11 @@ pub(crate) fn descriptor(
     let Some(labels) = &mut descriptor.labels else {
         bail!(wrong(format!("data set '{}' has no labels", descriptor.name)).fix("Leave it out"));
     };
+    let mut stated = BTreeMap::new();
     for &(from, to) in &arguments.label_map {
+        if let Some(other) = stated.insert(from, to).filter(|other| *other != to) {
+            bail!(wrong(format!("{from} becomes {other} and {to}")).fix("Name each value once"));
+        }
         if labels.kind == LabelKind::Semantic && to as usize >= labels.classes.len() {
             let last = labels.classes.len() - 1;
             let detail = format!("{from} becomes {to}, expected a class from 0 to {last}");

@@ -145,6 +145,8 @@ fn with_config(
             toml::Value::Array(values) => values.iter().collect(),
             single => vec![single],
         };
+        // one word, so that a value that begins with a dash is not taken for a flag
+        let stated = |text: &str| OsString::from(format!("{flag}={text}"));
         for value in values {
             match (value, argument.get_action()) {
                 (toml::Value::Boolean(on), ArgAction::SetTrue) => {
@@ -152,11 +154,11 @@ fn with_config(
                         extra.push(OsString::from(&flag));
                     }
                 }
-                (toml::Value::String(text), _) => extra.extend([OsString::from(&flag), OsString::from(text)]),
+                (toml::Value::String(text), _) => extra.push(stated(text)),
                 (
                     toml::Value::Integer(_) | toml::Value::Float(_) | toml::Value::Boolean(_),
                     ArgAction::Set | ArgAction::Append,
-                ) => extra.extend([OsString::from(&flag), OsString::from(value.to_string())]),
+                ) => extra.push(stated(&value.to_string())),
                 _ => {
                     return Err(wrong(
                         format!("'{key}' cannot be {value}"),
@@ -193,6 +195,8 @@ mod tests {
             shards: Vec<String>,
             #[arg(long)]
             resume: bool,
+            #[arg(long, default_value_t = 1.0)]
+            lr: f64,
         },
         Other,
     }
@@ -209,11 +213,21 @@ mod tests {
     fn flags_win_over_the_file() {
         let text = "steps = 5\nquiet = true\n[run]\nshards = [\"a\", \"b\"]\nresume = true\n";
         let train = run(text, &["run", "--steps", "7"]).unwrap();
-        let Sub::Run { steps, shards, resume } = train.command else { panic!("wrong command") };
+        let Sub::Run { steps, shards, resume, .. } = train.command else { panic!("wrong command") };
         assert_eq!(
             (steps, shards, resume, train.common.quiet),
             (7, vec!["a".into(), "b".into()], true, true)
         );
+    }
+
+    #[test]
+    fn a_value_may_begin_with_a_dash() {
+        let Sub::Run { lr, shards, .. } =
+            run("lr = -0.5\nshards = [\"-a\"]", &["run", "--steps", "7"]).unwrap().command
+        else {
+            panic!("wrong command")
+        };
+        assert_eq!((lr, shards), (-0.5, vec!["-a".to_owned()]));
     }
 
     #[test]

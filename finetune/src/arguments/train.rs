@@ -1,6 +1,6 @@
 //! The command line of `finetune train`.
 
-use super::parse_share;
+use super::{parse_part, parse_share};
 use crate::objective::{OffsetSet, SemanticTargets};
 use label_maps::targets::Balance;
 use networks::{DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
@@ -114,7 +114,7 @@ pub(crate) struct Train {
     #[arg(long, default_value = "nnunet", value_parser = parse_augmentation)]
     pub(crate) augmentation: AugmentSet,
     /// Decay of a moving average of the weights, which is what is validated and handed on; 0 for none
-    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = parse_share)]
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = parse_part)]
     pub(crate) ema: f64,
     /// Peak learning rate; it falls polynomially (0.9) to 0
     #[arg(long, default_value_t = 1e-3)]
@@ -145,7 +145,7 @@ pub(crate) struct Train {
     #[arg(long, default_value_t = 500)]
     pub(crate) validate_every: u64,
     /// Share of the old value in the smoothed score by which the best checkpoint is chosen (0.9 as nnU-Net); 0 takes each score as it is
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse_part)]
     pub(crate) score_smoothing: f64,
     /// Training is complete after so many validations in a row without a better smoothed score, and the best one's weights are handed on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

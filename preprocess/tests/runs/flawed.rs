@@ -147,6 +147,8 @@ fn what_the_messages_advise_helps() {
     }
     let task = with_flaws(data, &[]);
     let error = task.run(&["--label-map", "7=3"]).0.unwrap_err().to_string();
+    let twice = task.run(&["--label-map", "7=1,7=0"]).0.unwrap_err().to_string();
+    insta::assert_snapshot!(twice, @"E168 --label-map cannot be used. 7 becomes 1 and 0. Name each value once.");
     insta::assert_snapshot!(error, @"E168 --label-map cannot be used. 7 becomes 3, expected a class from 0 to 2. Map to a declared class, or to 0 for the background.");
 }
 
