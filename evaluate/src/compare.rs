@@ -140,7 +140,16 @@ fn groups(path: Option<&Path>) -> Result<BTreeMap<String, String>> {
                 .detail(format!("{}: {e}", path.display()))
                 .fix("It needs the columns case and group")
         })?;
-    Ok(rows.into_iter().map(|row| (row.case, row.group)).collect())
+    let mut groups = BTreeMap::new();
+    for GroupRow { case, group } in rows {
+        if let Some(other) = groups.insert(case.clone(), group.clone()).filter(|other| *other != group) {
+            return Err(Message::error("E517", "the table of groups cannot be read")
+                .detail(format!("{}: case {case} is in {other} and in {group}", path.display()))
+                .fix("List each case once")
+                .into());
+        }
+    }
+    Ok(groups)
 }
 
 fn number(value: Option<f64>) -> String {

@@ -192,11 +192,22 @@ fn pairs_of(arguments: &InstancesArguments, context: &Context) -> Result<Vec<Pai
         return Ok(as_listed(arguments));
     };
     let directory = Path::new(made);
-    if !directory.join(TABLE).is_file() {
+    if !directory.is_dir() || is_store(directory) {
         return Ok(as_listed(arguments));
     }
     Manifest::load(directory, "instances")?;
     let rows: Vec<Row> = cases::from_csv(&directory.join(TABLE))?;
+    let reference = Path::new(root.split('#').next().unwrap_or(root));
+    if reference.is_file() || is_store(reference) {
+        let [row] = &rows[..] else {
+            return Err(Message::error("E501", format!("1 reference has {} predictions", rows.len()))
+                .detail(format!("{root} is one volume, {} holds {}", directory.display(), rows.len()))
+                .fix("Give --references the raw folder, or --predictions one file of the directory")
+                .into());
+        };
+        let prediction = directory.join(&row.file).display().to_string();
+        return Ok(vec![Pair { case: Some(row.id.clone()), reference: root.clone(), prediction }]);
+    }
     let below = |text: &str| {
         text.strip_prefix("$RAW/").map(|inside| format!("{}/{inside}", root.trim_end_matches('/')))
     };
@@ -219,6 +230,11 @@ fn pairs_of(arguments: &InstancesArguments, context: &Context) -> Result<Vec<Pai
             .into());
     }
     Ok(pairs)
+}
+
+/// Whether a folder is a volume in OME-Zarr.
+fn is_store(folder: &Path) -> bool {
+    folder.join("zarr.json").is_file()
 }
 
 fn as_listed(arguments: &InstancesArguments) -> Vec<Pair> {

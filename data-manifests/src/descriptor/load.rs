@@ -46,6 +46,12 @@ impl Descriptor {
         if path.join("dataset.json").is_file() {
             return Self::from_folder(path);
         }
+        if path.is_dir() {
+            return Err(Message::error("E020", format!("'{name_or_file}' is not a data set by itself"))
+                .detail("It is a folder without a dataset.json, which would describe it")
+                .fix("Give --dataset a built-in name or a descriptor in TOML, and the folder to --raw")
+                .into());
+        }
         let near: Vec<_> = BUILT_IN
             .iter()
             .map(|(name, _)| *name)

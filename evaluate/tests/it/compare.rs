@@ -64,8 +64,11 @@ fn what_cannot_be_compared_is_said() {
     let error =
         run(&["compare", &first, &world.path("raw").display().to_string()]).0.unwrap_err().to_string();
     assert!(error.starts_with("E010"), "{error}");
-    fs_err::write(world.path("groups.csv"), "id,group\na,x\n").unwrap();
     let groups = world.path("groups.csv").display().to_string();
+    fs_err::write(&groups, "case,group\na,x\nb,y\na,x\nb,x\n").unwrap();
+    let error = run(&["compare", &first, &second, "--groups", &groups]).0.unwrap_err().to_string();
+    assert!(error.contains("E517") && error.contains("case b is in y and in x"), "{error}");
+    fs_err::write(&groups, "id,group\na,x\n").unwrap();
     let error = run(&["compare", &first, &second, "--groups", &groups]).0.unwrap_err().to_string();
     assert!(error.starts_with("E517"), "{error}");
     // a case that only one run scored is left out, and said

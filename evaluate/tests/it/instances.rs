@@ -234,6 +234,18 @@ fn a_directory_of_objects_names_its_references_and_their_sections() {
     let summary: SummaryFile =
         serde_json::from_slice(&fs_err::read(world.path("em/summary.json")).unwrap()).unwrap();
     assert_eq!(summary.metric_per_case[0].metrics["objects"]["voxels"], 2 * 12 * 15);
+    // its one reference may be named as such
+    let (whole, made) = (format!("{raw}/sample.hdf#neuron_ids[2:4]"), value(&world, "voi:cremi"));
+    score(&world, &whole, &neurons, &["--dataset", "cremi-a"]).0.unwrap();
+    assert_eq!(value(&world, "voi:cremi"), made);
+    make(
+        "id,split,file,image,label,objects\na,val,sample_val.h5#neuron_ids,,$RAW/a#neuron_ids,2\nb,val,sample_val.h5#neuron_ids,,$RAW/b#neuron_ids,2\n",
+    );
+    let error = score(&world, &whole, &neurons, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 1 reference has 2 predictions"), "{error}");
+    // a folder that 'finetune instances' did not write
+    let error = score(&world, &raw, &raw, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E010 no finished stage here"), "{error}");
     // other sections lie elsewhere
     make(
         "id,split,file,image,label,objects\nsample_val,val,sample_val.h5#neuron_ids,$RAW/sample.hdf[0:2],$RAW/sample.hdf#neuron_ids[0:2],2\n",
