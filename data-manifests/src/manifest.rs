@@ -379,12 +379,27 @@ impl Manifest {
         Ok(None)
     }
 
-    /// Refuses an output directory that holds files of somebody else: they would be listed as outputs. `is_own_output` says
-    /// which names a stage writes, besides manifest, report, lock and temporaries.
+    /// Refuses an output directory that holds files of somebody else: they would be listed as outputs; and one inside of a finished
+    /// stage's, which would not be as it was written any more. `is_own_output` says which names a stage writes, besides manifest, report, lock
+    /// and temporaries.
     ///
     /// # Errors
     /// `E165` names the files; any I/O error.
     pub fn refuse_foreign(directory: &Path, is_own_output: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        for above in std::path::absolute(directory)?.ancestors().skip(1) {
+            // others have files of this name, too
+            if above.join(FILE_NAME).is_file()
+                && let Ok(Self { stage, .. }) = Self::load_any(above)
+            {
+                return Err(Message::error(
+                    "E165",
+                    format!("the output directory lies in what '{stage}' wrote"),
+                )
+                .detail(format!("{} lies in {}", directory.display(), above.display()))
+                .fix("Give --out a place beside that directory")
+                .into());
+            }
+        }
         if !directory.is_dir() {
             return Ok(());
         }

@@ -108,6 +108,48 @@ fn work_is_reused_only_when_it_is_the_same_and_whole() {
 }
 
 #[test]
+fn nobody_writes_among_the_files_of_a_finished_stage() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let inside = root.join("shards/cases/mine");
+    let own = |name: &str| name == "plan.json";
+    // others have a manifest.json, too
+    fs_err::write(root.join("manifest.json"), r#"{"name": "an app"}"#).unwrap();
+    Manifest::refuse_foreign(&inside, own).unwrap();
+    finished(&root.join("shards"));
+    let said = |directory: &Path| {
+        let error = Manifest::refuse_foreign(directory, own).unwrap_err().to_string();
+        error.replace(root.to_str().unwrap(), "[DIR]")
+    };
+    insta::assert_snapshot!(said(&inside), @"E165 the output directory lies in what 'preprocess' wrote. [DIR]/shards/cases/mine lies in [DIR]/shards. Give --out a place beside that directory.");
+    insta::assert_snapshot!(said(&root.join("shards")), @"E165 the output directory holds other files. [DIR]/shards: found a.json and 1 more, expected none. Give --out a directory of its own, or move the files away.");
+    let beside = root.join("beside");
+    fs_err::create_dir(&beside).unwrap();
+    fs_err::write(beside.join("plan.json"), "").unwrap();
+    Manifest::refuse_foreign(&beside, own).unwrap();
+}
+
+#[test]
+fn an_output_is_what_was_written_or_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let manifest = finished(root);
+    assert_eq!(manifest.intact(root, "cases/ä b/0").unwrap(), root.join("cases/ä b/0"));
+    fs_err::write(root.join("a.json"), "{\"x\": 2}\n").unwrap();
+    fs_err::write(root.join("more"), "").unwrap();
+    fs_err::remove_file(root.join("cases/ä b/0")).unwrap();
+    for (path, found) in
+        [("a.json", "found SHA-256 "), ("more", "expected no such file"), ("cases/ä b/0", "found none, ")]
+    {
+        let error = manifest.intact(root, path).unwrap_err().to_string();
+        assert!(
+            error.starts_with("E015 a file is not as it was written") && error.contains(found),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn broken_rules_are_all_listed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

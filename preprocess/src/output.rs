@@ -2,43 +2,17 @@
 
 use crate::finish::DESCRIPTOR;
 use crate::messages::some_names;
-use data_manifests::{Descriptor, Manifest, cases, manifest};
+use data_manifests::{Descriptor, Manifest, cases};
 use patches::{Case, ShardStore};
 use stage::{Context, Message, atomic};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Report and lock, which manifests do not list.
-const UNLISTED: [&str; 2] = ["report.json", stage::lock::FILE_NAME];
-
 /// Refuses a directory that holds files of somebody else: they would become a part of the data set.
 pub(crate) fn refuse_foreign(out: &Path) -> anyhow::Result<()> {
-    if !out.is_dir() {
-        return Ok(());
-    }
     let folder = ShardStore::cases_directory(out);
     let folder = folder.file_name().unwrap_or_default();
-    let mut foreign = Vec::new();
-    for entry in fs_err::read_dir(out)? {
-        let name = entry?.file_name();
-        let own = name == folder
-            || [cases::FILE_NAME, DESCRIPTOR, manifest::FILE_NAME]
-                .iter()
-                .chain(&UNLISTED)
-                .any(|n| name == *n)
-            || atomic::is_temporary(&name);
-        if !own {
-            foreign.push(name.to_string_lossy().into_owned());
-        }
-    }
-    if foreign.is_empty() {
-        return Ok(());
-    }
-    foreign.sort();
-    Err(Message::error("E165", "the output directory holds other files")
-        .detail(format!("{}: found {}, expected none", out.display(), some_names(&foreign)))
-        .fix("Give --out a directory of its own, or move the files away")
-        .into())
+    Manifest::refuse_foreign(out, |name| folder == name || [cases::FILE_NAME, DESCRIPTOR].contains(&name))
 }
 
 /// Removes leftovers and the cases that the data set does not have any more, never another data set's and never one that
