@@ -142,6 +142,12 @@ impl Reader {
             Map::Shards(folder) => {
                 let shards = Case::open(folder).map_err(|e| e.message(case))?;
                 let record = shards.record();
+                if record.label.is_none() {
+                    return Err(Message::error("E506", "a case in shards has no labels")
+                        .case(case)
+                        .detail(folder.display().to_string())
+                        .fix("Leave it out, or give the folder of a labelled case"));
+                }
                 let grid = Grid::new(record.shape_zyx, record.affine).map_err(failed)?;
                 Ok(Self { path, grid, planes: Planes::Shards { case: Box::new(shards), next: 0 } })
             }

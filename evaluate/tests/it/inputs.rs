@@ -66,7 +66,8 @@ fn folders_of_hdf5_and_of_shards_are_scored_as_those_of_nifti() {
         for (folder, values) in [("references", labels(5)), ("predictions", guess(id))] {
             let wide: Vec<u32> = values.iter().map(|v| u32::from(*v)).collect();
             let case = world.path(&format!("shards/{folder}/{id}"));
-            put_shards(&case, &grid(), LabelKind::Semantic, (LabelType::U8, LabelVoxels::Narrow(&wide)));
+            let labels = (LabelKind::Semantic, LabelType::U8, LabelVoxels::Narrow(&wide));
+            put_shards(&case, &grid(), Some(labels));
         }
     }
     for format in ["hdf5", "shards"] {
@@ -78,6 +79,14 @@ fn folders_of_hdf5_and_of_shards_are_scored_as_those_of_nifti() {
         let (_, context) = folders(&world, &format!("{format}/references"), &format!("{format}/predictions"));
         assert!(context.messages().iter().any(|m| m.code == "I500"), "{format} was scored twice");
     }
+    // a case without labels among those with some
+    put_shards(&world.path("shards/references/a2"), &grid(), None);
+    fs_err::rename(world.path("shards/predictions/b"), world.path("shards/predictions/a2")).unwrap();
+    fs_err::remove_dir_all(world.path("shards/references/b")).unwrap();
+    let (status, context) = folders(&world, "shards/references", "shards/predictions");
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    let said = world.portable(&errors(&context).join("\n"));
+    insta::assert_snapshot!(said, @"E506 case a2: a case in shards has no labels. DIR/shards/references/a2. Leave it out, or give the folder of a labelled case.");
 }
 
 #[test]

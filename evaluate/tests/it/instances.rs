@@ -193,7 +193,8 @@ fn cases_of_shards_hold_the_same_objects() {
     let world = World::new();
     let case = world.path("shards/cases/a");
     let grid = info("raw").grid().unwrap();
-    put_shards(&case, &grid, LabelKind::Instances, (LabelType::U64, LabelVoxels::Wide(&ids(6))));
+    let labels = ids(6);
+    put_shards(&case, &grid, Some((LabelKind::Instances, LabelType::U64, LabelVoxels::Wide(&labels))));
     let prediction = put(&world, "b.h5", ids(7));
     let reference = put(&world, "a.h5", ids(6));
     assert_eq!(score(&world, &reference, &prediction, &[]).0.unwrap(), ExitStatus::Done);

@@ -61,8 +61,8 @@ pub(crate) fn put_labels(path: &Path, labels: &[u8], grid: &Grid) {
     write_labels(path, &wide, grid).unwrap();
 }
 
-/// A case of shards with labels and an empty image.
-pub(crate) fn put_shards(case: &Path, grid: &Grid, kind: LabelKind, labels: (LabelType, LabelVoxels<'_>)) {
+/// A case of shards with an empty image and, where given, labels.
+pub(crate) fn put_shards(case: &Path, grid: &Grid, labels: Option<(LabelKind, LabelType, LabelVoxels<'_>)>) {
     let record = CaseRecord {
         schema: CaseRecord::SCHEMA.into(),
         id: "a".into(),
@@ -86,12 +86,12 @@ pub(crate) fn put_shards(case: &Path, grid: &Grid, kind: LabelKind, labels: (Lab
             label_sha256: None,
             steps: Steps::identity(*grid),
         },
-        label: Some(LabelRecord { kind, distinct: 2, voxels: Vec::new() }),
+        label: labels.as_ref().map(|(kind, ..)| LabelRecord { kind: *kind, distinct: 2, voxels: Vec::new() }),
         warnings: Vec::new(),
     };
     fs_err::create_dir_all(case).unwrap();
     let image = vec![0.0; grid.shape_zyx.iter().product()];
-    write_case(case, &record, &image, Some(labels), &[]).unwrap();
+    write_case(case, &record, &image, labels.map(|(_, kind, voxels)| (kind, voxels)), &[]).unwrap();
 }
 
 pub(crate) struct World {
