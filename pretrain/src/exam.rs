@@ -48,9 +48,10 @@ impl Exam {
     ) -> anyhow::Result<Self> {
         let mut exam = Self { places: Vec::new(), texts: Vec::new(), candidates: 0 };
         let mut index = 0;
-        // reports of one group, of whatever data set and wording, are one candidate
-        let mut candidates: HashMap<i64, i64> = HashMap::new();
-        for (number, source) in pairs.sources().iter().enumerate() {
+        // reports of one group of a wording are one candidate, and so are the same words wherever they stand
+        let mut candidates: HashMap<(usize, usize, usize), i64> = HashMap::new();
+        let mut words: HashMap<&str, i64> = HashMap::new();
+        for (at, source) in pairs.sources().iter().enumerate() {
             let modality = source.store.descriptor().modality as i64;
             // one wording of a case's reports is enough to ask for
             let wording = |id: &str| source.texts.iter().position(|text| text.describes(id));
@@ -58,11 +59,18 @@ impl Exam {
                 let Some(number) = wording(id) else { continue };
                 let text = &source.texts[number];
                 for row in text.rows_of(id) {
-                    candidates.entry(source.group(number, *row)).or_insert_with(|| {
-                        exam.texts.extend_from_slice(text.embedding(*row));
-                        exam.candidates += 1;
-                        exam.candidates as i64 - 1
+                    let digest = text.words(*row);
+                    let same_words = digest.and_then(|digest| words.get(digest).copied());
+                    let known = *candidates.entry((at, number, text.group(*row))).or_insert_with(|| {
+                        same_words.unwrap_or_else(|| {
+                            exam.texts.extend_from_slice(text.embedding(*row));
+                            exam.candidates += 1;
+                            exam.candidates as i64 - 1
+                        })
                     });
+                    if let Some(digest) = digest {
+                        words.entry(digest).or_insert(known);
+                    }
                 }
             }
             let held_out = !source.held_out.is_empty();
@@ -81,10 +89,10 @@ impl Exam {
                     let channel = generator.random_range(0..case.record().channels.len());
                     let group = wording(id).filter(|_| held_out).and_then(|number| {
                         let row = source.texts[number].choose(&mut generator, id, &patch, rule)?;
-                        Some(source.group(number, row))
+                        Some((at, number, source.texts[number].group(row)))
                     });
                     exam.places.push(Place {
-                        source: number,
+                        source: at,
                         id: id.clone(),
                         channel,
                         patch,

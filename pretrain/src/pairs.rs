@@ -37,12 +37,7 @@ impl Source {
         let text = &self.texts[wording];
         texts.embeddings.extend_from_slice(text.embedding(row));
         texts.rows.push(image as i64);
-        texts.groups.push(self.group(wording, row));
-    }
-
-    /// Number of a report's group among those of all data sets.
-    pub(crate) fn group(&self, wording: usize, row: usize) -> i64 {
-        self.groups[wording][self.texts[wording].group(row)]
+        texts.groups.push(self.groups[wording][text.group(row)]);
     }
 
     fn described(&self) -> usize {

@@ -166,6 +166,11 @@ impl Text {
         self.rows[row].group
     }
 
+    /// Digest of a row's words, where its table has one.
+    pub(crate) fn words(&self, row: usize) -> Option<&str> {
+        row_words(&self.rows[row])
+    }
+
     /// Embedding of a row.
     pub(crate) fn embedding(&self, row: usize) -> &[f32] {
         &self.embeddings[row * self.features..(row + 1) * self.features]
@@ -274,8 +279,7 @@ pub(crate) fn joined_groups(sources: &[&[Text]]) -> Vec<Vec<Vec<i64>>> {
         for row in &text.rows {
             let group = start + row.group;
             let of_caption = *captions.entry((of, &row.id)).or_insert(group);
-            // rows of a table without digests have no words that are known
-            let of_words = (!row.sha256.is_empty()).then(|| *words.entry(&row.sha256).or_insert(group));
+            let of_words = row_words(row).map(|digest| *words.entry(digest).or_insert(group));
             for earlier in std::iter::once(of_caption).chain(of_words) {
                 let (a, b) = (root(&mut parents, earlier), root(&mut parents, group));
                 // the lower one stays, so that numbers do not depend on the order of rows
@@ -292,6 +296,11 @@ pub(crate) fn joined_groups(sources: &[&[Text]]) -> Vec<Vec<Vec<i64>>> {
         own.map(|at| root(&mut parents, at) as i64).collect()
     };
     sources.iter().map(|texts| texts.iter().map(&mut numbers).collect()).collect()
+}
+
+/// Digest of a row's words; a table of before has none.
+fn row_words(row: &EmbeddingRow) -> Option<&str> {
+    Some(row.sha256.as_str()).filter(|digest| !digest.is_empty())
 }
 
 fn region(row: &EmbeddingRow) -> Region {

@@ -113,7 +113,9 @@ impl VolumeError {
             }
             Self::NonFinite { .. } => "Replace them with --nan fill=min, or export the image again",
             Self::Constant { .. } => "Probably an empty export. Check the source image",
-            Self::EmptyForeground { .. } => "Probably an empty image, or one whose values lie outside of the data set's intensity window. Check the source image",
+            Self::EmptyForeground { .. } => {
+                "Probably an empty image, or one whose values lie outside of the data set's intensity window. Check the source image"
+            }
             Self::IntensityRange { .. } => "Check the modality, or rescale the stack to 8 bits before",
             Self::Channels { .. } => "Check the channels that the data set declares",
             Self::ChannelGrid { .. } => {

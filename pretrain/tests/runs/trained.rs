@@ -242,6 +242,19 @@ fn held_out_cases_are_asked_about_and_never_trained_on() {
     let again = study.pretrain(&KINDS, &texts, "again", &[&settings[..], &none].concat()).expect(0);
     assert!(!again.contains("W311"), "{again}");
     assert!(study.bytes("again/encoder.safetensors") == weights, "asking changes nothing");
+    // the same words are one answer, wherever they stand: here all reports of MRI, and one of CT
+    for (text, most) in [(texts[0], 1), (texts[1], usize::MAX)] {
+        let table = fs_err::read_to_string(text.join(ROWS)).unwrap();
+        let (mut lines, mut left) = (Vec::new(), most);
+        for line in table.lines() {
+            let is_asked = held.iter().any(|id| line.contains(&format!(",{id},"))) && left > 0;
+            left -= usize::from(is_asked);
+            lines.push(if is_asked { format!("{line}the same") } else { line.to_owned() });
+        }
+        edited(text, |_| fs_err::write(text.join(ROWS), lines.join("\n")).unwrap());
+    }
+    study.pretrain(&KINDS, &texts, "worded", &[&settings[..], &more].concat()).expect(0);
+    assert_eq!(study.recorded("worded", "candidates"), [4.0, 4.0]);
 }
 
 #[test]
