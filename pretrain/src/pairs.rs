@@ -1,5 +1,7 @@
 //! Which patch, which report: every choice a pure function of (seed, step, index).
 
+mod check;
+
 use crate::mixture::Mixture;
 use crate::selection::{self, SelectionRule};
 use crate::text::{self, ReportMatch, Text};
@@ -7,8 +9,7 @@ use data_manifests::cases;
 use data_manifests::descriptor::Modality;
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
-use stage::{Context, Message, Severity};
-use std::collections::BTreeMap;
+use stage::Message;
 use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
@@ -190,109 +191,6 @@ impl Pairs {
     #[cfg(test)]
     pub(crate) fn without_images(features: usize) -> Self {
         Self { sources: Vec::new(), ends: Vec::new(), mixture: Mixture::default(), skipped: 0, features }
-    }
-
-    /// Opens every case, so that a damaged one is known before the first step and not days later. With `skip_bad` every byte is compared, too, and
-    /// up to so many damaged cases are left out; gives these by data set.
-    ///
-    /// # Errors
-    /// `E301` for more, `E320` where a data set has no other.
-    pub(crate) fn sound(
-        mut self,
-        skip_bad: Option<u32>,
-        context: &Context,
-    ) -> anyhow::Result<(Self, BTreeMap<String, Vec<String>>)> {
-        let mut damaged: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for Source { store, ids, held_out, .. } in &self.sources {
-            for id in ids.iter().chain(held_out) {
-                let opened = store.case(id);
-                let found =
-                    if skip_bad.is_some() { opened.and_then(|case| case.check()) } else { opened.map(drop) };
-                if let Err(error) = found {
-                    damaged.entry(store.descriptor().name.clone()).or_default().push(id.clone());
-                    let mut message = error.message(id);
-                    if skip_bad.is_some() {
-                        (message.code, message.severity) = ("W301", Severity::Warning);
-                    }
-                    context.tell(message);
-                }
-            }
-        }
-        let count: usize = damaged.values().map(Vec::len).sum();
-        if count > skip_bad.unwrap_or(0) as usize {
-            return Err(Message::error("E301", format!("{count} cases cannot be read"))
-                .fix("Run preprocess again: it makes damaged cases anew and keeps the others; --skip-bad N goes on without them")
-                .into());
-        }
-        for Source { store, ids, held_out, .. } in &mut self.sources {
-            let name = &store.descriptor().name;
-            if let Some(bad) = damaged.get(name) {
-                ids.retain(|id| !bad.contains(id));
-                held_out.retain(|id| !bad.contains(id));
-                if ids.is_empty() {
-                    return Err(Message::error("E320", format!("no case of {name} is left to train on"))
-                        .fix("Run preprocess again: it makes damaged cases anew and keeps the others")
-                        .into());
-                }
-            }
-        }
-        context.count("cases_skipped", count as u64);
-        Ok((self.mixed(), damaged))
-    }
-
-    /// Refuses texts of other shards, and says which are of no case. `skipped` are the damaged cases that were left out, by data set.
-    pub(crate) fn check_texts(
-        &self,
-        skipped: &BTreeMap<String, Vec<String>>,
-        context: &Context,
-    ) -> anyhow::Result<()> {
-        for source in &self.sources {
-            let skipped = skipped.get(&source.store.descriptor().name).map_or(&[][..], Vec::as_slice);
-            for text in &source.texts {
-                let unknown = text.check(&source.store, skipped)?;
-                text.check_origin(&source.store, skipped)?
-                    .into_iter()
-                    .for_each(|message| context.tell(message));
-                if let Some(first) = unknown.first() {
-                    let what =
-                        format!("reports of {} cases that are not in the shards: left out", unknown.len());
-                    let detail = format!("{}: first {first}", text.directory().display());
-                    context.tell(Message::warning("W311", what).detail(detail));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Says which cases have no report, and whether a batch holds enough reports for the image-text loss.
-    pub(crate) fn warn_about_text(&self, batch: usize, least: i64, context: &Context) {
-        let all: usize = self.sources.iter().map(|s| s.ids.len()).sum();
-        let described: usize = self.sources.iter().map(Source::described).sum();
-        if described < all {
-            let without = all - described;
-            let text = format!("{without} of {all} cases have no report: used for the visual loss only");
-            context.tell(Message::warning("W311", text));
-        }
-        if self.skipped > 0 {
-            let text = format!("{} of {} cases have no report: left out", self.skipped, all + self.skipped);
-            context.tell(Message::warning("W311", text));
-        }
-        let parts = self.ends.iter().scan(0.0, |below, end| Some(end - std::mem::replace(below, *end)));
-        let share: f64 = self
-            .sources
-            .iter()
-            .zip(parts)
-            .map(|(s, part)| part * s.described() as f64 / s.ids.len() as f64)
-            .sum();
-        let expected = batch as f64 * share;
-        if described > 0 && expected < least as f64 {
-            let text = format!(
-                "a batch of {batch} holds about {expected:.1} reports, and the image-text loss needs {least}: \
-                 most steps go without it"
-            );
-            let fix = "Raise --batch, give the text of more data sets, or use --head-norm layer";
-            context.tell(Message::warning("W327", text).fix(fix));
-        }
     }
 
     /// Features of the text embeddings; 0 without any text.

@@ -1,15 +1,20 @@
 //! The embedded reports of a data set, and which of them a patch is shown with.
 
+mod check;
+mod groups;
+
+pub(crate) use groups::joined_groups;
+
 use anyhow::Context as _;
 use data_manifests::records::{self, EmbeddingRow};
-use data_manifests::{Manifest, cases, digest, manifest};
+use data_manifests::{Manifest, cases};
 use networks::weights;
-use patches::{CaseRecord, Region, ShardStore};
+use patches::Region;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::Message;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Which report a patch is shown with.
@@ -107,50 +112,6 @@ impl Text {
         &self.space
     }
 
-    /// Refuses text of shards whose cases have another grid: its boxes, counted in voxels, would lie elsewhere in these. Says where that cannot
-    /// be known.
-    pub(crate) fn check_origin(
-        &self,
-        store: &ShardStore,
-        skipped: &[String],
-    ) -> anyhow::Result<Option<Message>> {
-        let unknown = || {
-            let what = "whether the text was made from these shards cannot be told: those that it was made from are gone";
-            Some(Message::info("I311", what).detail(self.directory.display().to_string()))
-        };
-        let Some((path, sha256)) = &self.shards else { return Ok(unknown()) };
-        let (_, found) = digest::file(&store.directory().join(manifest::FILE_NAME))?;
-        if found == *sha256 {
-            return Ok(None);
-        }
-        let Some(folder) = path.parent().filter(|_| path.is_file()) else { return Ok(unknown()) };
-        let others = ShardStore::open(folder)?;
-        let theirs: BTreeSet<&str> = others.rows().iter().map(|row| row.id.as_str()).collect();
-        let ids = store.rows().iter().map(|row| &row.id).filter(|id| theirs.contains(id.as_str()));
-        for id in ids.filter(|id| self.describes(id) && !skipped.contains(id)) {
-            let [own, other] = [store, &others].map(|store| store.case(id).map_err(|e| e.message(id)));
-            let (own, other) = (own?, other?);
-            let [own, other] = [own.record(), other.record()];
-            if own.shape_zyx != other.shape_zyx || own.affine != other.affine {
-                let grid = |record: &CaseRecord| {
-                    format!("{:?} voxels of {:?} mm", record.shape_zyx, record.spacing_zyx_mm)
-                };
-                return Err(Message::error("E323", "the text was made from other shards")
-                    .case(id)
-                    .detail(format!(
-                        "{} has {}, {} has {}",
-                        folder.display(),
-                        grid(other),
-                        store.directory().display(),
-                        grid(own)
-                    ))
-                    .fix("Make captions, reports and embeddings again from these shards")
-                    .into());
-            }
-        }
-        Ok(None)
-    }
-
     /// Features of an embedding.
     pub(crate) fn features(&self) -> usize {
         self.features
@@ -179,40 +140,6 @@ impl Text {
     /// Whether there is a report of the case.
     pub(crate) fn describes(&self, case: &str) -> bool {
         self.by_case.contains_key(case)
-    }
-
-    /// Refuses boxes that do not lie in their cases: the text of other shards. Gives the cases that the shards do not hold; `skipped` ones cannot
-    /// be opened.
-    pub(crate) fn check(&self, store: &ShardStore, skipped: &[String]) -> anyhow::Result<Vec<&str>> {
-        let known: BTreeSet<&str> = store.rows().iter().map(|row| row.id.as_str()).collect();
-        let mut unknown = Vec::new();
-        let ordered: BTreeMap<&String, &Vec<usize>> = self.by_case.iter().collect();
-        for (case, rows) in ordered.into_iter().filter(|(case, _)| !skipped.contains(case)) {
-            if !known.contains(case.as_str()) {
-                unknown.push(case.as_str());
-                continue;
-            }
-            let shape = store.case(case).map_err(|e| e.message(case))?.record().shape_zyx;
-            let whole = Region::whole(shape);
-            for row in rows.iter().map(|row| &self.rows[*row]) {
-                let found = region(row);
-                if found.voxels() == 0 || found.overlap(&whole) != found.voxels() {
-                    let detail = format!(
-                        "{}: report {} lies at {:?} to {:?}, its case has {shape:?} voxels (z, y, x)",
-                        self.directory.display(),
-                        row.id,
-                        found.lo,
-                        found.hi
-                    );
-                    return Err(Message::error("E323", "the text was made from other shards")
-                        .case(case)
-                        .detail(detail)
-                        .fix("Make captions, reports and embeddings again from these shards")
-                        .into());
-                }
-            }
-        }
-        Ok(unknown)
     }
 
     /// Rows of a case's reports.
@@ -259,45 +186,6 @@ fn distance(a: &Region, b: &Region) -> i64 {
     (0..3).map(|axis| ((a.lo[axis] + a.hi[axis]) - (b.lo[axis] + b.hi[axis])).pow(2)).sum()
 }
 
-/// Numbers for the groups of all reports, of every data set and its wordings: groups become one that hold reports of one caption, or,
-/// of whatever data set, reports of the same words. None of them is a negative of another.
-pub(crate) fn joined_groups(sources: &[&[Text]]) -> Vec<Vec<Vec<i64>>> {
-    let texts =
-        || sources.iter().enumerate().flat_map(|(of, texts)| texts.iter().map(move |text| (of, text)));
-    let mut parents: Vec<usize> = (0..texts().map(|(_, text)| text.groups()).sum()).collect();
-    let root = |parents: &mut Vec<usize>, mut at: usize| {
-        while parents[at] != at {
-            parents[at] = parents[parents[at]];
-            at = parents[at];
-        }
-        at
-    };
-    let mut captions: HashMap<(usize, &str), usize> = HashMap::new();
-    let mut words: HashMap<&str, usize> = HashMap::new();
-    let mut start = 0;
-    for (of, text) in texts() {
-        for row in &text.rows {
-            let group = start + row.group;
-            let of_caption = *captions.entry((of, &row.id)).or_insert(group);
-            let of_words = row_words(row).map(|digest| *words.entry(digest).or_insert(group));
-            for earlier in std::iter::once(of_caption).chain(of_words) {
-                let (a, b) = (root(&mut parents, earlier), root(&mut parents, group));
-                // the lower one stays, so that numbers do not depend on the order of rows
-                let (low, high) = (a.min(b), a.max(b));
-                parents[high] = low;
-            }
-        }
-        start += text.groups();
-    }
-    let mut next = 0;
-    let mut numbers = |text: &Text| -> Vec<i64> {
-        let own = next..next + text.groups();
-        next = own.end;
-        own.map(|at| root(&mut parents, at) as i64).collect()
-    };
-    sources.iter().map(|texts| texts.iter().map(&mut numbers).collect()).collect()
-}
-
 /// Digest of a row's words; a table of before has none.
 fn row_words(row: &EmbeddingRow) -> Option<&str> {
     Some(row.sha256.as_str()).filter(|digest| !digest.is_empty())
@@ -312,7 +200,7 @@ mod tests {
     use super::*;
     use patches::sampler;
 
-    fn row(row: usize, z: [usize; 2], group: usize) -> EmbeddingRow {
+    pub(in crate::text) fn row(row: usize, z: [usize; 2], group: usize) -> EmbeddingRow {
         EmbeddingRow {
             row,
             id: format!("r{row}"),
@@ -329,7 +217,7 @@ mod tests {
         }
     }
 
-    fn text(rows: Vec<EmbeddingRow>) -> Text {
+    pub(in crate::text) fn text(rows: Vec<EmbeddingRow>) -> Text {
         let by_case = HashMap::from([("c".to_owned(), (0..rows.len()).collect())]);
         let embeddings = vec![0.0; rows.len()];
         Text {
@@ -355,22 +243,6 @@ mod tests {
         }
         assert_eq!(counts[2], 0);
         assert!((60..140).contains(&counts[0]), "one section against three: {counts:?}");
-    }
-
-    #[test]
-    fn wordings_of_one_caption_share_a_group() {
-        // r0 and r1 are worded alike in the second text, so that they and r2's other wording do not part
-        let first = text(vec![row(0, [0, 1], 0), row(1, [1, 2], 1), row(2, [2, 3], 2)]);
-        let second = text(vec![row(0, [0, 1], 0), row(1, [1, 2], 0), row(2, [2, 3], 1)]);
-        assert_eq!(joined_groups(&[std::slice::from_ref(&first)]), [[[0, 1, 2]]]);
-        let both = [first, second];
-        assert_eq!(joined_groups(&[&both]), [[vec![0, 0, 2], vec![0, 2]]]);
-        // a caption of another data set is another one, whatever its name; the same words are the same words
-        let mut alike = text(vec![row(0, [0, 1], 0), row(7, [1, 2], 1)]);
-        alike.rows[1].sha256.clone_from(&both[0].rows[2].sha256);
-        alike.rows[0].sha256 = "its own".to_owned();
-        assert_eq!(joined_groups(&[&both, &[alike]]), [vec![vec![0, 0, 2], vec![0, 2]], vec![vec![5, 2]]]);
-        assert!(joined_groups(&[]).is_empty());
     }
 
     #[test]
