@@ -1,5 +1,7 @@
 //! `evaluate instances`: maps of objects, such as neurons, against their references.
 
+mod pairs;
+
 use crate::maps::{Map, Reader, artefact};
 use crate::objects::{Measured, summarise, table};
 use crate::score::{METRICS, clear, pretty, refuse_foreign};
@@ -7,11 +9,11 @@ use crate::scoring::{Placed, check_grid};
 use crate::summary::{self, CaseCounts};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use data_manifests::{Artefact, Descriptor, Manifest, cases, digest};
+use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Contingency, InstanceScores, Table, border_masks};
-use serde::{Deserialize, Serialize};
+use pairs::{Pair, case_ids, pairs_of};
+use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use volume::hdf5::NOT_ANNOTATED;
 
@@ -75,27 +77,6 @@ struct Parameters<'a> {
     zero: Zero,
     min_part: u64,
     pairs: Vec<[&'a str; 2]>,
-}
-
-/// Table of a directory that 'finetune instances' wrote.
-const TABLE: &str = "instances.csv";
-
-/// A row of [`TABLE`].
-#[derive(Debug, Deserialize)]
-struct Row {
-    id: String,
-    /// Labels in a file of the directory.
-    file: String,
-    /// Reference below `$RAW`; empty without one.
-    label: String,
-}
-
-/// Two maps to compare.
-struct Pair {
-    /// The case's name; from the reference's where none is given.
-    case: Option<String>,
-    reference: String,
-    prediction: String,
 }
 
 /// Runs `instances`.
@@ -177,104 +158,11 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
-/// What is compared: as listed on the command line, or the cases of a directory's table that have references.
-fn pairs_of(arguments: &InstancesArguments, context: &Context) -> Result<Vec<Pair>> {
-    let [references, predictions] = [&arguments.references, &arguments.predictions];
-    if references.len() != predictions.len() {
-        return Err(Message::error(
-            "E501",
-            format!("{} references have {} predictions", references.len(), predictions.len()),
-        )
-        .fix("Give --predictions one label map for each of --references, in their order")
-        .into());
-    }
-    let ([root], [made]) = (&references[..], &predictions[..]) else {
-        return Ok(as_listed(arguments));
-    };
-    let directory = Path::new(made);
-    if !directory.is_dir() || is_store(directory) {
-        return Ok(as_listed(arguments));
-    }
-    Manifest::load(directory, "instances")?;
-    let rows: Vec<Row> = cases::from_csv(&directory.join(TABLE))?;
-    let reference = Path::new(root.split('#').next().unwrap_or(root));
-    if reference.is_file() || is_store(reference) {
-        let [row] = &rows[..] else {
-            return Err(Message::error("E501", format!("1 reference has {} predictions", rows.len()))
-                .detail(format!("{root} is one volume, {} holds {}", directory.display(), rows.len()))
-                .fix("Give --references the raw folder, or --predictions one file of the directory")
-                .into());
-        };
-        let prediction = directory.join(&row.file).display().to_string();
-        return Ok(vec![Pair { case: Some(row.id.clone()), reference: root.clone(), prediction }]);
-    }
-    let below = |text: &str| {
-        text.strip_prefix("$RAW/").map(|inside| format!("{}/{inside}", root.trim_end_matches('/')))
-    };
-    let pairs: Vec<Pair> = rows
-        .iter()
-        .filter_map(|row| {
-            let prediction = directory.join(&row.file).display().to_string();
-            Some(Pair { case: Some(row.id.clone()), reference: below(&row.label)?, prediction })
-        })
-        .collect();
-    let without = rows.len() - pairs.len();
-    if without > 0 && !pairs.is_empty() {
-        let text = format!("{without} of {} cases have no reference and are not scored", rows.len());
-        context.tell(Message::info("I509", text));
-    }
-    if pairs.is_empty() {
-        return Err(Message::error("E501", "none of these objects has a reference")
-            .detail(directory.join(TABLE).display().to_string())
-            .fix("Predict labelled cases: 'finetune predict --cases val' with the raw folder as --input")
-            .into());
-    }
-    Ok(pairs)
-}
-
-/// Whether a folder is a volume in OME-Zarr.
-fn is_store(folder: &Path) -> bool {
-    folder.join("zarr.json").is_file()
-}
-
-fn as_listed(arguments: &InstancesArguments) -> Vec<Pair> {
-    let pairs = arguments.references.iter().zip(&arguments.predictions);
-    pairs.map(|(r, p)| Pair { case: None, reference: r.clone(), prediction: p.clone() }).collect()
-}
-
 fn check(arguments: &InstancesArguments) -> Result<()> {
     if let Some(nm) = arguments.border_nm.filter(|nm| !(nm.is_finite() && *nm >= 0.0)) {
         return Err(Message::error("E510", format!("--border-nm must not be negative, found {nm}")).into());
     }
     Ok(())
-}
-
-/// The cases' names: those that were given, else the references' file names without endings. Where several have one name, those after
-/// the first are numbered, by numbers that make no name of another file. They depend on the list alone, not on what could be scored.
-fn case_ids(pairs: &[Pair]) -> Vec<String> {
-    let stem = |reference: &str| {
-        let path = reference.split('#').next().unwrap_or(reference);
-        let name = Path::new(path)
-            .file_name()
-            .map_or_else(|| path.to_owned(), |name| name.to_string_lossy().into_owned());
-        name.split('.').next().filter(|stem| !stem.is_empty()).unwrap_or(&name).to_owned()
-    };
-    let wanted: Vec<String> =
-        pairs.iter().map(|pair| pair.case.clone().unwrap_or_else(|| stem(&pair.reference))).collect();
-    let names: BTreeSet<&String> = wanted.iter().collect();
-    let mut used = BTreeSet::new();
-    let mut ids = Vec::with_capacity(pairs.len());
-    for name in &wanted {
-        let mut id = name.clone();
-        let mut number = 1;
-        while used.contains(&id) || (number > 1 && names.contains(&id)) {
-            number += 1;
-            id = format!("{name}-{number}");
-        }
-        used.insert(id.clone());
-        ids.push(id);
-    }
-    ids
 }
 
 /// Digests of everything that is read; a case in shards is a folder.

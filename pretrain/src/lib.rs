@@ -7,6 +7,7 @@
 
 mod arguments;
 mod exam;
+mod init;
 mod inputs;
 mod mixture;
 mod pairs;

@@ -2,16 +2,15 @@
 
 use crate::arguments::Arguments;
 use crate::exam::Exam;
+use crate::init::{refuse_other_strides, seen_by, warn_of_kept_cases};
 use crate::inputs::Inputs;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
-use crate::selection::{SelectionRule, TestCases};
 use crate::task::{Pretraining, least_texts};
 use crate::watch::Watch;
 use data_manifests::seen::{self, Seen};
-use data_manifests::{CaseSplit, Descriptor, Manifest, digest};
-use networks::{EncoderConfig, EncoderKind, HeadNorm, weights};
-use serde::Deserialize;
+use data_manifests::{Descriptor, Manifest, digest};
+use networks::{EncoderKind, HeadNorm, weights};
 use serde_json::Value;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeSet;
@@ -215,66 +214,6 @@ fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) 
     options.wall_limit = arguments.wall_minutes;
     options.stop_file = arguments.stop_file.clone();
     options
-}
-
-/// Refuses weights of a residual encoder that was planned for another patch: names and shapes may fit, what the weights have learnt to see does
-/// not.
-fn refuse_other_strides(file: &Path, own: &EncoderConfig) -> anyhow::Result<()> {
-    #[derive(Deserialize)]
-    struct Stored {
-        encoder: EncoderConfig,
-    }
-    let metadata = weights::read_metadata(file).map_err(|e| Message::error("E326", e.to_string()))?;
-    // weights of others have no such plan, and shapes alone can tell
-    let stored = metadata.get("plan").and_then(|plan| serde_json::from_str::<Stored>(plan).ok());
-    if let (
-        Some(Stored { encoder: EncoderConfig::Resenc { topology: theirs, .. } }),
-        EncoderConfig::Resenc { topology, .. },
-    ) = (stored, own)
-        && theirs.strides_zyx != topology.strides_zyx
-    {
-        return Err(Message::error("E326", "the weights to start from are of an encoder for another patch")
-            .detail(format!(
-                "{} halves by {:?}, this run's by {:?} (z, y, x)",
-                file.display(),
-                theirs.strides_zyx,
-                topology.strides_zyx
-            ))
-            .fix("Give --patch-zyx, or --network-patch-zyx, as the run that made them had it")
-            .into());
-    }
-    Ok(())
-}
-
-/// What the weights to start from have seen.
-fn seen_by(file: &Path) -> anyhow::Result<Seen> {
-    let unusable = |text: String| Message::error("E326", text).detail(file.display().to_string());
-    let metadata = weights::read_metadata(file).map_err(|e| unusable(e.to_string()))?;
-    Ok(Seen::of_metadata(&metadata)
-        .map_err(|e| unusable(format!("its record of what it has seen cannot be read: {e}")))?)
-}
-
-/// Says how many of the cases that are kept from training the weights to start from have seen: keeping them is in vain.
-fn warn_of_kept_cases(seen: &Seen, pairs: &Pairs, rule: &SelectionRule, context: &Context) {
-    for source in pairs.sources() {
-        let name = &source.store.descriptor().name;
-        let tests = source.store.rows().iter().filter(|row| row.split == CaseSplit::Test);
-        let tests = tests.map(|row| &row.id).filter(|_| rule.test_cases != TestCases::Use);
-        let kept: BTreeSet<&String> =
-            rule.left_out.get(name).into_iter().flatten().chain(&source.held_out).chain(tests).collect();
-        let all = kept.len();
-        let [images, _] = seen.among(name, kept);
-        if images > 0 {
-            let text = format!(
-                "the weights of --init were trained on {images} of {all} cases of {name} that are kept from training"
-            );
-            context.tell(
-                Message::warning("W338", text)
-                    .cause("Scores on them, and retrieval, come from weights that have seen their images")
-                    .fix("Start from weights that were made with the same --leave-out, --holdout, --seed and --test-cases"),
-            );
-        }
-    }
 }
 
 /// Whose images the weights come from, for those who get a file of them alone.
