@@ -57,9 +57,9 @@ pub(crate) fn models_of(predicted: &Manifest) -> Vec<String> {
 ///
 /// # Errors
 /// When a model cannot be read.
-pub(crate) fn predicted_by(given: &[PathBuf], predicted: &Manifest, base: &Path) -> std::io::Result<bool> {
-    let digests = given.iter().map(|given| Ok(model::as_input(given, base)?.sha256));
-    let mut digests: Vec<String> = digests.collect::<std::io::Result<_>>()?;
+pub(crate) fn predicted_by(given: &[PathBuf], predicted: &Manifest, base: &Path) -> anyhow::Result<bool> {
+    let digests = given.iter().map(|given| anyhow::Ok(model::as_input(given, base)?.sha256));
+    let mut digests: Vec<String> = digests.collect::<anyhow::Result<_>>()?;
     digests.sort_unstable();
     Ok(digests == models_of(predicted))
 }

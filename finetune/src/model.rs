@@ -104,12 +104,10 @@ pub(crate) fn file_of(given: &Path) -> PathBuf {
 /// A model as an input of a stage that writes to `base`: a directory's manifest, or the file.
 ///
 /// # Errors
-/// Any failure to read it.
-pub(crate) fn as_input(given: &Path, base: &Path) -> std::io::Result<Artefact> {
-    match given.is_dir() {
-        true => Manifest::as_input("model", given, base),
-        false => Artefact::of_file("model", given, base),
-    }
+/// `E015` when the weights are not as they were written; any failure to read them.
+pub(crate) fn as_input(given: &Path, base: &Path) -> anyhow::Result<Artefact> {
+    let file = Manifest::file_as_input("model", &file_of(given), base)?;
+    Ok(if given.is_dir() { Manifest::as_input("model", given, base)? } else { file })
 }
 
 /// What a model's file says beside its weights: all that prediction needs is inside.

@@ -115,7 +115,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     };
 
     let inputs = arguments.model.iter().map(|given| as_input(given, out));
-    let mut inputs: Vec<Artefact> = inputs.collect::<std::io::Result<_>>()?;
+    let mut inputs: Vec<Artefact> = inputs.collect::<anyhow::Result<_>>()?;
     let clean_up = match &arguments.clean_up {
         Some(file) => {
             let mut models: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();

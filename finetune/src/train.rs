@@ -11,9 +11,9 @@ use crate::objective::Objective;
 use crate::sampling::{Cut, Draw, Patches, Voxels};
 use crate::semantic::Semantic;
 use crate::task::{Frozen, Segmentation};
+use data_manifests::Manifest;
 use data_manifests::descriptor::Modality;
 use data_manifests::seen::Seen;
-use data_manifests::{Artefact, Manifest};
 use goal::{goal, objective};
 use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let split = split::of(arguments, &store)?;
     let mut inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     if let Some(file) = &arguments.encoder_weights {
-        inputs.push(Artefact::of_file("encoder", file, out)?);
+        inputs.push(Manifest::file_as_input("encoder", file, out)?);
     }
     let channels = match (&objective, &semantic) {
         (Objective::Affinities(plan), _) => plan.offsets_zyx.len(),

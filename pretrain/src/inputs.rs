@@ -45,7 +45,7 @@ impl Inputs {
         }
         let mut init = None;
         if let Some(file) = &arguments.init {
-            let artefact = Artefact::of_file("init", file, out)?;
+            let artefact = Manifest::file_as_input("init", file, out)?;
             init = Some(artefact.sha256.clone());
             artefacts.push(artefact);
         }

@@ -70,11 +70,36 @@ impl Manifest {
         }
         let expected = listed.map_or("no such file", |listed| &listed.sha256);
         let found = found.map_or("none".to_owned(), |sha256| format!("SHA-256 {sha256}"));
-        Err(Message::error("E015", "a file is not as it was written")
+        Err(self.not_as_written(directory, &file, &found, expected).into())
+    }
+
+    /// Describes a file that a stage may have written, such as weights, as an input of the stage that writes into `base`. Where the manifest
+    /// beside it lists it, its bytes must be those; there need be no manifest.
+    ///
+    /// # Errors
+    /// `E015` when it is not as it was written; any I/O error.
+    pub fn file_as_input(role: &str, file: &Path, base: &Path) -> anyhow::Result<Artefact> {
+        let found = Artefact::of_file(role, file, base)?;
+        let directory =
+            file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // a manifest of others, or none, says nothing of it
+        if directory.join(FILE_NAME).is_file()
+            && let Ok(manifest) = Self::load_any(directory)
+            && let Some(listed) =
+                manifest.outputs.iter().find(|output| file.file_name() == Some(output.path.as_ref()))
+            && listed.sha256 != found.sha256
+        {
+            let sha256 = format!("SHA-256 {}", found.sha256);
+            return Err(manifest.not_as_written(directory, file, &sha256, &listed.sha256).into());
+        }
+        Ok(found)
+    }
+
+    fn not_as_written(&self, directory: &Path, file: &Path, found: &str, expected: &str) -> Message {
+        Message::error("E015", "a file is not as it was written")
             .detail(format!("{}: found {found}, expected {expected}", file.display()))
             .cause("It was changed or lost since the stage finished")
             .fix(format!("Remove it and run '{}' again with --out {}", self.stage, directory.display()))
-            .into())
     }
 
     /// Refuses an output directory that holds files of somebody else: they would be listed as outputs; and one inside of a finished

@@ -132,6 +132,18 @@ fn the_models_file_is_all_that_prediction_needs() {
     assert!(said.contains("E410 this is not a model of 'finetune train'"), "{said}");
     let said = words(&study.path("absent.safetensors")).expect(1);
     assert!(said.contains("E410") && said.contains("absent.safetensors"), "{said}");
+    // another bit, where the manifest beside it knows better; a copy is what it is
+    let mut flipped = whole;
+    *flipped.last_mut().unwrap() ^= 1;
+    let model = study.path("model");
+    for place in [&file, &model.join("model.safetensors")] {
+        fs_err::write(place, &flipped).unwrap();
+    }
+    words(&file).expect(0);
+    for given in [&model.join("model.safetensors"), &model] {
+        let said = words(given).expect(1);
+        assert!(said.contains("E015 a file is not as it was written") && said.contains("'train'"), "{said}");
+    }
 }
 
 /// The same anatomy stored in other orders and directions of axes gives the same labels in those orders.

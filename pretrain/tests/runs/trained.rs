@@ -108,6 +108,13 @@ fn new_text_starts_from_the_old_encoder() {
     let words = [&["--shards", text(&shards), "--out", text(&out)], &other[..]].concat();
     let said = run(&words).expect(1);
     assert!(said.contains("E326") && said.contains("Give --init an encoder of the same kind"), "{said}");
+    // and those that are not as they were written
+    let mut bytes = fs_err::read(&encoder).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    fs_err::write(&encoder, bytes).unwrap();
+    let init = [&settings[..], &["--init", text(&encoder)]].concat();
+    let said = study.pretrain(&[Kind::Ct], &[&new], "fourth", &init).expect(1);
+    assert!(said.contains("E015 a file is not as it was written") && said.contains("'pretrain'"), "{said}");
 }
 
 #[test]
