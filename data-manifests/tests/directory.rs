@@ -125,6 +125,17 @@ fn nobody_writes_among_the_files_of_a_finished_stage() {
     insta::assert_snapshot!(said(&root.join("shards")), @"E165 the output directory holds other files. [DIR]/shards: found a.json and 1 more, expected none. Give --out a directory of its own, or move the files away.");
     let beside = root.join("beside");
     fs_err::create_dir(&beside).unwrap();
+    // by the way of the stage's directory, and by links
+    Manifest::refuse_foreign(&root.join("shards/../captions"), own).unwrap();
+    Manifest::refuse_foreign(&root.join("shards/cases/../../captions"), own).unwrap();
+    let link = |from: &str, to: &Path| std::os::unix::fs::symlink(to, root.join(from)).unwrap();
+    link("inwards", &root.join("shards/cases"));
+    assert!(
+        said(&root.join("inwards/mine"))
+            .starts_with("E165 the output directory lies in what 'preprocess' wrote")
+    );
+    link("shards/outwards", &beside);
+    Manifest::refuse_foreign(&root.join("shards/outwards/mine"), own).unwrap();
     fs_err::write(beside.join("plan.json"), "").unwrap();
     Manifest::refuse_foreign(&beside, own).unwrap();
 }

@@ -58,6 +58,12 @@ impl Exam {
             for id in &source.held_out {
                 let Some(number) = wording(id) else { continue };
                 let text = &source.texts[number];
+                // groups first that hold words which are known, in whatever order their rows stand
+                for row in text.rows_of(id) {
+                    if let Some(known) = text.words(*row).and_then(|digest| words.get(digest)) {
+                        candidates.entry((at, number, text.group(*row))).or_insert(*known);
+                    }
+                }
                 for row in text.rows_of(id) {
                     let digest = text.words(*row);
                     let same_words = digest.and_then(|digest| words.get(digest).copied());

@@ -3,7 +3,7 @@
 use super::{Artefact, FILE_NAME, Manifest, is_own};
 use crate::digest;
 use stage::Message;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 impl Manifest {
     /// Refuses outputs of a stage that was run before its own inputs were made again, as far as those are still there to
@@ -109,7 +109,7 @@ impl Manifest {
     /// # Errors
     /// `E165` names the files; any I/O error.
     pub fn refuse_foreign(directory: &Path, is_own_output: impl Fn(&str) -> bool) -> anyhow::Result<()> {
-        for above in std::path::absolute(directory)?.ancestors().skip(1) {
+        for above in real(directory)?.ancestors().skip(1) {
             // others have files of this name, too
             if above.join(FILE_NAME).is_file()
                 && let Ok(Self { stage, .. }) = Self::load_any(above)
@@ -145,4 +145,22 @@ impl Manifest {
             .fix("Give --out a directory of its own, or move the files away")
             .into())
     }
+}
+
+/// Where a directory lies that need not be there yet, without links and steps upwards.
+fn real(directory: &Path) -> std::io::Result<PathBuf> {
+    let mut place = PathBuf::new();
+    for component in std::path::absolute(directory)?.components() {
+        match component {
+            Component::ParentDir => {
+                place.pop();
+            }
+            component => {
+                place.push(component);
+                // what is not there yet is no link
+                place = fs_err::canonicalize(&place).unwrap_or(place);
+            }
+        }
+    }
+    Ok(place)
 }

@@ -2,7 +2,7 @@
 
 use super::InstancesArguments;
 use anyhow::Result;
-use data_manifests::{Manifest, cases};
+use data_manifests::{Manifest, cases, manifest};
 use serde::Deserialize;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
@@ -44,13 +44,15 @@ pub(super) fn pairs_of(arguments: &InstancesArguments, context: &Context) -> Res
         return Ok(as_listed(arguments));
     };
     let directory = Path::new(made);
-    if !directory.is_dir() || is_store(directory) {
+    // a folder of slices is a volume, too
+    if ![TABLE, manifest::FILE_NAME].iter().any(|name| directory.join(name).is_file()) {
         return Ok(as_listed(arguments));
     }
     Manifest::load(directory, "instances")?;
     let rows: Vec<Row> = cases::from_csv(&directory.join(TABLE))?;
-    let reference = Path::new(root.split('#').next().unwrap_or(root));
-    if reference.is_file() || is_store(reference) {
+    // FILE.h5#NAME[FROM:TO], or a label image in OME-Zarr
+    let reference = Path::new(root.split(['#', '[']).next().unwrap_or(root));
+    if reference.is_file() || reference.join("zarr.json").is_file() {
         let [row] = &rows[..] else {
             return Err(Message::error("E501", format!("1 reference has {} predictions", rows.len()))
                 .detail(format!("{root} is one volume, {} holds {}", directory.display(), rows.len()))
@@ -82,11 +84,6 @@ pub(super) fn pairs_of(arguments: &InstancesArguments, context: &Context) -> Res
             .into());
     }
     Ok(pairs)
-}
-
-/// Whether a folder is a volume in OME-Zarr.
-fn is_store(folder: &Path) -> bool {
-    folder.join("zarr.json").is_file()
 }
 
 fn as_listed(arguments: &InstancesArguments) -> Vec<Pair> {

@@ -244,9 +244,20 @@ fn a_directory_of_objects_names_its_references_and_their_sections() {
     );
     let error = score(&world, &whole, &neurons, &[]).0.unwrap_err().to_string();
     assert!(error.starts_with("E501 1 reference has 2 predictions"), "{error}");
-    // a folder that 'finetune instances' did not write
-    let error = score(&world, &raw, &raw, &[]).0.unwrap_err().to_string();
-    assert!(error.starts_with("E010 no finished stage here"), "{error}");
+    // what another command wrote
+    let affinities = world.path("affinities");
+    fs_err::create_dir(&affinities).unwrap();
+    let manifest = Manifest::new("predict", "1", "finetune", &(), Vec::new()).unwrap();
+    manifest.finish(&affinities, |_| "affinities").unwrap();
+    let error = score(&world, &raw, &affinities.display().to_string(), &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E010 this directory comes from another stage"), "{error}");
+    // a folder of slices is a volume
+    let slices = world.path("slices");
+    fs_err::create_dir(&slices).unwrap();
+    fs_err::write(slices.join("0.png"), "no picture").unwrap();
+    let (status, context) = score(&world, &whole, &slices.display().to_string(), &[]);
+    let said = errors(&context).join("\n");
+    assert!(status.is_err() && said.contains("0.png") && !said.contains("E010"), "{said}");
     // other sections lie elsewhere
     make(
         "id,split,file,image,label,objects\nsample_val,val,sample_val.h5#neuron_ids,$RAW/sample.hdf[0:2],$RAW/sample.hdf#neuron_ids[0:2],2\n",
