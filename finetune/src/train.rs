@@ -27,7 +27,7 @@ use torch_runtime::Precision;
 use training::checkpoint::{self, Folder, RunState, Which};
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
-use training::prefetch::{Prefetch, check_room};
+use training::prefetch::{Prefetch, check_room, depth};
 use training::processes::Process;
 use training::run::{Opening, Reporter, RunOptions, Session, role_of};
 
@@ -44,11 +44,16 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
-    process.by_leader(|| {
+    let _lock = process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
+        // the lock comes first: a run that is refused must not write its report over the other's
+        let lock = context.lock(out)?;
         context.report_to(out);
-        anyhow::Ok(())
+        atomic::sweep(out)?;
+        anyhow::Ok(lock)
     })?;
+    // inputs are named relative to it, by every process
+    fs_err::create_dir_all(out)?;
     let device = process.device;
     let precision: Precision = arguments.compute.precision.parse()?;
     if let Some(warning) = slow_precision(precision, device) {
@@ -56,13 +61,6 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     }
     limits::grant_message().into_iter().for_each(|message| context.tell(message));
     choose_kernels(device, arguments.compute.deterministic)?;
-    let _lock = process.by_leader(|| {
-        let lock = context.lock(out)?;
-        atomic::sweep(out)?;
-        anyhow::Ok(lock)
-    })?;
-    // inputs are named relative to it, by every process
-    fs_err::create_dir_all(out)?;
 
     let store = ShardStore::open(&arguments.shards)?;
     let store = Arc::new(store);
@@ -108,7 +106,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     options.check().map_err(|e| e.message())?;
     let bytes_of_voxel = plan.model.network.in_channels() as usize * size_of::<f32>() + size_of::<i64>();
     let sizes = plan.window_zyx.into_iter().chain([process.samples(plan.batch).len(), bytes_of_voxel]);
-    check_room(sizes, queue_depth(arguments)).map_err(|e| e.message())?;
+    check_room(sizes, usize::from(arguments.workers), plan.steps, device).map_err(|e| e.message())?;
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
     MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device, precision)
@@ -270,11 +268,6 @@ fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyho
     Ok(Arc::new(Patches::new(store, plan.train.clone(), cut, draw, voxels)?))
 }
 
-/// Batches that may be made or in the making.
-fn queue_depth(arguments: &Train) -> usize {
-    2 * usize::from(arguments.workers)
-}
-
 fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
@@ -300,7 +293,7 @@ fn train(
     let first = session.state().step;
     let workers = usize::from(arguments.workers);
     let mut source =
-        Prefetch::new(first, plan.steps, workers, queue_depth(arguments), move |step| patches.batch(step))
+        Prefetch::new(first, plan.steps, workers, depth(workers), move |step| patches.batch(step))
             .map_err(|e| e.message())?;
     let mut reporter = Reporter::new(context, first, plan.steps);
     let outcome =

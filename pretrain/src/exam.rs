@@ -1,7 +1,7 @@
 //! Questions on what was not trained on: fixed patches of held-out cases, and all of these cases' reports to choose from.
 
 use crate::pairs::Pairs;
-use crate::text::ReportMatch;
+use crate::text::{ReportMatch, Text};
 use patches::{Region, sampler};
 use rand::RngExt;
 use std::collections::HashMap;
@@ -35,7 +35,44 @@ pub(crate) struct Exam {
     pub(crate) places: Vec<Place>,
     /// `[candidates, features]`: the distinct reports of all held-out cases.
     pub(crate) texts: Vec<f32>,
-    pub(crate) candidates: usize,
+}
+
+/// The reports to choose from: those of one group of a wording are one answer, and so are the same words wherever they stand.
+#[derive(Default)]
+struct Answers<'a> {
+    /// By data set, wording and group.
+    of_group: HashMap<([usize; 2], usize), i64>,
+    /// By the digest of their words.
+    of_words: HashMap<&'a str, i64>,
+    embeddings: Vec<f32>,
+    count: i64,
+}
+
+impl<'a> Answers<'a> {
+    /// Adds the reports of a case in a wording.
+    fn add(&mut self, place: [usize; 2], text: &'a Text, case: &str) {
+        let rows = text.rows_of(case);
+        // groups first that hold words which are known, in whatever order their rows stand
+        for row in rows {
+            if let Some(known) = text.words(*row).and_then(|digest| self.of_words.get(digest)) {
+                self.of_group.entry((place, text.group(*row))).or_insert(*known);
+            }
+        }
+        for row in rows {
+            let answer = *self.of_group.entry((place, text.group(*row))).or_insert_with(|| {
+                self.embeddings.extend_from_slice(text.embedding(*row));
+                self.count += 1;
+                self.count - 1
+            });
+            if let Some(digest) = text.words(*row) {
+                self.of_words.entry(digest).or_insert(answer);
+            }
+        }
+    }
+
+    fn of(&self, place: [usize; 2], group: usize) -> Option<i64> {
+        self.of_group.get(&(place, group)).copied()
+    }
 }
 
 impl Exam {
@@ -46,37 +83,15 @@ impl Exam {
         rule: ReportMatch,
         seed: u64,
     ) -> anyhow::Result<Self> {
-        let mut exam = Self { places: Vec::new(), texts: Vec::new(), candidates: 0 };
+        let (mut places, mut answers) = (Vec::new(), Answers::default());
         let mut index = 0;
-        // reports of one group of a wording are one candidate, and so are the same words wherever they stand
-        let mut candidates: HashMap<(usize, usize, usize), i64> = HashMap::new();
-        let mut words: HashMap<&str, i64> = HashMap::new();
         for (at, source) in pairs.sources().iter().enumerate() {
             let modality = source.store.descriptor().modality as i64;
             // one wording of a case's reports is enough to ask for
             let wording = |id: &str| source.texts.iter().position(|text| text.describes(id));
             for id in &source.held_out {
-                let Some(number) = wording(id) else { continue };
-                let text = &source.texts[number];
-                // groups first that hold words which are known, in whatever order their rows stand
-                for row in text.rows_of(id) {
-                    if let Some(known) = text.words(*row).and_then(|digest| words.get(digest)) {
-                        candidates.entry((at, number, text.group(*row))).or_insert(*known);
-                    }
-                }
-                for row in text.rows_of(id) {
-                    let digest = text.words(*row);
-                    let same_words = digest.and_then(|digest| words.get(digest).copied());
-                    let known = *candidates.entry((at, number, text.group(*row))).or_insert_with(|| {
-                        same_words.unwrap_or_else(|| {
-                            exam.texts.extend_from_slice(text.embedding(*row));
-                            exam.candidates += 1;
-                            exam.candidates as i64 - 1
-                        })
-                    });
-                    if let Some(digest) = digest {
-                        words.entry(digest).or_insert(known);
-                    }
+                if let Some(number) = wording(id) {
+                    answers.add([at, number], &source.texts[number], id);
                 }
             }
             let held_out = !source.held_out.is_empty();
@@ -93,23 +108,23 @@ impl Exam {
                     index += 1;
                     let patch = sampler::uniform(&mut generator, case.record().shape_zyx, patch_zyx);
                     let channel = generator.random_range(0..case.record().channels.len());
-                    let group = wording(id).filter(|_| held_out).and_then(|number| {
+                    let target = wording(id).filter(|_| held_out).and_then(|number| {
                         let row = source.texts[number].choose(&mut generator, id, &patch, rule)?;
-                        Some((at, number, source.texts[number].group(row)))
+                        answers.of([at, number], source.texts[number].group(row))
                     });
-                    exam.places.push(Place {
+                    places.push(Place {
                         source: at,
                         id: id.clone(),
                         channel,
                         patch,
                         modality,
-                        target: group.and_then(|group| candidates.get(&group).copied()),
+                        target,
                         held_out,
                     });
                 }
             }
         }
-        Ok(exam)
+        Ok(Self { places, texts: answers.embeddings })
     }
 
     /// Whether there is anything held out to ask about.

@@ -21,7 +21,7 @@ use torch_runtime::Precision;
 use training::checkpoint::Notes;
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
-use training::prefetch::{Prefetch, check_room};
+use training::prefetch::{Prefetch, check_room, depth};
 use training::processes::Process;
 use training::run::{Opening, RunOptions, Session, role_of};
 
@@ -47,11 +47,16 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
-    process.by_leader(|| {
+    let _lock = process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
+        // the lock comes first: a run that is refused must not write its report over the other's
+        let lock = context.lock(out)?;
         context.report_to(out);
-        anyhow::Ok(())
+        atomic::sweep(out)?;
+        anyhow::Ok(lock)
     })?;
+    // inputs are named relative to it, by every process
+    fs_err::create_dir_all(out)?;
     let precision: Precision = arguments.compute.precision.parse()?;
     if let Some(warning) = slow_precision(precision, process.device) {
         context.tell(warning);
@@ -59,13 +64,6 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     limits::grant_message().into_iter().for_each(|message| context.tell(message));
     enough_for_statistics(&arguments, process.size())?;
     choose_kernels(process.device, arguments.compute.deterministic)?;
-    let _lock = process.by_leader(|| {
-        let lock = context.lock(out)?;
-        atomic::sweep(out)?;
-        anyhow::Ok(lock)
-    })?;
-    // inputs are named relative to it, by every process
-    fs_err::create_dir_all(out)?;
 
     let Inputs { pairs, skipped, rule, artefacts, texts, init } = Inputs::open(&arguments, out, context)?;
     let pairs = Arc::new(pairs);
@@ -110,11 +108,10 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let options = run_options(&arguments, &plan, validate_every);
     let samples = process.samples(plan.batch);
     let workers = usize::from(arguments.workers);
-    let depth = 2 * workers;
     // before an earlier run is discarded
     options.check().map_err(|e| e.message())?;
     let sizes = plan.window_zyx.into_iter().chain([samples.len(), size_of::<f32>()]);
-    check_room(sizes, depth).map_err(|e| e.message())?;
+    check_room(sizes, workers, plan.steps, process.device).map_err(|e| e.message())?;
     let session = open_session(&arguments, &plan, &plan_json, &process, &variables, &mut optimizer)?;
     let notes = notes(&pairs, seen)?;
     let session = session.with_notes(notes.clone());
@@ -130,8 +127,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         seed: plan.seed,
         device: process.device,
     };
-    let mut source = Prefetch::new(first, plan.steps, workers, depth, move |step| made.batch(step, &cut))
-        .map_err(|e| e.message())?;
+    let mut source =
+        Prefetch::new(first, plan.steps, workers, depth(workers), move |step| made.batch(step, &cut))
+            .map_err(|e| e.message())?;
     let mut watch = Watch::new(context, first, plan.steps, task.features());
     let outcome =
         session.run(&mut task, &mut optimizer, &mut source, &options, &mut watch).map_err(|e| e.message())?;

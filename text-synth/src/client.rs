@@ -138,7 +138,7 @@ impl Client {
     /// A client for `endpoint`; `events` hears of pauses and retries.
     ///
     /// # Errors
-    /// When TLS cannot be set up or the key cannot be a header.
+    /// When TLS cannot be set up.
     pub fn new(
         endpoint: Endpoint,
         options: Options,
@@ -148,14 +148,8 @@ impl Client {
         // fails only where a provider is installed already, which serves as well
         let _already_installed = rustls::crypto::ring::default_provider().install_default();
         let mut headers = HeaderMap::new();
-        if let Some(key) = &endpoint.key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| {
-                Message::error("E216", "$OPENAI_API_KEY cannot be sent")
-                    .detail("it holds characters that an HTTP header cannot")
-                    .fix("Set it again, without line breaks")
-            })?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+        if let Some(authorization) = &endpoint.authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
         }
         let mut builder = reqwest::Client::builder()
             .timeout(options.timeout)
@@ -406,12 +400,23 @@ mod tests {
     use super::*;
     use serde_json::json;
     use std::time::Instant;
+    use tokio::sync::mpsc::UnboundedReceiver;
     use wiremock::matchers::any;
     use wiremock::{Mock, MockServer, ResponseTemplate};
 
     #[test]
     fn the_key_is_taken_out_of_what_a_server_says() {
         assert_eq!(redact(b"a sk-1 b sk-1".to_vec(), b"sk-1"), b"a [key] b [key]");
+    }
+
+    /// A client for two requests at a time.
+    fn client(server: &MockServer, backoff: Backoff) -> (Arc<Client>, UnboundedReceiver<Event>) {
+        let timeout = Duration::from_secs(60);
+        let options = Options { timeout, retries: 3, backoff, concurrency: 2, most_requests: None };
+        let (events, heard) = tokio::sync::mpsc::unbounded_channel();
+        let shared = Arc::new(Shared::new(Rates::default()));
+        let endpoint = Endpoint::new(&server.uri(), &[], None).unwrap();
+        (Arc::new(Client::new(endpoint, options, shared, events).unwrap()), heard)
     }
 
     /// A first request that fails once and would wait for a minute, and a second one that is answered after a while: seconds
@@ -424,17 +429,8 @@ mod tests {
         let answer = ResponseTemplate::new(200).set_body_json(&reply).set_delay(Duration::from_millis(200));
         good(answer).mount(&server).await;
         let minute = Duration::from_secs(60);
-        let options = Options {
-            timeout: minute,
-            retries: 3,
-            backoff: Backoff { base: 2 * minute, cap: 2 * minute, longest: minute },
-            concurrency: 2,
-            most_requests: None,
-        };
-        let (events, mut heard) = tokio::sync::mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(Rates::default()));
-        let endpoint = Endpoint::new(&server.uri(), &[], None).unwrap();
-        let client = Arc::new(Client::new(endpoint, options, shared, events).unwrap());
+        let backoff = Backoff { base: 2 * minute, cap: 2 * minute, longest: minute };
+        let (client, mut heard) = client(&server, backoff);
         client.drained(drained);
         let started = Instant::now();
         let (first, body) = (Arc::clone(&client), json!({}));
@@ -453,6 +449,29 @@ mod tests {
         let last = last.unwrap();
         assert!((0.2..4.0).contains(&last), "{last}");
         assert_eq!(among_others, None);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_after_a_reply_that_ends_the_run() {
+        for (status, header) in [(401, None), (503, Some("3600"))] {
+            let server = MockServer::start().await;
+            let mut answer = ResponseTemplate::new(status);
+            if let Some(seconds) = header {
+                answer = answer.insert_header("retry-after", seconds);
+            }
+            Mock::given(any()).respond_with(answer).mount(&server).await;
+            let (client, _heard) = client(&server, Backoff::default());
+            let body = json!({});
+            let [first, second] = [client.slot().unwrap(), client.slot().unwrap()];
+            let first = client.chat(&body, 1, first).await;
+            assert!(matches!(first, Err(Failure::Run(_))), "{first:?}");
+            // one that had its slot before, and one that finds a free one
+            for slot in [Some(second), client.slot()] {
+                let later = client.chat(&body, 1, slot.unwrap()).await;
+                assert!(matches!(later, Err(Failure::NotSent)), "{later:?}");
+            }
+            assert_eq!(server.received_requests().await.unwrap().len(), 1, "{status}");
+        }
     }
 
     #[test]

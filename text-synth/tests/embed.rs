@@ -9,6 +9,12 @@ use data_manifests::{Manifest, cases, verify};
 use std::path::Path;
 use tempfile::tempdir;
 
+fn report(captions: &Path, out: &Path) {
+    let mut command = text_synth();
+    command.args(["report", "--quiet", "--captions"]).arg(captions).arg("--out").arg(out);
+    command.assert().success();
+}
+
 fn embed(reports: &Path, out: &Path) -> String {
     let mut command = text_synth();
     command.args(["embed", "--reports"]).arg(reports).arg("--out").arg(out).args(["--batch", "5"]);
@@ -21,9 +27,7 @@ fn an_encoder_that_is_not_there_is_named() {
     let at = |name: &str| directory.path().join(name);
     shards(&at("shards"), &[ct("a")]);
     captions(&at("shards"), &at("captions"), &["--stride", "4"]);
-    let mut command = text_synth();
-    command.args(["report", "--quiet", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
-    command.assert().success();
+    report(&at("captions"), &at("reports"));
     let mut command = text_synth();
     command.args(["embed", "--reports"]).arg(at("reports")).arg("--out").arg(at("text"));
     let said = command.arg("--text-encoder").arg(at("missing")).assert().code(1);
@@ -43,7 +47,7 @@ fn no_command_writes_into_the_directory_of_another_stage() {
         command.args(words).arg(at(from)).arg("--out").arg(at(out));
         String::from_utf8_lossy(&command.assert().get_output().stderr).into_owned()
     };
-    run(&["report", "--quiet", "--captions"], "captions", "reports");
+    report(&at("captions"), &at("reports"));
     let manifests = || {
         ["shards", "captions", "reports"].map(|name| fs_err::read(at(name).join("manifest.json")).unwrap())
     };
@@ -72,12 +76,7 @@ fn records_that_were_changed_since_they_were_written_are_refused() {
     let at = |name: &str| directory.path().join(name);
     shards(&at("shards"), &[ct("a")]);
     captions(&at("shards"), &at("captions"), &["--stride", "4"]);
-    let report = || {
-        let mut command = text_synth();
-        command.args(["report", "--quiet", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
-        command.output().unwrap()
-    };
-    assert!(report().status.success());
+    report(&at("captions"), &at("reports"));
     let finished = fs_err::read(at("reports/manifest.json")).unwrap();
     let path = at("captions").join(records::CAPTIONS);
     let text = fs_err::read_to_string(&path).unwrap();
@@ -113,9 +112,7 @@ fn reports_become_rows() {
     let at = |name: &str| directory.path().join(name);
     shards(&at("shards"), &[ct("a"), ct("b")]);
     captions(&at("shards"), &at("captions"), &["--stride", "2"]);
-    let mut command = text_synth();
-    command.args(["report", "--quiet", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
-    command.assert().success();
+    report(&at("captions"), &at("reports"));
     embed(&at("reports"), &at("text"));
     embed(&at("reports"), &at("again"));
     let files = [records::EMBEDDINGS, records::ROWS];

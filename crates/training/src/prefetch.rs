@@ -33,21 +33,34 @@ pub fn uploaded<T: tch::kind::Element>(
     Ok(pinned(&tensor)?.f_to_device_(device, tensor.kind(), true, false)?)
 }
 
-/// Refuses batches of which memory cannot hold as many as wait in a queue of `depth`, before anything is begun or discarded for them.
-/// `sizes` are factors of the bytes of one.
+/// How many batches may be made or in the making ahead of training, for so many threads.
+#[must_use]
+pub fn depth(workers: usize) -> usize {
+    2 * workers
+}
+
+/// Refuses batches of which memory cannot hold as many as wait, before anything is begun or discarded for them. `sizes` are factors of the bytes
+/// of one, `steps` is how many there will be. For a GPU memory holds those that are in the making.
 ///
 /// # Errors
 /// E305 says what they take and what there is.
-pub fn check_room(sizes: impl IntoIterator<Item = usize>, depth: usize) -> Result<()> {
+pub fn check_room(
+    sizes: impl IntoIterator<Item = usize>,
+    workers: usize,
+    steps: u64,
+    device: Device,
+) -> Result<()> {
+    let held = if device.is_cuda() { workers } else { depth(workers) } as u64;
+    let held = held.min(steps);
     let bytes_of_batch = sizes.into_iter().fold(1_u64, |bytes, size| bytes.saturating_mul(size as u64));
     let granted = limits::memory_bytes().unwrap_or(u64::MAX);
-    let needed = bytes_of_batch.saturating_mul(depth as u64);
+    let needed = bytes_of_batch.saturating_mul(held);
     if needed <= granted {
         return Ok(());
     }
     let [one, all, granted] = [bytes_of_batch, needed, granted].map(limits::size);
     Err(TrainingError::NoRoom(format!(
-        "batches do not fit into memory: {depth} at a time of {one} are {all}, available {granted}"
+        "batches do not fit into memory: {held} at a time of {one} are {all}, available {granted}"
     )))
 }
 

@@ -124,7 +124,7 @@ fn three_steps_are_those_of_pytorch() {
     let plan = plan();
     let (encoder, heads) = (nn::VarStore::new(Device::Cpu), nn::VarStore::new(Device::Cpu));
     let pairs = Arc::new(Pairs::without_images(FEATURES));
-    let exam = Exam { places: Vec::new(), texts: Vec::new(), candidates: 0 };
+    let exam = Exam { places: Vec::new(), texts: Vec::new() };
     let mut task = Pretraining::new(&encoder, &heads, &plan, (pairs, exam), Precision::Fp32, None).unwrap();
     let mut given = BTreeMap::new();
     for (name, tensor) in encoder.variables().into_iter().chain(heads.variables()) {

@@ -111,7 +111,7 @@ fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
     for (flag, value, code) in [
         ("--clip", "nan", "E317"),
         ("--clip", "inf", "E317"),
-        ("--patch-zyx", "8,262144,262144", "E305 batches do not fit into memory: 4 at a time"),
+        ("--patch-zyx", "8,262144,262144", "E305 batches do not fit into memory: 1 at a time"),
     ] {
         let more = [&SETTINGS[..], &["--overwrite", flag, value]].concat();
         let said = study.pretrain(&CT, &[&reports], "encoder", &more).expect(1);

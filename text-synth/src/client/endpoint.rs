@@ -1,6 +1,7 @@
 //! The server: which addresses captions may be sent to.
 
 use reqwest::Url;
+use reqwest::header::HeaderValue;
 use stage::Message;
 use std::net::IpAddr;
 
@@ -13,6 +14,8 @@ pub struct Endpoint {
     pub(super) url: Url,
     pub(super) base: String,
     pub(super) key: Option<String>,
+    /// The header with the key.
+    pub(super) authorization: Option<HeaderValue>,
     pub(super) local: bool,
 }
 
@@ -31,7 +34,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// `E210` for a host that is neither this machine nor among `allow_remote`, and for a key that would travel unencrypted;
-    /// `E216` for what is no usable URL.
+    /// `E216` for what is no usable URL or key.
     pub fn new(base_url: &str, allow_remote: &[String], key: Option<String>) -> Result<Self, Message> {
         let wrong = |detail: &str| {
             Message::error("E216", "the base URL cannot be used")
@@ -62,7 +65,8 @@ impl Endpoint {
         }
         let url = Url::parse(&format!("{text}/{PATH}")).map_err(|e| wrong(&format!("'{text}': {e}")))?;
         let key = key.map(|k| k.trim().to_owned()).filter(|k| !k.is_empty());
-        Ok(Self { url, base: text.to_owned(), key, local })
+        let authorization = key.as_deref().map(authorization).transpose()?;
+        Ok(Self { url, base: text.to_owned(), key, authorization, local })
     }
 
     /// An address below the base URL; segments are taken as they are, so that an id with a slash in it stays one.
@@ -82,6 +86,16 @@ impl Endpoint {
     }
 }
 
+fn authorization(key: &str) -> Result<HeaderValue, Message> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {key}")).map_err(|_| {
+        Message::error("E216", "$OPENAI_API_KEY cannot be sent")
+            .detail("it holds characters that an HTTP header cannot")
+            .fix("Set it again, without line breaks")
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,6 +103,13 @@ mod tests {
     fn code(base: &str, allow: &[&str], key: Option<&str>) -> &'static str {
         let allow: Vec<_> = allow.iter().map(|a| (*a).to_owned()).collect();
         Endpoint::new(base, &allow, key.map(str::to_owned)).map_or_else(|m| m.code, |_| "ok")
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_sent_is_refused_before_anything_is_begun() {
+        assert_eq!(code("http://127.0.0.1:1/v1", &[], Some("sk-1\nsk-2")), "E216");
+        // a line break at its end is what a file of it has
+        assert_eq!(code("http://127.0.0.1:1/v1", &[], Some("sk-1\n")), "ok");
     }
 
     #[test]
