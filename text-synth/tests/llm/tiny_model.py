@@ -1,7 +1,7 @@
 """Writes a chat model of random weights that a real server can load. usage: tiny_model.py DIRECTORY
 
-Its tokens are words of the vocabulary that reports are checked by, so what it says reads like findings and is noise: all modalities, organs
-and planes at once. It ends by chance, after some 150 words.
+Its tokens are words of the vocabulary that reports are checked by, so what it says reads like findings and is noise. They are those that
+computed tomography does not see: however short a text is, the facts of a CT contradict it. It ends by chance, after some 60 words.
 """
 
 import csv
@@ -13,7 +13,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 TERMS = pathlib.Path(__file__).resolve().parents[2] / "vocabulary" / "terms.csv"
-WORDS = 150
 END, PAD, UNKNOWN = "<|end|>", "<|pad|>", "<|unknown|>"
 TEMPLATE = (
     "{%- for message in messages -%}[{{ message['role'] }}] {{ message['content'] }}" + END + "{%- endfor -%}"
@@ -23,8 +22,9 @@ TEMPLATE = (
 
 def tokenizer() -> PreTrainedTokenizerFast:
     with open(TERMS, newline="") as file:
-        labels = [row["label"].split() for row in csv.DictReader(file)]
-    words = sorted({word for label in labels for word in label})[::2][:WORDS] + ["."]
+        terms = [row for row in csv.DictReader(file) if row["modalities"] and "ct" not in row["modalities"].split("|")]
+    names = {name for row in terms for name in [row["label"], *row["synonyms"].split("|")]}
+    words = sorted(name for name in names if name.isalpha()) + ["."]
     # the mark stands for the blank before each word, as in other byte-level vocabularies
     vocabulary = {word: i for i, word in enumerate([*(f"\u0120{word}" for word in words), UNKNOWN])}
     inner = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
