@@ -2,6 +2,7 @@
 
 use label_maps::distance_to_nearest;
 use tch::{Device, Kind, Tensor};
+use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
 
 /// For each set of label values the distance of every voxel from the set's surface, in units of the smallest spacing: outside that to the set, inside less than 0, that
@@ -52,7 +53,7 @@ pub(crate) fn signed_distances(
         }
     }
     let shape = [size[0], sets.len() as i64, size[2], size[3], size[4]];
-    Ok(Tensor::from_slice(&all).view(shape).to_device(labels.device()))
+    Ok(uploaded(&all, &shape, labels.device())?)
 }
 
 #[cfg(test)]

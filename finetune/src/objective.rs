@@ -6,6 +6,7 @@ use label_maps::targets::{
 };
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
 use training::losses::affinity::AffinityLoss;
 use volume::hdf5::NOT_ANNOTATED;
@@ -131,12 +132,9 @@ impl AffinityPlan {
             weights.extend(class_weights(&targets.values, &targets.known, channels, self.balance)?);
             values.extend(targets.values);
         }
-        let tensor = |numbers: &[f32]| {
-            Tensor::from_slice(numbers)
-                .view([size[0], channels as i64, size[2], size[3], size[4]])
-                .to_device(labels.device())
-        };
-        Ok(Targets { values: tensor(&values), weights: tensor(&weights) })
+        let shape = [size[0], channels as i64, size[2], size[3], size[4]];
+        let tensor = |numbers: &[f32]| uploaded(numbers, &shape, labels.device());
+        Ok(Targets { values: tensor(&values)?, weights: tensor(&weights)? })
     }
 }
 

@@ -10,8 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
+use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
-use training::prefetch::uploaded;
 use volume::hdf5::NOT_ANNOTATED;
 
 /// How often a patch is drawn anew where nobody annotated any of its voxels.

@@ -13,8 +13,8 @@ use stage::Message;
 use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
+use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
-use training::prefetch::uploaded;
 use training::views::Nature;
 
 /// A data set: its cases and, where there are any, its texts.

@@ -8,6 +8,7 @@ use networks::Encoder;
 use serde::{Deserialize, Serialize};
 use stage::Message;
 use tch::{Device, Kind, Tensor};
+use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
 
 /// How many parts, and how much they count.
@@ -78,7 +79,7 @@ impl Parts {
     /// # Shapes
     /// `parts`: `[batch, count, features]`, as is the result.
     pub(crate) fn ordered(parts: &Tensor, reversed: &[bool]) -> Result<Tensor, BoxedError> {
-        let reversed = Tensor::from_slice(reversed).to_device(parts.device()).f_view([-1, 1, 1])?;
+        let reversed = uploaded(reversed, &[-1, 1, 1], parts.device())?;
         Ok(parts.f_flip([1_i64])?.f_where_self(&reversed, parts)?)
     }
 }

@@ -209,7 +209,7 @@ impl Task for Pretraining {
         let mut parts: Vec<(String, Tensor)> =
             loss.parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         if text.is_some() {
-            let chance = Tensor::from(chance(&batch.texts.groups)).to_device(self.device);
+            let chance = Tensor::from(chance(&batch.texts.groups));
             parts.push((CHANCE.to_owned(), chance));
         }
         let weight = self.plan.parts.map_or(0.0, |parts| parts.weight);
@@ -219,7 +219,7 @@ impl Task for Pretraining {
             total = &total + loss * weight;
         }
         parts.push((SPREAD.to_owned(), spread(&raw_1)?));
-        parts.push(("texts".to_owned(), Tensor::from(batch.texts.rows.len() as f64).to_device(self.device)));
+        parts.push(("texts".to_owned(), Tensor::from(batch.texts.rows.len() as f64)));
         Ok(StepLoss { total, parts })
     }
 

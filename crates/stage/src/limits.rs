@@ -23,6 +23,12 @@ fn granted_by(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<u
     variable(name)?.split('(').next()?.trim().parse().ok().filter(|n| *n > 0)
 }
 
+/// Whether an error's text says that a device or this machine has no memory left, as LibTorch and its allocators put it.
+#[must_use]
+pub fn is_out_of_memory(text: &str) -> bool {
+    ["out of memory", "not enough memory", "can't allocate memory"].iter().any(|words| text.contains(words))
+}
+
 /// Says how many cores are used where the machine has more (I310).
 #[must_use]
 pub fn grant_message() -> Option<Message> {

@@ -2,7 +2,7 @@
 
 use crate::arguments::{self, Common, Stop};
 use crate::report::Report;
-use crate::{Context, ExitStatus, Message, context, interrupt, sealed};
+use crate::{Context, ExitStatus, Message, context, interrupt, limits, sealed};
 use clap::{CommandFactory, FromArgMatches};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
@@ -86,8 +86,18 @@ fn prepare(common: &Common) -> anyhow::Result<()> {
 fn to_message(error: &anyhow::Error) -> Message {
     match error.downcast_ref::<Message>() {
         Some(message) => message.clone(),
-        None => Message::error("E000", format!("{error:#}")),
+        None => out_of_memory(&format!("{error:#}"))
+            .unwrap_or_else(|| Message::error("E000", format!("{error:#}"))),
     }
+}
+
+/// The message where a text says that memory ran out; LibTorch's has a trace behind it, and in a panic its lines are one.
+fn out_of_memory(text: &str) -> Option<Message> {
+    let mut lines = text.lines().flat_map(|line| line.split("\\n"));
+    let line = lines.find(|line| limits::is_out_of_memory(line))?;
+    let line = line.split_once("Torch(\"").map_or(line, |(_, said)| said);
+    let fix = "Try a smaller network, patch or --batch, --precision bf16 or another --device";
+    Some(Message::error("E305", line.trim()).fix(fix))
 }
 
 /// Turns a panic, which is always a defect of ours, into an error with its place.
@@ -107,6 +117,9 @@ fn guarded(run: impl FnOnce() -> anyhow::Result<ExitStatus>) -> anyhow::Result<E
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("no text");
+        if let Some(message) = out_of_memory(text) {
+            return Err(message.into());
+        }
         // LibTorch appends a C++ trace of some 26 lines
         let first = text.lines().next().unwrap_or(text).to_owned();
         let place = PLACE.lock().map(|p| p.clone()).unwrap_or_default();
@@ -115,4 +128,28 @@ fn guarded(run: impl FnOnce() -> anyhow::Result<ExitStatus>) -> anyhow::Result<E
             .fix("This is a defect of the program: please report it with the command and the --log file")
             .into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_that_runs_out_is_no_defect_and_says_what_to_change() {
+        let error =
+            anyhow::anyhow!("CUDA out of memory. Tried to allocate 2.00 GiB.\nframe #0").context("LibTorch");
+        let in_panic =
+            || panic!("an Err value: Torch(\"DefaultCPUAllocator: can't allocate memory\\nframe #0\")");
+        for error in [error, guarded(in_panic).unwrap_err()] {
+            let message = to_message(&error);
+            assert_eq!(message.code, "E305");
+            let text = message.to_string();
+            assert!(
+                text.contains("--batch") && !text.contains("frame") && !text.contains("Err value"),
+                "{text}"
+            );
+        }
+        assert_eq!(to_message(&anyhow::anyhow!("no such file")).code, "E000");
+        assert_eq!(to_message(&guarded(|| panic!("other")).unwrap_err()).code, "E999");
+    }
 }

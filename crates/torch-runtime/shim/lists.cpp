@@ -18,6 +18,19 @@ std::vector<at::Tensor> list(int64_t count, at::Tensor* const* tensors) {
   return all;
 }
 
+// Whether two tensors lie in memory in the same order. The stride of an axis of one value says nothing, and kernels choose it as they like.
+bool same_order(const at::Tensor& one, const at::Tensor& other) {
+  if (one.sizes() != other.sizes()) {
+    return false;
+  }
+  for (int64_t axis = 0; axis < one.dim(); ++axis) {
+    if (one.size(axis) != 1 && one.stride(axis) != other.stride(axis)) {
+      return false;
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 extern "C" {
@@ -33,9 +46,9 @@ char* lists_adamw(int64_t count, at::Tensor* const* parameters, at::Tensor* cons
     for (int64_t i = 0; i < count; ++i) {
       // The kernels walk over all four side by side.
       for (const auto* other : {&changes[i], &m[i], &v[i]}) {
-        TORCH_CHECK(other->sizes() == own[i].sizes() && other->strides() == own[i].strides() &&
-                        other->scalar_type() == own[i].scalar_type() && other->device() == own[i].device(),
-                    "tensor ", i, ": its gradient or a moment lies in memory in another way than the parameter");
+        TORCH_CHECK(same_order(*other, own[i]) && other->scalar_type() == own[i].scalar_type() && other->device() == own[i].device(), "tensor ", i,
+                    ": its gradient or a moment lies in memory in another way than the parameter: sizes ", other->sizes(), " and ",
+                    own[i].sizes(), ", strides ", other->strides(), " and ", own[i].strides());
       }
     }
     // The kernels read how many updates there were from float32 tensors beside the parameters.

@@ -12,6 +12,7 @@ mod ffi;
 pub mod group;
 pub mod lists;
 mod precision;
+pub mod transfer;
 
 pub use autocast::Autocast;
 pub use context::{

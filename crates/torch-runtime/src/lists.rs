@@ -216,4 +216,20 @@ mod tests {
             Moments { parameter: &tensors[1], gradient: &other, first: &first[1], second: &second[1] };
         assert!(rule.update(&[wrong], 1).is_err());
     }
+
+    /// Kernels give gradients with any stride where there is one value only.
+    #[test]
+    fn gradients_lie_in_the_order_of_their_parameter() {
+        let rule = AdamW { lr: 0.1, beta1: 0.9, beta2: 0.999, weight_decay: 0.0, epsilon: 1e-8 };
+        let ones = |strides: [i64; 5]| {
+            Tensor::ones([6], (Kind::Float, Device::Cpu)).as_strided([2, 3, 1, 1, 1], strides, 0)
+        };
+        let [parameter, first, second] = [(); 3].map(|()| ones([3, 1, 3, 3, 3]));
+        let update = |gradient: &Tensor| {
+            rule.update(&[Moments { parameter: &parameter, gradient, first: &first, second: &second }], 1)
+        };
+        update(&ones([3, 1, 1, 1, 1])).unwrap();
+        let text = update(&ones([1, 2, 1, 1, 1])).unwrap_err().to_string();
+        assert!(text.contains("lies in memory in another way") && text.contains("[1, 2, 1, 1, 1]"), "{text}");
+    }
 }

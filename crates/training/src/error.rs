@@ -1,6 +1,6 @@
 //! What can go wrong in training, with the values that disagree, and the message for people that each error makes.
 
-use stage::Message;
+use stage::{Message, limits::is_out_of_memory};
 use std::path::PathBuf;
 
 /// A failure inside a task, a batch source or an observer, whose type this crate does not know.
@@ -259,11 +259,6 @@ impl TrainingError {
             _ => message,
         }
     }
-}
-
-/// Whether LibTorch or a device says that there is no memory left.
-pub(crate) fn is_out_of_memory(text: &str) -> bool {
-    ["out of memory", "not enough memory", "can't allocate memory"].iter().any(|words| text.contains(words))
 }
 
 impl From<TrainingError> for Message {

@@ -1,7 +1,7 @@
 //! Batches made ahead of time by several threads and handed out in the order of the steps.
 //!
 //! A batch is a pure function of its step, so the number of threads changes nothing but speed, and a resumed run continues
-//! with the very batch at which it stopped. A batch may be plain memory; where it is used on a GPU, [`uploaded`] lets the threads
+//! with the very batch at which it stopped. A batch may be plain memory; where it is used on a GPU, [`torch_runtime::transfer`] lets the threads
 //! that make it bring it there too.
 
 use crate::error::BoxedError;
@@ -13,25 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tch::{Device, Tensor};
-use torch_runtime::lists::pinned;
-
-/// Numbers as a tensor on `device`. Called by the threads that make batches, it takes the copy to a GPU off the thread that trains: from
-/// memory that the GPU reads itself, beside the step that runs.
-///
-/// # Errors
-/// When the shape does not fit or memory runs out.
-pub fn uploaded<T: tch::kind::Element>(
-    numbers: &[T],
-    shape: &[i64],
-    device: Device,
-) -> std::result::Result<Tensor, BoxedError> {
-    let tensor = Tensor::f_from_slice(numbers)?.f_view(shape)?;
-    if !device.is_cuda() {
-        return Ok(tensor);
-    }
-    Ok(pinned(&tensor)?.f_to_device_(device, tensor.kind(), true, false)?)
-}
+use tch::Device;
 
 /// How many batches may be made or in the making ahead of training, for so many threads.
 #[must_use]

@@ -1,23 +1,25 @@
 //! One training step: what a task and a batch source are, and how an update is tried.
 
-use crate::error::{BoxedError, is_out_of_memory};
+use crate::error::BoxedError;
 use crate::optimizer::Optimizer;
 use crate::parallel::{Gradients, Peers};
 use crate::record::Values;
 use crate::{Result, TrainingError};
 use pictures::Canvas;
+use stage::limits::is_out_of_memory;
 use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 /// The loss of one step.
 #[derive(Debug)]
 pub struct StepLoss {
     /// Scalar that is minimised, attached to the graph.
     pub total: Tensor,
-    /// Named scalars for the record, detached; on the loss's device they cost no transfer of their own. The names `loss`, `lr`, `grad_norm` and `skipped` are
+    /// Named scalars for the record, detached; on the loss's device or the CPU. The names `loss`, `lr`, `grad_norm` and `skipped` are
     /// the loop's own.
     pub parts: Vec<(String, Tensor)>,
 }
@@ -159,7 +161,7 @@ pub(crate) fn attempt<T: Task>(
         }
         let scalars: Vec<Tensor> = std::iter::once(&loss.total)
             .chain(loss.parts.iter().map(|(_, part)| part))
-            .map(|scalar| scalar.detach().to_device(loss.total.device()).to_kind(Kind::Double).view(-1))
+            .map(|scalar| sent(&scalar.detach(), loss.total.device()).to_kind(Kind::Double).view(-1))
             .collect();
         let last = || match peers {
             Some(peers) => peers.send_gradients().map_err(BoxedError::from),

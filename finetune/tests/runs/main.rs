@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test code")]
 
 mod clean_up;
+mod device;
 mod ensembles;
 mod objects;
 mod predict;

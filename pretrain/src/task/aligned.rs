@@ -4,6 +4,7 @@ use super::{Pretraining, least_texts};
 use crate::pairs::Texts;
 use crate::parts::Parts;
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
 use training::losses::contrastive::vlp;
 
@@ -52,9 +53,8 @@ impl Pretraining {
         if (texts.rows.len() as i64) < least_texts(self.plan.head_norm) {
             return Ok(None);
         }
-        let text =
-            Tensor::from_slice(&texts.embeddings).view([-1, self.text_features]).to_device(self.device);
-        let rows = Tensor::from_slice(&texts.rows).to_device(self.device);
+        let text = uploaded(&texts.embeddings, &[-1, self.text_features], self.device)?;
+        let rows = uploaded(&texts.rows, &[-1], self.device)?;
         Ok(Some((head.forward_t(&text, true)?, rows)))
     }
 

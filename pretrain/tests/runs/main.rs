@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod choices;
+mod device;
 mod killed;
 mod processes;
 mod refused;

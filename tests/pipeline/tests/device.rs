@@ -1,9 +1,11 @@
-//! A GPU computes what a CPU computes. `make test-gpu` runs these on the first GPU, `GTGM_TEST_DEVICE` says on which device instead.
+//! A GPU computes what a CPU computes. `make test-gpu` runs these on the first GPU, `GTGM_TEST_DEVICE` says on which device instead; where
+//! there is none, a simulated one stands in for it.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use networks::weights;
 use pipeline::{Program, run};
 use serde_json::Value;
+use simulated_gpu::SimulatedGpu;
 use stage::ExitStatus;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -55,13 +57,16 @@ impl Study {
         self.done(Program::TextSynth, &["embed", "--reports", &reports, "--out", &out, "--device", device]);
     }
 
-    /// Pretrains on a device and gives the exit status.
+    /// Pretrains a small encoder on a device and gives the exit status.
     fn pretrain(&self, out: &str, device: &str, more: &[&str]) -> ExitStatus {
+        let small = ["--encoder", "resenc", "--batch", "4", "--patch-zyx", "8,16,16"];
+        self.pretrain_as(out, device, &[&small[..], more].concat())
+    }
+
+    fn pretrain_as(&self, out: &str, device: &str, more: &[&str]) -> ExitStatus {
         let (shards, text, out) = (self.at("shards"), self.at("text"), self.at(out));
-        let words =
-            ["--shards", &shards, "--text", &text, "--out", &out, "--encoder", "resenc", "--batch", "4"];
-        let rest = ["--patch-zyx", "8,16,16", "--test-cases", "leave-out", "--log-every", "1"];
-        let words = [&words[..], &rest, &["--device", device], more].concat();
+        let words = ["--shards", &shards, "--text", &text, "--out", &out, "--device", device];
+        let words = [&words[..], &["--test-cases", "leave-out", "--log-every", "1"], more].concat();
         let ended = run(Program::Pretrain, &words).unwrap();
         assert_ne!(ended.status, ExitStatus::Failed, "{words:?}: {}", ended.messages);
         ended.status
@@ -105,6 +110,11 @@ impl Study {
     }
 }
 
+#[test]
+fn a_simulated_gpu_computes_what_the_cpu_computes() {
+    SimulatedGpu::default().run_ignored("");
+}
+
 fn tensors(file: &Path) -> Vec<(String, tch::Tensor)> {
     weights::read_tensors(file).unwrap().into_iter().collect()
 }
@@ -127,15 +137,15 @@ fn texts_have_the_vectors_of_the_cpu() {
 fn an_encoder_is_questioned_learns_and_goes_on() {
     let study = Study::new();
     study.embed("text", "cpu");
-    // weights that stay as they were drawn give the same answers
-    let still =
-        ["--steps", "1", "--lr", "1e-8", "--weight-decay", "0", "--holdout", "0.3", "--validate-every", "1"];
+    // weights that stay as they were drawn give the same answers, if heads keep no statistics: noise differs by kind of device
+    let still = ["--lr", "1e-8", "--weight-decay", "0", "--head-norm", "layer", "--steps", "1"];
+    let still = [&still[..], &["--holdout", "0.3", "--validate-every", "1"]].concat();
     let asked = [("there", test_device()), ("here", "cpu".to_owned())].map(|(out, device)| {
         study.pretrain(out, &device, &still);
         study.lines(&format!("{out}/metrics.jsonl"), "validation").remove(0)
     });
-    // a GPU's convolutions round more (TF32): an answer or two may change places
-    for (name, near) in [("effective_rank", 0.1), ("median_rank", 1.0), ("recall_5", 0.1)] {
+    // a GPU's convolutions round more (TF32): of eight answers one may change places
+    for (name, near) in [("effective_rank", 0.1), ("median_rank", 1.0), ("recall_5", 0.126)] {
         let [there, here] = asked.each_ref().map(|line| line[name].as_f64().unwrap());
         assert!((there - here).abs() <= near, "{name}: {there} {here}");
     }
@@ -154,6 +164,41 @@ fn an_encoder_is_questioned_learns_and_goes_on() {
         let encoder = study.at(&format!("{out}/encoder.safetensors"));
         let model = format!("model-{precision}");
         assert_eq!(study.train(&model, &["--steps", "1", "--encoder-weights", &encoder]), ExitStatus::Done);
+    }
+}
+
+/// Each encoder with another choice of what is drawn, computed and compared; then fine-tuned.
+#[test]
+#[ignore = "on a GPU: make test-gpu"]
+fn every_encoder_learns_in_every_way() {
+    let study = Study::new();
+    study.embed("text", "cpu");
+    let device = test_device();
+    let resenc = &["--encoder", "resenc", "--patch-zyx", "8,16,16", "--batch", "4", "--views", "extended"];
+    let resnet50 = &["--encoder", "resnet50", "--patch-zyx", "8,32,32", "--batch", "8", "--micro-batch", "4"];
+    let swin =
+        &["--encoder", "swin-unetr", "--patch-zyx", "32,32,32", "--batch", "4", "--head-norm", "layer"];
+    let of_swin = ["--swin-feature-size", "12"];
+    for (network, words, own, more) in [
+        ("resenc", resenc, &[][..], &["--precision", "bf16", "--visual-heads", "two", "--parts", "2"][..]),
+        ("resunet50", resnet50, &[], &["--vr-space", "raw", "--projection-hidden", "64", "--holdout", "0"]),
+        ("swin-unetr", swin, &of_swin, &["--precision", "bf16"]),
+    ] {
+        let all = [words, own, more, &["--steps", "2", "--validate-every", "1"]].concat();
+        assert_eq!(study.pretrain_as(network, &device, &all), ExitStatus::Done);
+        let encoder = study.at(&format!("{network}/encoder.safetensors"));
+        let model = format!("{network}-model");
+        let (shards, out) = (study.at("shards"), study.at(&model));
+        let words = ["train", "--shards", &shards, "--out", &out, "--network", network, "--steps", "2"];
+        let start = ["--encoder-weights", &encoder, "--minimum-match", "0.1", "--device", &device];
+        // each validation keeps a checkpoint, of that one a gigabyte
+        let validate = if network == "resunet50" { "0" } else { "2" };
+        let rest = ["--precision", "bf16", "--batch-dice", "--validate-every", validate];
+        study.done(Program::Finetune, &[&words[..], own, &start, &rest].concat());
+        // gigabytes
+        for run in [network, &model] {
+            fs_err::remove_dir_all(study.path(run)).unwrap();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use super::Chosen;
 use super::elastic::Bend;
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 /// Maps a position in the result, in voxels from its centre (z, y, x), to the position in the input, in voxels from the
 /// input's centre.
@@ -68,13 +69,13 @@ pub fn resample(
         return cropped;
     }
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
-    let index = Tensor::from_slice(&indices).to_device(x.device());
+    let index = sent(&Tensor::from_slice(&indices), x.device());
     let working = if x.kind() == Kind::Int64 { Kind::Double } else { Kind::Float };
     let some = x.index_select(0, &index).to_kind(working) - outside;
     let shape = some.size();
     let theta: Vec<f64> =
         chosen.iter().flat_map(|(_, warp)| normalised(&warp.matrix, &shape[2..], out_zyx)).collect();
-    let theta = Tensor::from_slice(&theta).to_kind(working).to_device(x.device()).view([-1, 3, 4]);
+    let theta = sent(&Tensor::from_slice(&theta).to_kind(working), x.device()).view([-1, 3, 4]);
     let size = [shape[0], shape[1], out_zyx[0], out_zyx[1], out_zyx[2]];
     let grid = Tensor::affine_grid_generator(&theta, size, false);
     for (row, (_, warp)) in (0..).zip(chosen) {

@@ -5,6 +5,7 @@ use crate::random::normals;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 /// A smooth field of displacements in all three directions, or within sections only.
 ///
@@ -31,8 +32,7 @@ impl Bend {
         let points = out_zyx.map(|n| ((n - 1) as f64 / self.spacing.max(1.0)).ceil().max(1.0) as i64 + 1);
         let count = usize::try_from(points.iter().product::<i64>()).unwrap_or(0);
         let drawn = normals(&mut ChaCha8Rng::seed_from_u64(self.seed), 3 * count);
-        let coarse =
-            Tensor::from_slice(&drawn).to_device(device).view([1, 3, points[0], points[1], points[2]]);
+        let coarse = sent(&Tensor::from_slice(&drawn), device).view([1, 3, points[0], points[1], points[2]]);
         let voxels = coarse.upsample_trilinear3d(out_zyx, true, None, None, None) * self.deviation;
         // odd, so that the mean is about the voxel itself, and no larger than the patch
         let window = out_zyx.map(|n| ((self.spacing as i64).clamp(1, n) - 1) / 2 * 2 + 1);
@@ -87,11 +87,9 @@ fn deformed(one: &Tensor, field: Elastic) -> Tensor {
     let count = usize::try_from(points.iter().product::<i64>()).unwrap_or(0);
     let drawn = normals(&mut ChaCha8Rng::seed_from_u64(field.seed), 2 * count);
     let coarse =
-        Tensor::from_slice(&drawn).to_device(one.device()).view([1, 2, points[0], points[1], points[2]]);
+        sent(&Tensor::from_slice(&drawn), one.device()).view([1, 2, points[0], points[1], points[2]]);
     let voxels = coarse.upsample_trilinear3d(size, true, None, None, None) * field.deviation;
-    let identity = Tensor::from_slice(&[1f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0])
-        .to_device(one.device())
-        .view([1, 3, 4]);
+    let identity = Tensor::eye_m(3, 4, (Kind::Float, one.device())).unsqueeze(0);
     let grid = Tensor::affine_grid_generator(&identity, [1, 1, size[0], size[1], size[2]], false);
     // coordinates x, y, z from −1 to 1 between the outer faces
     let along = |number: i64, edge: i64| voxels.select(1, number) * (2.0 / edge as f64);

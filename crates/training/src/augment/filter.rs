@@ -2,6 +2,7 @@
 
 use super::select::on_samples;
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 /// A Gaussian kernel along one axis.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,15 +82,13 @@ fn along(x: &Tensor, axis: usize, kernels: &[Kernel]) -> Tensor {
     let place = 2 * (2 - axis);
     (padding[place], padding[place + 1]) = (reach as i64, reach as i64);
     let padded = x.replication_pad3d(padding);
-    let weights: Vec<Vec<f64>> = kernels.iter().map(|k| k.weights(reach)).collect();
+    let weights: Vec<f64> = kernels.iter().flat_map(|k| k.weights(reach)).collect();
+    let weights = sent(&Tensor::from_slice(&weights).to_kind(Kind::Float), x.device());
+    let weights = weights.view([shape[0], shape[1], 1, 1, 1, -1]);
     let mut sum = x.zeros_like();
-    for offset in 0..=2 * reach {
-        let weight: Vec<f64> = weights.iter().map(|w| w[offset]).collect();
-        let weight = Tensor::from_slice(&weight)
-            .to_kind(Kind::Float)
-            .to_device(x.device())
-            .view([shape[0], shape[1], 1, 1, 1]);
-        let _sum = sum.addcmul_(&padded.narrow(axis as i64 + 2, offset as i64, shape[axis + 2]), &weight);
+    for offset in 0..=2 * reach as i64 {
+        let shifted = padded.narrow(axis as i64 + 2, offset, shape[axis + 2]);
+        let _sum = sum.addcmul_(&shifted, &weights.select(5, offset));
     }
     sum
 }

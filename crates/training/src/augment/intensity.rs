@@ -6,6 +6,7 @@ use crate::random::normals;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 /// Keeps divisions defined on constant patches, which are common (air).
 const TINY: f64 = 1e-7;
@@ -128,7 +129,7 @@ pub fn grey(x: &Tensor, chosen: &[(i64, Grey)]) -> Tensor {
                 .iter()
                 .map(|(_, grey)| Tensor::from_slice(of(grey)).to_kind(Kind::Float).expand([depth], false))
                 .collect();
-            Tensor::stack(&rows, 0).to_device(some.device()).view([-1, 1, depth, 1, 1])
+            sent(&Tensor::stack(&rows, 0), some.device()).view([-1, 1, depth, 1, 1])
         };
         let (low, range) = low_and_range(some);
         let unit = (some - &low) / range.clamp_min(TINY);

@@ -3,6 +3,7 @@
 use super::wide;
 use crate::{Result, TrainingError};
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 /// Norms below this are treated as this, as in `torch.nn.functional.normalize`.
 const NORM_EPSILON: f64 = 1e-12;
@@ -61,7 +62,7 @@ pub fn vlp(image: &Tensor, text: &Tensor, temperature: f64, text_groups: Option<
                 expected: format!("{}, one per row", shape[0]),
             });
         }
-        let groups = Tensor::from_slice(groups).to_device(similarity.device());
+        let groups = sent(&Tensor::from_slice(groups), similarity.device());
         let same = groups.unsqueeze(0).eq_tensor(&groups.unsqueeze(1));
         let off_diagonal = Tensor::eye(shape[0], (Kind::Bool, similarity.device())).logical_not();
         similarity = similarity.masked_fill(&same.logical_and(&off_diagonal), f64::NEG_INFINITY);

@@ -82,7 +82,19 @@ pub fn dice_ce(
         return Err(TrainingError::shape("label", label, format!("{one_channel:?} as the logits")));
     }
     let label = label.to_device(logits.device()).to_kind(Kind::Int64).view(one_channel);
-    let terms = class_terms(logits, &label, options)?;
+    check_labels(&label, shape[1], options)?;
+    of_classes(logits, &label, options, group)
+}
+
+/// [`dice_ce`] of shapes and labels that fit.
+fn of_classes(
+    logits: &Tensor,
+    label: &Tensor,
+    options: &DiceCeOptions,
+    group: Option<&Group>,
+) -> Result<DiceCe> {
+    let label = label.to_device(logits.device()).to_kind(Kind::Int64);
+    let terms = class_terms(logits, &label, options);
     let cross_entropy = terms.mean_entropy(group)?;
     let dice = soft_dice(&terms.probability, &terms.target, options, group)?;
     Ok(DiceCe::new(&dice, &cross_entropy, options))
@@ -135,8 +147,8 @@ impl Terms {
     }
 }
 
-/// The terms of classes. `label`: int64 `[batch, 1, z, y, x]` on the logits' device.
-pub(super) fn class_terms(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Result<Terms> {
+/// The terms of classes. `label`: int64 `[batch, 1, z, y, x]` on the logits' device, as [`check_labels`] wants it.
+pub(super) fn class_terms(logits: &Tensor, label: &Tensor, options: &DiceCeOptions) -> Terms {
     let (label, counted) = match options.ignore_label {
         Some(ignored) => {
             let counted = label.ne(ignored);
@@ -145,7 +157,6 @@ pub(super) fn class_terms(logits: &Tensor, label: &Tensor, options: &DiceCeOptio
         None => (label.shallow_clone(), None),
     };
     let classes = logits.size()[1];
-    check_labels(&label, classes)?;
     let log_probability = logits.log_softmax(1, Kind::Float);
     let mut probability = log_probability.exp();
     let mut target = probability.zeros_like().scatter_value(1, &label, 1.0);
@@ -154,7 +165,7 @@ pub(super) fn class_terms(logits: &Tensor, label: &Tensor, options: &DiceCeOptio
         probability = probability.narrow(1, 1, classes - 1);
         target = target.narrow(1, 1, classes - 1);
     }
-    Ok(Terms::new(probability, target, entropy, counted))
+    Terms::new(probability, target, entropy, counted)
 }
 
 impl DiceCe {
@@ -196,10 +207,14 @@ fn of_all(sums: &Tensor, group: Option<&Group>) -> Result<Tensor> {
     }
 }
 
-fn check_labels(label: &Tensor, classes: i64) -> Result<()> {
+/// Refuses labels (int64) that are no classes. Waits for the label's device.
+pub(super) fn check_labels(label: &Tensor, classes: i64, options: &DiceCeOptions) -> Result<()> {
     if label.numel() == 0 {
         return Err(TrainingError::shape("label", label, "at least one voxel"));
     }
+    let label = options
+        .ignore_label
+        .map_or_else(|| label.shallow_clone(), |ignored| label.masked_fill(&label.eq(ignored), 0));
     let limits = Tensor::stack(&[label.min(), label.max()], 0).to_device(Device::Cpu);
     let (low, high) = (limits.int64_value(&[0]), limits.int64_value(&[1]));
     if low < 0 || high >= classes {
@@ -237,14 +252,17 @@ pub fn deep_supervision(
     options: &DiceCeOptions,
     group: Option<&Group>,
 ) -> Result<DiceCe> {
-    supervise(outputs, label, &|logits, label| dice_ce(logits, label, options, group))
+    supervise(outputs, label, &|logits, label, full| {
+        // reduced labels are some of those at full resolution
+        if full { dice_ce(logits, label, options, group) } else { of_classes(logits, label, options, group) }
+    })
 }
 
-/// A loss over several resolutions; see [`deep_supervision`].
+/// A loss over several resolutions; see [`deep_supervision`]. The loss is told whether it is at full resolution.
 pub(super) fn supervise(
     outputs: &[Tensor],
     label: &Tensor,
-    loss_of: &dyn Fn(&Tensor, &Tensor) -> Result<DiceCe>,
+    loss_of: &dyn Fn(&Tensor, &Tensor, bool) -> Result<DiceCe>,
 ) -> Result<DiceCe> {
     let Some(first) = outputs.first() else {
         return Err(TrainingError::Shape {
@@ -254,7 +272,7 @@ pub(super) fn supervise(
         });
     };
     let weights = deep_supervision_weights(outputs.len());
-    let mut loss = loss_of(first, label)?;
+    let mut loss = loss_of(first, label, true)?;
     let mut terms = vec![&loss.total * weights[0]];
     let label = if label.dim() == 4 { label.unsqueeze(1) } else { label.shallow_clone() };
     // double holds every label exactly; LibTorch resizes no integers
@@ -265,7 +283,7 @@ pub(super) fn supervise(
             return Err(TrainingError::shape("logits", output, "[batch, class, z, y, x]"));
         }
         let reduced = label.internal_upsample_nearest_exact3d(&shape[2..], None, None, None);
-        terms.push(loss_of(output, &reduced)?.total * *weight);
+        terms.push(loss_of(output, &reduced, false)?.total * *weight);
     }
     loss.total = Tensor::stack(&terms, 0).sum(Kind::Float);
     Ok(loss)

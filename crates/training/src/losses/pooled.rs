@@ -1,6 +1,6 @@
 //! The loss of classes or of regions over whole volumes, which come slab by slab: what validation records beside the score.
 
-use super::dice_ce::{DiceCeOptions, class_terms};
+use super::dice_ce::{DiceCeOptions, check_labels, class_terms};
 use super::regions::region_terms;
 use crate::{Result, TrainingError};
 use tch::{Kind, Tensor};
@@ -39,7 +39,10 @@ impl<'a> PooledLoss<'a> {
         }
         let (scores, label) = (scores.unsqueeze(0), label.unsqueeze(0).unsqueeze(0));
         let terms = match self.regions {
-            None => class_terms(&scores, &label, &self.options)?,
+            None => {
+                check_labels(&label, scores.size()[1], &self.options)?;
+                class_terms(&scores, &label, &self.options)
+            }
             Some(regions) => region_terms(&scores, &label, regions, &self.options),
         };
         let sum = |x: &Tensor| x.sum_dim_intlist([0_i64, 2, 3, 4].as_slice(), false, Kind::Double);

@@ -78,7 +78,7 @@ pub fn deep_region_loss(
     options: &DiceCeOptions,
     group: Option<&Group>,
 ) -> Result<DiceCe> {
-    supervise(outputs, label, &|logits, label| region_loss(logits, label, regions, options, group))
+    supervise(outputs, label, &|logits, label, _full| region_loss(logits, label, regions, options, group))
 }
 
 #[cfg(test)]

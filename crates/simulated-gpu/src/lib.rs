@@ -1,0 +1,63 @@
+//! For tests: a GPU that computes on the CPU, so that a machine without one runs what programs do for `--device cuda`.
+//!
+//! It is a library that is loaded in place of LibTorch's CUDA part, by its name. Programs need no change, and what a GPU refuses it refuses:
+//! its memory cannot be read by the host (that ends a program, as on a GPU), operations on tensors of different devices fail, and memory runs
+//! out where a test says how much there is. It counts how often a program waits for it. Convolutions and pooling are computed in float32
+//! where CPUs have no bfloat16.
+//!
+//! It says nothing of speed, of what runs beside each other, or of the numbers of a GPU's own kernels, and has no NCCL: `make test-gpu` on a
+//! real one does.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The library; none where it cannot be loaded in place of another (Linux only).
+fn library() -> Option<&'static Path> {
+    let path = env!("SIMULATED_GPU");
+    (!path.is_empty()).then_some(Path::new(path))
+}
+
+/// A simulated GPU.
+#[derive(Debug, Clone, Default)]
+pub struct SimulatedGpu {
+    /// How much memory it has, in bytes; without end if none.
+    pub bytes: Option<u64>,
+    /// File into which it writes at the end how often it was waited for.
+    pub waits: Option<PathBuf>,
+}
+
+impl SimulatedGpu {
+    /// Makes a program that is going to be started see this GPU as `cuda:0`. Says so and gives false where that cannot be.
+    pub fn attach(&self, command: &mut Command) -> bool {
+        let Some(library) = library() else {
+            println!("skipped: a GPU is simulated on Linux only");
+            return false;
+        };
+        command.env("LD_PRELOAD", library).env_remove("CUDA_VISIBLE_DEVICES");
+        if let Some(bytes) = self.bytes {
+            command.env("SIMULATED_GPU_BYTES", bytes.to_string());
+        }
+        if let Some(file) = &self.waits {
+            command.env("SIMULATED_GPU_WAITS", file);
+        }
+        true
+    }
+
+    /// Runs those tests of this executable of which the name contains `filter` and that are ignored, on this GPU and one after the other.
+    ///
+    /// # Panics
+    /// When one of them fails, or there is none.
+    #[track_caller]
+    pub fn run_ignored(&self, filter: &str) {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args([filter, "--ignored", "--nocapture", "--test-threads", "1"]);
+        command.env("GTGM_TEST_DEVICE", "cuda");
+        if self.attach(&mut command) {
+            let output = command.output().unwrap();
+            let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+            let all = output.status.success() && !said.contains("0 passed");
+            assert!(all, "on a simulated GPU ({}):\n{said}\n{errors}", output.status);
+        }
+    }
+}
