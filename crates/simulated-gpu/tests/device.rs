@@ -96,7 +96,7 @@ fn its_memory_is_closed_to_the_host() {
 
 #[test]
 #[ignore = "ends its process"]
-#[expect(unsafe_code, clippy::print_stdout, reason = "what the device has to stop")]
+#[expect(unsafe_code, reason = "what the device has to stop")]
 fn reads_memory_of_the_device() {
     let tensor = Tensor::ones([2], (Kind::Float, GPU));
     // SAFETY: none: the address is the device's, and reading there has to end this process, which exists for that.

@@ -2,7 +2,8 @@
 //! autocast, deterministic kernels, operations on lists of tensors, process groups for data-parallel training, and the version of the library that is really
 //! loaded.
 //!
-//! This crate holds the workspace's only C++ (`shim/`) and its only `unsafe` calls into LibTorch.
+//! This crate holds the workspace's only C++ (`shim/`) and its only `unsafe` calls into LibTorch, but for the device that tests use in a GPU's
+//! place (`simulated-gpu`).
 
 mod autocast;
 mod context;

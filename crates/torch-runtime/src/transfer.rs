@@ -24,7 +24,6 @@ pub fn uploaded<T: Element>(numbers: &[T], shape: &[i64], device: Device) -> Res
 ///
 /// # Panics
 /// As all of tch's short forms: when LibTorch refuses.
-#[must_use]
 pub fn sent(few: &Tensor, device: Device) -> Tensor {
     few.to_device_(device, few.kind(), device.is_cuda(), false)
 }
