@@ -159,8 +159,22 @@ at::Tensor take_back(const std::vector<Argument>& lent, const at::Tensor& result
   return at::empty_strided(result.sizes(), result.strides(), result.options().device(GPU)).copy_(result);
 }
 
+// Operators whose results have a size that only the device knows, or that give a value to the host.
+bool asks_the_device(const std::string_view name) {
+  for (const char* one : {"aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2", "aten::unique_dim", "aten::unique_consecutive",
+                          "aten::repeat_interleave"}) {
+    if (name == one) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void compute(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   refuse_other_devices(op.schema(), *stack);
+  if (!computing && asks_the_device(op.schema().name())) {
+    ++waits;
+  }
   const Computing here;
   const auto& arguments = op.schema().arguments();
   const size_t first = stack->size() - arguments.size();

@@ -26,7 +26,15 @@ fn granted_by(name: &str, variable: impl Fn(&str) -> Option<String>) -> Option<u
 /// Whether an error's text says that a device or this machine has no memory left, as LibTorch and its allocators put it.
 #[must_use]
 pub fn is_out_of_memory(text: &str) -> bool {
-    ["out of memory", "not enough memory", "can't allocate memory"].iter().any(|words| text.contains(words))
+    // the last two are cuBLAS's and cuDNN's, which look for room of their own
+    let words = [
+        "out of memory",
+        "not enough memory",
+        "can't allocate memory",
+        "ALLOC_FAILED",
+        "unable to find an engine",
+    ];
+    words.iter().any(|words| text.contains(words))
 }
 
 /// Says how many cores are used where the machine has more (I310).

@@ -66,8 +66,13 @@ namespace {
 at::Tensor sum_over_ranks(const c10::intrusive_ptr<c10d::Backend>& backend, const at::Tensor& tensor) {
   at::Tensor sum = tensor.detach().clone(at::MemoryFormat::Contiguous);
   std::vector<at::Tensor> tensors{sum};
-  // Without a time of its own: the backend's time-out ends the collective.
-  TORCH_CHECK(backend->allreduce(tensors)->wait(kNoTimeout), "the collective was aborted");
+  try {
+    // Without a time of its own: the backend's time-out ends the collective.
+    TORCH_CHECK(backend->allreduce(tensors)->wait(kNoTimeout), "the collective was aborted");
+  } catch (const std::exception& error) {
+    // In a backward pass this is all that tells it from other failures (`Group::is_why`).
+    TORCH_CHECK(false, "sum over processes: ", error.what());
+  }
   return sum;
 }
 

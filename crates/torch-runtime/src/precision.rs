@@ -11,7 +11,7 @@ use tch::Device;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// float32 throughout.
+    /// float32. On GPUs that have TF32, cuDNN rounds what convolutions multiply to 10 bits of mantissa, as it does for PyTorch.
     #[default]
     Fp32,
     /// bfloat16 autocast.

@@ -6,8 +6,8 @@
 use crate::{Error, lists::pinned};
 use tch::{Device, Tensor, kind::Element};
 
-/// Numbers as a tensor on `device`, from memory that a GPU reads itself, beside whatever runs. For any amount; threads that make batches
-/// take the copy off the thread that trains in this way.
+/// Numbers as a tensor on `device`, from memory that a GPU reads itself, between what else it does. For any amount; threads that make
+/// batches take the copy off the thread that trains in this way.
 ///
 /// # Errors
 /// When the shape does not fit or memory runs out.

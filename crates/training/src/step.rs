@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 use tch::{Kind, Tensor};
-use torch_runtime::transfer::sent;
+use torch_runtime::{Group, transfer::sent};
 
 /// The loss of one step.
 #[derive(Debug)]
@@ -168,9 +168,7 @@ pub(crate) fn attempt<T: Task>(
             None => Ok(()),
         };
         if let Err(source) = task.backward(batch, &loss, &last) {
-            // where statistics are summed over processes, LibTorch's words for a lost one do not say which
-            peers.map_or(Ok(()), Peers::meet)?;
-            return Err(TrainingError::Task { step: step + 1, source });
+            return Err(who_failed(TrainingError::Task { step: step + 1, source }, peers));
         }
         // one transfer for all of them, and not before the backward pass is under way: a device must not wait for us
         let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
@@ -198,6 +196,17 @@ pub(crate) fn attempt<T: Task>(
         values.insert("grad_norm".to_owned(), norm);
         Ok(Attempt::Updated(values))
     })?
+}
+
+/// The error of a backward pass, or that another process is lost: where statistics are summed over processes, LibTorch's words for that do
+/// not say which.
+fn who_failed(own: TrainingError, peers: Option<&Peers>) -> TrainingError {
+    let Some(peers) = peers else { return own };
+    if Group::is_why(&own.to_string()) {
+        return peers.meet().err().unwrap_or(own);
+    }
+    peers.give_up();
+    own
 }
 
 /// Runs code whose LibTorch calls panic on failure (as tch's modules do) and turns such a failure into an error. Other

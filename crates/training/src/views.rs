@@ -2,7 +2,7 @@
 //!
 //! First the geometry that both views share (mirroring, transposing), then per view one perturbation, drawn uniformly from
 //! the enabled ones as published, or each with a probability of its own. All draws, the noise's included, come from ChaCha8
-//! by (seed, step, index in the batch); LibTorch's generator is not touched.
+//! by (seed, step, index in the batch); on a GPU LibTorch's generators draw the noise, seeded by these, and go on from there.
 //!
 //! Source of operations and ranges: gtgm.md, section 2.5. Differences: strengths of intensity and noise are relative to the
 //! window's own range instead of to `[0, 1]`, which only 8-bit images have, and nothing is clipped or rescaled afterwards,

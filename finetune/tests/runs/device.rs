@@ -1,4 +1,5 @@
-//! What the stage does with a GPU, on a simulated one.
+//! What the stage does with a GPU, on a simulated one. It has no NCCL: programs built for that cannot load it, so that no name of a test here has
+//! the word by which `make test-gpu` chooses.
 
 use crate::support::Study;
 use data_manifests::phantom::Kind;
@@ -19,7 +20,7 @@ const SETTINGS: [&str; 9] = [
 
 /// Whoever waits for a GPU leaves it idle afterwards, until it has work again.
 #[test]
-fn a_step_waits_for_the_gpu_for_its_losses_its_norm_and_the_check_of_labels() {
+fn a_step_waits_for_the_device_for_its_losses_its_norm_and_the_check_of_labels() {
     let study = Study::new(Kind::Ct);
     let file = study.path("waits");
     let gpu = SimulatedGpu { waits: Some(file.clone()), ..SimulatedGpu::default() };
@@ -39,7 +40,7 @@ fn a_step_waits_for_the_gpu_for_its_losses_its_norm_and_the_check_of_labels() {
 }
 
 #[test]
-fn a_gpu_without_room_is_named_with_what_to_change() {
+fn a_device_without_room_is_said_with_what_to_change() {
     let study = Study::new(Kind::Ct);
     let small = |mut command: Command, megabytes: u64| {
         let gpu = SimulatedGpu { bytes: Some(megabytes << 20), ..SimulatedGpu::default() };

@@ -1,4 +1,5 @@
-//! What the stage does with a GPU, on a simulated one.
+//! What the stage does with a GPU, on a simulated one. It has no NCCL: programs built for that cannot load it, so that no name of a test here has
+//! the word by which `make test-gpu` chooses.
 
 use crate::support::Study;
 use data_manifests::phantom::Kind;
@@ -9,7 +10,7 @@ const SETTINGS: [&str; 8] = ["--device", "cuda", "--batch", "4", "--patch-zyx", 
 
 /// Whoever waits for a GPU leaves it idle afterwards, until it has work again.
 #[test]
-fn a_step_waits_for_the_gpu_for_its_losses_and_its_norm() {
+fn a_step_waits_for_the_device_for_its_losses_and_its_norm() {
     let study = Study::with(&[Kind::Ct]);
     // each case has one, so that every step moves the same weights, and the checkpoints are alike
     let reports = study.text(Kind::Ct, 5, 1);
@@ -31,7 +32,7 @@ fn a_step_waits_for_the_gpu_for_its_losses_and_its_norm() {
 }
 
 #[test]
-fn a_gpu_without_room_is_named_with_what_to_change() {
+fn a_device_without_room_is_said_with_what_to_change() {
     let study = Study::with(&[Kind::Ct]);
     let reports = study.text(Kind::Ct, 4, 1);
     // the network does not fit; its first step does not

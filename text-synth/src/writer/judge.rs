@@ -24,6 +24,23 @@ const REFUSALS: [&str; 12] = [
     "unfortunately, i",
 ];
 
+/// Marks of turns that chat templates without `<|…|>` have.
+const TURNS: [&str; 9] =
+    ["[INST]", "[/INST]", "<<SYS>>", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"];
+
+/// A mark of a chat template within a text: the server does not know the model's end, and what stands behind the mark is a turn that nobody
+/// asked for.
+fn mark(text: &str) -> Option<&str> {
+    let between = |open: &str, close: &str| {
+        let start = text.find(open)?;
+        let name = &text[start + open.len()..];
+        let end = name.find(close).filter(|end| !name[..*end].contains(char::is_whitespace))?;
+        Some(&text[start..start + open.len() + end + close.len()])
+    };
+    let turn = || TURNS.into_iter().find(|mark| text.contains(mark));
+    between("<|", "|>").or_else(|| between("<\u{ff5c}", "\u{ff5c}>")).or_else(turn)
+}
+
 /// What follows the reasoning, which servers without a reasoning parser leave in the content.
 #[must_use]
 pub fn answer(reply: &str) -> &str {
@@ -59,6 +76,9 @@ pub fn reasons(text: &str, caption: &str, prompt: &str) -> Vec<String> {
     }
     if text.contains("<think>") {
         reasons.push("reasoning without an answer".to_owned());
+    }
+    if let Some(mark) = mark(text) {
+        reasons.push(format!("a mark of the model's chat template: {mark}"));
     }
     let start = text.to_lowercase().replace('’', "'");
     if REFUSALS.iter().any(|r| start.starts_with(r)) {
@@ -118,6 +138,15 @@ mod tests {
         assert!(reason(&format!("Sure: {PROMPT}")).contains("echo of the prompt"));
         assert!(reason(&"the scan shows a large bright area ".repeat(4)).contains("loop"));
         assert!(reason("这 是 一 个 关于 腹部 的 报告 它 没有 用").contains("Latin"));
+        for mark in
+            ["<|im_end|>", "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>", "[INST]", "<end_of_turn>"]
+        {
+            let leaked = reason(&format!("{GOOD} {mark} Anything else?"));
+            assert_eq!(leaked, format!("a mark of the model's chat template: {mark}"));
+        }
+        for none in ["a value <| 3 or above |> 5", "less than <s or so"] {
+            assert_eq!(reason(&format!("{GOOD} {none}")), "");
+        }
         assert!(reason("<think>the user wants a report of the scan so I will think").contains("reasoning"));
     }
 }

@@ -136,6 +136,10 @@ fn replies_that_are_no_reports_are_told_apart() {
             message(json!({"content": "", "reasoning_content": "first I look"})),
         ),
         ("reasoning without an answer", say("<think>the user wants a report so I look at all facts")),
+        (
+            "a mark of the model's chat template: <|eot_id|>",
+            say("Axial CT of the abdomen with soft tissue in the middle.<|eot_id|>assistant Done."),
+        ),
         ("refusal", message(json!({"content": null, "refusal": "I will not."}))),
         ("refusal (content filter)", completion(None, "content_filter")),
         ("not in Latin script", say("腹部 的 轴 位 切片 显示 高 密度 结构")),

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod tiny;
+mod together;
 
 use serde_json::json;
 use stage::Message;
