@@ -26,26 +26,14 @@ impl fmt::Debug for BuildError {
 fn main() -> Result<(), BuildError> {
     torch_link::link().map_err(BuildError::Link)?;
     println!("cargo:rerun-if-changed=device");
-    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     // preloading is the dynamic linker's of Linux
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         println!("cargo:rustc-env=SIMULATED_GPU=");
         return Ok(());
     }
     let libraries = torch_link::library_folder().map_err(BuildError::Link)?;
-    let root = env::var_os("LIBTORCH_INCLUDE").map_or_else(|| libraries.join(".."), PathBuf::from);
     let library = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("libtorch_cuda.so");
-    let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .std("c++20")
-        .pic(true)
-        .warnings(true)
-        .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"));
-    // headers that are not ours must not warn
-    for folder in ["include", "include/torch/csrc/api/include"] {
-        build.flag("-isystem").flag(root.join(folder));
-    }
+    let build = torch_link::compiler().map_err(BuildError::Link)?;
     let mut command = build.try_get_compiler().map_err(BuildError::Compiler)?.to_command();
     command.args(["device/memory.cpp", "device/device.cpp", "device/operators.cpp", "-shared"]);
     // programs ask for the CUDA part by this name, and take what is loaded already

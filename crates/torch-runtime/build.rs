@@ -41,27 +41,10 @@ fn main() -> Result<(), BuildError> {
     torch_link::link().map_err(BuildError::Link)?;
     let libraries = torch_link::library_folder().map_err(BuildError::Link)?;
     println!("cargo:rerun-if-changed=shim");
-    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
     println!("cargo:rustc-env=TORCH_LIBRARY_FOLDER={}", libraries.display());
-    // Wheel and LibTorch archive alike keep `include` beside `lib`; LIBTORCH_INCLUDE is torch-sys's own override.
-    let root = env::var_os("LIBTORCH_INCLUDE").map_or_else(|| libraries.join(".."), PathBuf::from);
-    let mut build = cc::Build::new();
-    build
-        .cpp(true)
-        .std("c++20")
-        .pic(true)
-        .warnings(true)
-        .define("_GLIBCXX_USE_CXX11_ABI", env::var("LIBTORCH_CXX11_ABI").as_deref().unwrap_or("1"))
-        .define("USE_C10D_GLOO", None)
-        .file("shim/shim.cpp")
-        .file("shim/lists.cpp")
-        .file("shim/group.cpp");
-    // Headers that are not ours must not warn.
-    for folder in
-        [PathBuf::from("shim/gloo-stubs"), root.join("include"), root.join("include/torch/csrc/api/include")]
-    {
-        build.flag("-isystem").flag(folder);
-    }
+    let mut build = torch_link::compiler().map_err(BuildError::Link)?;
+    build.define("USE_C10D_GLOO", None).flag("-isystem").flag("shim/gloo-stubs");
+    build.file("shim/shim.cpp").file("shim/lists.cpp").file("shim/group.cpp");
     let nccl = env::var_os("CARGO_FEATURE_NCCL").is_some();
     if nccl {
         for folder in nvidia_headers(&libraries)? {

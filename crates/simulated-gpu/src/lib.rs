@@ -9,8 +9,8 @@
 //! real one does.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "test code")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Output};
 
 /// The library; none where it cannot be loaded in place of another (Linux only).
 fn library() -> Option<&'static Path> {
@@ -23,25 +23,33 @@ fn library() -> Option<&'static Path> {
 pub struct SimulatedGpu {
     /// How much memory it has, in bytes; without end if none.
     pub bytes: Option<u64>,
-    /// File into which it writes at the end how often it was waited for.
-    pub waits: Option<PathBuf>,
 }
 
 impl SimulatedGpu {
-    /// Makes a program that is going to be started see this GPU as `cuda:0`. Says so and gives false where that cannot be.
-    pub fn attach(&self, command: &mut Command) -> bool {
+    /// Runs a program that sees this GPU as `cuda:0`. Says so and gives nothing where that cannot be.
+    pub fn run(&self, mut command: Command) -> Option<Output> {
         let Some(library) = library() else {
             println!("skipped: a GPU is simulated on Linux only");
-            return false;
+            return None;
         };
         command.env("LD_PRELOAD", library).env_remove("CUDA_VISIBLE_DEVICES");
         if let Some(bytes) = self.bytes {
             command.env("SIMULATED_GPU_BYTES", bytes.to_string());
         }
-        if let Some(file) = &self.waits {
-            command.env("SIMULATED_GPU_WAITS", file);
-        }
-        true
+        Some(command.output().unwrap())
+    }
+
+    /// How often a program waits for this GPU, from its start to its end.
+    ///
+    /// # Panics
+    /// When the program fails.
+    #[track_caller]
+    pub fn waits(&self, mut command: Command) -> Option<u64> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        command.env("SIMULATED_GPU_WAITS", file.path());
+        let output = self.run(command)?;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        Some(std::io::read_to_string(file).unwrap().trim().parse().unwrap())
     }
 
     /// Runs those tests of this executable of which the name contains `filter` and that are ignored, on this GPU and one after the other.
@@ -53,8 +61,7 @@ impl SimulatedGpu {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([filter, "--ignored", "--nocapture", "--test-threads", "1"]);
         command.env("GTGM_TEST_DEVICE", "cuda");
-        if self.attach(&mut command) {
-            let output = command.output().unwrap();
+        if let Some(output) = self.run(command) {
             let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
             let all = output.status.success() && !said.contains(" 0 passed");
             assert!(all, "on a simulated GPU ({}):\n{said}\n{errors}", output.status);

@@ -2,17 +2,16 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use simulated_gpu::SimulatedGpu;
-use std::path::PathBuf;
 use std::process::Command;
 use tch::{Device, Kind, Tensor};
 
 const GPU: Device = Device::Cuda(0);
 
-/// What this test executable does on the device, in a process of its own; none where there is no device.
-fn role(name: &str, gpu: &SimulatedGpu) -> Option<std::process::Output> {
+/// This test executable, for one of its ignored tests.
+fn role(name: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args([name, "--exact", "--ignored", "--nocapture"]);
-    gpu.attach(&mut command).then(|| command.output().unwrap())
+    command
 }
 
 #[test]
@@ -88,7 +87,7 @@ fn on_it_pinned_memory_is_known_as_such() {
 
 #[test]
 fn its_memory_is_closed_to_the_host() {
-    let Some(output) = role("reads_memory_of_the_device", &SimulatedGpu::default()) else { return };
+    let Some(output) = SimulatedGpu::default().run(role("reads_memory_of_the_device")) else { return };
     assert!(!output.status.success());
     // it does not get to say that it was there
     assert!(!String::from_utf8_lossy(&output.stdout).contains("read it"));
@@ -106,7 +105,7 @@ fn reads_memory_of_the_device() {
 
 #[test]
 fn its_memory_ends_and_what_is_freed_serves_again() {
-    let gpu = SimulatedGpu { bytes: Some(3 << 20), ..SimulatedGpu::default() };
+    let gpu = SimulatedGpu { bytes: Some(3 << 20) };
     gpu.run_ignored("small_memory");
 }
 
@@ -123,12 +122,8 @@ fn small_memory() {
 
 #[test]
 fn waits_are_counted() {
-    let folder = tempfile::tempdir().unwrap();
-    let file: PathBuf = folder.path().join("waits");
-    let gpu = SimulatedGpu { waits: Some(file.clone()), ..SimulatedGpu::default() };
-    if role("waits_twice", &gpu).is_some() {
-        assert_eq!(fs_err::read_to_string(file).unwrap().trim(), "2");
-    }
+    let waits = SimulatedGpu::default().waits(role("waits_twice"));
+    assert!(waits.is_none_or(|waits| waits == 2), "{waits:?}");
 }
 
 #[test]

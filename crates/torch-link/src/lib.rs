@@ -85,6 +85,28 @@ pub fn library_folder() -> Result<PathBuf, LinkError> {
     if folder.is_dir() { Ok(folder) } else { Err(LinkError::Missing(folder)) }
 }
 
+/// A C++ compiler as LibTorch's headers need it, with these at hand.
+///
+/// # Errors
+/// As for [`link`].
+pub fn compiler() -> Result<cc::Build, LinkError> {
+    println!("cargo:rerun-if-env-changed=LIBTORCH_INCLUDE");
+    // Wheel and LibTorch archive alike keep `include` beside `lib`; LIBTORCH_INCLUDE is torch-sys's own override.
+    let root = match env::var_os("LIBTORCH_INCLUDE") {
+        Some(root) => PathBuf::from(root),
+        None => library_folder()?.join(".."),
+    };
+    let abi = env::var("LIBTORCH_CXX11_ABI");
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++20").pic(true).warnings(true);
+    build.define("_GLIBCXX_USE_CXX11_ABI", abi.as_deref().unwrap_or("1"));
+    // Headers that are not ours must not warn.
+    for folder in ["include", "include/torch/csrc/api/include"] {
+        build.flag("-isystem").flag(root.join(folder));
+    }
+    Ok(build)
+}
+
 /// Linker arguments for LibTorch in `folder` on `target_os`.
 fn arguments(folder: &Path, target_os: &str) -> Vec<String> {
     let mut arguments = Vec::new();

@@ -69,11 +69,6 @@ impl Peers {
         Ok(self.group.barrier()?)
     }
 
-    /// Tells the others that this process cannot go on.
-    pub(crate) fn give_up(&self) {
-        self.group.give_up();
-    }
-
     /// Whether this process owns the run's directory.
     #[must_use]
     pub fn is_leader(&self) -> bool {

@@ -201,12 +201,11 @@ pub(crate) fn attempt<T: Task>(
 /// The error of a backward pass, or that another process is lost: where statistics are summed over processes, LibTorch's words for that do
 /// not say which.
 fn who_failed(own: TrainingError, peers: Option<&Peers>) -> TrainingError {
-    let Some(peers) = peers else { return own };
-    if Group::is_why(&own.to_string()) {
-        return peers.meet().err().unwrap_or(own);
+    match peers {
+        Some(peers) if Group::is_why(&own.to_string()) => peers.meet().err().unwrap_or(own),
+        // whoever failed by itself must not wait for the others: they may be anywhere, and see it end
+        _ => own,
     }
-    peers.give_up();
-    own
 }
 
 /// Runs code whose LibTorch calls panic on failure (as tch's modules do) and turns such a failure into an error. Other

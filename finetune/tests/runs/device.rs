@@ -22,16 +22,9 @@ const SETTINGS: [&str; 9] = [
 #[test]
 fn a_step_waits_for_the_device_for_its_losses_its_norm_and_the_check_of_labels() {
     let study = Study::new(Kind::Ct);
-    let file = study.path("waits");
-    let gpu = SimulatedGpu { waits: Some(file.clone()), ..SimulatedGpu::default() };
     let waits = |steps: &str, more: &[&str]| {
         let words = [&SETTINGS[..], &["--steps", steps, "--overwrite"], more].concat();
-        let mut command = study.train_command("run", &words);
-        gpu.attach(&mut command).then(|| {
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            fs_err::read_to_string(&file).unwrap().trim().parse::<u64>().unwrap()
-        })
+        SimulatedGpu::default().waits(study.train_command("run", &words))
     };
     for more in [&[][..], &["--batch-dice", "--precision", "bf16"]] {
         let [Some(few), Some(many)] = [waits("3", more), waits("13", more)] else { return };
@@ -42,10 +35,8 @@ fn a_step_waits_for_the_device_for_its_losses_its_norm_and_the_check_of_labels()
 #[test]
 fn a_device_without_room_is_said_with_what_to_change() {
     let study = Study::new(Kind::Ct);
-    let small = |mut command: Command, megabytes: u64| {
-        let gpu = SimulatedGpu { bytes: Some(megabytes << 20), ..SimulatedGpu::default() };
-        gpu.attach(&mut command).then(|| {
-            let output = command.output().unwrap();
+    let small = |command: Command, megabytes: u64| {
+        SimulatedGpu { bytes: Some(megabytes << 20) }.run(command).map(|output| {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.contains("E305") && said.contains("CUDA out of memory"), "{said}");

@@ -14,16 +14,9 @@ fn a_step_waits_for_the_device_for_its_losses_and_its_norm() {
     let study = Study::with(&[Kind::Ct]);
     // each case has one, so that every step moves the same weights, and the checkpoints are alike
     let reports = study.text(Kind::Ct, 5, 1);
-    let file = study.path("waits");
-    let gpu = SimulatedGpu { waits: Some(file.clone()), ..SimulatedGpu::default() };
     let waits = |steps: &str, more: &[&str]| {
         let words = [&SETTINGS[..], &["--steps", steps, "--overwrite"], more].concat();
-        let mut command = study.command(&[Kind::Ct], &[&reports], "run", &words);
-        gpu.attach(&mut command).then(|| {
-            let output = command.output().unwrap();
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            fs_err::read_to_string(&file).unwrap().trim().parse::<u64>().unwrap()
-        })
+        SimulatedGpu::default().waits(study.command(&[Kind::Ct], &[&reports], "run", &words))
     };
     for more in [&[][..], &["--views", "extended", "--parts", "2", "--precision", "bf16"]] {
         let [Some(few), Some(many)] = [waits("3", more), waits("13", more)] else { return };
@@ -37,13 +30,10 @@ fn a_device_without_room_is_said_with_what_to_change() {
     let reports = study.text(Kind::Ct, 4, 1);
     // the network does not fit; its first step does not
     for (megabytes, in_step) in [(1, false), (12, true)] {
-        let gpu = SimulatedGpu { bytes: Some(megabytes << 20), ..SimulatedGpu::default() };
+        let gpu = SimulatedGpu { bytes: Some(megabytes << 20) };
         let words = [&SETTINGS[..], &["--steps", "2", "--overwrite"]].concat();
-        let mut command = study.command(&[Kind::Ct], &[&reports], "run", &words);
-        if !gpu.attach(&mut command) {
-            return;
-        }
-        let output = command.output().unwrap();
+        let command = study.command(&[Kind::Ct], &[&reports], "run", &words);
+        let Some(output) = gpu.run(command) else { return };
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(ExitStatus::Failed as i32), "{said}");
         assert!(said.contains("E305") && said.contains("CUDA out of memory"), "{said}");

@@ -32,10 +32,11 @@ const TURNS: [&str; 9] =
 /// asked for.
 fn mark(text: &str) -> Option<&str> {
     let between = |open: &str, close: &str| {
-        let start = text.find(open)?;
-        let name = &text[start + open.len()..];
-        let end = name.find(close).filter(|end| !name[..*end].contains(char::is_whitespace))?;
-        Some(&text[start..start + open.len() + end + close.len()])
+        text.match_indices(open).find_map(|(start, _)| {
+            let name = &text[start + open.len()..];
+            let end = name.find(close).filter(|end| !name[..*end].contains(char::is_whitespace))?;
+            Some(&text[start..start + open.len() + end + close.len()])
+        })
     };
     let turn = || TURNS.into_iter().find(|mark| text.contains(mark));
     between("<|", "|>").or_else(|| between("<\u{ff5c}", "\u{ff5c}>")).or_else(turn)
@@ -144,6 +145,7 @@ mod tests {
             let leaked = reason(&format!("{GOOD} {mark} Anything else?"));
             assert_eq!(leaked, format!("a mark of the model's chat template: {mark}"));
         }
+        assert!(reason(&format!("{GOOD} Less <| 3.<|end|>")).contains("<|end|>"));
         for none in ["a value <| 3 or above |> 5", "less than <s or so"] {
             assert_eq!(reason(&format!("{GOOD} {none}")), "");
         }

@@ -135,12 +135,6 @@ impl Group {
         text.contains("sum over processes")
     }
 
-    /// Tells the others, who wait for this process in a collective or will, that it cannot go on. Takes as long as they need to hear it, two
-    /// seconds at most.
-    pub fn give_up(&self) {
-        self.0.silent.get_or_init(|| self.0.board.roll_call(GRACE));
-    }
-
     /// Waits until every process has come here.
     ///
     /// # Errors

@@ -7,23 +7,29 @@ use std::process::Command;
 use std::time::Duration;
 use tch::Device;
 use test_peers::run_ranks;
-use torch_runtime::{Group, Launch};
+use torch_runtime::{Group, Launch, sum_over_processes};
 use training::error::BoxedError;
 use training::parallel::Peers;
 use training::run::Session;
 use training::step::{StepLoss, Task, Validation};
 
-/// Fails in its first backward pass for a reason.
+/// Fails in its first backward pass for a reason, or ends there without a word.
 struct Failing {
     task: Tiny,
     reason: Option<String>,
+    /// Over whose processes the loss is summed, as statistics are.
+    summed: Option<Group>,
 }
 
 impl Task for Failing {
     type Batch = Batch;
 
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
-        self.task.loss(step, batch)
+        let mut loss = self.task.loss(step, batch)?;
+        if let Some(group) = &self.summed {
+            loss.total = sum_over_processes(group, &loss.total.view(1))?;
+        }
+        Ok(loss)
     }
 
     fn backward(
@@ -32,8 +38,9 @@ impl Task for Failing {
         loss: &StepLoss,
         last: &dyn Fn() -> Result<(), BoxedError>,
     ) -> Result<(), BoxedError> {
-        match &self.reason {
-            Some(reason) => Err(reason.as_str().into()),
+        match self.reason.as_deref() {
+            Some(DIES) => std::process::exit(0),
+            Some(reason) => Err(reason.into()),
             None => self.task.backward(batch, loss, last),
         }
     }
@@ -48,6 +55,7 @@ impl Task for Failing {
 }
 
 const REASON: &str = "GTGM_TEST_REASON";
+const DIES: &str = "dies";
 
 #[test]
 #[ignore = "a process of the tests below"]
@@ -55,8 +63,9 @@ fn one_of_two() {
     let launch = Launch::from_environment().unwrap().unwrap();
     let first = launch.rank == 0;
     let group = Group::join(&launch, Device::Cpu, Duration::from_secs(30)).unwrap();
-    let reason = std::env::var(REASON).ok().filter(|_| !first);
-    let mut task = Failing { task: Tiny::new(), reason };
+    let reason = std::env::var(REASON).unwrap();
+    let summed = (reason == DIES).then(|| group.clone());
+    let mut task = Failing { task: Tiny::new(), reason: (!first).then_some(reason), summed };
     let mut optimizer = task.task.optimizer();
     let variables = task.task.variables();
     let folder = tempfile::tempdir().unwrap();
@@ -94,5 +103,11 @@ fn one_that_has_no_memory_left_says_so_and_the_other_that_it_is_lost() {
 fn another_failure_is_told_as_what_it_is() {
     let said = both_say("sizes do not match");
     assert!(said[1].contains("E316") && said[1].contains("sizes do not match"), "{said:?}");
+    assert!(said[0].contains("E332") && said[0].contains("rank 1"), "{said:?}");
+}
+
+#[test]
+fn one_that_dies_within_a_sum_is_named_by_the_other() {
+    let said = both_say(DIES);
     assert!(said[0].contains("E332") && said[0].contains("rank 1"), "{said:?}");
 }
