@@ -126,6 +126,7 @@ mod tests {
             format!("<think>{{hm}}</think>\n {object}"),
             format!("```json\n{object}\n```"),
             format!("```\n{object}```\n"),
+            format!("{object}<|im_end|>"),
         ] {
             assert_eq!(Content::of(&text), report, "{text}");
         }

@@ -27,25 +27,45 @@ const REFUSALS: [&str; 12] = [
 /// Marks of turns that chat templates without `<|…|>` have.
 const TURNS: [&str; 9] =
     ["[INST]", "[/INST]", "<<SYS>>", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"];
+/// What stands around the names of the others.
+const AROUND: [(&str, &str); 2] = [("<|", "|>"), ("<\u{ff5c}", "\u{ff5c}>")];
 
 /// A mark of a chat template within a text: the server does not know the model's end, and what stands behind the mark is a turn that nobody
 /// asked for.
 fn mark(text: &str) -> Option<&str> {
-    let between = |open: &str, close: &str| {
+    let between = |(open, close): (&str, &str)| {
         text.match_indices(open).find_map(|(start, _)| {
             let name = &text[start + open.len()..];
-            let end = name.find(close).filter(|end| !name[..*end].contains(char::is_whitespace))?;
+            let end = name.find(close).filter(|end| is_name(&name[..*end]))?;
             Some(&text[start..start + open.len() + end + close.len()])
         })
     };
     let turn = || TURNS.into_iter().find(|mark| text.contains(mark));
-    between("<|", "|>").or_else(|| between("<\u{ff5c}", "\u{ff5c}>")).or_else(turn)
+    AROUND.into_iter().find_map(between).or_else(turn)
 }
 
-/// What follows the reasoning, which servers without a reasoning parser leave in the content.
+fn is_name(within: &str) -> bool {
+    !within.contains(char::is_whitespace)
+}
+
+/// What stands before a mark at the very end of a text, which some servers leave there: nothing but the answer was said.
+fn before_end_mark(text: &str) -> Option<&str> {
+    let between = |(open, close): (&str, &str)| {
+        let (before, name) = text.strip_suffix(close)?.rsplit_once(open)?;
+        is_name(name).then_some(before)
+    };
+    let turn = || TURNS.into_iter().find_map(|mark| text.strip_suffix(mark));
+    AROUND.into_iter().find_map(between).or_else(turn)
+}
+
+/// What follows the reasoning, which servers without a reasoning parser leave in the content, and stands before the marks of its end.
 #[must_use]
 pub fn answer(reply: &str) -> &str {
-    reply.rsplit_once("</think>").map_or(reply, |(_, rest)| rest)
+    let mut answer = reply.rsplit_once("</think>").map_or(reply, |(_, rest)| rest);
+    while let Some(before) = before_end_mark(answer.trim_end()) {
+        answer = before;
+    }
+    answer
 }
 
 /// A reply without reasoning blocks, fences, list marks and line breaks.
@@ -146,8 +166,13 @@ mod tests {
             assert_eq!(leaked, format!("a mark of the model's chat template: {mark}"));
         }
         assert!(reason(&format!("{GOOD} Less <| 3.<|end|>")).contains("<|end|>"));
+        for end in ["<|end|>", "</s>", " <|im_end|>\n<|endoftext|>\n", "<\u{ff5c}end\u{ff5c}>"] {
+            assert_eq!(clean(&format!("{GOOD}{end}")), GOOD);
+        }
+        assert_eq!(reason(&clean("<|im_end|>")), "empty");
         for none in ["a value <| 3 or above |> 5", "less than <s or so"] {
-            assert_eq!(reason(&format!("{GOOD} {none}")), "");
+            let text = format!("{GOOD} {none}");
+            assert_eq!((clean(&text), reason(&text)), (text, String::new()));
         }
         assert!(reason("<think>the user wants a report of the scan so I will think").contains("reasoning"));
     }

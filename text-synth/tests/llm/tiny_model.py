@@ -2,6 +2,9 @@
 
 Its tokens are words of the vocabulary that reports are checked by, so what it says reads like findings and is noise. They are those that
 computed tomography does not see: however short a text is, the facts of a CT contradict it. It ends by chance, after some 60 words.
+
+The server takes the tokenizer and the marks of turns of some kinds of models (qwen2) for known, whatever stands in the directory; of a llama it
+takes what is there.
 """
 
 import csv
@@ -10,7 +13,7 @@ import sys
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TERMS = pathlib.Path(__file__).resolve().parents[2] / "vocabulary" / "terms.csv"
 END, PAD, UNKNOWN = "<|end|>", "<|pad|>", "<|unknown|>"
@@ -39,7 +42,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def main(directory: str) -> None:
     torch.manual_seed(0)
     words = tokenizer()
-    config = Qwen2Config(
+    config = LlamaConfig(
         vocab_size=len(words),
         hidden_size=32,
         intermediate_size=64,
@@ -51,7 +54,7 @@ def main(directory: str) -> None:
         pad_token_id=words.pad_token_id,
         bos_token_id=None,
     )
-    model = Qwen2ForCausalLM(config)
+    model = LlamaForCausalLM(config)
     # without settings of its own the server would look for some on the network
     model.generation_config.max_new_tokens = 64
     # the most likely word again and again would be a loop
