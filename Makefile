@@ -83,6 +83,7 @@ test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume l
 
 .PHONY: test-gpu
 test-gpu: $(VENV)/.test-ready $(VENV)/.nccl-ready ## that a GPU computes what a CPU computes, and NCCL (one process); needs a GPU
+	$(CARGO) test --quiet --release -p networks --test it -- --ignored --nocapture device::
 	$(CARGO) test --quiet --release -p pipeline --test device -- --ignored --nocapture --test-threads 1
 	$(CARGO) test --quiet --release -p torch-runtime --features nccl --test group -- --include-ignored gpu
 	$(CARGO) test --quiet --release -p pretrain --features nccl --test runs -- --include-ignored gpu

@@ -3,14 +3,18 @@
 //! Everything takes `[batch, channels, z, y, x]` unless said otherwise.
 
 mod norm;
+mod order;
+mod pool;
 
 use crate::error::Error;
 use crate::init::{ConvInit, Fill, Scope};
 use tch::{Device, Kind, Tensor};
 use torch_runtime::{Autocast, Group, sum_over_processes};
 
+use norm::batch_norm;
 pub use norm::{InstanceNorm3d, LayerNorm};
 pub(crate) use norm::{instance_norm, layer_norm};
+pub(crate) use pool::max_pool;
 
 /// ε of every normalisation here, PyTorch's default.
 const EPSILON: f64 = 1e-5;
@@ -252,16 +256,8 @@ impl BatchNorm {
         if train {
             self.count(values_of_a_feature(&input.size()))?;
         }
-        Ok(input.f_batch_norm(
-            self.affine.as_ref().map(|(weight, _)| weight),
-            self.affine.as_ref().map(|(_, bias)| bias),
-            Some(&self.running_mean),
-            Some(&self.running_var),
-            train,
-            MOMENTUM,
-            EPSILON,
-            true,
-        )?)
+        let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        batch_norm(input, affine, Some((&self.running_mean, &self.running_var)), train)
     }
 }
 

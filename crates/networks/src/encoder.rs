@@ -78,7 +78,7 @@ impl Encoder {
     }
 
     /// As [`Encoder::forward_maps_over`], for two views of the same patches at once: what two calls for one after the other
-    /// would give, up to the last digits, in less time.
+    /// would give, up to the last digits, in less time on a CPU; see [`Encoder::joins_halves`].
     ///
     /// # Shapes
     /// input: `[2 · batch, in_channels, z, y, x]`, first one view of all patches and then the other.
@@ -87,6 +87,13 @@ impl Encoder {
     /// As for [`Encoder::forward_features`].
     pub fn forward_views(&self, input: &Tensor, group: Option<&Group>) -> Result<Vec<Tensor>, Error> {
         self.maps(input, Statistics::Halves(group))
+    }
+
+    /// Whether [`Encoder::forward_views`] takes its maps apart and puts them together again: each batch norm sees one view. A GPU, which is busy
+    /// with one view and waits for its memory, pays for these copies and gains nothing.
+    #[must_use]
+    pub fn joins_halves(&self) -> bool {
+        matches!(self, Self::Resnet50(_))
     }
 
     fn maps(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Vec<Tensor>, Error> {

@@ -3,7 +3,7 @@
 //! Names, strides and padding follow the published encoder (state-dict names of torchvision's layout; the stride of a
 //! block sits in its 3×3×3 convolution). The depth axis is first halved in layer2.
 
-use crate::blocks::{BatchNorm, Conv3d, ConvShape, Statistics, check_input, global_mean};
+use crate::blocks::{BatchNorm, Conv3d, ConvShape, Statistics, check_input, global_mean, max_pool};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -116,7 +116,7 @@ impl Stem {
 
     pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         let mut output = self.norm.forward(&self.convolution.forward(input)?, statistics)?;
-        Ok(output.f_relu_()?.f_max_pool3d(3, [1, 2, 2], 1, 1, false)?)
+        max_pool(&output.f_relu_()?)
     }
 }
 

@@ -175,12 +175,18 @@ fn every_encoder_learns_in_every_way() {
     study.embed("text", "cpu");
     let device = test_device();
     let resenc = &["--encoder", "resenc", "--patch-zyx", "8,16,16", "--batch", "4", "--views", "extended"];
-    let resnet50 = &["--encoder", "resnet50", "--patch-zyx", "8,32,32", "--batch", "8", "--micro-batch", "4"];
+    let resnet50 =
+        &["--encoder", "resnet50", "--patch-zyx", "8,32,32", "--batch", "4", "--views", "published"];
     let swin =
         &["--encoder", "swin-unetr", "--patch-zyx", "32,32,32", "--batch", "4", "--head-norm", "layer"];
     let of_swin = ["--swin-feature-size", "12"];
     for (network, words, own, more) in [
-        ("resenc", resenc, &[][..], &["--precision", "bf16", "--visual-heads", "two", "--parts", "2"][..]),
+        (
+            "resenc",
+            resenc,
+            &[][..],
+            &["--precision", "bf16", "--visual-heads", "two", "--parts", "2", "--micro-batch", "2"][..],
+        ),
         ("resunet50", resnet50, &[], &["--vr-space", "raw", "--projection-hidden", "64", "--holdout", "0"]),
         ("swin-unetr", swin, &of_swin, &["--precision", "bf16"]),
     ] {

@@ -5,7 +5,8 @@
 //! gradients were wrong by several times their size, and infinite behind a chain of such norms. So what has neither scale
 //! nor shift gets ones and zeros in float32 there.
 
-use super::EPSILON;
+use super::order::{is_channels_last, plane, volume};
+use super::{EPSILON, MOMENTUM};
 use crate::error::Error;
 use crate::init::{Fill, Scope};
 use tch::{Device, Kind, Tensor};
@@ -40,20 +41,18 @@ pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Res
     let (_, channels, _, _, _) = input.size5()?;
     let neutral = neutral(input, channels, affine.is_some())?;
     let (weight, bias) = pair(affine, neutral.as_ref());
-    if input.device() == Device::Cpu {
-        if is_channels_last(input) && input.kind() == Kind::Float {
-            // LibTorch's instance norm brings the input into the order of axes first; its batch norm does not, and over a batch of
-            // one sample it is the same. In bfloat16 its gradients are less exact than those of groups.
-            let normalised: Vec<Tensor> = input
-                .f_split(1, 0)?
-                .iter()
-                .map(|sample| {
-                    let none = None::<&Tensor>;
-                    sample.f_batch_norm(weight, bias, none, none, true, 0.1, EPSILON, false)
-                })
-                .collect::<Result<_, _>>()?;
-            return Ok(Tensor::f_cat(&normalised, 0)?);
-        }
+    let on_cpu = input.device() == Device::Cpu;
+    if is_channels_last(input)? && !(on_cpu && input.kind() == Kind::BFloat16) {
+        // LibTorch's instance norm brings the input into the order of axes first; its batch norm does not, and over a batch of
+        // one sample it is the same. In bfloat16 its gradients on a CPU are less exact than those of groups.
+        let normalised: Vec<Tensor> = input
+            .f_split(1, 0)?
+            .iter()
+            .map(|sample| batch_norm(sample, weight.zip(bias), None, true))
+            .collect::<Result<_, _>>()?;
+        return Ok(Tensor::f_cat(&normalised, 0)?);
+    }
+    if on_cpu {
         // The same numbers from the kernel for groups of one channel, which is a third faster on CPU.
         Ok(input.f_contiguous()?.f_group_norm(channels, weight, bias, EPSILON, true)?)
     } else {
@@ -61,9 +60,25 @@ pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Res
     }
 }
 
-/// Whether the channels of a voxel lie side by side in memory.
-fn is_channels_last(input: &Tensor) -> bool {
-    !input.is_contiguous() && input.stride()[1] == 1
+/// LibTorch's batch norm: each feature to mean 0 and variance 1, then scaled and shifted by `affine`. By the running statistics, or
+/// in training by those of the batch, towards which the running ones move.
+pub(super) fn batch_norm(
+    input: &Tensor,
+    affine: Option<(&Tensor, &Tensor)>,
+    running: Option<(&Tensor, &Tensor)>,
+    train: bool,
+) -> Result<Tensor, Error> {
+    let (weight, bias) = affine.unzip();
+    let (mean, variance) = running.unzip();
+    let normalised =
+        |input: &Tensor| input.f_batch_norm(weight, bias, mean, variance, train, MOMENTUM, EPSILON, true);
+    if input.device() != Device::Cpu && is_channels_last(input)? {
+        // LibTorch's batch norm has kernels for this order on a GPU, which it takes for two axes of space only; three go through
+        // kernels for any order
+        volume(&normalised(&plane(input)?)?, input.size5()?)
+    } else {
+        Ok(normalised(input)?)
+    }
 }
 
 /// Each position's features to mean 0 and variance 1, ε 1e-5; then scaled and shifted where `affine` says.
@@ -161,7 +176,7 @@ mod tests {
         assert!(found < 0.01, "{found}");
         let found = error(&values, |input| {
             let last = input.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3]);
-            assert!(is_channels_last(&last));
+            assert!(is_channels_last(&last).unwrap());
             instance_norm(&last, None).unwrap()
         });
         assert!(found < 0.01, "channels last: {found}");
@@ -170,5 +185,31 @@ mod tests {
         assert!(plain > 1.0, "LibTorch's own is good enough now: {plain}");
         let found = error(&values.reshape([24, 2]), |input| layer_norm(input, 2, None).unwrap());
         assert!(found < 0.01, "{found}");
+    }
+    #[test]
+    fn maps_of_two_axes_are_normalised_like_those_of_three() {
+        for size in [[2, 5, 3, 4, 6], [1, 4, 1, 3, 2], [3, 2, 2, 1, 1], [1, 3, 2, 2, 2]] {
+            let [n, c, z, y, x] = size;
+            let map = |phase: f64| {
+                let values = Tensor::arange(n * c * z * y * x, (Kind::Double, Device::Cpu)) * 1.3 + phase;
+                values.sin().view([n, z, y, x, c]).permute([0, 4, 1, 2, 3])
+            };
+            let answers = |norm: &dyn Fn(&Tensor) -> Tensor| {
+                let input = map(0.0).set_requires_grad(true);
+                let output = norm(&input);
+                (&output * map(2.0)).sum(Kind::Double).backward();
+                (output, input.grad())
+            };
+            assert!(is_channels_last(&map(0.0)).unwrap(), "{size:?}");
+            let (there, back) = answers(&|input| batch_norm(input, None, None, true).unwrap());
+            let (flat, flat_back) = answers(&|input| {
+                let plane = plane(input).unwrap();
+                assert!(plane.permute([0, 2, 3, 1]).is_contiguous());
+                volume(&batch_norm(&plane, None, None, true).unwrap(), (n, c, z, y, x)).unwrap()
+            });
+            assert_eq!((flat.stride(), flat_back.stride()), (map(0.0).stride(), map(0.0).stride()));
+            assert!((there - flat).abs().max().double_value(&[]) < 1e-12, "{size:?}");
+            assert!((back - flat_back).abs().max().double_value(&[]) < 1e-12, "{size:?}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stderr, reason = "test code")]
 
 mod captioner;
+mod device;
 mod goldens;
 mod precision;
 mod pytorch;
