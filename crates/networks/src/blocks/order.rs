@@ -1,4 +1,4 @@
-//! Maps in channels-last order, seen with two axes of space instead of three and without a copy: for what LibTorch does well with two only.
+//! Maps in channels-last order, seen with two axes of space instead of three, without a copy: for what LibTorch does well with two only.
 
 use crate::error::Error;
 use tch::Tensor;
@@ -21,7 +21,8 @@ pub(super) fn plane(input: &Tensor) -> Result<Tensor, Error> {
 
 /// What [`plane`] made of maps of these sizes, taken back.
 pub(super) fn volume(plane: &Tensor, (batch, channels, z, y, x): Sizes) -> Result<Tensor, Error> {
-    let rows = plane.f_permute([0, 2, 3, 1])?.f_view([batch, z, y, x, channels])?;
+    // a copy only where LibTorch answered in the other order
+    let rows = plane.f_permute([0, 2, 3, 1])?.f_reshape([batch, z, y, x, channels])?;
     Ok(rows.f_permute([0, 4, 1, 2, 3])?)
 }
 
@@ -35,6 +36,6 @@ pub(super) fn sections(input: &Tensor) -> Result<Tensor, Error> {
 /// What [`sections`] made of `batch` maps, with y and x as one axis: `[batch·z, channels, y, x]` → `[batch, channels, z, y·x]`.
 pub(super) fn plane_of_sections(sections: &Tensor, batch: i64) -> Result<Tensor, Error> {
     let (all, channels, y, x) = sections.size4()?;
-    let rows = sections.f_permute([0, 2, 3, 1])?.f_view([batch, all / batch, y * x, channels])?;
+    let rows = sections.f_permute([0, 2, 3, 1])?.f_reshape([batch, all / batch, y * x, channels])?;
     Ok(rows.f_permute([0, 3, 1, 2])?)
 }

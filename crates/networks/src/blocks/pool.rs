@@ -10,8 +10,10 @@ use tch::{Device, Tensor};
 /// `[batch, channels, z, y, x]` → `[batch, channels, z, ⌈y / 2⌉, ⌈x / 2⌉]`.
 pub(crate) fn max_pool(input: &Tensor) -> Result<Tensor, Error> {
     // A GPU reads each value up to 27 times in LibTorch's pooling of volumes, those of neighbouring places from places far apart, and adds
-    // up gradients atomically in the maps' format; its pooling of planes has kernels for this order. On a CPU the volume is faster.
-    if input.device() != Device::Cpu && is_channels_last(input)? {
+    // up gradients atomically in the maps' format; its pooling of planes has kernels for this order, which count in 32 bits. On a CPU the
+    // volume is faster.
+    let countable = i32::try_from(input.numel()).is_ok();
+    if input.device() != Device::Cpu && countable && is_channels_last(input)? {
         return in_two_steps(input);
     }
     Ok(input.f_max_pool3d(3, [1, 2, 2], 1, 1, false)?)
