@@ -77,23 +77,30 @@ impl Encoder {
         self.maps(input, Statistics::Batch(group))
     }
 
-    /// As [`Encoder::forward_maps_over`], for two views of the same patches at once: what two calls for one after the other
-    /// would give, up to the last digits, in less time on a CPU; see [`Encoder::joins_halves`].
+    /// As [`Encoder::forward_maps_over`], for two views of the same patches: what a call for each would give, up to the last digits, in less time.
     ///
     /// # Shapes
-    /// input: `[2 · batch, in_channels, z, y, x]`, first one view of all patches and then the other.
+    /// views: each `[batch, in_channels, z, y, x]`; the maps of each.
     ///
     /// # Errors
-    /// As for [`Encoder::forward_features`].
-    pub fn forward_views(&self, input: &Tensor, group: Option<&Group>) -> Result<Vec<Tensor>, Error> {
-        self.maps(input, Statistics::Halves(group))
-    }
-
-    /// Whether [`Encoder::forward_views`] takes its maps apart and puts them together again: each batch norm sees one view. A GPU, which is busy
-    /// with one view and waits for its memory, pays for these copies and gains nothing.
-    #[must_use]
-    pub fn joins_halves(&self) -> bool {
-        matches!(self, Self::Resnet50(_))
+    /// As for [`Encoder::forward_features`], and for views of different sizes.
+    pub fn forward_views(
+        &self,
+        [first, second]: [&Tensor; 2],
+        group: Option<&Group>,
+    ) -> Result<[Vec<Tensor>; 2], Error> {
+        // Behind each batch norm, which sees one view, both are copied to be together again. A GPU is busy with one view and gains nothing by that.
+        if matches!(self, Self::Resnet50(_)) && first.device().is_cuda() {
+            return Ok([self.forward_maps_over(first, group)?, self.forward_maps_over(second, group)?]);
+        }
+        let rows = [first.size()[0], second.size()[0]];
+        let maps = self.maps(&Tensor::f_cat(&[first, second], 0)?, Statistics::Halves(group))?;
+        let mut apart = [Vec::with_capacity(maps.len()), Vec::with_capacity(maps.len())];
+        for map in maps {
+            let of_views = map.f_split_with_sizes(rows.as_slice(), 0)?;
+            apart.iter_mut().zip(of_views).for_each(|(maps, map)| maps.push(map));
+        }
+        Ok(apart)
     }
 
     fn maps(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Vec<Tensor>, Error> {

@@ -14,8 +14,8 @@ pub enum MemoryFormat {
     /// Batch, channel, z, y, x.
     #[default]
     Contiguous,
-    /// Batch, z, y, x, channel: convolutions and batch norms are faster. Instance norms are faster on a CPU in fp32; in bf16 there, LibTorch
-    /// reorders their input first. On a CPU the last layer of a ResNet-50 stays contiguous.
+    /// Batch, z, y, x, channel: convolutions and batch norms are faster. Instance norms are faster on a CPU in fp32; in bf16 their
+    /// input is reordered first there. On a CPU the last layer of a ResNet-50 stays contiguous.
     ChannelsLast,
 }
 

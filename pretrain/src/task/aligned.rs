@@ -17,15 +17,9 @@ impl Pretraining {
 
     /// As [`Self::encode_with_parts`], of two views of the same patches.
     pub(super) fn encode_views(&self, [first, second]: &[Tensor; 2]) -> Result<[Tensor; 2], BoxedError> {
-        if self.encoder.joins_halves() && self.device.is_cuda() {
-            return Ok([self.encode_with_parts(first)?, self.encode_with_parts(second)?]);
-        }
         let _autocast = self.precision.autocast(self.device)?;
-        let both = Tensor::f_cat(&[first, second], 0)?;
-        let maps = self.encoder.forward_views(&both, self.group.as_ref())?;
-        let features = self.pooled(&maps)?;
-        let rows = first.size()[0];
-        Ok([features.f_narrow(0, 0, rows)?, features.f_narrow(0, rows, rows)?])
+        let [first, second] = self.encoder.forward_views([first, second], self.group.as_ref())?;
+        Ok([self.pooled(&first)?, self.pooled(&second)?])
     }
 
     fn pooled(&self, maps: &[Tensor]) -> Result<Tensor, BoxedError> {

@@ -174,11 +174,11 @@ fn every_encoder_learns_in_every_way() {
     let study = Study::new();
     study.embed("text", "cpu");
     let device = test_device();
-    let resenc = &["--encoder", "resenc", "--patch-zyx", "8,16,16", "--batch", "4", "--views", "extended"];
-    let resnet50 =
-        &["--encoder", "resnet50", "--patch-zyx", "8,32,32", "--batch", "4", "--views", "published"];
+    let resenc =
+        &["--encoder", "resenc", "--patch-zyx", "8,16,16", "--batch", "4", "--views", "extended"][..];
+    let resnet50 = &["--encoder", "resnet50", "--patch-zyx", "8,32,32", "--batch", "4"][..];
     let swin =
-        &["--encoder", "swin-unetr", "--patch-zyx", "32,32,32", "--batch", "4", "--head-norm", "layer"];
+        &["--encoder", "swin-unetr", "--patch-zyx", "32,32,32", "--batch", "4", "--head-norm", "layer"][..];
     let of_swin = ["--swin-feature-size", "12"];
     for (network, words, own, more) in [
         (

@@ -10,12 +10,12 @@ fn step(config: &EncoderConfig, at_once: bool) -> (Tensor, Vec<(String, Tensor)>
     let encoder = Encoder::new(&store.root(), config, 3).unwrap();
     let first = ramp(&[4, 1, 8, 48, 48]);
     let second = first.flip([2, 3]) * 0.7 + 0.1;
-    let features = if at_once {
-        encoder.forward_views(&Tensor::cat(&[&first, &second], 0), None).unwrap().pop().unwrap()
+    let views = if at_once {
+        encoder.forward_views([&first, &second], None).unwrap()
     } else {
-        let last = |view: &Tensor| encoder.forward_maps(view, true).unwrap().pop().unwrap();
-        Tensor::cat(&[last(&first), last(&second)], 0)
+        [&first, &second].map(|view| encoder.forward_maps(view, true).unwrap())
     };
+    let features = Tensor::cat(&views.map(|mut maps| maps.pop().unwrap()), 0);
     features.square().mean(Kind::Float).backward();
     let mut state: Vec<(String, Tensor)> = store
         .variables()
