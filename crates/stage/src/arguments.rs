@@ -53,11 +53,20 @@ pub enum Stop {
     Completions(clap_complete::Shell),
 }
 
+/// A parsed command line.
+#[derive(Debug)]
+pub struct Parsed<A> {
+    /// The values.
+    pub arguments: A,
+    /// Long names, without dashes, of the flags that the chosen command knows.
+    pub flags: Vec<String>,
+}
+
 /// Parses `argv` (with the program's name first), after adding what `--config` says and the command line does not.
 ///
 /// # Errors
 /// [`Stop`] says what to print instead of running.
-pub fn parse<A: CommandFactory + FromArgMatches>(argv: Vec<OsString>) -> Result<A, Stop> {
+pub fn parse<A: CommandFactory + FromArgMatches>(argv: Vec<OsString>) -> Result<Parsed<A>, Stop> {
     let command = A::command();
     if let Some(shell) = value_of(&argv, "--completions") {
         return <clap_complete::Shell as ValueEnum>::from_str(&shell, true)
@@ -73,8 +82,10 @@ pub fn parse<A: CommandFactory + FromArgMatches>(argv: Vec<OsString>) -> Result<
         Some(path) => with_config(&command, argv, &PathBuf::from(path)).map_err(Stop::Config)?,
         None => argv,
     };
-    let matches = command.try_get_matches_from(argv).map_err(Stop::Clap)?;
-    A::from_arg_matches(&matches).map_err(Stop::Clap)
+    let matches = command.clone().try_get_matches_from(argv).map_err(Stop::Clap)?;
+    let chosen = matches.subcommand_name().and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
+    let flags = chosen.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)).collect();
+    Ok(Parsed { arguments: A::from_arg_matches(&matches).map_err(Stop::Clap)?, flags })
 }
 
 /// The value of `--name VALUE` or `--name=VALUE` before any `--`.
@@ -206,7 +217,7 @@ mod tests {
         fs_err::write(file.path(), config).unwrap();
         let path = file.path().to_str().unwrap();
         let argv = ["train"].iter().chain(words).copied().chain(["--config", path]);
-        parse(argv.map(OsString::from).collect())
+        parse(argv.map(OsString::from).collect()).map(|parsed| parsed.arguments)
     }
 
     #[test]
@@ -228,6 +239,16 @@ mod tests {
             panic!("wrong command")
         };
         assert_eq!((lr, shards), (-0.5, vec!["-a".to_owned()]));
+    }
+
+    #[test]
+    fn flags_are_those_of_the_chosen_command() {
+        let flags = |words: &[&str]| {
+            let argv = ["train"].iter().chain(words).map(OsString::from).collect();
+            parse::<Train>(argv).unwrap().flags
+        };
+        assert_eq!(flags(&["run", "--steps", "7"]), ["steps", "shards", "resume", "lr"]);
+        assert_eq!(flags(&["other"]), [""; 0]);
     }
 
     #[test]

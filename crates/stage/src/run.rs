@@ -1,6 +1,6 @@
 //! From `main` to exit code: arguments, signals, log, errors, report.
 
-use crate::arguments::{self, Common, Stop};
+use crate::arguments::{self, Common, Parsed, Stop};
 use crate::report::Report;
 use crate::{Context, ExitStatus, Message, context, interrupt, limits, sealed};
 use clap::{CommandFactory, FromArgMatches};
@@ -23,8 +23,8 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     run: impl FnOnce(A, &Context) -> anyhow::Result<ExitStatus>,
 ) -> ExitCode {
     let started = Instant::now();
-    let arguments = match arguments::parse::<A>(std::env::args_os().collect()) {
-        Ok(arguments) => arguments,
+    let Parsed { arguments, flags } = match arguments::parse::<A>(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(Stop::Clap(error)) => {
             // help and version go to standard output with code 0, usage errors to standard error with code 2
             let _closed = error.print();
@@ -46,7 +46,7 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
         return ExitCode::from(ExitStatus::Usage.code());
     }
     let status = guarded(|| run(arguments, &context)).unwrap_or_else(|error| {
-        context.tell(to_message(&error));
+        context.tell(to_message(&error, &flags));
         ExitStatus::Failed
     });
     let errors = context.messages().into_iter().filter(|m| m.severity == crate::Severity::Error);
@@ -82,22 +82,43 @@ fn prepare(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The message inside an error, or an `E000` made of its chain.
-fn to_message(error: &anyhow::Error) -> Message {
-    match error.downcast_ref::<Message>() {
-        Some(message) => message.clone(),
-        None => out_of_memory(&format!("{error:#}"))
-            .unwrap_or_else(|| Message::error("E000", format!("{error:#}"))),
+/// The message inside an error, or an `E000` made of its chain; `flags` are those of the command.
+fn to_message(error: &anyhow::Error, flags: &[String]) -> Message {
+    if let Some(message) = error.downcast_ref::<Message>() {
+        return message.clone();
+    }
+    let text = format!("{error:#}");
+    match line_of_memory(&text) {
+        Some(line) => Message::error("E305", line).fix(more_memory(flags)),
+        None => Message::error("E000", text),
     }
 }
 
-/// The message where a text says that memory ran out; LibTorch's has a trace behind it, and in a panic its lines are one.
-fn out_of_memory(text: &str) -> Option<Message> {
+/// The line of a text that says that memory ran out; LibTorch's has a trace behind it, and in a panic its lines are one.
+fn line_of_memory(text: &str) -> Option<&str> {
     let mut lines = text.lines().flat_map(|line| line.split("\\n"));
     let line = lines.find(|line| limits::is_out_of_memory(line))?;
-    let line = line.split_once("Torch(\"").map_or(line, |(_, said)| said);
-    let fix = "Try a smaller network, patch or --batch, --precision bf16 or another --device";
-    Some(Message::error("E305", line.trim()).fix(fix))
+    Some(line.split_once("Torch(\"").map_or(line, |(_, said)| said).trim())
+}
+
+/// What of a command's flags would take less memory.
+fn more_memory(flags: &[String]) -> String {
+    let choices = [
+        ("patch-zyx", "a smaller --patch-zyx"),
+        ("batch", "a smaller --batch"),
+        ("micro-batch", "a smaller --micro-batch"),
+        ("window-batch", "a smaller --window-batch"),
+        ("workers", "fewer --workers"),
+        ("precision", "--precision bf16"),
+        ("device", "another --device"),
+    ];
+    let known = choices.iter().filter(|(flag, _)| flags.iter().any(|known| known == flag));
+    let words: Vec<&str> = known.map(|(_, words)| *words).collect();
+    match words.split_last() {
+        None => "Free memory, or give the command more of it".to_owned(),
+        Some((last, [])) => format!("Try {last}"),
+        Some((last, others)) => format!("Try {} or {last}", others.join(", ")),
+    }
 }
 
 /// Turns a panic, which is always a defect of ours, into an error with its place.
@@ -117,8 +138,8 @@ fn guarded(run: impl FnOnce() -> anyhow::Result<ExitStatus>) -> anyhow::Result<E
             .map(String::as_str)
             .or_else(|| payload.downcast_ref::<&str>().copied())
             .unwrap_or("no text");
-        if let Some(message) = out_of_memory(text) {
-            return Err(message.into());
+        if let Some(line) = line_of_memory(text) {
+            return Err(anyhow::Error::msg(line.to_owned()));
         }
         // LibTorch appends a C++ trace of some 26 lines
         let first = text.lines().next().unwrap_or(text).to_owned();
@@ -140,16 +161,31 @@ mod tests {
             anyhow::anyhow!("CUDA out of memory. Tried to allocate 2.00 GiB.\nframe #0").context("LibTorch");
         let in_panic =
             || panic!("an Err value: Torch(\"DefaultCPUAllocator: can't allocate memory\\nframe #0\")");
+        let flags = ["steps", "batch", "device"].map(str::to_owned);
         for error in [error, guarded(in_panic).unwrap_err()] {
-            let message = to_message(&error);
+            let message = to_message(&error, &flags);
             assert_eq!(message.code, "E305");
             let text = message.to_string();
             assert!(
-                text.contains("--batch") && !text.contains("frame") && !text.contains("Err value"),
+                text.ends_with("Try a smaller --batch or another --device.")
+                    && !text.contains("frame")
+                    && !text.contains("Err value"),
                 "{text}"
             );
         }
-        assert_eq!(to_message(&anyhow::anyhow!("no such file")).code, "E000");
-        assert_eq!(to_message(&guarded(|| panic!("other")).unwrap_err()).code, "E999");
+        assert_eq!(to_message(&anyhow::anyhow!("no such file"), &flags).code, "E000");
+        assert_eq!(to_message(&guarded(|| panic!("other")).unwrap_err(), &flags).code, "E999");
+    }
+
+    #[test]
+    fn only_flags_that_the_command_has_are_advised() {
+        let advice =
+            |flags: &[&str]| more_memory(&flags.iter().map(|&flag| flag.to_owned()).collect::<Vec<_>>());
+        assert_eq!(advice(&["out"]), "Free memory, or give the command more of it");
+        assert_eq!(advice(&["workers"]), "Try fewer --workers");
+        assert_eq!(
+            advice(&["device", "precision", "window-batch"]),
+            "Try a smaller --window-batch, --precision bf16 or another --device"
+        );
     }
 }
