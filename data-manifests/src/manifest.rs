@@ -194,6 +194,25 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The manifest beside a file that may come from anywhere: none where there is none, or one of another program.
+    ///
+    /// # Errors
+    /// As [`Self::load`], for one of ours; a file that is no JSON is nobody's, and counts as ours.
+    pub fn beside(file: &Path) -> anyhow::Result<Option<Self>> {
+        let directory =
+            file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let path = directory.join(FILE_NAME);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let of_another =
+            serde_json::from_slice::<serde_json::Value>(&fs_err::read(&path)?).is_ok_and(|json| {
+                let schema = json.get("schema").and_then(serde_json::Value::as_str);
+                json.get(sealed::SEAL).is_none() && !schema.is_some_and(|schema| schema.starts_with("gtgm/"))
+            });
+        if of_another { Ok(None) } else { Self::load_any(directory).map(Some) }
+    }
+
     /// The finished manifest in `directory` if it did exactly this work and all its outputs still have their sizes.
     ///
     /// # Errors

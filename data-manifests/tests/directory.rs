@@ -161,6 +161,28 @@ fn an_output_is_what_was_written_or_none() {
 }
 
 #[test]
+fn a_file_from_anywhere_is_compared_with_a_manifest_of_ours_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (file, manifest) = (root.join("a.json"), root.join("manifest.json"));
+    let taken = || Manifest::file_as_input("init", &file, root).map_err(|error| error.to_string());
+    finished(root);
+    taken().unwrap();
+    let whole = fs_err::read_to_string(&manifest).unwrap();
+    for broken in [&whole[..whole.len() / 2], &whole.replace("\"seed\": 3", "\"seed\": 4")] {
+        assert_ne!(broken, whole);
+        fs_err::write(&manifest, broken).unwrap();
+        let error = taken().unwrap_err();
+        assert!(error.starts_with("E011 the manifest cannot be trusted"), "{error}");
+    }
+    fs_err::write(&manifest, r#"{"name": "an app"}"#).unwrap();
+    taken().unwrap();
+    fs_err::write(&manifest, &whole).unwrap();
+    fs_err::write(&file, "{\"x\": 2}\n").unwrap();
+    assert!(taken().unwrap_err().starts_with("E015 a file is not as it was written"));
+}
+
+#[test]
 fn broken_rules_are_all_listed() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

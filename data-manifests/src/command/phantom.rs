@@ -32,9 +32,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     kinds.sort_unstable();
     kinds.dedup();
     refuse_foreign_files(out)?;
-    let _lock = context.lock(out)?;
-    atomic::sweep(out)?;
-    context.report_to(out);
+    let output = context.open_output(out)?;
     let parameters = serde_json::json!({ "seed": arguments.seed, "size": arguments.size, "only": kinds });
     let mut wanted =
         Manifest::new("phantom", env!("CARGO_PKG_VERSION"), context.program(), &parameters, Vec::new())?;
@@ -44,7 +42,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.tell(Message::info("I170", format!("{cases} cases reused, nothing to do")));
         return Ok(ExitStatus::Done);
     }
+    output.to_write()?;
     Manifest::withdraw(out)?;
+    atomic::sweep(out)?;
     for kind in Kind::ALL.into_iter().filter(|kind| !kinds.contains(kind)) {
         let stale = out.join(kind.dataset());
         if stale.is_dir() {

@@ -77,19 +77,16 @@ impl Manifest {
     /// beside it lists it, its bytes must be those; there need be no manifest.
     ///
     /// # Errors
-    /// `E015` when it is not as it was written; any I/O error.
+    /// `E015` when it is not as it was written; as [`Self::load`] where the manifest beside it is not; any I/O error.
     pub fn file_as_input(role: &str, file: &Path, base: &Path) -> anyhow::Result<Artefact> {
         let found = Artefact::of_file(role, file, base)?;
-        let directory =
-            file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        // a manifest of others, or none, says nothing of it
-        if directory.join(FILE_NAME).is_file()
-            && let Ok(manifest) = Self::load_any(directory)
+        if let Some(manifest) = Self::beside(file)?
             && let Some(listed) =
                 manifest.outputs.iter().find(|output| file.file_name() == Some(output.path.as_ref()))
             && listed.sha256 != found.sha256
         {
             let sha256 = format!("SHA-256 {}", found.sha256);
+            let directory = file.parent().unwrap_or(Path::new("."));
             return Err(manifest.not_as_written(directory, file, &sha256, &listed.sha256).into());
         }
         Ok(found)
