@@ -97,8 +97,8 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
             .into());
     }
     refuse_foreign(&arguments.out)?;
-    let _lock = context.lock(&arguments.out)?;
-    context.report_to(&arguments.out);
+    let output = context.open_output(&arguments.out)?;
+    output.to_write()?;
     atomic::sweep(&arguments.out)?;
     let listed = pairs_of(arguments, context)?;
     let pairs: Vec<[&str; 2]> =

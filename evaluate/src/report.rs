@@ -69,8 +69,8 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     }
     let own = [REPORT, tables::MARKDOWN, tables::LATEX, results::FILE_NAME];
     Manifest::refuse_foreign(&arguments.out, |name| own.contains(&name))?;
-    let _lock = context.lock(&arguments.out)?;
-    context.report_to(&arguments.out);
+    let output = context.open_output(&arguments.out)?;
+    output.to_write()?;
     atomic::sweep(&arguments.out)?;
     let runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;
     for link in runs.iter().flat_map(|r| &r.links).filter(|l| l.state != State::Current) {

@@ -51,8 +51,8 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
     let mut pairing = pairing::pair(arguments, &descriptor, context)?;
     let counts = resolve_missing(arguments, &mut pairing, context)?;
     refuse_foreign(&arguments.out)?;
-    let _lock = context.lock(&arguments.out)?;
-    context.report_to(&arguments.out);
+    let output = context.open_output(&arguments.out)?;
+    output.to_write()?;
     atomic::sweep(&arguments.out)?;
 
     let parameters = Parameters {

@@ -54,8 +54,7 @@ struct OutRow {
 pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
     KEPT.refuse_foreign(out)?;
-    context.report_to(out);
-    let _lock = context.lock(out)?;
+    let output = context.open_output(out)?;
 
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
     let rows = rows_of(&arguments.predictions)?;
@@ -77,6 +76,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these objects already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    output.to_write()?;
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     KEPT.begin(out, &work, &rows.iter().map(|row| file_name(&row.id, arguments.format)).collect())?;
 

@@ -84,7 +84,7 @@ struct Parameters<'a> {
 pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
     KEPT.refuse_foreign(out)?;
-    context.report_to(out);
+    let output = context.open_output(out)?;
     let device = parse_device(&arguments.compute.device)?;
     let precision: Precision = arguments.compute.precision.parse()?;
     if let Some(warning) = slow_precision(precision, device) {
@@ -93,7 +93,6 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     torch_runtime::keep_freed_memory();
     torch_runtime::set_num_threads(limits::cores())?;
     choose_kernels(device, arguments.compute.deterministic)?;
-    let _lock = context.lock(out)?;
 
     for directory in arguments.model.iter().filter(|given| given.is_dir()) {
         // a run that is not finished may have the model of an earlier one
@@ -148,6 +147,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         context.say(&format!("Nothing to do: {} holds these predictions already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    output.to_write()?;
     let name = |id: &str| file_name(id, objective, arguments.format);
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     KEPT.begin(out, &work, &jobs.iter().map(|j| name(&j.case.id)).collect())?;

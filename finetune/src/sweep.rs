@@ -28,8 +28,8 @@ const RUNS: &str = "runs";
 /// Runs the command.
 pub(crate) fn run(arguments: &Sweep, quiet: bool, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    context.report_to(out);
-    let _lock = context.lock(out)?;
+    let output = context.open_output(out)?;
+    output.to_write()?;
     atomic::sweep(out)?;
     let manifest = Manifest::load(&arguments.shards, "preprocess")?;
     let dataset = arguments.shards.join("dataset.toml");

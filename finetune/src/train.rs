@@ -19,7 +19,7 @@ use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan};
 use serde::Serialize;
-use stage::{Context, ExitStatus, Message, atomic, limits};
+use stage::{Context, ExitStatus, Message, Output, atomic, limits};
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
@@ -44,13 +44,13 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
-    let _lock = process.by_leader(|| {
+    let output = process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
-        // the lock comes first: a run that is refused must not write its report over the other's
-        let lock = context.lock(out)?;
-        context.report_to(out);
-        atomic::sweep(out)?;
-        anyhow::Ok(lock)
+        let output = context.open_output(out)?;
+        if output.is_locked() {
+            atomic::sweep(out)?;
+        }
+        anyhow::Ok(output)
     })?;
     // inputs are named relative to it, by every process
     fs_err::create_dir_all(out)?;
@@ -129,6 +129,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let run = (&plan_json, plan.seed);
     let session = process
         .session(run, &variables, &mut optimizer, |own, optimizer| {
+            output.as_ref().map_or(Ok(()), Output::to_write)?;
             if arguments.overwrite {
                 Manifest::withdraw(out)?;
             }

@@ -43,9 +43,7 @@ pub(crate) fn run(
     }
     let out = arguments.out.as_path();
     output::refuse_foreign(out)?;
-    // the lock comes first: a run that is refused must not write its report over the other's
-    let _lock = context.lock(out)?;
-    context.report_to(out);
+    let output = context.open_output(out)?;
     let (descriptor, raw) = data_set(&arguments, context)?;
     let Selected { cases, failed: failed_before, known } = selected(&descriptor, &raw, &arguments, context)?;
     let rules = Rules { descriptor: &descriptor, treatment, raw_root: &raw };
@@ -80,6 +78,7 @@ pub(crate) fn run(
         let text = "files were changed after they were written; what is damaged is made anew";
         context.tell(Message::info("I172", text).detail(out.display().to_string()));
     }
+    output.to_write()?;
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     output::tidy(out, &descriptor, &wanted, &known, context)?;
     let estimates = estimates(&cases, &descriptor, &arguments, treatment);

@@ -48,8 +48,8 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.count("cases", found.examined as u64);
         found
     } else {
-        let _lock = context.lock(&directory)?;
-        context.report_to(&directory);
+        let output = context.open_output(&directory)?;
+        output.to_write()?;
         repair::repair(&directory, &arguments.repair, arguments.raw.as_deref(), context)?
     };
     finish(&directory, &left, context)

@@ -12,7 +12,7 @@ use data_manifests::seen::{self, Seen};
 use data_manifests::{Descriptor, Manifest, digest};
 use networks::{EncoderKind, HeadNorm, weights};
 use serde_json::Value;
-use stage::{Context, ExitStatus, Message, atomic, limits};
+use stage::{Context, ExitStatus, Message, Output, atomic, limits};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -47,13 +47,13 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };
-    let _lock = process.by_leader(|| {
+    let output = process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
-        // the lock comes first: a run that is refused must not write its report over the other's
-        let lock = context.lock(out)?;
-        context.report_to(out);
-        atomic::sweep(out)?;
-        anyhow::Ok(lock)
+        let output = context.open_output(out)?;
+        if output.is_locked() {
+            atomic::sweep(out)?;
+        }
+        anyhow::Ok(output)
     })?;
     // inputs are named relative to it, by every process
     fs_err::create_dir_all(out)?;
@@ -112,7 +112,8 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     options.check().map_err(|e| e.message())?;
     let sizes = plan.window_zyx.into_iter().chain([samples.len(), size_of::<f32>()]);
     check_room(sizes, workers, plan.steps, process.device).map_err(|e| e.message())?;
-    let session = open_session(&arguments, &plan, &plan_json, &process, &variables, &mut optimizer)?;
+    let session =
+        open_session(&arguments, &plan, &plan_json, (&process, output.as_ref()), &variables, &mut optimizer)?;
     let notes = notes(&pairs, seen)?;
     let session = session.with_notes(notes.clone());
     let first = session.state().step;
@@ -185,13 +186,14 @@ fn open_session(
     arguments: &Arguments,
     plan: &Plan,
     plan_json: &Value,
-    process: &Process,
+    (process, output): (&Process, Option<&Output>),
     variables: &[(String, Tensor)],
     optimizer: &mut Optimizer,
 ) -> anyhow::Result<Session> {
     let out = arguments.out.as_path();
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     process.session((plan_json, plan.seed), variables, optimizer, |own, optimizer| {
+        output.map_or(Ok(()), Output::to_write)?;
         if arguments.overwrite {
             Manifest::withdraw(out)?;
         }

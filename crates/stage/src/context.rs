@@ -1,7 +1,7 @@
 //! What a run talks through: messages, results, progress and the place of its report.
 
 use crate::lock::OutputLock;
-use crate::{Message, Progress, Severity};
+use crate::{Message, Output, Progress, Severity};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -54,6 +54,20 @@ impl Context {
         } else {
             OutputLock::acquire(directory, &self.program)
         }
+    }
+
+    /// Creates a stage's output directory if needed, locks it for this run, and has the run's report written there. A directory that cannot be
+    /// written to is given all the same, without lock and report: it may hold the finished work ([`Output::to_write`]).
+    ///
+    /// # Errors
+    /// As [`OutputLock::acquire`], but for an existing directory that cannot be written to.
+    pub fn open_output(&self, directory: &Path) -> anyhow::Result<Output> {
+        let output = Output::open(directory, &self.program, self.steal_lock)?;
+        if output.is_locked() {
+            // not earlier: a run that is refused must not write its report over the other's
+            self.state().report_directory = Some(directory.to_owned());
+        }
+        Ok(output)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -116,11 +130,6 @@ impl Context {
     #[must_use]
     pub fn progress(&self, label: &str, total: u64) -> Progress {
         Progress::new(label, total, self.quiet)
-    }
-
-    /// Names the directory that gets `report.json` when the run ends, however it ends.
-    pub fn report_to(&self, directory: &Path) {
-        self.state().report_directory = Some(directory.to_owned());
     }
 
     /// Adds a count to the report.

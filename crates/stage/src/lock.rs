@@ -24,6 +24,9 @@ use std::time::Duration;
 /// Name of the lock file inside an output directory.
 pub const FILE_NAME: &str = ".lock";
 
+/// Code of the refusal of a directory that cannot be made or written to.
+pub(crate) const UNUSABLE: &str = "E163";
+
 /// Time between two touches of the lock file.
 const BEAT: Duration = Duration::from_secs(5);
 
@@ -39,7 +42,7 @@ pub struct OutputLock {
 }
 
 impl OutputLock {
-    /// Creates `directory` if needed and locks it; executables call [`crate::Context::lock`].
+    /// Creates `directory` if needed and locks it; executables call [`crate::Context::lock`] or [`crate::Context::open_output`].
     ///
     /// # Errors
     /// `E162` names the holder when another run has it; `E163` where the directory cannot be made or written to; any I/O error otherwise.
@@ -58,7 +61,7 @@ impl OutputLock {
 
     fn take(directory: &Path, program: &str, steal: bool, beat: Duration) -> anyhow::Result<Self> {
         let unusable = |error: std::io::Error| {
-            Message::error("E163", "the output directory cannot be used")
+            Message::error(UNUSABLE, "the output directory cannot be used")
                 .detail(error.to_string())
                 .fix("Give --out a directory that can be made and written to")
         };

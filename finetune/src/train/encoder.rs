@@ -4,7 +4,7 @@ use crate::arguments::Train;
 use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
 use data_manifests::seen::Seen;
-use data_manifests::{Artefact, Manifest, manifest};
+use data_manifests::{Artefact, Manifest};
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 use stage::{Context, Message};
@@ -151,13 +151,9 @@ pub(super) fn load(
 pub(super) fn licence(own: &str, encoder: Option<(&Path, &Artefact)>) -> anyhow::Result<String> {
     let mut all = BTreeSet::from([own.to_owned()]);
     if let Some((file, artefact)) = encoder {
-        let directory = file.parent().unwrap_or(Path::new(""));
-        if directory.join(manifest::FILE_NAME).is_file() {
-            let found = Manifest::load_any(directory)?;
-            if found.outputs.iter().any(|output| output.sha256 == artefact.sha256) {
-                all.extend(found.licence.split(" AND ").map(str::to_owned));
-            }
-        }
+        let found = Manifest::beside(file)?;
+        let found = found.filter(|found| found.outputs.iter().any(|output| output.sha256 == artefact.sha256));
+        all.extend(found.iter().flat_map(|found| found.licence.split(" AND ")).map(str::to_owned));
     }
     all.remove("");
     Ok(all.into_iter().collect::<Vec<_>>().join(" AND "))

@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let out = arguments.out.as_path();
     let own = [records::CAPTIONS, slices::FILE_NAME, REJECTED, ledger::FILE_NAME, journal::FILE_NAME];
     Manifest::refuse_foreign(out, |name| own.contains(&name))?;
-    context.report_to(out);
+    let output = context.open_output(out)?;
     let store = ShardStore::open(&arguments.shards)?;
     let descriptor = store.descriptor();
     let measure = Measure { seed: arguments.planning.seed };
@@ -94,7 +94,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         model: ready.as_ref().map(|r| r.parameters().clone()),
     };
 
-    let _lock = context.lock(out)?;
     let mut inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     inputs.extend(ready.iter().flat_map(|r| r.inputs().to_vec()));
     let manifest =
@@ -116,6 +115,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             .fix("Use another --out, or remove the file to give those answers up")
             .into());
     }
+    output.to_write()?;
     if let Some(ready) = &ready {
         ready.check(out)?;
     }

@@ -68,7 +68,7 @@ fn unusable(error: &networks::Error) -> Message {
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
     Manifest::refuse_foreign(out, |name| [records::EMBEDDINGS, records::ROWS].contains(&name))?;
-    context.report_to(out);
+    let output = context.open_output(out)?;
     let input = fresh_input(&arguments.reports, "report")?;
     let device = torch_runtime::parse_device(&arguments.device)?;
     let folder = match &arguments.text_encoder {
@@ -77,7 +77,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     let encoder = TextEncoder::open(&folder, device).map_err(|e| unusable(&e))?;
 
-    let _lock = context.lock(out)?;
     let mut inputs = vec![Manifest::as_input("reports", &arguments.reports, out)?];
     for file in encoder.files() {
         inputs.push(Artefact::of_rooted("text-encoder", file, "TEXT_ENCODER", &folder)?);
@@ -97,6 +96,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             .fix("Run 'text-synth report' again")
             .into());
     }
+    output.to_write()?;
     Manifest::withdraw(out)?;
     atomic::sweep(out)?;
 

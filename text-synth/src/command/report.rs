@@ -160,7 +160,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let out = arguments.out.as_path();
     let own = [records::REPORTS, records::VOLUMES, REJECTED, ledger::FILE_NAME, state::FILE_NAME];
     Manifest::refuse_foreign(out, |name| own.contains(&name))?;
-    context.report_to(out);
+    let output = context.open_output(out)?;
     let input = fresh_input(&arguments.captions, "caption")?;
     let (mut writer, parameters): (Box<dyn Writer>, Parameters) = match arguments.writer {
         Kind::Template => template(arguments)?,
@@ -170,7 +170,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
     };
 
-    let _lock = context.lock(out)?;
     let inputs = vec![Manifest::as_input("captions", &arguments.captions, out)?];
     let manifest =
         Manifest::new("report", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
@@ -205,6 +204,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             Some(Grounding::new(&declared, Terms::load(&arguments.vocabulary)?))
         }
     };
+    output.to_write()?;
     writer.check()?;
     // not before all was accepted: a refused command leaves finished reports as they were
     Manifest::withdraw(out)?;

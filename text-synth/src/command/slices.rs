@@ -55,8 +55,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         pictures: arguments.png.then_some(render::VERSION),
     };
     Manifest::refuse_foreign(out, |name| [slices::FILE_NAME, PICTURES, WORK].contains(&name))?;
-    context.report_to(out);
-    let _lock = context.lock(out)?;
+    let output = context.open_output(out)?;
     let inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     let mut manifest =
         Manifest::new("slices", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
@@ -68,6 +67,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these {n} slices already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    output.to_write()?;
     Manifest::withdraw(out)?;
     atomic::sweep(out)?;
     let pictures = arguments.png.then(|| out.join(PICTURES));
