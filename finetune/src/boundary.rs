@@ -1,7 +1,7 @@
 //! Distances to the true surfaces, for the boundary term of the loss.
 
 use label_maps::distance_to_nearest;
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
 
@@ -12,12 +12,13 @@ use training::error::BoxedError;
 /// Medical Image Analysis 67 (2021), equation 5: it grows with how far from the surface a wrong voxel lies.
 ///
 /// # Shapes
-/// `labels`: int64 `[batch, 1, z, y, x]`, on any device; float32 `[batch, set, z, y, x]` on the same.
+/// `labels`: int64 `[batch, 1, z, y, x]`, on the CPU; float32 `[batch, set, z, y, x]` on `device`.
 pub(crate) fn signed_distances(
     labels: &Tensor,
     sets: &[Vec<i64>],
     spacing_zyx: [f64; 3],
     ignored: Option<i64>,
+    device: Device,
 ) -> Result<Tensor, BoxedError> {
     let size = labels.size();
     let shape = [size[2] as usize, size[3] as usize, size[4] as usize];
@@ -25,7 +26,7 @@ pub(crate) fn signed_distances(
     let smallest = spacing_zyx.into_iter().fold(f64::INFINITY, f64::min);
     let spacing = spacing_zyx.map(|s| s / smallest);
     let mut all = Vec::with_capacity(labels.numel() * sets.len());
-    for sample in labels.to_device(Device::Cpu).to_kind(Kind::Int64).unbind(0) {
+    for sample in labels.unbind(0) {
         let values = Vec::<i64>::try_from(sample.contiguous().view(-1))?;
         for set in sets {
             let inside: Vec<bool> = values.iter().map(|value| set.contains(value)).collect();
@@ -53,7 +54,7 @@ pub(crate) fn signed_distances(
         }
     }
     let shape = [size[0], sets.len() as i64, size[2], size[3], size[4]];
-    Ok(uploaded(&all, &shape, labels.device())?)
+    Ok(uploaded(&all, &shape, device)?)
 }
 
 #[cfg(test)]
@@ -64,7 +65,8 @@ mod tests {
     fn distances_are_signed_in_voxels_and_0_where_nothing_is_known() {
         let labels = Tensor::from_slice(&[0_i64, 1, 1, 1, 2, 9]).view([1, 1, 1, 1, 6]);
         let found =
-            signed_distances(&labels, &[vec![1], vec![1, 2], vec![3]], [1.0, 1.0, 0.5], Some(9)).unwrap();
+            signed_distances(&labels, &[vec![1], vec![1, 2], vec![3]], [1.0, 1.0, 0.5], Some(9), Device::Cpu)
+                .unwrap();
         assert_eq!(found.size(), [1, 3, 1, 1, 6]);
         let row = |set: i64| Vec::<f32>::try_from(found.get(0).get(set).contiguous().view(-1)).unwrap();
         assert_eq!(row(0), [1.0, 0.0, -1.0, 0.0, 1.0, 0.0]);

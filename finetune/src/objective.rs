@@ -5,7 +5,7 @@ use label_maps::targets::{
     Balance, TargetRules, affinity_targets, class_weights, inside_targets, widen_borders,
 };
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_runtime::transfer::uploaded;
 use training::error::BoxedError;
 use training::losses::affinity::AffinityLoss;
@@ -113,8 +113,8 @@ impl AffinityPlan {
     /// Targets of patches of [`small_ids`]. Affinities across the rim of a patch are not known.
     ///
     /// # Shapes
-    /// `labels`: int64 `[batch, 1, z, y, x]`, on any device; the result on the same.
-    pub(crate) fn targets(&self, labels: &Tensor) -> Result<Targets, BoxedError> {
+    /// `labels`: int64 `[batch, 1, z, y, x]`, on the CPU; the result on `device`.
+    pub(crate) fn targets(&self, labels: &Tensor, device: Device) -> Result<Targets, BoxedError> {
         let size = labels.size();
         let shape = [size[2] as usize, size[3] as usize, size[4] as usize];
         let channels = self.offsets_zyx.len();
@@ -133,7 +133,7 @@ impl AffinityPlan {
             values.extend(targets.values);
         }
         let shape = [size[0], channels as i64, size[2], size[3], size[4]];
-        let tensor = |numbers: &[f32]| uploaded(numbers, &shape, labels.device());
+        let tensor = |numbers: &[f32]| uploaded(numbers, &shape, device);
         Ok(Targets { values: tensor(&values)?, weights: tensor(&weights)? })
     }
 }
@@ -231,7 +231,7 @@ mod tests {
     fn what_nobody_annotated_teaches_nothing() {
         // along x: two objects of two voxels, then one that is unknown
         let labels = Tensor::from_slice(&[2_i64, 2, 3, 3, 1]).view([1, 1, 1, 1, 5]);
-        let targets = plan(OffsetSet::Nearest).targets(&labels).unwrap();
+        let targets = plan(OffsetSet::Nearest).targets(&labels, Device::Cpu).unwrap();
         let row = |t: &Tensor| Vec::<f32>::try_from(t.get(0).get(2).contiguous().view(-1)).unwrap();
         assert_eq!(row(&targets.values), [0.0, 1.0, 0.0, 1.0, 0.0]);
         let weights = row(&targets.weights);
@@ -239,7 +239,7 @@ mod tests {
 
         // a boundary mask: inside two objects, on the boundary between them, and not known
         let boundary = AffinityPlan { widen_borders: 1, ..plan(OffsetSet::Boundary) };
-        let inside = boundary.targets(&labels).unwrap();
+        let inside = boundary.targets(&labels, Device::Cpu).unwrap();
         assert_eq!(inside.values.size(), [1, 1, 1, 1, 5]);
         let row = |t: &Tensor| Vec::<f32>::try_from(t.contiguous().view(-1)).unwrap();
         assert_eq!(row(&inside.values), [1.0, 0.0, 0.0, 1.0, 0.0]);

@@ -4,7 +4,7 @@ use crate::boundary;
 use crate::objective::Objective;
 use data_manifests::descriptor::{Labels, Region};
 use stage::Message;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use torch_runtime::Group;
 use training::TrainingError;
 use training::error::BoxedError;
@@ -81,14 +81,31 @@ impl Semantic {
         }
     }
 
+    /// The distances that the boundary term of [`Self::loss`] takes, if it is asked for.
+    ///
+    /// # Shapes
+    /// `labels`: int64 `[batch, 1, z, y, x]`, on the CPU; float32 `[batch, class or region, z, y, x]` on `device`.
+    pub(crate) fn distances(
+        &self,
+        labels: &Tensor,
+        options: &SemanticLoss,
+        device: Device,
+    ) -> Result<Option<Tensor>, BoxedError> {
+        if options.boundary_weight <= 0.0 {
+            return Ok(None);
+        }
+        let ignored = options.overlap.ignore_label;
+        boundary::signed_distances(labels, &self.values, options.spacing_zyx, ignored, device).map(Some)
+    }
+
     /// The loss of scores at several resolutions, the label's first.
     ///
     /// # Shapes
-    /// `outputs`: `[batch, channel, z, y, x]`; `labels`: int64 `[batch, 1, z, y, x]`.
+    /// `outputs`: `[batch, channel, z, y, x]`; `labels`: int64 `[batch, 1, z, y, x]`; `distances`: see [`Self::distances`].
     pub(crate) fn loss(
         &self,
         outputs: &[Tensor],
-        labels: &Tensor,
+        (labels, distances): (&Tensor, Option<&Tensor>),
         options: &SemanticLoss,
         group: Option<&Group>,
     ) -> Result<(DiceCe, Option<Tensor>), BoxedError> {
@@ -96,15 +113,13 @@ impl Semantic {
             Some(_) => deep_region_loss(outputs, labels, &self.values, &options.overlap, group)?,
             None => deep_supervision(outputs, labels, &options.overlap, group)?,
         };
-        let Some(scores) = outputs.first().filter(|_| options.boundary_weight > 0.0) else {
+        let (Some(scores), Some(distances)) = (outputs.first(), distances) else {
             return Ok((loss, None));
         };
         let probability = match &self.paint {
             Some(_) => scores.sigmoid(),
             None => scores.softmax(1, Kind::Float).narrow(1, 1, self.names.len() as i64),
         };
-        let ignored = options.overlap.ignore_label;
-        let distances = boundary::signed_distances(labels, &self.values, options.spacing_zyx, ignored)?;
         let term = (probability * distances).mean(Kind::Float);
         loss.total = &term * options.boundary_weight + loss.total;
         Ok((loss, Some(term.detach())))
@@ -217,9 +232,11 @@ mod tests {
             SemanticLoss { overlap: DiceCeOptions::default(), boundary_weight: 0.5, spacing_zyx: [1.0; 3] };
         let cost = |guess: [i64; 8]| {
             let guess = Tensor::from_slice(&guess).view([1, 1, 1, 1, 8]);
-            let scores = Tensor::zeros([1, 3, 1, 1, 8], (Kind::Float, tch::Device::Cpu))
-                .scatter_value(1, &guess, 60.0);
-            let (loss, term) = semantic.loss(&[scores], &truth, &options, None).unwrap();
+            let scores =
+                Tensor::zeros([1, 3, 1, 1, 8], (Kind::Float, Device::Cpu)).scatter_value(1, &guess, 60.0);
+            let distances = semantic.distances(&truth, &options, Device::Cpu).unwrap();
+            let (loss, term) =
+                semantic.loss(&[scores], (&truth, distances.as_ref()), &options, None).unwrap();
             let parts = loss.dice + loss.cross_entropy;
             let term = term.unwrap();
             assert!((loss.total - parts - &term * 0.5).abs().double_value(&[]) < 1e-5);
@@ -229,8 +246,9 @@ mod tests {
             (cost([0, 0, 1, 1, 1, 0, 0, 0]), cost([0, 0, 1, 1, 1, 1, 0, 0]), cost([0, 0, 1, 1, 1, 0, 0, 1]));
         assert!(right < near && near < far, "{right} {near} {far}");
         let without = SemanticLoss { boundary_weight: 0.0, ..options.clone() };
-        let scores = Tensor::zeros([1, 3, 1, 1, 8], (Kind::Float, tch::Device::Cpu));
-        assert!(semantic.loss(&[scores], &truth, &without, None).unwrap().1.is_none());
+        let scores = Tensor::zeros([1, 3, 1, 1, 8], (Kind::Float, Device::Cpu));
+        assert!(semantic.distances(&truth, &without, Device::Cpu).unwrap().is_none());
+        assert!(semantic.loss(&[scores], (&truth, None), &without, None).unwrap().1.is_none());
         assert!(SemanticLoss { boundary_weight: -1.0, ..options }.check().is_err());
     }
 }

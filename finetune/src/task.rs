@@ -60,6 +60,16 @@ pub(crate) enum Goal {
     Affinities(AffinityPlan),
 }
 
+impl Goal {
+    /// Whether a step needs the labels on the CPU.
+    fn reads_labels(&self) -> bool {
+        match self {
+            Self::Semantic(_, options) => options.boundary_weight > 0.0,
+            Self::Affinities(_) => true,
+        }
+    }
+}
+
 /// Applies networks to windows, float32 out: the mean of their channels, which for classes are scores before any softmax, as nnU-Net
 /// averages its folds.
 fn apply(
@@ -191,6 +201,8 @@ impl Task for Segmentation {
         let random = (self.seed, step, self.first_sample);
         let (images, labels) =
             augment(&batch.images, &batch.labels, self.patch_zyx, &self.augmentation, random)?;
+        // read before the device has the network's work to do, so that the CPU makes its part meanwhile
+        let on_cpu = self.goal.reads_labels().then(|| labels.f_to_device(Device::Cpu)).transpose()?;
         let outputs: Vec<Tensor> = {
             let _autocast = self.precision.autocast(self.device)?;
             self.network.forward_deep(&images, Statistics::Batch(self.group.as_ref()))?
@@ -198,14 +210,19 @@ impl Task for Segmentation {
         let outputs: Vec<Tensor> = outputs.iter().map(|o| o.to_kind(Kind::Float)).collect();
         match &self.goal {
             Goal::Semantic(semantic, options) => {
-                let (loss, boundary) = semantic.loss(&outputs, &labels, options, self.group.as_ref())?;
+                let distances = match &on_cpu {
+                    Some(labels) => semantic.distances(labels, options, self.device)?,
+                    None => None,
+                };
+                let truth = (&labels, distances.as_ref());
+                let (loss, boundary) = semantic.loss(&outputs, truth, options, self.group.as_ref())?;
                 let parts = [("dice_loss", loss.dice), ("cross_entropy", loss.cross_entropy)];
                 let parts = parts.into_iter().chain(boundary.map(|term| ("boundary", term)));
                 let parts = parts.map(|(name, value)| (name.to_owned(), value)).collect();
                 Ok(StepLoss { total: loss.total, parts })
             }
             Goal::Affinities(plan) => {
-                let targets = plan.targets(&labels)?;
+                let targets = plan.targets(on_cpu.as_ref().unwrap_or(&labels), self.device)?;
                 let (total, finest) =
                     deep_affinity_loss(&outputs, &targets.values, &targets.weights, plan.loss)?;
                 Ok(StepLoss { total, parts: vec![("affinity_loss".to_owned(), finest.detach())] })

@@ -111,13 +111,12 @@ impl Segmentation {
             let image = self.image(&case, &region).map_err(|e| e.message(id))?;
             let labels = sampling::objects(&case, &region).map_err(|e| e.message(id))?;
             let [z, y, x] = looked.map(|n| n as i64);
-            let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]))?;
+            let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]), Device::Cpu)?;
             let compute = (self.precision, self.device);
             let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
             pooled.add(&found, &targets);
-            let of_case = |targets: &Tensor| targets.get(0).to_device(Device::Cpu);
-            let (known, weight) = (of_case(&targets.values), of_case(&targets.weights));
+            let (known, weight) = (targets.values.get(0), targets.weights.get(0));
             loss += loss_of_probabilities(&found, &known, &weight, plan.loss)?;
             voxels += looked.iter().product::<usize>();
             if sheet.has_room() {
