@@ -252,7 +252,7 @@ $(OUT)/$(1)/model-$(2)/manifest.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/$(
 	    --encoder-weights $(OUT)/encoder/encoder.safetensors --fraction $(2) $(TRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $$@
 $(OUT)/$(1)/predictions-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
-	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --out $$(@D) $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
+	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --out $$(@D) --overwrite $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
 	@touch $$@
 $(if $(filter $(1),$(OBJECTS)),$(call score_objects,$(1),$(2),$(3),$(4)),$(call score_classes,$(1),$(2),$(3),$(4)))
 endef
@@ -266,12 +266,12 @@ endef
 # how objects are made is chosen on what was trained on
 define score_objects
 $(OUT)/$(1)/trained-$(2)/manifest.json: $(OUT)/$(1)/model-$(2)/manifest.json $(OUT)/.arguments/predict
-	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --cases train --out $$(@D) $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
+	$(BIN)/finetune predict --model $(OUT)/$(1)/model-$(2) --input $(3) --cases train --out $$(@D) --overwrite $(PREDICT_$(BUDGET)) $(COMPUTE) $(PARTIAL)
 	@touch $$@
 $(OUT)/$(1)/choice-$(2).json: $(OUT)/$(1)/trained-$(2)/manifest.json
 	$(BIN)/finetune threshold --model $(OUT)/$(1)/model-$(2) --predictions $$(<D) --references $(3) --thresholds $(THRESHOLDS) --out $$@
 $(OUT)/$(1)/neurons-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.json $(OUT)/$(1)/choice-$(2).json
-	$(BIN)/finetune instances --predictions $$(<D) --choice $(OUT)/$(1)/choice-$(2).json --out $$(@D) $(PARTIAL)
+	$(BIN)/finetune instances --predictions $$(<D) --choice $(OUT)/$(1)/choice-$(2).json --out $$(@D) --overwrite $(PARTIAL)
 	@touch $$@
 $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/neurons-$(2)/manifest.json
 	$(BIN)/evaluate instances --references $(3) --predictions $(OUT)/$(1)/neurons-$(2) --dataset $(4) --out $$(@D) $(PARTIAL)

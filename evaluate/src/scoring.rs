@@ -86,7 +86,7 @@ pub(crate) fn prediction<T: Class>(
             return Err(Message::error("E505", "the prediction was changed after it was written")
                 .case(&pair.id)
                 .detail(format!("{}: found SHA-256 {sha256}, expected {}", path.display(), expected.sha256))
-                .fix("Run 'finetune predict' again"));
+                .fix("Remove the file and run 'finetune predict' again"));
         }
     }
     let classes = descriptor.foreground_classes().len() as u64 + 1;

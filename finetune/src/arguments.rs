@@ -75,6 +75,9 @@ pub(crate) struct Predict {
     /// Where the label maps go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Remove what an earlier command wrote here of cases that are not among these; without it the command is refused
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Which cases of a raw folder
     #[arg(long, default_value = "val,test", value_delimiter = ',', value_parser = ["train", "val", "test"])]
     pub(crate) cases: Vec<String>,

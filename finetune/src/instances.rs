@@ -78,7 +78,9 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     }
     output.to_write()?;
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    KEPT.begin(out, &work, &rows.iter().map(|row| file_name(&row.id, arguments.format)).collect())?;
+    let wanted = rows.iter().map(|row| file_name(&row.id, arguments.format)).collect();
+    KEPT.refuse_loss(out, &wanted, arguments.overwrite)?;
+    KEPT.begin(out, &work, &wanted)?;
 
     let mut made = Vec::new();
     let mut failed = 0;

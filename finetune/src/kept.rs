@@ -1,7 +1,7 @@
 //! A directory with a file per case: whose it is, and what of it is kept by a run that continues.
 
 use data_manifests::{Artefact, Manifest, digest, manifest};
-use stage::atomic;
+use stage::{Message, atomic};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -31,6 +31,36 @@ impl Kept {
         Manifest::refuse_foreign(out, |name| {
             ours && (self.is_output(name) || name == self.table || name == WORK)
         })
+    }
+
+    /// Refuses to remove files of cases that this command does not make again, unless that was asked for: one scan after the other into one
+    /// directory would leave the last.
+    ///
+    /// # Errors
+    /// `E440` names the first.
+    pub(crate) fn refuse_loss(
+        &self,
+        out: &Path,
+        wanted: &BTreeSet<String>,
+        overwrite: bool,
+    ) -> anyhow::Result<()> {
+        if overwrite {
+            return Ok(());
+        }
+        let mut lost = Vec::new();
+        for entry in fs_err::read_dir(out)? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if self.is_output(&name) && !wanted.contains(&name) && !atomic::is_temporary(name.as_ref()) {
+                lost.push(name);
+            }
+        }
+        lost.sort();
+        let Some(first) = lost.first() else { return Ok(()) };
+        let text = format!("{} finished files of other cases would be removed: first {first}", lost.len());
+        Err(Message::error("E440", text)
+            .detail(out.display().to_string())
+            .fix("Give another --out, name all cases in one command, or give --overwrite")
+            .into())
     }
 
     /// Keeps whole files of the same work, removes all others, and withdraws the manifest.
@@ -120,8 +150,12 @@ mod tests {
         fs_err::write(out.join("a.nii.gz"), "label map").unwrap();
         fs_err::write(out.join("c.nii.gz"), "label map of a case that is gone").unwrap();
         KEPT.refuse_foreign(out).unwrap();
+        let error = KEPT.refuse_loss(out, &wanted, false).unwrap_err().to_string();
+        assert!(error.starts_with("E440 1 finished files") && error.contains("c.nii.gz"), "{error}");
+        KEPT.refuse_loss(out, &wanted, true).unwrap();
         KEPT.begin(out, "one", &wanted).unwrap();
         assert!(out.join("a.nii.gz").is_file() && !out.join("c.nii.gz").exists());
+        KEPT.refuse_loss(out, &wanted, false).unwrap();
 
         // finished, then a byte flips
         fs_err::write(out.join("b.nii.gz"), "label map").unwrap();

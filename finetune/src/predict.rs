@@ -150,7 +150,9 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     output.to_write()?;
     let name = |id: &str| file_name(id, objective, arguments.format);
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    KEPT.begin(out, &work, &jobs.iter().map(|j| name(&j.case.id)).collect())?;
+    let wanted = jobs.iter().map(|j| name(&j.case.id)).collect();
+    KEPT.refuse_loss(out, &wanted, arguments.overwrite)?;
+    KEPT.begin(out, &work, &wanted)?;
 
     let reader = Reader { plan: &model.plan, format: arguments.format };
     let predictor = Predictor {

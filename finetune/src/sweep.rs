@@ -154,7 +154,7 @@ fn one(
     train.extend(arguments.train.iter().cloned());
     let mut predict: Vec<OsString> = vec!["predict".into(), "--model".into(), (&model).into()];
     predict.extend(["--input".into(), (&arguments.raw).into(), "--cases".into(), "val".into()]);
-    predict.extend(["--out".into(), (&predictions).into()]);
+    predict.extend(["--out".into(), (&predictions).into(), "--overwrite".into()]);
     predict.extend(compute);
     let mut score: Vec<OsString> = vec!["score".into(), "--references".into(), (&arguments.raw).into()];
     score.extend(["--predictions".into(), (&predictions).into(), "--dataset".into(), dataset.into()]);

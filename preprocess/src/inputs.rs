@@ -93,6 +93,30 @@ pub(crate) fn select(listing: Listing, only: &[String], context: &Context) -> an
     Ok(Selected { cases, failed, known })
 }
 
+/// Says which cases have one image: of a split one of them would be trained on and the other scored.
+pub(crate) fn warn_of_twins(cases: &[RawCase], digests: &[ReadDigests], raw: &Path, context: &Context) {
+    let mut first: BTreeMap<&str, &RawCase> = BTreeMap::new();
+    let mut twins = Vec::new();
+    for (case, digests) in cases.iter().zip(digests) {
+        let Ok(digests) = digests else { continue };
+        let Some(other) = first.get(digests.image.as_str()) else {
+            first.insert(&digests.image, case);
+            continue;
+        };
+        // parts of one file are images of their own
+        if case.image.path() != other.image.path() || case.image.portable(raw) == other.image.portable(raw) {
+            twins.push(format!("{} and {}", other.id, case.id));
+        }
+    }
+    if let Some(pair) = twins.first() {
+        context.tell(
+            Message::warning("W106", format!("{} cases have the image of another one: {pair}", twins.len()))
+                .cause("A file is listed or copied twice")
+                .fix("Take one of them off, or give both one subject: cases of a subject are never parted"),
+        );
+    }
+}
+
 /// The files of a case's image and of its label, or why one cannot be read.
 type ReadFiles = Result<(Vec<Artefact>, Option<Vec<Artefact>>), String>;
 

@@ -48,6 +48,7 @@ pub(crate) fn run(
     let Selected { cases, failed: failed_before, known } = selected(&descriptor, &raw, &arguments, context)?;
     let rules = Rules { descriptor: &descriptor, treatment, raw_root: &raw };
     let (inputs, digests) = inputs::digests(&cases, &raw, &arguments)?;
+    inputs::warn_of_twins(&cases, &digests, &raw, context);
     if interrupt::requested() {
         return Ok(interrupted(Counts { converted: 0, kept: 0, failed: 0 }, &cases, context));
     }

@@ -52,6 +52,9 @@ impl Inputs {
         let read = arguments.text.iter().map(|d| Text::open(d)).collect::<anyhow::Result<Vec<_>>>()?;
         let rule = arguments.selection()?;
         selection::check_left_out(&rule, stores.iter().map(|store| store.descriptor().name.as_str()))?;
+        for store in &stores {
+            selection::warn_of_unknown(store, &rule, context);
+        }
         let mixture = Mixture { power: arguments.mix, balance: arguments.balance };
         let pairs = Pairs::new(stores, read, &rule, mixture)?;
         let (pairs, skipped) = pairs.sound(arguments.skip_bad, context)?;

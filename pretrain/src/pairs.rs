@@ -5,11 +5,12 @@ mod check;
 use crate::mixture::Mixture;
 use crate::selection::{self, SelectionRule};
 use crate::text::{self, ReportMatch, Text};
-use data_manifests::cases;
 use data_manifests::descriptor::Modality;
+use data_manifests::{cases, digest};
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use stage::Message;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 use tch::{Device, Tensor};
@@ -39,6 +40,14 @@ impl Source {
         texts.embeddings.extend_from_slice(text.embedding(row));
         texts.rows.push(image as i64);
         texts.groups.push(self.groups[wording][text.group(row)]);
+    }
+
+    /// Digest of the cases that are trained on, as they were preprocessed.
+    pub(crate) fn digest(&self) -> String {
+        let trained: BTreeSet<&String> = self.ids.iter().collect();
+        let rows = self.store.rows().iter().filter(|row| trained.contains(&row.id));
+        let lines: String = rows.map(|row| format!("{} {}\n", row.id, row.digest)).collect();
+        digest::sha256_hex(lines.as_bytes())
     }
 
     fn described(&self) -> usize {
@@ -101,6 +110,7 @@ pub(crate) struct Batch {
     /// The reports of parts; rows are sample times parts plus part.
     pub(crate) part_texts: Texts,
     /// Names of the samples, for messages.
+    /// Names of all patches of the batch, also of those of other processes.
     pub(crate) members: Vec<String>,
 }
 
@@ -217,7 +227,7 @@ impl Pairs {
             natures: Vec::with_capacity(own),
             texts: Texts::default(),
             part_texts: Texts::default(),
-            members: Vec::with_capacity(own),
+            members: Vec::with_capacity(cut.batch),
         };
         for index in 0..cut.batch {
             let mut generator = sampler::generator(cut.seed, step, index as u64);
@@ -237,8 +247,9 @@ impl Pairs {
                     sectioned: descriptor.modality == Modality::Em,
                     mirror_axes: descriptor.mirrors(),
                 });
-                batch.members.push(format!("{}/{id}@{}", descriptor.name, cases::triple(&patch.lo)));
             }
+            let name = &source.store.descriptor().name;
+            batch.members.push(format!("{name}/{id}@{}", cases::triple(&patch.lo)));
             // of the wordings that there are of this case's reports
             let wordings: Vec<usize> =
                 (0..source.texts.len()).filter(|wording| source.texts[*wording].describes(id)).collect();

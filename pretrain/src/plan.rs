@@ -8,7 +8,7 @@ use crate::selection::SelectionRule;
 use crate::task::VisualHeads;
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
-use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, SwinConfig};
+use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, SwinConfig};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
 use stage::Message;
@@ -36,6 +36,10 @@ pub(crate) struct DatasetPlan {
     pub(crate) mirror_axes: [bool; 3],
     /// Digest of the work that made the shards.
     pub(crate) shards: String,
+    /// How many cases are trained on.
+    pub(crate) trained: usize,
+    /// Digest of them as they were preprocessed: the same work may have made others, once a file is mended.
+    pub(crate) cases: String,
     /// Cases that are not trained on but asked about.
     pub(crate) held_out: Vec<String>,
     /// Cases published for testing that are trained on.
@@ -52,6 +56,8 @@ impl DatasetPlan {
             intensity: descriptor.intensity.clone(),
             mirror_axes: descriptor.mirrors(),
             shards: store.manifest().work.clone(),
+            trained: source.ids.len(),
+            cases: source.digest(),
             held_out: source.held_out.clone(),
             test_cases_used: source.test_cases_used,
         }
@@ -203,6 +209,11 @@ fn encoder(
     if arguments.network_patch_zyx.is_some() && arguments.encoder != EncoderKind::Resenc {
         return Err(Message::error("E324", "only a resenc is planned by the patch of later networks")
             .fix("Leave out --network-patch-zyx, or choose --encoder resenc")
+            .into());
+    }
+    if arguments.encoder != EncoderKind::Resenc && arguments.size != ResEncSize::Compact {
+        return Err(Message::error("E324", "only a resenc comes in sizes")
+            .fix("Leave out --size, or choose --encoder resenc")
             .into());
     }
     let transformer = SwinConfig {

@@ -10,7 +10,8 @@ use crate::task::{Pretraining, least_texts};
 use crate::watch::Watch;
 use data_manifests::seen::{self, Seen};
 use data_manifests::{Descriptor, Manifest, digest};
-use networks::{EncoderKind, HeadNorm, weights};
+use networks::weights::{self, OTHER_ENCODER};
+use networks::{EncoderKind, HeadNorm};
 use serde_json::Value;
 use stage::{Context, ExitStatus, Message, Output, atomic, limits};
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::{Prefetch, check_room, depth};
 use training::processes::Process;
+use training::record::METRICS;
 use training::run::{Opening, RunOptions, Session, role_of};
 
 /// Name of the exported encoder.
@@ -66,8 +68,21 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     choose_kernels(process.device, arguments.compute.deterministic)?;
 
     let Inputs { pairs, skipped, rule, artefacts, texts, init } = Inputs::open(&arguments, out, context)?;
+    if arguments.vr_weight == 0.0 && pairs.features() == 0 {
+        return Err(Message::error("E325", "there is no loss: --vr-weight 0, and no --text")
+            .fix("Give --text, or leave --vr-weight out")
+            .into());
+    }
     let pairs = Arc::new(pairs);
     let plan = Plan::new(&arguments, (&pairs, rule, skipped), texts, init, process.size())?;
+    if let Some(asked) = arguments.patch_zyx.filter(|asked| *asked != plan.patch_zyx) {
+        let divisor = plan.encoder.required_divisor_zyx();
+        let text = format!("patches of {:?} instead of {asked:?} (z, y, x)", plan.patch_zyx);
+        context.tell(
+            Message::info("I324", text)
+                .cause(format!("The network halves them: {divisor:?} divides its patches")),
+        );
+    }
     let mut manifest =
         Manifest::new("pretrain", env!("CARGO_PKG_VERSION"), context.program(), &plan, artefacts)?;
     let finished = process.is_leader() && manifest.reusable(out)?.is_some();
@@ -100,6 +115,11 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
                 .fix("Give --init an encoder of the same kind, size and patch")
         })?;
         context.say(&report.to_string());
+        if let Some(text) = report.other_encoder() {
+            context.tell(Message::warning("W326", text).cause(OTHER_ENCODER).fix(
+                "Compare the weights' network with --encoder, --size, --patch-zyx and the --swin-… options",
+            ));
+        }
     }
 
     let variables = named_variables(&[("", &encoder_store), ("", &head_store)]).map_err(|e| e.message())?;
@@ -132,6 +152,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         Prefetch::new(first, plan.steps, workers, depth(workers), move |step| made.batch(step, &cut))
             .map_err(|e| e.message())?;
     let mut watch = Watch::new(context, first, plan.steps, task.features());
+    watch.begin(&out.join(METRICS))?;
     let outcome =
         session.run(&mut task, &mut optimizer, &mut source, &options, &mut watch).map_err(|e| e.message())?;
     watch.finish();

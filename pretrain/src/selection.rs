@@ -4,7 +4,7 @@ use data_manifests::splits::Split;
 use data_manifests::{CaseSplit, cases, digest};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
-use stage::Message;
+use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -114,6 +114,22 @@ impl LeftOut {
     }
 }
 
+/// Says which cases a rule leaves out that a data set does not have: a misspelt one would be trained on.
+pub(crate) fn warn_of_unknown(store: &ShardStore, rule: &SelectionRule, context: &Context) {
+    let name = &store.descriptor().name;
+    let known: BTreeSet<&str> = store.rows().iter().map(|row| row.id.as_str()).collect();
+    let named = rule.left_out.get(name).into_iter().flatten();
+    let unknown: Vec<&String> = named.filter(|id| !known.contains(id.as_str())).collect();
+    if let Some(first) = unknown.first() {
+        let text = format!("{} cases of --leave-out are none of {name}: first {first}", unknown.len());
+        context.tell(
+            Message::warning("W337", text)
+                .cause("preprocess could not convert them, or the split is of other shards")
+                .fix("Compare the split with the shards' cases.csv"),
+        );
+    }
+}
+
 /// Refuses data sets to leave cases out of that are none of these.
 ///
 /// # Errors
@@ -168,11 +184,16 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
             .cause("The split is of another data set")
             .fix("Give the split that these shards are fine-tuned by"));
     }
-    let kept: Vec<&cases::CaseRow> = rows
+    // another scan of a subject that is scored on shows the same anatomy
+    let apart: BTreeSet<&str> = rows
         .iter()
-        .filter(|row| rule.test_cases == TestCases::Use || !is_test(row))
-        .filter(|row| !left_out.contains(row.id.as_str()))
+        .filter(|row| {
+            left_out.contains(row.id.as_str()) || (rule.test_cases != TestCases::Use && is_test(row))
+        })
+        .map(|row| row.subject.as_str())
         .collect();
+    let kept: Vec<&cases::CaseRow> =
+        rows.iter().filter(|row| !apart.contains(row.subject.as_str())).collect();
     let mut subjects: Vec<(String, &str)> = kept
         .iter()
         .map(|row| row.subject.as_str())
@@ -229,9 +250,14 @@ mod tests {
         rule.left_out.insert("d".to_owned(), ["c0", "c1", "c6"].map(str::to_owned).to_vec());
         let found = of_rows("d", &rows, &rule).unwrap();
         let all: Vec<&String> = found.train.iter().chain(&found.held_out).collect();
-        assert_eq!(all.len(), 13);
-        assert!(!all.iter().any(|id| ["c0", "c1", "c6"].contains(&id.as_str())), "{all:?}");
+        // of the two cases of a subject one is scored on
+        assert_eq!(all.len(), 12);
+        assert!(!all.iter().any(|id| ["c0", "c1", "c6", "c7"].contains(&id.as_str())), "{all:?}");
         assert_eq!(of_rows("other", &rows, &rule).unwrap().train.len(), 12);
+        let mut mixed = rows.clone();
+        mixed[8].split = CaseSplit::Train;
+        let found = of_rows("other", &mixed, &rule).unwrap();
+        assert!(!found.train.iter().chain(&found.held_out).any(|id| id == "c8"), "{found:?}");
         rule.left_out.insert("d".to_owned(), vec!["elsewhere".to_owned()]);
         assert!(
             of_rows("d", &rows, &rule)

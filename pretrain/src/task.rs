@@ -136,7 +136,7 @@ impl Pretraining {
         let without_graph = |view: &Tensor| -> Result<Tensor, BoxedError> {
             let _guard = tch::no_grad_guard();
             let pieces =
-                self.pieces(rows).map(|(first, n)| self.encode_with_parts(&view.narrow(0, first, n)));
+                self.pieces(rows).map(|(first, n)| self.encode_piece(&view.narrow(0, first, n), None));
             Ok(Tensor::cat(&pieces.collect::<Result<Vec<_>, _>>()?, 0))
         };
         let features = [without_graph(&views[0])?, without_graph(&views[1])?];
@@ -236,8 +236,9 @@ impl Task for Pretraining {
         loss.total.f_backward()?;
         for (number, (view, features)) in views.iter().zip(&features).enumerate() {
             let (gradient, rows) = (features.grad(), view.size()[0]);
+            let pieces = self.pieces(rows).count();
             for (first, n) in self.pieces(rows) {
-                let again = self.encode_with_parts(&view.narrow(0, first, n))?;
+                let again = self.encode_piece(&view.narrow(0, first, n), Some(pieces))?;
                 if number + 1 == views.len() && first + n == rows {
                     last()?;
                 }
@@ -249,6 +250,10 @@ impl Task for Pretraining {
 
     fn members(&self, batch: &Batch) -> Vec<String> {
         batch.members.clone()
+    }
+
+    fn patches(&self, batch: &Batch) -> usize {
+        batch.natures.len()
     }
 
     fn validate(&mut self, _step: u64) -> Result<Validation, BoxedError> {

@@ -1,12 +1,18 @@
 //! Watches a run for the two ways in which pretraining fails without an error: features that collapse (W303), and an
 //! image-text loss that learns no alignment (W304). Each is said once a run.
 
+use serde_json::Value;
 use stage::{Context, Message};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use training::record::Values;
 use training::run::{Observer, Reporter};
 
-/// Features count as collapsing below this share of the spread 1/√d of d independent ones.
+/// Features count as collapsing below this share of the spread 1/√d of d independent ones,
 const HEALTHY_SHARE: f64 = 0.1;
+/// where it is also below this share of the run's first: features of instance-normed maps have much in common from the start, and lie below
+/// the limit while what tells them apart grows.
+const SHARE_OF_FIRST: f64 = 0.5;
 /// Steps of low spread before the warning.
 const COLLAPSE_STEPS: u64 = 100;
 /// The image-text loss counts as no better than chance above this share of it.
@@ -47,8 +53,10 @@ impl Streak {
 /// Two streaks over the record's lines.
 #[derive(Debug)]
 struct Health {
-    /// Spread below which features count as collapsing.
+    /// Spread below which features may be collapsing.
     healthy: f64,
+    /// The run's first.
+    first: Option<f64>,
     step: u64,
     collapse: Streak,
     chance: Streak,
@@ -57,13 +65,15 @@ struct Health {
 impl Health {
     fn new(features: i64, first: u64) -> Self {
         let healthy = HEALTHY_SHARE / (features as f64).sqrt();
-        Self { healthy, step: first, collapse: Streak::default(), chance: Streak::default() }
+        Self { healthy, first: None, step: first, collapse: Streak::default(), chance: Streak::default() }
     }
 
     fn look(&mut self, step: u64, metrics: &Values) -> Vec<Message> {
         let from = std::mem::replace(&mut self.step, step);
         let mut messages = Vec::new();
-        let healthy = self.healthy;
+        let first = self.first.or_else(|| metrics.get(SPREAD).copied());
+        self.first = first;
+        let healthy = self.healthy.min(SHARE_OF_FIRST * first.unwrap_or(f64::INFINITY));
         if let Some(spread) = metrics.get(SPREAD)
             && let Some(steps) = self.collapse.reaches(COLLAPSE_STEPS, *spread < healthy, from, step)
         {
@@ -98,6 +108,20 @@ impl<'a> Watch<'a> {
     /// For a run from `first` to `steps` of an encoder with so many features.
     pub(crate) fn new(context: &'a Context, first: u64, steps: u64, features: i64) -> Self {
         Self { reporter: Reporter::new(context, first, steps), health: Health::new(features, first) }
+    }
+
+    /// Takes the first spread from the record of a run that goes on.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub(crate) fn begin(&mut self, record: &Path) -> std::io::Result<()> {
+        if !record.is_file() {
+            return Ok(());
+        }
+        let line = BufReader::new(fs_err::File::open(record)?).lines().next().transpose()?;
+        let values = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());
+        self.health.first = values.and_then(|values| values.get(SPREAD)?.as_f64());
+        Ok(())
     }
 
     /// Ends the progress display.
@@ -141,14 +165,24 @@ mod tests {
 
     #[test]
     fn a_lasting_collapse_is_said_once() {
-        let mut health = Health::new(100, 0);
-        for step in (10..100).step_by(10) {
+        let started = |spread: f64| {
+            let mut health = Health::new(100, 0);
+            assert!(codes(&mut health, 10, &values(spread, 1.0)).is_empty());
+            health
+        };
+        let mut health = started(0.05);
+        for step in (20..110).step_by(10) {
             assert!(codes(&mut health, step, &values(0.009, 1.0)).is_empty());
         }
-        assert_eq!(codes(&mut health, 100, &values(0.009, 1.0)), ["W303"]);
-        assert!(codes(&mut health, 110, &values(0.009, 1.0)).is_empty());
+        assert_eq!(codes(&mut health, 110, &values(0.009, 1.0)), ["W303"]);
+        assert!(codes(&mut health, 120, &values(0.009, 1.0)).is_empty());
+        // features that have much in common from the start do not collapse by that
+        let mut health = started(0.005);
+        assert!((20..1000).step_by(10).all(|step| codes(&mut health, step, &values(0.006, 1.0)).is_empty()));
+        let mut health = started(0.005);
+        assert!((20..1000).step_by(10).any(|step| !codes(&mut health, step, &values(0.002, 1.0)).is_empty()));
         // spreads recover and fall again
-        let mut health = Health::new(100, 0);
+        let mut health = started(0.05);
         for step in (10..1000).step_by(10) {
             let spread = if step % 100 == 50 { 0.02 } else { 0.001 };
             assert!(codes(&mut health, step, &values(spread, 1.0)).is_empty());

@@ -77,6 +77,20 @@ impl Encoder {
         self.maps(input, Statistics::Batch(group))
     }
 
+    /// As [`Encoder::forward_maps_over`], for one of so many pieces of a batch: all pieces together move running statistics as far as the batch would. Without a
+    /// number nothing moves: for a pass that is made again.
+    ///
+    /// # Errors
+    /// As for [`Encoder::forward_maps_over`].
+    pub fn forward_piece(
+        &self,
+        input: &Tensor,
+        group: Option<&Group>,
+        pieces: Option<usize>,
+    ) -> Result<Vec<Tensor>, Error> {
+        self.maps(input, Statistics::of_piece(group, pieces))
+    }
+
     /// As [`Encoder::forward_maps_over`], for two views of the same patches: what a call for each would give, up to the last digits, in less time.
     ///
     /// # Shapes

@@ -5,9 +5,13 @@ use crate::report::Report;
 use crate::{Context, ExitStatus, Message, context, interrupt, limits, sealed};
 use clap::{CommandFactory, FromArgMatches};
 use std::panic::{self, AssertUnwindSafe};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
+
+/// What a finished stage has in its directory.
+const MANIFEST: &str = "manifest.json";
 
 /// Access to the common arguments of a parsed command line.
 pub trait HasCommon {
@@ -53,8 +57,10 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     for message in errors {
         context::line(&message.to_string());
     }
-    // where a file is in the directory's place, the run has said so
-    if let Some(directory) = context.report_directory().filter(|d| !d.is_file()) {
+    // Where a file is in the directory's place, the run has said so. A stage withdraws its manifest before it changes anything: where that is still
+    // there, a command was refused, and what the directory holds was made by an earlier run, whose report stays.
+    let is_refused = |directory: &Path| status == ExitStatus::Failed && directory.join(MANIFEST).is_file();
+    if let Some(directory) = context.report_directory().filter(|d| !d.is_file() && !is_refused(d)) {
         let mut report = Report::new(program, version, status, started.elapsed().as_secs_f64());
         report.counts = context.counts();
         report.messages = context.messages();

@@ -17,7 +17,7 @@ mod folder;
 mod format;
 
 pub use diff::plan_differences;
-pub use folder::{Folder, Loaded, Which};
+pub use folder::{Folder, Keep, Loaded, Which};
 pub use format::{read, write};
 
 use crate::optimizer::Optimizer;

@@ -16,7 +16,7 @@ pub use open::Opening;
 pub use options::{Observer, Outcome, RunOptions, StopReason};
 pub use reporter::Reporter;
 
-use crate::checkpoint::{Best, Contents, Folder, Notes, RunState, Which};
+use crate::checkpoint::{Best, Contents, Folder, Keep, Notes, RunState, Which};
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
@@ -63,6 +63,7 @@ impl Session {
         if folder.has_run() {
             return Err(TrainingError::RunExists { directory: directory.to_owned() });
         }
+        folder.clear()?;
         let record = Record::create(directory)?;
         let state = RunState { seed, ..RunState::default() };
         let disk = Some(Disk { folder, record, has_latest: false });
@@ -183,7 +184,7 @@ impl Session {
             }
             clock.waited += fetched.waited;
             clock.made += fetched.made;
-            clock.patches += task.members(&fetched.batch).len();
+            clock.patches += task.patches(&fetched.batch);
             self.one(task, optimizer, &fetched.batch, options, observer, &mut buffers, &mut suspects, saved)?;
             observer.step(self.state.step, options.steps);
 
@@ -339,11 +340,12 @@ impl Session {
         let mut values = validation.values;
         let mut is_best = false;
         if let Some(score) = validation.score.filter(|s| s.is_finite()) {
-            let smoothed = self
-                .state
-                .smoothed_score
+            let smoothed = match self.state.smoothed_score.filter(|_| options.score_smoothing > 0.0) {
                 // scores that stay the same stay so
-                .map_or(score, |old| old + (1.0 - options.score_smoothing) * (score - old));
+                Some(old) => old + (1.0 - options.score_smoothing) * (score - old),
+                // to the last bit: an equal score is no better one
+                None => score,
+            };
             self.state.smoothed_score = Some(smoothed);
             is_best = self.state.best.is_none_or(|best| smoothed > best.score);
             if is_best {
@@ -378,7 +380,9 @@ impl Session {
                 state: &self.state,
                 notes: &self.notes,
             };
-            folder.save(which, &contents)?;
+            // a predecessor gives way to a whole checkpoint only
+            let keeps = if *has_latest { Keep::Latest } else { Keep::Previous };
+            folder.save(which, &contents, keeps)?;
             if which == Which::Latest {
                 *has_latest = true;
                 progress::save(folder.directory())?;

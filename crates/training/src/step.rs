@@ -66,6 +66,11 @@ pub trait Task {
     /// Names of the batch's members (case, patch), for messages.
     fn members(&self, batch: &Self::Batch) -> Vec<String>;
 
+    /// Patches of the batch that this process computes: all that it names, unless said otherwise.
+    fn patches(&self, batch: &Self::Batch) -> usize {
+        self.members(batch).len()
+    }
+
     /// Validates after `step` completed steps; the task switches to evaluation mode and without gradients, and back.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 use tch::{Device, Kind, Tensor};
-use training::checkpoint::{Best, Contents, Folder, Notes, RunState, Which, Window, read, write};
+use training::checkpoint::{Best, Contents, Folder, Keep, Notes, RunState, Which, Window, read, write};
 use training::optimizer::{Optimizer, OptimizerOptions, Rule};
 
 use training::{Result, TrainingError};
@@ -130,22 +130,26 @@ fn variables() -> Vec<(String, Tensor)> {
 }
 
 fn saved_twice(directory: &Path) -> Folder {
+    let folder = Folder::new(directory);
+    for step in [1, 2] {
+        put(&folder, Which::Latest, step, Keep::Latest);
+    }
+    folder
+}
+
+fn put(folder: &Folder, which: Which, step: u64, keep: Keep) {
     let variables = variables();
     let mut optimizer = Optimizer::new(OptimizerOptions::new(Rule::adamw(), 0.0), &variables).unwrap();
     variables[0].1.square().sum(Kind::Float).backward();
     optimizer.step(0.1).unwrap();
-    let folder = Folder::new(directory);
-    for step in [1, 2] {
-        let contents = Contents {
-            model: &variables,
-            optimizer: &optimizer.state(),
-            plan: &json!({}),
-            state: &state(step),
-            notes: &Notes::new(),
-        };
-        folder.save(Which::Latest, &contents).unwrap();
-    }
-    folder
+    let contents = Contents {
+        model: &variables,
+        optimizer: &optimizer.state(),
+        plan: &json!({}),
+        state: &state(step),
+        notes: &Notes::new(),
+    };
+    folder.save(which, &contents, keep).unwrap();
 }
 
 fn step_of(folder: &Folder) -> Result<(u64, bool)> {
@@ -171,6 +175,27 @@ fn a_damaged_latest_falls_back_to_its_predecessor_with_a_warning() {
     assert!(matches!(step_of(&folder), Err(TrainingError::NoUsableCheckpoint { .. })));
     fs_err::remove_file(folder.path(Which::Previous)).unwrap();
     assert!(matches!(step_of(&folder), Err(TrainingError::NothingToResume { .. })));
+}
+
+#[test]
+fn a_damaged_checkpoint_never_takes_the_place_of_a_whole_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = saved_twice(directory.path());
+    stage::atomic::write(&folder.path(Which::Latest), b"damaged").unwrap();
+    put(&folder, Which::Latest, 3, Keep::Previous);
+    assert_eq!(step_of(&folder).unwrap(), (3, false));
+    stage::atomic::write(&folder.path(Which::Latest), b"damaged again").unwrap();
+    assert_eq!(step_of(&folder).unwrap(), (1, true));
+}
+
+#[test]
+fn what_a_run_left_before_it_could_be_resumed_is_not_the_next_ones() {
+    let directory = tempfile::tempdir().unwrap();
+    let folder = Folder::new(directory.path());
+    put(&folder, Which::Best, 1, Keep::Latest);
+    assert!(!folder.has_run());
+    training::run::Session::start(directory.path(), json!({}), 0, variables()).unwrap();
+    assert!(!folder.path(Which::Best).exists());
 }
 
 #[test]

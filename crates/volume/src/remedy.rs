@@ -74,8 +74,8 @@ impl VolumeError {
                 "If that size is right, raise --max-ram; if not, the header is damaged: fetch the file again"
             }
             Self::Spacing { .. } => {
-                "Set the voxel size with the tool that made the file; for NIfTI: python -c \"import nibabel as n; \
-                 i=n.load('x.nii.gz'); i.header.set_zooms((1,1,2)); n.save(i,'x.nii.gz')\" with the true millimetres"
+                "Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c \"import nibabel as n, numpy as np; \
+                 i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')\""
             }
             Self::Affine { .. } => "Repair sform and qform with the tool that made the file",
             Self::LabelNotInteger { .. } => {

@@ -1,6 +1,6 @@
 //! What of a case decides its place in a split: its subject, and the classes that occur in it.
 
-use crate::cases::{CaseRow, CaseStatus, parse_label_voxels};
+use crate::cases::{CaseRow, CaseSplit, CaseStatus, parse_label_voxels};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A case, its subject and its classes.
@@ -14,12 +14,16 @@ pub struct Member {
     pub classes: BTreeSet<u64>,
 }
 
-/// The cases of a table that can be split: in the shards and labelled. `ignore` is the data set's ignore value.
+/// The cases of a table that can be split: in the shards, labelled and not published for testing; nor is another case of a subject with one that
+/// is. `ignore` is the data set's ignore value.
 #[must_use]
 pub fn members(rows: &[CaseRow], ignore: Option<u32>) -> Vec<Member> {
     let ignored = ignore.map_or(0, u64::from);
+    let tests = rows.iter().filter(|row| row.split == CaseSplit::Test);
+    let tested: BTreeSet<&str> = tests.map(|row| row.subject.as_str()).collect();
     rows.iter()
         .filter(|row| row.status == CaseStatus::Done && row.is_labelled())
+        .filter(|row| !tested.contains(row.subject.as_str()))
         .map(|row| {
             let voxels = parse_label_voxels(&row.label_voxels).unwrap_or_default();
             let classes = voxels.into_iter().filter(|(value, n)| ![0, ignored].contains(value) && *n > 0);
@@ -62,7 +66,6 @@ pub(super) fn ids<'a>(subjects: impl IntoIterator<Item = &'a Subject<'a>>) -> Ve
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::CaseSplit;
 
     #[test]
     fn neither_background_nor_what_nobody_annotated_is_a_class() {
@@ -81,5 +84,20 @@ mod tests {
         let classes = |ignore| members(std::slice::from_ref(&row), ignore)[0].classes.clone();
         assert_eq!(classes(Some(9)), BTreeSet::from([1]));
         assert_eq!(classes(None), BTreeSet::from([1, 9]));
+        // what is scored at the end takes no part, nor another scan of the same subject
+        let of = |id: &str, subject: &str, split| CaseRow {
+            id: id.into(),
+            subject: subject.into(),
+            split,
+            ..row.clone()
+        };
+        let rows = [
+            of("a", "s1", CaseSplit::Train),
+            of("b", "s2", CaseSplit::Train),
+            of("c", "s2", CaseSplit::Test),
+            of("d", "s3", CaseSplit::Test),
+        ];
+        let ids: Vec<String> = members(&rows, None).into_iter().map(|member| member.id).collect();
+        assert_eq!(ids, ["a"]);
     }
 }

@@ -20,6 +20,9 @@ pub(crate) struct Instances {
     /// Where the label maps go
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
+    /// Remove what an earlier command wrote here of cases that are not among these; without it the command is refused
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Format of the label maps
     #[arg(long, value_enum, default_value = "hdf5")]
     pub(crate) format: StackFormat,

@@ -88,7 +88,7 @@ fn unchanged(row: &Row, arguments: &CleanUpArguments, predicted: &Manifest) -> a
     Err(Message::error("E423", "the prediction was changed after it was written")
         .case(&row.id)
         .detail(arguments.predictions.join(&row.file).display().to_string())
-        .fix("Run 'finetune predict' again")
+        .fix("Remove the file and run 'finetune predict' again")
         .into())
 }
 

@@ -5,7 +5,7 @@ use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
 use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest};
-use networks::weights::{self, LoadOptions};
+use networks::weights::{self, LoadOptions, OTHER_ENCODER};
 use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 use stage::{Context, Message};
 use std::collections::BTreeSet;
@@ -126,6 +126,13 @@ pub(super) fn load(
     };
     // that the encoder fits is asked for in any case
     let mut report = load(&LoadOptions::encoder(arguments.minimum_match))?;
+    if let Some(text) = report.other_encoder() {
+        context.tell(
+            Message::warning("W442", text)
+                .cause(OTHER_ENCODER)
+                .fix("Compare the weights' network with --network, its size and the data set's patch"),
+        );
+    }
     if arguments.with_decoder {
         let others = model::stored_plan(file).ok().filter(|stored| !has_channels_of(stored, own));
         report = load(&LoadOptions { without_scores: others.is_some(), ..LoadOptions::partial(0.0) })?;

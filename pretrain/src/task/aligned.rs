@@ -9,13 +9,14 @@ use training::error::BoxedError;
 use training::losses::contrastive::vlp;
 
 impl Pretraining {
-    /// Pooled features of patches in training, float32, and beside them the features of all parts where these are aligned.
-    pub(super) fn encode_with_parts(&self, patches: &Tensor) -> Result<Tensor, BoxedError> {
+    /// Pooled features of patches in training, float32, and beside them the features of all parts where these are aligned: of one of so many pieces of
+    /// a batch, or, without a number, of one that comes again.
+    pub(super) fn encode_piece(&self, patches: &Tensor, pieces: Option<usize>) -> Result<Tensor, BoxedError> {
         let _autocast = self.precision.autocast(self.device)?;
-        self.pooled(&self.encoder.forward_maps_over(patches, self.group.as_ref())?)
+        self.pooled(&self.encoder.forward_piece(patches, self.group.as_ref(), pieces)?)
     }
 
-    /// As [`Self::encode_with_parts`], of two views of the same patches.
+    /// As [`Self::encode_piece`], of two whole views of the same patches.
     pub(super) fn encode_views(&self, [first, second]: &[Tensor; 2]) -> Result<[Tensor; 2], BoxedError> {
         let _autocast = self.precision.autocast(self.device)?;
         let [first, second] = self.encoder.forward_views([first, second], self.group.as_ref())?;

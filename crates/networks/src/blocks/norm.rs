@@ -5,8 +5,8 @@
 //! gradients were wrong by several times their size, and infinite behind a chain of such norms. So what has neither scale
 //! nor shift gets ones and zeros in float32 there.
 
+use super::EPSILON;
 use super::order::{is_channels_last, plane, volume};
-use super::{EPSILON, MOMENTUM};
 use crate::error::Error;
 use crate::init::{Fill, Scope};
 use tch::{Device, Kind, Tensor};
@@ -48,7 +48,7 @@ pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Res
         let normalised: Vec<Tensor> = input
             .f_split(1, 0)?
             .iter()
-            .map(|sample| batch_norm(sample, weight.zip(bias), None, true))
+            .map(|sample| batch_norm(sample, weight.zip(bias), None, By::Batch(0.0)))
             .collect::<Result<_, _>>()?;
         return Ok(Tensor::f_cat(&normalised, 0)?);
     }
@@ -60,18 +60,29 @@ pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Res
     }
 }
 
-/// LibTorch's batch norm: each feature to mean 0 and variance 1, then scaled and shifted by `affine`. By the running statistics, or
-/// in training by those of the batch, towards which the running ones move.
+/// Whose statistics a batch norm takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum By {
+    Running,
+    /// The running ones, if there are any, move towards these by a share of the way.
+    Batch(f64),
+}
+
+/// LibTorch's batch norm: each feature to mean 0 and variance 1, then scaled and shifted by `affine`.
 pub(super) fn batch_norm(
     input: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
     running: Option<(&Tensor, &Tensor)>,
-    train: bool,
+    by: By,
 ) -> Result<Tensor, Error> {
+    let (train, momentum) = match by {
+        By::Running => (false, 0.0),
+        By::Batch(share) => (true, share),
+    };
     let (weight, bias) = affine.unzip();
     let (mean, variance) = running.unzip();
     let normalised =
-        |input: &Tensor| input.f_batch_norm(weight, bias, mean, variance, train, MOMENTUM, EPSILON, true);
+        |input: &Tensor| input.f_batch_norm(weight, bias, mean, variance, train, momentum, EPSILON, true);
     if input.device() != Device::Cpu && is_channels_last(input)? {
         // LibTorch's batch norm has kernels for this order on a GPU, which it takes for two axes of space only; three go through
         // kernels for any order
@@ -201,11 +212,11 @@ mod tests {
                 (output, input.grad())
             };
             assert!(is_channels_last(&map(0.0)).unwrap(), "{size:?}");
-            let (there, back) = answers(&|input| batch_norm(input, None, None, true).unwrap());
+            let (there, back) = answers(&|input| batch_norm(input, None, None, By::Batch(0.0)).unwrap());
             let (flat, flat_back) = answers(&|input| {
                 let plane = plane(input).unwrap();
                 assert!(plane.permute([0, 2, 3, 1]).is_contiguous());
-                volume(&batch_norm(&plane, None, None, true).unwrap(), (n, c, z, y, x)).unwrap()
+                volume(&batch_norm(&plane, None, None, By::Batch(0.0)).unwrap(), (n, c, z, y, x)).unwrap()
             });
             assert_eq!((flat.stride(), flat_back.stride()), (map(0.0).stride(), map(0.0).stride()));
             assert!((there - flat).abs().max().double_value(&[]) < 1e-12, "{size:?}");

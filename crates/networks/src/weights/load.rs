@@ -135,6 +135,8 @@ struct Plan<'a> {
     skipped: Vec<Skipped>,
     /// Variables whose tensor is in the file and does not fit.
     unfit: BTreeSet<String>,
+    /// Tensors of an encoder for which this one has no place.
+    unplaced: BTreeSet<String>,
 }
 
 impl<'a> Plan<'a> {
@@ -146,6 +148,7 @@ impl<'a> Plan<'a> {
             adapted: Vec::new(),
             skipped: Vec::new(),
             unfit: BTreeSet::new(),
+            unplaced: BTreeSet::new(),
         }
     }
 
@@ -168,6 +171,10 @@ impl<'a> Plan<'a> {
                     taken.insert(target);
                 }
                 None if is_incidental(name) => {}
+                None if names::candidates(&canonical).iter().any(|name| is_encoder(name)) => {
+                    self.unplaced.insert(canonical);
+                    self.skip(name, "this network's encoder has no such layer".to_owned());
+                }
                 None if self.options.encoder_only => self.skip(name, "no tensor of this encoder".to_owned()),
                 None => self.skip(name, "the network has no variable of that name".to_owned()),
             }
@@ -235,6 +242,7 @@ impl<'a> Plan<'a> {
                 .collect(),
             adapted: self.adapted.clone(),
             skipped: self.skipped.clone(),
+            unplaced: self.unplaced.iter().cloned().collect(),
             missing: self
                 .variables
                 .keys()

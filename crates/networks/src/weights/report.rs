@@ -4,6 +4,10 @@ use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
 
+/// What follows where [`LoadReport::other_encoder`] says something.
+pub const OTHER_ENCODER: &str =
+    "The weights were learnt in a deeper or another encoder, and what its other layers learnt is lost";
+
 /// What loading did, for people and for `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadReport {
@@ -18,6 +22,8 @@ pub struct LoadReport {
     pub adapted: Vec<Adapted>,
     /// Tensors of the file that were not used.
     pub skipped: Vec<Skipped>,
+    /// Those among them that belong to an encoder, each by one name: the file's encoder is another one, of which only a part is used.
+    pub unplaced: Vec<String>,
     /// Variables that kept their value because the file has no tensor for them.
     pub missing: Vec<String>,
 }
@@ -44,6 +50,15 @@ impl LoadReport {
     /// Variables that took a tensor.
     pub fn loaded(&self) -> usize {
         self.matched.len() + self.adapted.len()
+    }
+
+    /// What to say where the file's encoder is not this network's, however well this one is filled.
+    pub fn other_encoder(&self) -> Option<String> {
+        let first = self.unplaced.first()?;
+        Some(format!(
+            "{} tensors of the file's encoder have no place in this one: first {first}",
+            self.unplaced.len()
+        ))
     }
 
     /// The share of the variables considered that took a tensor, from 0 to 1.

@@ -31,6 +31,15 @@ impl Which {
     }
 }
 
+/// What a new `Latest` leaves as `Previous`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// The `Latest` so far.
+    Latest,
+    /// The `Previous` so far: the latest is damaged.
+    Previous,
+}
+
 /// What [`Folder::load_latest`] found.
 #[derive(Debug)]
 pub struct Loaded {
@@ -73,20 +82,37 @@ impl Folder {
         self.path(Which::Latest).exists() || self.path(Which::Previous).exists()
     }
 
-    /// Writes one checkpoint atomically and returns its content digest. A new `Latest` makes the old one `Previous` first;
+    /// Removes what a run leaves that was stopped before it could be resumed: its best checkpoint would pass for the next run's.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn clear(&self) -> Result<()> {
+        let left = [self.path(Which::Best), self.path(Which::Final), self.pending()];
+        for file in left.iter().filter(|file| file.exists()) {
+            fs_err::remove_file(file)?;
+        }
+        Ok(())
+    }
+
+    /// Where a new `Latest` is written.
+    fn pending(&self) -> PathBuf {
+        self.directory.join("checkpoint_next.safetensors")
+    }
+
+    /// Writes one checkpoint atomically and returns its content digest. A new `Latest` makes the old one `Previous` first, unless that is to be kept;
     /// a crash between the two renames leaves `Previous` alone, which [`Folder::load_latest`] takes.
     ///
     /// # Errors
     /// On any failure to write; the older file is kept.
-    pub fn save(&self, which: Which, contents: &Contents<'_>) -> Result<String> {
+    pub fn save(&self, which: Which, contents: &Contents<'_>, keep: Keep) -> Result<String> {
         let path = self.path(which);
         if which != Which::Latest {
             return write(&path, contents);
         }
         // the new file is whole on disk before anything that exists is touched
-        let pending = self.directory.join("checkpoint_next.safetensors");
+        let pending = self.pending();
         let digest = write(&pending, contents)?;
-        if path.exists() {
+        if keep == Keep::Latest && path.exists() {
             fs_err::rename(&path, self.path(Which::Previous))?;
         }
         fs_err::rename(&pending, &path)?;

@@ -78,6 +78,9 @@ pub fn retrieve(images: &Tensor, texts: &Tensor, targets: &[i64]) -> Result<Retr
     // itself among them
     let equal = count(similarity.eq_tensor(&own));
     let ranks = better + (equal - 1.0) / 2.0 + 1.0;
+    // what is no number is near to nothing
+    let last = candidates[0] as f64;
+    let ranks = ranks.where_scalarother(&own.squeeze_dim(1).isfinite(), last);
     let ranks = Vec::<f64>::try_from(ranks.to_device(tch::Device::Cpu)).map_err(TrainingError::tensor)?;
     Ok(Retrieval { ranks, candidates: usize::try_from(candidates[0]).unwrap_or(0) })
 }

@@ -133,7 +133,7 @@ impl Outcome {
         };
         Some(
             Message::info("I306", format!("{reason}: saved step {}", self.state.step))
-                .fix("Repeat the command with --resume to continue"),
+                .fix("Repeat the command to continue"),
         )
     }
 }
