@@ -79,7 +79,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     output.to_write()?;
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     let wanted = rows.iter().map(|row| file_name(&row.id, arguments.format)).collect();
-    KEPT.refuse_loss(out, &wanted, arguments.overwrite)?;
+    KEPT.refuse_loss(out, &rows.iter().map(|row| row.id.as_str()).collect(), arguments.overwrite)?;
     KEPT.begin(out, &work, &wanted)?;
 
     let mut made = Vec::new();

@@ -33,7 +33,7 @@ impl Kept {
         })
     }
 
-    /// Refuses to remove files of cases that this command does not make again, unless that was asked for: one scan after the other into one
+    /// Refuses to remove files of cases that this command does not name, unless that was asked for: one scan after the other into one
     /// directory would leave the last.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Kept {
     pub(crate) fn refuse_loss(
         &self,
         out: &Path,
-        wanted: &BTreeSet<String>,
+        named: &BTreeSet<&str>,
         overwrite: bool,
     ) -> anyhow::Result<()> {
         if overwrite {
@@ -50,7 +50,8 @@ impl Kept {
         let mut lost = Vec::new();
         for entry in fs_err::read_dir(out)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if self.is_output(&name) && !wanted.contains(&name) && !atomic::is_temporary(name.as_ref()) {
+            let case = self.endings.iter().find_map(|ending| name.strip_suffix(ending));
+            if case.is_some_and(|case| !named.contains(case)) {
                 lost.push(name);
             }
         }
@@ -150,12 +151,13 @@ mod tests {
         fs_err::write(out.join("a.nii.gz"), "label map").unwrap();
         fs_err::write(out.join("c.nii.gz"), "label map of a case that is gone").unwrap();
         KEPT.refuse_foreign(out).unwrap();
-        let error = KEPT.refuse_loss(out, &wanted, false).unwrap_err().to_string();
+        let named = BTreeSet::from(["a", "b"]);
+        let error = KEPT.refuse_loss(out, &named, false).unwrap_err().to_string();
         assert!(error.starts_with("E440 1 finished files") && error.contains("c.nii.gz"), "{error}");
-        KEPT.refuse_loss(out, &wanted, true).unwrap();
+        KEPT.refuse_loss(out, &named, true).unwrap();
         KEPT.begin(out, "one", &wanted).unwrap();
         assert!(out.join("a.nii.gz").is_file() && !out.join("c.nii.gz").exists());
-        KEPT.refuse_loss(out, &wanted, false).unwrap();
+        KEPT.refuse_loss(out, &named, false).unwrap();
 
         // finished, then a byte flips
         fs_err::write(out.join("b.nii.gz"), "label map").unwrap();

@@ -99,7 +99,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         Manifest::load(directory, "train")?;
     }
     let model = Model::open(&arguments.model, device, precision)?;
-    let Jobs { jobs, mut failed } = jobs::find(arguments, &model, context)?;
+    let Jobs { jobs, failed: without_files } = jobs::find(arguments, &model, context)?;
+    let mut failed = without_files.len() as u64;
     let (descriptor, objective) = (&model.plan.descriptor, &model.plan.objective);
     let mut options = SlidingWindow::new(model.plan.patch_zyx.map(|n| n as i64));
     options.overlap = arguments.overlap;
@@ -151,7 +152,8 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     let name = |id: &str| file_name(id, objective, arguments.format);
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     let wanted = jobs.iter().map(|j| name(&j.case.id)).collect();
-    KEPT.refuse_loss(out, &wanted, arguments.overwrite)?;
+    let named = jobs.iter().map(|job| &job.case.id).chain(&without_files);
+    KEPT.refuse_loss(out, &named.map(String::as_str).collect(), arguments.overwrite)?;
     KEPT.begin(out, &work, &wanted)?;
 
     let reader = Reader { plan: &model.plan, format: arguments.format };

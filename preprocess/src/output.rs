@@ -21,7 +21,7 @@ pub(crate) fn tidy(
     out: &Path,
     descriptor: &Descriptor,
     wanted: &BTreeSet<&str>,
-    known: &BTreeSet<String>,
+    (known, has_only): (&BTreeSet<String>, bool),
     context: &Context,
 ) -> anyhow::Result<()> {
     let folder = ShardStore::cases_directory(out);
@@ -51,10 +51,20 @@ pub(crate) fn tidy(
     }
     if !unnamed.is_empty() {
         unnamed.sort();
-        return Err(Message::error("E167", format!("--only would remove {} other cases", unnamed.len()))
-            .detail(format!("{} holds {}", folder.display(), some_names(&unnamed)))
-            .fix("Leave --only out (finished cases are kept), or use another --out")
-            .into());
+        let found = format!("{} holds {}", folder.display(), some_names(&unnamed));
+        let count = unnamed.len();
+        return Err(match has_only {
+            true => Message::error("E167", format!("--only would remove {count} other cases"))
+                .detail(found)
+                .fix("Leave --only out (finished cases are kept), or use another --out"),
+            false => Message::error(
+                "E167",
+                format!("{count} finished cases lack raw files now, and would be removed"),
+            )
+            .detail(found)
+            .fix("Put their files back, or move their shards away, or use another --out"),
+        }
+        .into());
     }
     Manifest::withdraw(out)?;
     atomic::sweep(out)?;

@@ -81,7 +81,7 @@ pub(crate) fn run(
     }
     output.to_write()?;
     let wanted: BTreeSet<&str> = cases.iter().map(|case| case.id.as_str()).collect();
-    output::tidy(out, &descriptor, &wanted, &known, context)?;
+    output::tidy(out, &descriptor, &wanted, (&known, !arguments.only.is_empty()), context)?;
     let estimates = estimates(&cases, &descriptor, &arguments, treatment);
     let workers = resources::workers(arguments.workers, cases.len());
     let (budget, whose) = resources::budget(arguments.max_ram);

@@ -79,6 +79,22 @@ impl Manifest {
     /// # Errors
     /// `E015` when it is not as it was written; as [`Self::load`] where the manifest beside it is not; any I/O error.
     pub fn file_as_input(role: &str, file: &Path, base: &Path) -> anyhow::Result<Artefact> {
+        if !file.is_file() {
+            let (what, fix) = match file.is_dir() {
+                true => (
+                    "a directory is given where a file is needed",
+                    "Name the file in it, such as encoder.safetensors of 'pretrain'",
+                ),
+                false => (
+                    "a file that is needed is not there",
+                    "Correct the path, or run the stage that makes the file",
+                ),
+            };
+            return Err(Message::error("E019", what)
+                .detail(format!("{role}: {}", file.display()))
+                .fix(fix)
+                .into());
+        }
         let found = Artefact::of_file(role, file, base)?;
         if let Some(manifest) = Self::beside(file)?
             && let Some(listed) =

@@ -22,7 +22,7 @@ pub(super) struct Job {
 pub(super) struct Jobs {
     pub(super) jobs: Vec<Job>,
     /// Wanted cases of raw folders that lack a file.
-    pub(super) failed: u64,
+    pub(super) failed: Vec<String>,
 }
 
 /// The parts of the models' splits: a case validates if it does in all of them, and trains if it does in any.
@@ -54,7 +54,7 @@ impl Parts {
 pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> anyhow::Result<Jobs> {
     let splits = arguments.model.iter().map(|given| model::stored_split(&model::file_of(given)));
     let parts = Parts::of_splits(&splits.collect::<anyhow::Result<Vec<_>>>()?);
-    let mut found = Jobs { jobs: Vec::new(), failed: 0 };
+    let mut found = Jobs { jobs: Vec::new(), failed: Vec::new() };
     for input in &arguments.input {
         if input.is_dir() {
             folder(input, arguments, model, &parts, &mut found, context)?;
@@ -104,7 +104,7 @@ fn folder(
                     left_out.push(id.clone());
                     continue;
                 }
-                _ => found.failed += 1,
+                _ => found.failed.push(id.clone()),
             }
         }
         context.tell(problem);

@@ -51,7 +51,11 @@ fn a_raw_folder_is_predicted_on_its_own_grids() {
     assert_eq!(study.bytes("predictions/manifest.json"), before);
 
     // other parts, mirrored: other work, so the old label maps go
-    study.predict("predictions", &[&raw], &["--cases", "train", "--mirror"]).expect(0);
+    let train = ["--cases", "train", "--mirror"];
+    let said = study.predict("predictions", &[&raw], &train).expect(1);
+    assert!(said.contains("E440 2 finished files of other cases would be removed"), "{said}");
+    assert_eq!(study.bytes("predictions/manifest.json"), before);
+    study.predict("predictions", &[&raw], &[&train[..], &["--overwrite"]].concat()).expect(0);
     assert!(study.table("predictions").values().all(|row| row[0] == "train"));
     assert_eq!(study.verified("predictions").iter().filter(|file| file.ends_with(".nii.gz")).count(), 3);
 }

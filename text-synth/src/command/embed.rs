@@ -33,7 +33,7 @@ pub struct Arguments {
     /// How tokens become one vector: mean (as the default encoder was trained) or cls (as in the paper)
     #[arg(long, value_name = "POOLING", default_value = "mean")]
     pooling: Pooling,
-    /// Texts between two looks at progress and signals
+    /// Texts that the encoder takes together, between two looks at progress and signals; another number changes last digits
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// Cosine from which two texts are near-identical: their reports are no negatives of each other; 1 leaves only equal texts

@@ -171,7 +171,7 @@ impl<'a> Plan<'a> {
                     taken.insert(target);
                 }
                 None if is_incidental(name) => {}
-                None if names::candidates(&canonical).iter().any(|name| is_encoder(name)) => {
+                None if is_encoder(&canonical) => {
                     self.unplaced.insert(canonical);
                     self.skip(name, "this network's encoder has no such layer".to_owned());
                 }

@@ -138,6 +138,33 @@ fn encoders_move_into_networks_with_other_channels() {
 }
 
 #[test]
+fn layers_that_a_network_lacks_are_told_however_well_it_is_filled() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deeper.safetensors");
+    let config = |blocks: Vec<usize>| EncoderConfig::Resenc {
+        in_channels: 1,
+        topology: ResEncConfig { blocks, ..small() },
+    };
+    let (deeper, _network) = encoder(&config(vec![1, 3, 1]), 1);
+    save(&deeper, &path, &none()).unwrap();
+    let (own, _network) = encoder(&config(vec![1, 2, 1]), 2);
+    let report = load(&own, &path, &LoadOptions::encoder(1.0)).unwrap();
+    assert!((report.share() - 1.0).abs() < 1e-12, "{report}");
+    assert!(
+        report.unplaced.iter().all(|name| name.starts_with("encoder.stages.1.blocks.2.")),
+        "{:?}",
+        report.unplaced
+    );
+    let said = report.other_encoder().unwrap();
+    assert!(said.contains("first encoder.stages.1.blocks.2."), "{said}");
+    // a decoder is no encoder's
+    let (whole, _network) = unet(1, 3, 3);
+    save(&whole, &path, &none()).unwrap();
+    let report = load(&own, &path, &LoadOptions::encoder(1.0)).unwrap();
+    assert!(report.other_encoder().is_none() && !report.skipped.is_empty(), "{report}");
+}
+
+#[test]
 fn a_swin_encoder_fills_its_part_of_the_segmentation_network() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("encoder.safetensors");
