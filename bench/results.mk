@@ -36,7 +36,7 @@ $(OUT)/task04/few/sweep.csv $(OUT)/task04/all/sweep.csv: $(OUT)/task04/%/sweep.c
 	    $(COMPUTE) -- --network resenc --batch 2 --ema 0.995 --lr 2e-3 $(OPTIONS_$*)
 FIRST := $(firstword $(subst $(COMMA), ,$(SEEDS)))
 $(OUT)/task04/test/manifest.json: $(OUT)/task04/all/sweep.csv
-	$(BIN)/finetune predict --model $(OUT)/task04/all/runs/scratch-1-seed$(FIRST)/model --input $(DATA)/Task04_Hippocampus --cases test --out $(@D) $(COMPUTE)
+	$(BIN)/finetune predict --model $(OUT)/task04/all/runs/scratch-1-seed$(FIRST)/model --input $(DATA)/Task04_Hippocampus --cases test --out $(@D) --overwrite $(COMPUTE)
 
 # --- one model each ---------------------------------------------------------------------------------------------------
 # $(1) name, $(2) descriptor, $(3) raw folder, $(4) what this depends on, $(5) options of training, $(6) cases to predict
@@ -46,7 +46,7 @@ $(OUT)/$(1)/model/manifest.json: $(OUT)/$(1)/shards/manifest.json
 	$(BIN)/finetune train --shards $(OUT)/$(1)/shards --out $$(@D) --network resenc --from-scratch --lr 2e-3 --seed 0 $(COMPUTE) $(5)
 	@touch $$@
 $(OUT)/$(1)/predictions/manifest.json: $(OUT)/$(1)/model/manifest.json
-	$(BIN)/finetune predict --model $(OUT)/$(1)/model --input $(3) --out $$(@D) $(6) $(COMPUTE)
+	$(BIN)/finetune predict --model $(OUT)/$(1)/model --input $(3) --out $$(@D) --overwrite $(6) $(COMPUTE)
 	@touch $$@
 endef
 define classes
@@ -66,7 +66,7 @@ $(LINKED)/sample_vnc.h5:
 	$(PYTHON) $(EXAMPLES)/link_sections.py $(DATA)/EM_ssTEM/sample_vnc.h5 $@
 $(eval $(call model,neurons,em-sstem-neurons,$(LINKED),$(LINKED)/sample_vnc.h5,$(EM) --steps 1000 --batch 1,--cases val))
 $(OUT)/neurons/trained/manifest.json: $(OUT)/neurons/model/manifest.json
-	$(BIN)/finetune predict --model $(OUT)/neurons/model --input $(LINKED) --out $(@D) --cases train $(COMPUTE)
+	$(BIN)/finetune predict --model $(OUT)/neurons/model --input $(LINKED) --out $(@D) --overwrite --cases train $(COMPUTE)
 	@touch $@
 THRESHOLDS_components := 0.1,0.2,0.3,0.4,0.5,0.7,0.85
 THRESHOLDS_mean := 0.3,0.5,0.7,0.8

@@ -26,6 +26,16 @@ fn writable(root: &Path, may: bool) {
     }
 }
 
+/// Gives a tree to nobody.
+fn given(root: &Path) {
+    std::os::unix::fs::chown(root, Some(NOBODY), Some(NOBODY)).unwrap();
+    if root.is_dir() {
+        for entry in fs_err::read_dir(root).unwrap() {
+            given(&entry.unwrap().path());
+        }
+    }
+}
+
 #[test]
 fn finished_work_that_cannot_be_written_to_is_found_and_other_work_refused() {
     let directory = tempfile::tempdir().unwrap();
@@ -54,6 +64,14 @@ fn finished_work_that_cannot_be_written_to_is_found_and_other_work_refused() {
         let output = phantom(seed).output().unwrap();
         format!("exit {}\n{}", output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     };
+    // the directory alone: its owner may still write to the lock
+    if is_root {
+        given(&out);
+    }
+    set_mode(&out, 0o555);
+    assert!(said("4").starts_with("exit 0"), "{}", said("4"));
+    assert!(said("5").starts_with("exit 1\nE163"), "{}", said("5"));
+    set_mode(&out, 0o755);
     for has_lock in [true, false] {
         writable(&out, false);
         insta::allow_duplicates! {

@@ -103,8 +103,11 @@ pub(crate) fn warn_of_twins(cases: &[RawCase], digests: &[ReadDigests], raw: &Pa
             first.insert(&digests.image, case);
             continue;
         };
-        // parts of one file are images of their own
-        if case.image.path() != other.image.path() || case.image.portable(raw) == other.image.portable(raw) {
+        // parts of one file are images of their own, and a split never parts a subject's
+        if case.subject != other.subject
+            && (case.image.path() != other.image.path()
+                || case.image.portable(raw) == other.image.portable(raw))
+        {
             twins.push(format!("{} and {}", other.id, case.id));
         }
     }

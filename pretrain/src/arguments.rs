@@ -205,7 +205,14 @@ impl Arguments {
         let (test_cases, holdout, seed) = (self.test_cases, self.holdout, self.compute.seed);
         let without_report = self.without_report;
         let left_out = BTreeMap::new();
-        let mut rule = SelectionRule { test_cases, holdout, seed, left_out, without_report };
+        let mut rule = SelectionRule {
+            test_cases,
+            holdout,
+            seed,
+            left_out,
+            trained_later: BTreeMap::new(),
+            without_report,
+        };
         self.leave_out.iter().try_for_each(|left_out| left_out.apply(&mut rule))?;
         Ok(rule)
     }

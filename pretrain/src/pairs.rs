@@ -109,7 +109,6 @@ pub(crate) struct Batch {
     pub(crate) texts: Texts,
     /// The reports of parts; rows are sample times parts plus part.
     pub(crate) part_texts: Texts,
-    /// Names of the samples, for messages.
     /// Names of all patches of the batch, also of those of other processes.
     pub(crate) members: Vec<String>,
 }

@@ -82,6 +82,9 @@ pub(crate) struct SelectionRule {
     /// By data set the cases that are scored on later: neither trained on nor asked about.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) left_out: BTreeMap<String, Vec<String>>,
+    /// By data set the cases that the same splits train on: parts of one volume are cases of one subject.
+    #[serde(skip)]
+    pub(crate) trained_later: BTreeMap<String, BTreeSet<String>>,
     #[serde(default, skip_serializing_if = "WithoutReport::is_default")]
     pub(crate) without_report: WithoutReport,
 }
@@ -108,8 +111,9 @@ impl LeftOut {
     /// # Errors
     /// For a file that is no split.
     pub(crate) fn apply(&self, rule: &mut SelectionRule) -> anyhow::Result<()> {
-        let cases = Split::load(&self.split)?.val;
-        rule.left_out.entry(self.dataset.clone()).or_default().extend(cases);
+        let Split { train, val, .. } = Split::load(&self.split)?;
+        rule.left_out.entry(self.dataset.clone()).or_default().extend(val);
+        rule.trained_later.entry(self.dataset.clone()).or_default().extend(train);
         Ok(())
     }
 }
@@ -192,8 +196,13 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
         })
         .map(|row| row.subject.as_str())
         .collect();
-    let kept: Vec<&cases::CaseRow> =
-        rows.iter().filter(|row| !apart.contains(row.subject.as_str())).collect();
+    let trained_later = rule.trained_later.get(name);
+    let is_kept = |row: &&cases::CaseRow| {
+        let named = left_out.contains(row.id.as_str()) || (rule.test_cases != TestCases::Use && is_test(row));
+        let trained = trained_later.is_some_and(|ids| ids.contains(&row.id));
+        !named && (trained || !apart.contains(row.subject.as_str()))
+    };
+    let kept: Vec<&cases::CaseRow> = rows.iter().filter(is_kept).collect();
     let mut subjects: Vec<(String, &str)> = kept
         .iter()
         .map(|row| row.subject.as_str())
@@ -208,7 +217,7 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
         kept.into_iter().partition(|row| held.contains(row.subject.as_str()));
     if train.is_empty() {
         return Err(Message::error("E320", format!("no case of {name} is left to train on"))
-            .fix("Run preprocess again, or change --test-cases or --holdout"));
+            .fix("Run preprocess again, or change --test-cases, --leave-out or --holdout"));
     }
     let ids = |rows: Vec<&cases::CaseRow>| rows.into_iter().map(|row| row.id.clone()).collect();
     let test_cases_used = train.iter().filter(|row| is_test(row)).count();
@@ -240,7 +249,8 @@ mod tests {
 
     fn rule(test_cases: TestCases, holdout: f64, seed: u64) -> SelectionRule {
         let without_report = WithoutReport::default();
-        SelectionRule { test_cases, holdout, seed, left_out: BTreeMap::new(), without_report }
+        let (left_out, trained_later) = (BTreeMap::new(), BTreeMap::new());
+        SelectionRule { test_cases, holdout, seed, left_out, trained_later, without_report }
     }
 
     #[test]
@@ -254,6 +264,11 @@ mod tests {
         assert_eq!(all.len(), 12);
         assert!(!all.iter().any(|id| ["c0", "c1", "c6", "c7"].contains(&id.as_str())), "{all:?}");
         assert_eq!(of_rows("other", &rows, &rule).unwrap().train.len(), 12);
+        // parts of one volume, as the split parts them
+        rule.trained_later.insert("d".to_owned(), BTreeSet::from(["c7".to_owned()]));
+        let found = of_rows("d", &rows, &rule).unwrap();
+        let all: Vec<&String> = found.train.iter().chain(&found.held_out).collect();
+        assert!(all.len() == 13 && all.iter().any(|id| *id == "c7"), "{all:?}");
         let mut mixed = rows.clone();
         mixed[8].split = CaseSplit::Train;
         let found = of_rows("other", &mixed, &rule).unwrap();

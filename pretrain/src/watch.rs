@@ -118,9 +118,13 @@ impl<'a> Watch<'a> {
         if !record.is_file() {
             return Ok(());
         }
-        let line = BufReader::new(fs_err::File::open(record)?).lines().next().transpose()?;
-        let values = line.and_then(|line| serde_json::from_str::<Value>(&line).ok());
-        self.health.first = values.and_then(|values| values.get(SPREAD)?.as_f64());
+        for line in BufReader::new(fs_err::File::open(record)?).lines() {
+            let values = serde_json::from_str::<Value>(&line?).ok();
+            self.health.first = values.and_then(|values| values.get(SPREAD)?.as_f64());
+            if self.health.first.is_some() {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -60,15 +60,10 @@ impl OutputLock {
     }
 
     fn take(directory: &Path, program: &str, steal: bool, beat: Duration) -> anyhow::Result<Self> {
-        let unusable = |error: std::io::Error| {
-            Message::error(UNUSABLE, "the output directory cannot be used")
-                .detail(error.to_string())
-                .fix("Give --out a directory that can be made and written to")
-        };
-        fs_err::create_dir_all(directory).map_err(unusable)?;
+        fs_err::create_dir_all(directory).map_err(|error| unusable(&error))?;
         let path = directory.join(FILE_NAME);
         for _ in 0..ATTEMPTS {
-            let mut file = open(&path).map_err(unusable)?;
+            let mut file = open(&path).map_err(|error| unusable(&error))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -125,6 +120,13 @@ impl Drop for OutputLock {
         // unlocked by name: a child that is being started holds a copy of the descriptor until it runs its own program
         let _closing_releases_it_too = self.file.unlock();
     }
+}
+
+/// Refuses a directory that cannot be made or written to.
+pub(crate) fn unusable(error: &std::io::Error) -> Message {
+    Message::error(UNUSABLE, "the output directory cannot be used")
+        .detail(error.to_string())
+        .fix("Give --out a directory that can be made and written to")
 }
 
 fn open(path: &Path) -> std::io::Result<File> {

@@ -21,7 +21,11 @@ impl Output {
             false => OutputLock::acquire(directory, program),
         };
         match locked {
-            Ok(held) => Ok(Self { refusal: None, _lock: Some(held) }),
+            // the lock's file may be one's own where the directory is closed
+            Ok(held) => Ok(match tempfile::tempfile_in(directory) {
+                Ok(_) => Self { refusal: None, _lock: Some(held) },
+                Err(error) => Self { refusal: Some(lock::unusable(&error)), _lock: None },
+            }),
             Err(error) => match error.downcast::<Message>() {
                 Ok(refusal) if refusal.code == lock::UNUSABLE && directory.is_dir() => {
                     Ok(Self { refusal: Some(refusal), _lock: None })

@@ -20,7 +20,7 @@ pub trait HasCommon {
 }
 
 /// Runs an executable: parses the command line, installs signal handlers and the log, calls `run`, prints its errors last,
-/// writes `report.json` where [`Context::report_to`] says, and gives the exit code.
+/// writes `report.json` where [`Context::open_output`] says, and gives the exit code.
 pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     program: &str,
     version: &str,
@@ -49,7 +49,9 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
         context::line(&format!("E001 {error:#}"));
         return ExitCode::from(ExitStatus::Usage.code());
     }
-    let status = guarded(|| run(arguments, &context)).unwrap_or_else(|error| {
+    let result = guarded(|| run(arguments, &context));
+    let gave_up = result.is_err();
+    let status = result.unwrap_or_else(|error| {
         context.tell(to_message(&error, &flags));
         ExitStatus::Failed
     });
@@ -59,7 +61,7 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     }
     // Where a file is in the directory's place, the run has said so. A stage withdraws its manifest before it changes anything: where that is still
     // there, a command was refused, and what the directory holds was made by an earlier run, whose report stays.
-    let is_refused = |directory: &Path| status == ExitStatus::Failed && directory.join(MANIFEST).is_file();
+    let is_refused = |directory: &Path| gave_up && directory.join(MANIFEST).is_file();
     if let Some(directory) = context.report_directory().filter(|d| !d.is_file() && !is_refused(d)) {
         let mut report = Report::new(program, version, status, started.elapsed().as_secs_f64());
         report.counts = context.counts();

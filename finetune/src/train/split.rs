@@ -51,7 +51,9 @@ pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split>
         None => Ok(split),
         Some(first) => {
             let (path, count) = (file.display(), unknown.len());
-            let detail = format!("{path}: {count} ids are no labelled case of the shards, first {first}");
+            let detail = format!(
+                "{path}: {count} ids are no labelled case of the shards, or of subjects published for testing: first {first}"
+            );
             Err(wrong(detail, "Make one with 'data-manifests split'").into())
         }
     }

@@ -52,6 +52,7 @@ fn plan() -> Plan {
             holdout: 0.0,
             seed: 0,
             left_out: BTreeMap::new(),
+            trained_later: BTreeMap::new(),
             without_report: WithoutReport::default(),
         },
         skipped: BTreeMap::new(),
