@@ -76,11 +76,13 @@ fn class_labels(grid: &Grid) -> Vec<u32> {
 /// One case with classes on a grid of their own, and one that is as it should be.
 fn task() -> Task {
     let mut task = Task::new();
-    let (image, label) = task.pair("other");
-    write_image(&image, &image_grid());
+    let (path, label) = task.pair("other");
+    write_image(&path, &image_grid());
     nifti::write_labels(label, &class_labels(&label_grid()), &label_grid()).unwrap();
-    let (image, label) = task.pair("same");
-    write_image(&image, &image_grid());
+    let (path, label) = task.pair("same");
+    let mut image = image(&image_grid());
+    image[0] += 1.0;
+    nifti::write_image(path, &image, 1, &image_grid(), ImageType::F32).unwrap();
     nifti::write_labels(label, &class_labels(&image_grid()), &image_grid()).unwrap();
     task
 }

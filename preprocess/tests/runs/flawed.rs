@@ -90,7 +90,8 @@ fn all_flaws_are_named_in_one_run() {
         .as_array()
         .unwrap()
         .iter()
-        .filter(|m| m["severity"] != "info")
+        // what several cases share has no case
+        .filter(|m| m["severity"] != "info" && m["code"] != "W106")
         .map(|m| (m["case"].as_str().unwrap(), m["code"].as_str().unwrap()))
         .collect();
     reported.sort_unstable();

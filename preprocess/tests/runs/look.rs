@@ -146,6 +146,7 @@ fn a_preview_shows_both_sides_in_one_place() {
         }
     }
     task.case("a", &grid, 1, &image, &labels);
+    image[0] += 1.0;
     task.case("b", &grid, 1, &image, &labels);
     task.run_cleanly(&[]);
     let words = ["preview", "--shards", "shards", "--raw", "raw", "--out", "pictures"];
