@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// File name of a manifest.
-pub const FILE_NAME: &str = "manifest.json";
+pub use stage::sealed::MANIFEST as FILE_NAME;
 
 /// Schema id of this version.
 pub const SCHEMA: &str = "gtgm/manifest/1";

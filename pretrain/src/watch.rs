@@ -194,6 +194,27 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_goes_on_has_the_first_spread_of_its_record() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = directory.path().join("metrics.jsonl");
+        let context = Context::new("pretrain", true);
+        let first = |text: Option<&str>| {
+            let mut watch = Watch::new(&context, 20, 40, 100);
+            if let Some(text) = text {
+                fs_err::write(&record, text).unwrap();
+            }
+            watch.begin(&record).unwrap();
+            watch.health.first
+        };
+        assert_eq!(first(None), None);
+        let validated = "{\"step\":5,\"kind\":\"validation\",\"recall_5\":0.1}\n";
+        assert_eq!(first(Some(validated)), None);
+        let lines =
+            format!("{validated}{{\"step\":10,\"{SPREAD}\":0.25}}\n{{\"step\":20,\"{SPREAD}\":0.5}}\n");
+        assert_eq!(first(Some(&lines)), Some(0.25));
+    }
+
+    #[test]
     fn a_loss_that_stays_at_chance_is_said_once() {
         let mut health = Health::new(100, 200);
         let said: Vec<u64> = (210..2000)

@@ -10,9 +10,6 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// What a finished stage has in its directory.
-const MANIFEST: &str = "manifest.json";
-
 /// Access to the common arguments of a parsed command line.
 pub trait HasCommon {
     /// The common arguments.
@@ -61,7 +58,7 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     }
     // Where a file is in the directory's place, the run has said so. A stage withdraws its manifest before it changes anything: where that is still
     // there, a command was refused, and what the directory holds was made by an earlier run, whose report stays.
-    let is_refused = |directory: &Path| gave_up && directory.join(MANIFEST).is_file();
+    let is_refused = |directory: &Path| gave_up && directory.join(sealed::MANIFEST).is_file();
     if let Some(directory) = context.report_directory().filter(|d| !d.is_file() && !is_refused(d)) {
         let mut report = Report::new(program, version, status, started.elapsed().as_secs_f64());
         report.counts = context.counts();
@@ -97,7 +94,7 @@ fn to_message(error: &anyhow::Error, flags: &[String]) -> Message {
     }
     let text = format!("{error:#}");
     match line_of_memory(&text) {
-        Some(line) => Message::error("E305", line).fix(more_memory(flags)),
+        Some(line) => Message::error("E305", line).fix(less_memory(flags)),
         None => Message::error("E000", text),
     }
 }
@@ -109,8 +106,8 @@ fn line_of_memory(text: &str) -> Option<&str> {
     Some(line.split_once("Torch(\"").map_or(line, |(_, said)| said).trim())
 }
 
-/// What of a command's flags would take less memory.
-fn more_memory(flags: &[String]) -> String {
+/// Which of a command's flags make it take less memory.
+fn less_memory(flags: &[String]) -> String {
     let choices = [
         ("patch-zyx", "a smaller --patch-zyx"),
         ("batch", "a smaller --batch"),
@@ -188,7 +185,7 @@ mod tests {
     #[test]
     fn only_flags_that_the_command_has_are_advised() {
         let advice =
-            |flags: &[&str]| more_memory(&flags.iter().map(|&flag| flag.to_owned()).collect::<Vec<_>>());
+            |flags: &[&str]| less_memory(&flags.iter().map(|&flag| flag.to_owned()).collect::<Vec<_>>());
         assert_eq!(advice(&["out"]), "Free memory, or give the command more of it");
         assert_eq!(advice(&["workers"]), "Try fewer --workers");
         assert_eq!(

@@ -11,6 +11,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Name of the file that a finished stage has in its directory.
+pub const MANIFEST: &str = "manifest.json";
+
 /// Name of the member that holds the digest of all others.
 pub const SEAL: &str = "seal";
 

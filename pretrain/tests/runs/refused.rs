@@ -1,6 +1,7 @@
 //! What a run refuses before it trains.
 
 use crate::support::{Study, edited, run, text};
+use data_manifests::cases::{self, CaseRow};
 use data_manifests::phantom::Kind;
 use data_manifests::records::{EMBEDDINGS, ROWS};
 use test_peers::run_ranks;
@@ -143,6 +144,23 @@ fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
 }
 
 #[test]
+fn a_run_neither_goes_on_nor_passes_for_done_over_other_cases() {
+    let study = Study::with(&CT);
+    study.pretrain(&CT, &[], "encoder", &SETTINGS).expect(0);
+    let report = study.bytes("encoder/report.json");
+    // the same work of preprocess gave another case, once its file could be read
+    let (shards, table) = (study.path("ct"), study.path("ct/cases.csv"));
+    let mut rows: Vec<CaseRow> = cases::from_csv(&table).unwrap();
+    rows[1].digest = "00".repeat(32);
+    edited(&shards, |_| fs_err::write(&table, cases::to_csv(&rows).unwrap()).unwrap());
+    let said = study.pretrain(&CT, &[], "encoder", &SETTINGS).expect(1);
+    assert!(said.contains("E307") && said.contains("cases"), "{said}");
+    study.verified("encoder");
+    // and what is refused leaves the record of what is there
+    assert_eq!(study.bytes("encoder/report.json"), report);
+}
+
+#[test]
 fn few_reports_and_reports_of_other_cases_are_said() {
     let study = Study::with(&CT);
     let reports = study.text(Kind::Ct, 2, 1);
@@ -197,14 +215,23 @@ fn values_that_make_no_run_are_refused() {
     let said =
         study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--patch-zyx", "4,4,4"]].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("--patch-zyx"), "{said}");
+    let nothing = [&SETTINGS[..], &["--vr-weight", "0"]].concat();
+    let said = study.pretrain(&CT, &[], "encoder", &nothing).expect(1);
+    assert!(said.contains("E325 there is no loss"), "{said}");
+    let absent = study.path("absent.safetensors");
+    let said =
+        study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--init", text(&absent)]].concat()).expect(1);
+    assert!(said.contains("E019 a file that is needed is not there"), "{said}");
     let single = ["--patch-zyx", "8,8,8", "--network-patch-zyx", "64,64,64"];
     let said = study.pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &single].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("one voxel of [8, 8, 8]"), "{said}");
     let other = ["--encoder", "resnet50", "--network-patch-zyx", "64,64,64"];
     let (shards, out) = (study.path("ct"), study.path("encoder"));
     let words = ["--shards", text(&shards), "--out", text(&out), "--test-cases", "use"];
-    let said = run(&[&words[..], &SETTINGS, &other].concat()).expect(1);
-    assert!(said.contains("E324") && said.contains("choose --encoder resenc"), "{said}");
+    for other in [&other[..], &["--encoder", "resnet50", "--size", "full"]] {
+        let said = run(&[&words[..], &SETTINGS, other].concat()).expect(1);
+        assert!(said.contains("E324") && said.contains("choose --encoder resenc"), "{said}");
+    }
     let said = study
         .pretrain(&CT, &[], "encoder", &[&SETTINGS[..], &["--swin-feature-size", "24"]].concat())
         .expect(1);

@@ -170,9 +170,9 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Changes a finished text and its manifest, as if the stage had written both so.
+/// Changes a finished stage and its manifest, as if the stage had written both so.
 pub(crate) fn edited(directory: &Path, edit: impl FnOnce(&mut Manifest)) {
-    let mut manifest = Manifest::load(directory, "embed").unwrap();
+    let mut manifest = Manifest::load_any(directory).unwrap();
     edit(&mut manifest);
     manifest.outputs.clear();
     fs_err::remove_file(directory.join("manifest.json")).unwrap();

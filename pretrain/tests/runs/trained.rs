@@ -7,6 +7,7 @@ use data_manifests::records::ROWS;
 use data_manifests::seen::Seen;
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, NetworkConfig, SegmentationNetwork};
+use std::collections::BTreeMap;
 use tch::{Device, nn};
 
 const KINDS: [Kind; 2] = [Kind::Ct, Kind::Mri];
@@ -97,6 +98,16 @@ fn new_text_starts_from_the_old_encoder() {
     assert!(said.contains("0 missing (100 %"), "{said}");
     let [a, b] = ["second", "from-checkpoint"].map(|out| study.recorded(out, "loss"));
     assert_eq!(a, b);
+    // of a deeper encoder, of which this one is filled and the rest is lost
+    let mut tensors = weights::read_tensors(&encoder).unwrap();
+    let name = tensors.keys().find(|name| name.contains(".blocks.0.conv1.conv.weight")).unwrap().clone();
+    let more = tensors[&name].copy();
+    tensors.insert(name.replace(".blocks.0.", ".blocks.9."), more);
+    let deeper = study.path("deeper.safetensors");
+    weights::save_tensors(&tensors, &deeper, &BTreeMap::new()).unwrap();
+    let init = [&settings[..], &["--init", text(&deeper)]].concat();
+    let said = study.pretrain(&[Kind::Ct], &[&new], "from-deeper", &init).expect(0);
+    assert!(said.contains("W326 1 tensors of the file's encoder have no place in this one"), "{said}");
     // of an encoder whose stages halve otherwise, whose names and shapes would fit
     let flat = [&settings[..], &["--init", text(&encoder), "--network-patch-zyx", "2,64,64"]].concat();
     let said = study.pretrain(&[Kind::Ct], &[&new], "flat", &flat).expect(1);
@@ -360,12 +371,15 @@ fn cases_of_a_later_validation_are_left_out() {
         rows.iter().filter(|row| !row.label.is_empty()).map(|row| row.id.clone()).collect();
     let split = study.path("split.json");
     let (val, train) = labelled.split_at(1);
+    let val = [val, &["ct_oo1".to_owned()]].concat();
     let stored = serde_json::json!({"schema": "gtgm/split/1", "seed": 0, "train": train, "val": val});
     fs_err::write(&split, stored.to_string()).unwrap();
     let name = rows_name(&study);
     let left_out = format!("{name}={}", text(&split));
-    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "8,16,16", "--leave-out"];
-    study.pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &[&left_out]].concat()).expect(0);
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "8,15,16", "--leave-out"];
+    let said = study.pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &[&left_out]].concat()).expect(0);
+    assert!(said.contains("W337 1 cases of --leave-out are none of phantom-ct: first ct_oo1"), "{said}");
+    assert!(said.contains("I324 patches of [8, 16, 16] instead of [8, 15, 16]"), "{said}");
     let plan = study.json("encoder/plan.json");
     assert_eq!(plan["selection"]["left_out"][&name], serde_json::json!(val));
     let other = format!("elsewhere={}", text(&split));

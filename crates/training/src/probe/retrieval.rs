@@ -91,6 +91,15 @@ mod tests {
     use tch::Device;
 
     #[test]
+    fn what_is_no_number_is_last() {
+        let texts = Tensor::from_slice(&[1f32, 0., 0., 1., -1., 0.]).view([3, 2]);
+        let images = Tensor::from_slice(&[f32::NAN, 1., 1., 0.]).view([2, 2]);
+        let found = retrieve(&images, &texts, &[0, 0]).unwrap();
+        assert_eq!(found.ranks, [3.0, 1.0]);
+        assert!((found.recall(1) - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
     fn the_nearest_direction_is_first() {
         let texts = Tensor::from_slice(&[1f32, 0., 0., 1., -1., 0.]).view([3, 2]);
         let images = Tensor::from_slice(&[5f32, 1., 1., 4., 1., 1.]).view([3, 2]);

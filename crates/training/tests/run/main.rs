@@ -239,6 +239,45 @@ fn a_source_out_of_step_or_too_short_is_an_error() {
 }
 
 #[test]
+fn an_equal_score_is_no_new_best() {
+    let _alone = alone();
+    struct Scored(Tiny, Vec<f64>);
+    impl training::step::Task for Scored {
+        type Batch = tiny::Batch;
+        fn loss(
+            &mut self,
+            step: u64,
+            batch: &Self::Batch,
+        ) -> std::result::Result<training::step::StepLoss, training::error::BoxedError> {
+            self.0.loss(step, batch)
+        }
+        fn members(&self, batch: &Self::Batch) -> Vec<String> {
+            self.0.members(batch)
+        }
+        fn validate(
+            &mut self,
+            step: u64,
+        ) -> std::result::Result<training::step::Validation, training::error::BoxedError> {
+            let score = Some(self.1[step as usize - 1]);
+            Ok(training::step::Validation { score, ..Default::default() })
+        }
+    }
+    // the way back to it, 10/24 + (23/24 − 10/24), ends a last digit above 23/24
+    let scores = [11.0, 23.0, 10.0, 23.0].map(|right| right / 24.0);
+    assert!(scores[2] + (scores[3] - scores[2]) > scores[3]);
+    let directory = tempfile::tempdir().unwrap();
+    let tiny = Tiny::new();
+    let mut optimizer = tiny.optimizer();
+    let session = Session::start(directory.path(), json!({}), SEED, tiny.variables()).unwrap();
+    let options = RunOptions { validate_every: Some(1), score_smoothing: 0.0, ..options(4) };
+    let mut task = Scored(tiny, scores.to_vec());
+    let run = session
+        .run_until(&mut task, &mut optimizer, &mut source(0, 4), &options, &mut (), &|| false)
+        .unwrap();
+    assert_eq!(run.state.best.map(|best| (best.step, best.score)), Some((2, scores[1])));
+}
+
+#[test]
 fn a_refusal_by_libtorch_is_an_error_of_one_line() {
     let _alone = alone();
     struct Wrong(Tiny);
