@@ -44,7 +44,15 @@ fn main() -> Result<(), BuildError> {
     println!("cargo:rustc-env=TORCH_LIBRARY_FOLDER={}", libraries.display());
     let mut build = torch_link::compiler().map_err(BuildError::Link)?;
     build.define("USE_C10D_GLOO", None).flag("-isystem").flag("shim/gloo-stubs");
-    build.file("shim/shim.cpp").file("shim/lists.cpp").file("shim/group.cpp");
+    // Some of it is loops over maps, which tests wait for, too. Choices between two numbers make no vectors where they may raise flags, which
+    // nobody reads.
+    build.opt_level(3).flag("-fno-trapping-math");
+    build
+        .file("shim/shim.cpp")
+        .file("shim/lists.cpp")
+        .file("shim/group.cpp")
+        .file("shim/rows.cpp")
+        .file("shim/normalise.cpp");
     let nccl = env::var_os("CARGO_FEATURE_NCCL").is_some();
     if nccl {
         for folder in nvidia_headers(&libraries)? {

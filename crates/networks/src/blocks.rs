@@ -6,6 +6,7 @@ mod batch;
 mod norm;
 mod order;
 mod pool;
+mod then;
 
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -16,6 +17,7 @@ pub use batch::{BatchNorm, Statistics};
 pub use norm::{InstanceNorm3d, LayerNorm};
 pub(crate) use norm::{instance_norm, layer_norm};
 pub(crate) use pool::max_pool;
+pub(crate) use then::Then;
 
 /// ε of every normalisation here, PyTorch's default.
 const EPSILON: f64 = 1e-5;

@@ -14,8 +14,8 @@ pub enum MemoryFormat {
     /// Batch, channel, z, y, x.
     #[default]
     Contiguous,
-    /// Batch, z, y, x, channel: convolutions and batch norms are faster. Instance norms are faster on a CPU in fp32; in bf16 their
-    /// input is reordered first there. On a CPU the last layer of a ResNet-50 stays contiguous.
+    /// Batch, z, y, x, channel: convolutions are faster, and on a CPU a norm is one operation with the sum and the rectifier behind it. There
+    /// the last layer of a ResNet-50 stays contiguous.
     ChannelsLast,
 }
 
@@ -71,13 +71,8 @@ impl MemoryFormat {
     }
 }
 
-/// The weight in this order. On a GPU its strides tell the order even where there is one channel only, as in the first layer: LibTorch's
-/// convolutions go by them. On a CPU that layer's maps, the largest of all, stay contiguous: in channels-last order LibTorch's batch norm adds up
-/// in float32 one value after the other, and over two million values its results were wrong by 1e-3 instead of 1e-6.
+/// The weight in this order, which its strides tell even where there is one channel only, as in the first layer: LibTorch's convolutions go by them.
 fn channels_last(weight: &Tensor) -> Result<Tensor, Error> {
-    if !weight.device().is_cuda() {
-        return Ok(weight.f_permute([0, 2, 3, 4, 1])?.f_contiguous()?.f_permute([0, 4, 1, 2, 3])?);
-    }
     let (output, input, z, y, x) = weight.size5()?;
     let strides = [z * y * x * input, 1, y * x * input, x * input, input];
     let mut ordered =
@@ -120,12 +115,14 @@ mod tests {
         };
         let (plain, last) = (step(MemoryFormat::Contiguous), step(MemoryFormat::ChannelsLast));
         assert!(plain.0[1].is_contiguous() && last.0[1].stride()[1] == 1);
-        let apart = |a: &Tensor, b: &Tensor| {
-            (a - b).abs().max().double_value(&[]) / b.abs().max().double_value(&[]).max(1e-6)
-        };
-        assert!(plain.0.iter().zip(&last.0).all(|(a, b)| apart(b, a) < 1e-4));
+        let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
+        let apart = |a: &Tensor, b: &Tensor, floor: f64| largest(&(a - b)) / largest(b).max(floor);
+        assert!(plain.0.iter().zip(&last.0).all(|(a, b)| apart(b, a, 1e-6) < 1e-4));
+        // a bias before a norm has no gradient but what rounding leaves of sums of such numbers
+        let of_all = plain.1.iter().map(|(_, gradient)| largest(gradient)).fold(0.0, f64::max);
         for ((name, a), (_, b)) in plain.1.iter().zip(&last.1) {
-            assert!(apart(b, a) < 1e-3, "{name}: {}", apart(b, a));
+            let difference = apart(b, a, 1e-3 * of_all);
+            assert!(difference < 1e-3, "{name}: {difference}");
         }
     }
 

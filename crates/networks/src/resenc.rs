@@ -4,7 +4,7 @@
 //! There one tensor has several names (`conv.weight` and `all_modules.0.weight`; `encoder.…` and `decoder.encoder.…`).
 //! Here it has the first; [`crate::weights`] writes and reads the others.
 
-use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, InstanceNorm3d, check_input};
+use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, InstanceNorm3d, Then, check_input};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -91,7 +91,7 @@ impl ResEncEncoder {
     /// For inputs of another shape, and when LibTorch refuses.
     pub fn forward_maps(&self, input: &Tensor) -> Result<Vec<Tensor>, Error> {
         check_input("the residual encoder", input, self.in_channels, [1; 3])?;
-        let mut current = self.stem.forward(input)?.f_leaky_relu_()?;
+        let mut current = self.stem.forward(input, Then::LEAKY_RELU)?;
         let mut maps = Vec::with_capacity(self.stages.len());
         for blocks in &self.stages {
             for block in blocks {
@@ -222,7 +222,7 @@ impl ResEncUNet {
         for (index, (stage, skip)) in self.decoder.iter().zip(skips.into_iter().rev()).enumerate() {
             current = Tensor::f_cat(&[stage.up.forward(&current)?, skip], 1)?;
             for convolution in &stage.convolutions {
-                current = convolution.forward(&current)?.f_leaky_relu_()?;
+                current = convolution.forward(&current, Then::LEAKY_RELU)?;
             }
             if wanted(index) {
                 logits.push(stage.segmentation.forward(&current)?);
@@ -232,7 +232,7 @@ impl ResEncUNet {
     }
 }
 
-/// A convolution and its norm; who calls adds the LeakyReLU (in place: no backward pass needs a norm's output).
+/// A convolution and its norm.
 #[derive(Debug)]
 struct ConvNorm {
     convolution: Conv3d,
@@ -247,8 +247,8 @@ impl ConvNorm {
         })
     }
 
-    fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        self.norm.forward(&self.convolution.forward(input)?)
+    fn forward(&self, input: &Tensor, then: Then<'_>) -> Result<Tensor, Error> {
+        self.norm.forward(&self.convolution.forward(input)?, then)
     }
 }
 
@@ -292,11 +292,10 @@ impl Block {
             None => input.shallow_clone(),
         };
         if let Some(projection) = &self.projection {
-            shortcut = projection.forward(&shortcut)?;
+            shortcut = projection.forward(&shortcut, Then::NOTHING)?;
         }
-        let inner = self.first.forward(input)?.f_leaky_relu_()?;
-        let mut output = self.second.forward(&inner)?;
-        Ok(output.f_add_(&shortcut)?.f_leaky_relu_()?)
+        let inner = self.first.forward(input, Then::LEAKY_RELU)?;
+        self.second.forward(&inner, Then::LEAKY_RELU.after_adding(&shortcut))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Names, strides and padding follow the published encoder (state-dict names of torchvision's layout; the stride of a
 //! block sits in its 3×3×3 convolution). The depth axis is first halved in layer2.
 
-use crate::blocks::{BatchNorm, Conv3d, ConvShape, Statistics, check_input, global_mean, max_pool};
+use crate::blocks::{BatchNorm, Conv3d, ConvShape, Statistics, Then, check_input, global_mean, max_pool};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -115,8 +115,7 @@ impl Stem {
     }
 
     pub(crate) fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
-        let mut output = self.norm.forward(&self.convolution.forward(input)?, statistics)?;
-        max_pool(&output.f_relu_()?)
+        max_pool(&self.norm.forward_then(&self.convolution.forward(input)?, statistics, Then::RELU)?)
     }
 }
 
@@ -186,17 +185,15 @@ impl Bottleneck {
 
     fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
         let [first, second, third] = &self.branch;
-        let step = |(convolution, norm): &(Conv3d, BatchNorm), input: &Tensor| {
-            norm.forward(&convolution.forward(input)?, statistics)
+        let step = |(convolution, norm): &(Conv3d, BatchNorm), input: &Tensor, then: Then<'_>| {
+            norm.forward_then(&convolution.forward(input)?, statistics, then)
         };
-        // In place is safe: no backward pass needs the output of a normalisation.
-        let current = step(first, input)?.f_relu_()?;
-        let current = step(second, &current)?.f_relu_()?;
-        let mut current = step(third, &current)?;
-        let mut sum = match &self.downsample {
-            Some(downsample) => current.f_add_(&step(downsample, input)?)?,
-            None => current.f_add_(input)?,
+        let current = step(first, input, Then::RELU)?;
+        let current = step(second, &current, Then::RELU)?;
+        let shortcut = match &self.downsample {
+            Some(downsample) => step(downsample, input, Then::NOTHING)?,
+            None => input.shallow_clone(),
         };
-        Ok(sum.f_relu_()?)
+        step(third, &current, Then::RELU.after_adding(&shortcut))
     }
 }

@@ -5,7 +5,7 @@ mod attention;
 mod config;
 mod keys;
 
-use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, InstanceNorm3d, Statistics, check_input};
+use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, InstanceNorm3d, Statistics, Then, check_input};
 use crate::config::at_least_one;
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
@@ -90,10 +90,10 @@ impl ResUNet50 {
             }
             for (convolution, norm) in &step.convolutions {
                 current = convolution.forward(&current)?;
-                if let Some(norm) = norm {
-                    current = norm.forward(&current)?;
-                }
-                current = current.f_relu_()?;
+                current = match norm {
+                    Some(norm) => norm.forward(&current, Then::RELU)?,
+                    None => current.f_relu_()?,
+                };
             }
         }
         self.output.forward(&current)

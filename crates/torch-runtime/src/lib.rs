@@ -1,5 +1,5 @@
 //! The little of LibTorch that tch does not expose: device set-up with errors that say what is linked, bfloat16
-//! autocast, deterministic kernels, operations on lists of tensors, process groups for data-parallel training, and the version of the library that is really
+//! autocast, deterministic kernels, operations on lists of tensors, a normalisation for CPUs, process groups for data-parallel training, and the version of the library that is really
 //! loaded.
 //!
 //! This crate holds the workspace's only C++ (`shim/`) and its only `unsafe` calls into LibTorch, but for the device that tests use in a GPU's
@@ -12,6 +12,7 @@ mod error;
 mod ffi;
 pub mod group;
 pub mod lists;
+mod normalise;
 mod precision;
 pub mod transfer;
 
@@ -23,4 +24,5 @@ pub use context::{
 pub use device::{Linked, describe_device, gpu_memory, linked, parse_device};
 pub use error::{Error, first_line};
 pub use group::{Group, Launch, Reducer, gather_rows, sum_over_processes};
+pub use normalise::{Normalisation, Normalised};
 pub use precision::Precision;

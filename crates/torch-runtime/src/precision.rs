@@ -30,20 +30,20 @@ impl Precision {
         }
     }
 
-    /// Whether this processor computes the format by emulation, several times slower than float32: bf16 on an x86-64 without AVX-512.
+    /// Whether this processor computes the format by emulation, slower than float32: bf16 on an x86-64 that has no instructions for it.
     #[must_use]
     pub fn is_emulated(self, device: Device) -> bool {
-        self == Self::Bf16 && device == Device::Cpu && !has_wide_vectors()
+        self == Self::Bf16 && device == Device::Cpu && !has_bf16()
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-fn has_wide_vectors() -> bool {
-    std::arch::is_x86_feature_detected!("avx512f")
+fn has_bf16() -> bool {
+    std::arch::is_x86_feature_detected!("avx512bf16")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn has_wide_vectors() -> bool {
+fn has_bf16() -> bool {
     true
 }
 
@@ -84,7 +84,7 @@ mod tests {
     fn only_bf16_on_a_cpu_may_be_emulated() {
         assert!(!Precision::Fp32.is_emulated(Device::Cpu));
         assert!(!Precision::Bf16.is_emulated(Device::Cuda(0)));
-        assert_eq!(Precision::Bf16.is_emulated(Device::Cpu), !has_wide_vectors());
+        assert_eq!(Precision::Bf16.is_emulated(Device::Cpu), !has_bf16());
     }
 
     #[test]

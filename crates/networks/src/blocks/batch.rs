@@ -2,6 +2,7 @@
 
 use super::EPSILON;
 use super::norm::{By, batch_norm};
+use super::then::Then;
 use crate::error::Error;
 use crate::init::{Fill, Scope};
 use tch::{Kind, Tensor};
@@ -89,6 +90,50 @@ impl BatchNorm {
         }
     }
 
+    /// As [`BatchNorm::forward`], and what follows.
+    ///
+    /// # Errors
+    /// As for [`BatchNorm::forward`].
+    pub(crate) fn forward_then(
+        &self,
+        input: &Tensor,
+        statistics: Statistics<'_>,
+        then: Then<'_>,
+    ) -> Result<Tensor, Error> {
+        let (groups, share) = match statistics {
+            Statistics::Batch(None) => (1, MOMENTUM),
+            Statistics::Moving(None, share) => (1, share),
+            Statistics::Halves(None) => (2, MOMENTUM),
+            _ => return then.follow(self.forward(input, statistics)?),
+        };
+        let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
+        let Some(normalised) = then.fused(input, groups, affine)? else {
+            return then.follow(self.forward(input, statistics)?);
+        };
+        let values = values_of_a_feature(&input.size()) / groups;
+        for group in 0..groups {
+            self.count(values, share)?;
+            let [mean, variance] =
+                [normalised.mean.f_select(0, group)?, normalised.variance.f_select(0, group)?];
+            self.move_towards(&mean, &variance, values, share)?;
+        }
+        Ok(normalised.output)
+    }
+
+    /// The running statistics by a share of the way towards those of so many values of each feature; the variance is the mean of squares.
+    fn move_towards(&self, mean: &Tensor, variance: &Tensor, values: i64, share: f64) -> Result<(), Error> {
+        // without any, so that values that are not finite leave these alone, too
+        if share == 0.0 {
+            return Ok(());
+        }
+        let _guard = tch::no_grad_guard();
+        let unbiased = variance.f_mul_scalar(values as f64 / (values - 1) as f64)?;
+        for (running, batch) in [(&self.running_mean, mean), (&self.running_var, &unbiased)] {
+            let _moved = running.shallow_clone().f_lerp_(&batch.f_to_kind(running.kind())?, share)?;
+        }
+        Ok(())
+    }
+
     /// Counts a batch that has so many values of each feature, if it moves the running statistics.
     fn count(&self, values: i64, share: f64) -> Result<(), Error> {
         if values < 2 {
@@ -119,14 +164,7 @@ impl BatchNorm {
         let mean = over(&x)?;
         let centred = x.f_sub(&mean.f_view(shape.as_slice())?)?;
         let variance = over(&centred.f_square()?)?;
-        if share > 0.0 {
-            let _guard = tch::no_grad_guard();
-            let unbiased = variance.f_mul_scalar(values as f64 / (values - 1) as f64)?;
-            for (running, batch) in [(&self.running_mean, &mean), (&self.running_var, &unbiased)] {
-                let batch = batch.f_to_kind(running.kind())?;
-                let _moved = running.shallow_clone().f_lerp_(&batch, share)?;
-            }
-        }
+        self.move_towards(&mean, &variance, values, share)?;
         let scale = variance.f_add_scalar(EPSILON)?.f_rsqrt()?;
         let (scale, shift) = match &self.affine {
             Some((weight, bias)) => (scale.f_mul(weight)?, Some(bias)),

@@ -7,6 +7,7 @@
 
 use super::EPSILON;
 use super::order::{is_channels_last, plane, volume};
+use super::then::Then;
 use crate::error::Error;
 use crate::init::{Fill, Scope};
 use tch::{Device, Kind, Tensor};
@@ -27,24 +28,36 @@ impl InstanceNorm3d {
         })
     }
 
-    /// Each sample's each channel to mean 0 and variance 1 over z, y, x, then scaled and shifted.
+    /// Each sample's each channel to mean 0 and variance 1 over z, y, x, then scaled and shifted, then what follows.
     ///
     /// # Errors
     /// When LibTorch refuses.
-    pub fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        instance_norm(input, Some([&self.weight, &self.bias]))
+    pub(crate) fn forward(&self, input: &Tensor, then: Then<'_>) -> Result<Tensor, Error> {
+        instance_norm(input, Some([&self.weight, &self.bias]), then)
     }
 }
 
-/// Each sample's each channel to mean 0 and variance 1 over z, y, x, ε 1e-5; then scaled and shifted where `affine` says.
-pub(crate) fn instance_norm(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Result<Tensor, Error> {
+/// Each sample's each channel to mean 0 and variance 1 over z, y, x, ε 1e-5; scaled and shifted where `affine` says, then what follows.
+pub(crate) fn instance_norm(
+    input: &Tensor,
+    affine: Option<[&Tensor; 2]>,
+    then: Then<'_>,
+) -> Result<Tensor, Error> {
+    match then.fused(input, input.size()[0], affine.map(|[weight, bias]| (weight, bias)))? {
+        Some(normalised) => Ok(normalised.output),
+        None => then.follow(instance_norm_alone(input, affine)?),
+    }
+}
+
+/// Without anything that follows, by LibTorch's operations.
+fn instance_norm_alone(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Result<Tensor, Error> {
     let (_, channels, _, _, _) = input.size5()?;
     let neutral = neutral(input, channels, affine.is_some())?;
     let (weight, bias) = pair(affine, neutral.as_ref());
     let on_cpu = input.device() == Device::Cpu;
-    if is_channels_last(input)? && !(on_cpu && input.kind() == Kind::BFloat16) {
+    if is_channels_last(input)? {
         // LibTorch's instance norm brings the input into the order of axes first; its batch norm does not, and over a batch of
-        // one sample it is the same. In bfloat16 its gradients on a CPU are less exact than those of groups.
+        // one sample it is the same.
         let normalised: Vec<Tensor> = input
             .f_split(1, 0)?
             .iter()
@@ -183,12 +196,12 @@ mod tests {
             })
             .collect();
         let values = Tensor::from_slice(&pairs).view([1, 24, 1, 2, 1]);
-        let found = error(&values, |input| instance_norm(input, None).unwrap());
+        let found = error(&values, |input| instance_norm(input, None, Then::NOTHING).unwrap());
         assert!(found < 0.01, "{found}");
         let found = error(&values, |input| {
             let last = input.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3]);
             assert!(is_channels_last(&last).unwrap());
-            instance_norm(&last, None).unwrap()
+            instance_norm(&last, None, Then::NOTHING).unwrap()
         });
         assert!(found < 0.01, "channels last: {found}");
         let plain =

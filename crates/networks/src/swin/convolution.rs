@@ -1,6 +1,6 @@
 //! The convolutional blocks beside the transformer: MONAI's `UnetrBasicBlock` and `UnetrUpBlock`.
 
-use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, instance_norm};
+use crate::blocks::{Conv3d, ConvShape, ConvTranspose3d, Then, instance_norm};
 use crate::error::Error;
 use crate::init::{ConvInit, Scope};
 use tch::Tensor;
@@ -30,15 +30,15 @@ impl ResBlock {
     /// `[batch, input, z, y, x]` → `[batch, output, z, y, x]`. Over a single voxel an instance norm gives 0, and the
     /// block is its shortcut.
     pub(super) fn forward(&self, input: &Tensor) -> Result<Tensor, Error> {
-        let step = |convolution: &Conv3d, input: &Tensor| instance_norm(&convolution.forward(input)?, None);
-        // In place is safe: no backward pass needs a norm's output.
-        let inner = step(&self.first, input)?.f_leaky_relu_()?;
-        let mut output = step(&self.second, &inner)?;
-        let mut sum = match &self.projection {
-            Some(projection) => output.f_add_(&step(projection, input)?)?,
-            None => output.f_add_(input)?,
+        let step = |convolution: &Conv3d, input: &Tensor, then: Then<'_>| {
+            instance_norm(&convolution.forward(input)?, None, then)
         };
-        Ok(sum.f_leaky_relu_()?)
+        let inner = step(&self.first, input, Then::LEAKY_RELU)?;
+        let shortcut = match &self.projection {
+            Some(projection) => step(projection, input, Then::NOTHING)?,
+            None => input.shallow_clone(),
+        };
+        step(&self.second, &inner, Then::LEAKY_RELU.after_adding(&shortcut))
     }
 }
 

@@ -1,0 +1,59 @@
+//! What follows a normalisation, in one operation with it where there is one.
+
+use super::EPSILON;
+use crate::error::Error;
+use tch::Tensor;
+use torch_runtime::{Normalisation, Normalised};
+
+/// What follows a normalisation: a sum with other maps, then a rectifier.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Then<'a> {
+    plus: Option<&'a Tensor>,
+    /// What negative values are multiplied by.
+    slope: f64,
+}
+
+impl<'a> Then<'a> {
+    /// Nothing follows.
+    pub(crate) const NOTHING: Self = Self { plus: None, slope: 1.0 };
+    /// A ReLU.
+    pub(crate) const RELU: Self = Self { plus: None, slope: 0.0 };
+    /// A LeakyReLU with a slope of 0.01.
+    pub(crate) const LEAKY_RELU: Self = Self { plus: None, slope: 0.01 };
+
+    /// Before that, these maps are added.
+    #[must_use]
+    pub(crate) fn after_adding(self, plus: &'a Tensor) -> Self {
+        Self { plus: Some(plus), ..self }
+    }
+
+    /// Does it by LibTorch's operations, to what a normalisation gave. In place, which is safe: no backward pass needs a normalisation's output.
+    pub(super) fn follow(self, mut output: Tensor) -> Result<Tensor, Error> {
+        if let Some(plus) = self.plus {
+            output = output.f_add_(plus)?;
+        }
+        Ok(match self.slope {
+            1.0 => output,
+            0.0 => output.f_relu_()?,
+            _ => output.f_leaky_relu_()?,
+        })
+    }
+
+    /// The batch cut into groups that are normalised by themselves, and this, at once; none for maps for which there is no such operation.
+    pub(super) fn fused(
+        self,
+        input: &Tensor,
+        groups: i64,
+        affine: Option<(&Tensor, &Tensor)>,
+    ) -> Result<Option<Normalised>, Error> {
+        let refused = |error: torch_runtime::Error| Error::Torch(error.to_string());
+        if !Normalisation::takes(input).map_err(refused)? {
+            return Ok(None);
+        }
+        // convolutions over small maps leave bfloat16 (see `convolve`), those beside them need not
+        let plus = self.plus.map(|plus| plus.f_to_kind(input.kind())).transpose()?;
+        let normalisation =
+            Normalisation { groups, epsilon: EPSILON, affine, plus: plus.as_ref(), slope: self.slope };
+        normalisation.apply(input).map(Some).map_err(refused)
+    }
+}
