@@ -155,7 +155,7 @@ impl Conversion<'_> {
     fn ended_by(&self, case: &RawCase, error: &anyhow::Error) -> Outcome {
         if error.is::<Interrupted>() {
             Outcome::NotStarted
-        } else if messages::is_disk_full(error) {
+        } else if stage::disk::is_full(error) {
             self.disk_full.store(true, Ordering::Relaxed);
             Outcome::NotStarted
         } else {

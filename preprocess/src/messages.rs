@@ -5,7 +5,6 @@ use patches::WarningRecord;
 use stage::Message;
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use volume::{VolumeError, Warning};
 
@@ -52,17 +51,6 @@ pub(crate) fn of_panic(case: &str, payload: &(dyn Any + Send)) -> Message {
         .case(case)
         .detail(text.lines().next().unwrap_or(text))
         .fix("This is a defect of the program: please report it with the command and the case's files")
-}
-
-/// Whether a write failed because the disk or the quota is full; the shard library hands on text only.
-pub(crate) fn is_disk_full(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let text = cause.to_string();
-        matches!(kind, Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
-            || text.contains("No space left on device")
-            || text.contains("Disk quota exceeded")
-    })
 }
 
 /// `1 case`, `2 cases`.
@@ -119,17 +107,7 @@ pub(crate) fn of_kept<'a>(cases: impl Iterator<Item = &'a Finished>) -> Option<M
 mod tests {
     use super::*;
     use anyhow::Context as _;
-
-    #[test]
-    fn a_full_disk_is_told_from_other_errors() {
-        let error = |kind: io::ErrorKind| anyhow::Error::from(io::Error::from(kind));
-        assert!(is_disk_full(&error(io::ErrorKind::StorageFull)));
-        assert!(is_disk_full(&error(io::ErrorKind::QuotaExceeded).context("while writing")));
-        assert!(!is_disk_full(&error(io::ErrorKind::PermissionDenied)));
-        // as the shard library hands it on
-        let text = io::Error::from_raw_os_error(28).to_string();
-        assert!(is_disk_full(&anyhow::anyhow!("cases/a/image: IO error occurred: {text}")));
-    }
+    use std::io;
 
     #[test]
     fn a_panic_costs_its_case_and_is_called_a_defect() {

@@ -14,7 +14,7 @@ pub enum MemoryFormat {
     /// Batch, channel, z, y, x.
     #[default]
     Contiguous,
-    /// Batch, z, y, x, channel: convolutions are faster, and on a CPU a norm is one operation with the sum and the rectifier behind it. There
+    /// Batch, z, y, x, channel: convolutions are faster, and on a CPU most norms are one operation with the sum and the rectifier behind them. There
     /// the last layer of a ResNet-50 stays contiguous.
     ChannelsLast,
 }
@@ -115,6 +115,9 @@ mod tests {
         };
         let (plain, last) = (step(MemoryFormat::Contiguous), step(MemoryFormat::ChannelsLast));
         assert!(plain.0[1].is_contiguous() && last.0[1].stride()[1] == 1);
+        // the one operation for norms takes these, not those
+        let taken = |maps: &[Tensor]| torch_runtime::Normalisation::takes(&maps[1]).unwrap();
+        assert!(taken(&last.0) && !taken(&plain.0));
         let largest = |tensor: &Tensor| tensor.abs().max().double_value(&[]);
         let apart = |a: &Tensor, b: &Tensor, floor: f64| largest(&(a - b)) / largest(b).max(floor);
         assert!(plain.0.iter().zip(&last.0).all(|(a, b)| apart(b, a, 1e-6) < 1e-4));

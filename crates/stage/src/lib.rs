@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod atomic;
 pub mod context;
+pub mod disk;
 pub mod exit;
 pub mod interrupt;
 pub mod limits;

@@ -2,7 +2,7 @@
 
 use crate::arguments::{self, Common, Parsed, Stop};
 use crate::report::Report;
-use crate::{Context, ExitStatus, Message, context, interrupt, limits, sealed};
+use crate::{Context, ExitStatus, Message, context, disk, interrupt, limits, sealed};
 use clap::{CommandFactory, FromArgMatches};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
@@ -87,10 +87,13 @@ fn prepare(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The message inside an error, or an `E000` made of its chain; `flags` are those of the command.
+/// The message inside an error, that of a full disk or of full memory, or an `E000` made of its chain; `flags` are those of the command.
 fn to_message(error: &anyhow::Error, flags: &[String]) -> Message {
     if let Some(message) = error.downcast_ref::<Message>() {
         return message.clone();
+    }
+    if let Some(message) = disk::full(error) {
+        return message;
     }
     let text = format!("{error:#}");
     match line_of_memory(&text) {

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -135,7 +136,9 @@ class Normalisation : public torch::autograd::Function<Normalisation> {
     const auto weight = scales.value_or(Tensor()), bias = shifts.value_or(Tensor()), plus = addends.value_or(Tensor());
     const Extent extent(input, groups);
     const int64_t features = extent.features;
-    const auto [mean, variance] = moments(input, extent);
+    const auto of_groups = moments(input, extent);
+    const Tensor& mean = of_groups.first;
+    const Tensor& variance = of_groups.second;
     const auto inverse = (variance + epsilon).rsqrt();
     const auto scale = weight.defined() ? inverse * weight.to(at::kFloat) : inverse;
     const auto shift = bias.defined() ? bias.to(at::kFloat).contiguous() : at::zeros({features}, at::kFloat);
@@ -192,8 +195,8 @@ class Normalisation : public torch::autograd::Function<Normalisation> {
       const auto exact = inverse.to(at::kDouble);
       const auto scale = weight.defined() ? exact * weight.to(at::kDouble) : exact;
       const auto count = static_cast<double>(extent.rows);
+      const auto middles = (sum / count).to(at::kFloat);
       const auto scales = scale.to(at::kFloat);
-      const auto shifts = (scale * sum / count).to(at::kFloat);
       const auto tilts = (scale * exact * exact * product / count).to(at::kFloat);
       // what was kept needs no rectifier any more
       const rows::Rectifier rest = adds ? rows::Rectifier{1.0F} : rectifier;
@@ -201,7 +204,7 @@ class Normalisation : public torch::autograd::Function<Normalisation> {
       auto* out = values<T>(of_input);
       extent.each_piece([&](int64_t group, int64_t, int64_t row, int64_t size) {
         const int64_t at = group * features;
-        const rows::Slopes by{values<float>(mean) + at, values<float>(scales) + at, values<float>(shifts) + at, values<float>(tilts) + at};
+        const rows::Slopes by{values<float>(mean) + at, values<float>(middles) + at, values<float>(scales) + at, values<float>(tilts) + at};
         rows::backward(at_row(before, row, features), at_row(y, row, features), at_row(x, row, features), at_row(out, row, features), size,
                        features, by, rest);
       });

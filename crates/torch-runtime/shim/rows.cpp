@@ -4,8 +4,15 @@
 #include <cstring>
 #include <vector>
 
-// One compilation for each kind of processor, chosen when the program is loaded.
-#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+// One compilation for each kind of processor, chosen when the program is loaded, by compilers that know these names of kinds.
+#if defined(__clang__)
+#define KNOWS_KINDS (__clang_major__ >= 18)
+#elif defined(__GNUC__)
+#define KNOWS_KINDS (__GNUC__ >= 12)
+#else
+#define KNOWS_KINDS 0
+#endif
+#if defined(__x86_64__) && defined(__linux__) && KNOWS_KINDS
 #define FOR_EVERY_PROCESSOR __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
 #else
 #define FOR_EVERY_PROCESSOR
@@ -83,7 +90,51 @@ INTO_EACH void moments_of(const T* x, int64_t count, int64_t features, double* m
   }
 }
 
-template <typename T, bool adds, bool is_linear>
+// What follows; each has loops of its own.
+enum class After { nothing, relu, leaky_relu };
+
+// What is not a number stays so.
+template <After after>
+INTO_EACH float rectified(float value, float slope) {
+  if constexpr (after == After::relu) {
+    return value < 0.0F ? 0.0F : value;
+  } else if constexpr (after == After::leaky_relu) {
+    return value * (value < 0.0F ? slope : 1.0F);
+  } else {
+    return value;
+  }
+}
+
+// The gradient before a rectifier that gave y.
+template <After after>
+INTO_EACH float before_rectifier(float given, float y, float slope) {
+  if constexpr (after == After::relu) {
+    return y > 0.0F ? given : 0.0F;
+  } else if constexpr (after == After::leaky_relu) {
+    return given * (y > 0.0F ? 1.0F : slope);
+  } else {
+    return given;
+  }
+}
+
+template <After after>
+struct Constant {
+  static constexpr After value = after;
+};
+
+// Calls `body` with what follows as a constant.
+template <typename Body>
+INTO_EACH void with_after(Rectifier rectifier, const Body& body) {
+  if (rectifier.is_linear()) {
+    body(Constant<After::nothing>{});
+  } else if (rectifier.slope == 0.0F) {
+    body(Constant<After::relu>{});
+  } else {
+    body(Constant<After::leaky_relu>{});
+  }
+}
+
+template <typename T, bool adds, After after>
 INTO_EACH void forward_of(const T* x, const T* plus, T* y, int64_t count, int64_t features, Scaling by, float slope) {
   const float* __restrict mean = by.mean;
   const float* __restrict scale = by.scale;
@@ -97,11 +148,7 @@ INTO_EACH void forward_of(const T* x, const T* plus, T* y, int64_t count, int64_
       if constexpr (adds) {
         value += load(other[i]);
       }
-      if constexpr (!is_linear) {
-        // what is not a number stays so
-        value *= value < 0.0F ? slope : 1.0F;
-      }
-      store(to[i], value);
+      store(to[i], rectified<after>(value, slope));
     }
   }
 }
@@ -109,27 +156,14 @@ INTO_EACH void forward_of(const T* x, const T* plus, T* y, int64_t count, int64_
 template <typename T>
 INTO_EACH void forward_any(const T* x, const T* plus, T* y, int64_t count, int64_t features, Scaling by, Rectifier rectifier) {
   const float slope = rectifier.slope;
-  if (plus != nullptr) {
-    rectifier.is_linear() ? forward_of<T, true, true>(x, plus, y, count, features, by, slope)
-                          : forward_of<T, true, false>(x, plus, y, count, features, by, slope);
-  } else {
-    rectifier.is_linear() ? forward_of<T, false, true>(x, plus, y, count, features, by, slope)
-                          : forward_of<T, false, false>(x, plus, y, count, features, by, slope);
-  }
+  with_after(rectifier, [&](auto after) __attribute__((always_inline)) {
+    constexpr After follows = decltype(after)::value;
+    plus != nullptr ? forward_of<T, true, follows>(x, plus, y, count, features, by, slope)
+                    : forward_of<T, false, follows>(x, plus, y, count, features, by, slope);
+  });
 }
 
-// The gradient before the rectifier.
-template <typename T, bool is_linear>
-INTO_EACH float before_rectifier(const T* given, const T* y, int64_t i, float slope) {
-  const float value = load(given[i]);
-  if constexpr (is_linear) {
-    return value;
-  } else {
-    return value * (load(y[i]) > 0.0F ? 1.0F : slope);
-  }
-}
-
-template <typename T, bool keeps, bool is_linear>
+template <typename T, bool keeps, After after>
 INTO_EACH void sums_of(const T* given, const T* y, const T* x, T* kept, int64_t count, int64_t features, const float* mean, float slope,
                        double* sum, double* product) {
   std::vector<float> space(2 * features);
@@ -144,15 +178,18 @@ INTO_EACH void sums_of(const T* given, const T* y, const T* x, T* kept, int64_t 
     for (int64_t row = begin; row < end; ++row) {
       const T* __restrict from = x + row * features;
       const T* __restrict upstream = given + row * features;
-      const T* __restrict answer = is_linear ? nullptr : y + row * features;
+      const T* __restrict answer = after == After::nothing ? upstream : y + row * features;
       T* __restrict to = keeps ? kept + row * features : nullptr;
       for (int64_t i = 0; i < features; ++i) {
-        const float gradient = before_rectifier<T, is_linear>(upstream, answer, i, slope);
+        float gradient = before_rectifier<after>(load(upstream[i]), load(answer[i]), slope);
+        if constexpr (keeps) {
+          T rounded;
+          store(rounded, gradient);
+          to[i] = rounded;
+          gradient = load(rounded);
+        }
         first[i] += gradient;
         second[i] += gradient * (load(from[i]) - mean[i]);
-        if constexpr (keeps) {
-          store(to[i], gradient);
-        }
       }
     }
     for (int64_t i = 0; i < features; ++i) {
@@ -166,37 +203,36 @@ template <typename T>
 INTO_EACH void sums_any(const T* given, const T* y, const T* x, T* kept, int64_t count, int64_t features, const float* mean,
                         Rectifier rectifier, double* sum, double* product) {
   const float slope = rectifier.slope;
-  if (kept != nullptr) {
-    rectifier.is_linear() ? sums_of<T, true, true>(given, y, x, kept, count, features, mean, slope, sum, product)
-                          : sums_of<T, true, false>(given, y, x, kept, count, features, mean, slope, sum, product);
-  } else {
-    rectifier.is_linear() ? sums_of<T, false, true>(given, y, x, kept, count, features, mean, slope, sum, product)
-                          : sums_of<T, false, false>(given, y, x, kept, count, features, mean, slope, sum, product);
-  }
+  with_after(rectifier, [&](auto after) __attribute__((always_inline)) {
+    constexpr After follows = decltype(after)::value;
+    kept != nullptr ? sums_of<T, true, follows>(given, y, x, kept, count, features, mean, slope, sum, product)
+                    : sums_of<T, false, follows>(given, y, x, kept, count, features, mean, slope, sum, product);
+  });
 }
 
-template <typename T, bool is_linear>
+template <typename T, After after>
 INTO_EACH void backward_of(const T* given, const T* y, const T* x, T* out, int64_t count, int64_t features, Slopes by, float slope) {
   const float* __restrict mean = by.mean;
+  const float* __restrict middle = by.middle;
   const float* __restrict scale = by.scale;
-  const float* __restrict shift = by.shift;
   const float* __restrict tilt = by.tilt;
   for (int64_t row = 0; row < count; ++row) {
     const T* __restrict from = x + row * features;
     const T* __restrict upstream = given + row * features;
-    const T* __restrict answer = is_linear ? nullptr : y + row * features;
+    const T* __restrict answer = after == After::nothing ? upstream : y + row * features;
     T* __restrict to = out + row * features;
     for (int64_t i = 0; i < features; ++i) {
-      const float gradient = before_rectifier<T, is_linear>(upstream, answer, i, slope);
-      store(to[i], gradient * scale[i] - shift[i] - (load(from[i]) - mean[i]) * tilt[i]);
+      const float gradient = before_rectifier<after>(load(upstream[i]), load(answer[i]), slope);
+      store(to[i], (gradient - middle[i]) * scale[i] - (load(from[i]) - mean[i]) * tilt[i]);
     }
   }
 }
 
 template <typename T>
 INTO_EACH void backward_any(const T* given, const T* y, const T* x, T* out, int64_t count, int64_t features, Slopes by, Rectifier rectifier) {
-  rectifier.is_linear() ? backward_of<T, true>(given, y, x, out, count, features, by, rectifier.slope)
-                        : backward_of<T, false>(given, y, x, out, count, features, by, rectifier.slope);
+  with_after(rectifier, [&](auto after) __attribute__((always_inline)) {
+    backward_of<T, decltype(after)::value>(given, y, x, out, count, features, by, rectifier.slope);
+  });
 }
 
 }  // namespace

@@ -11,7 +11,7 @@ struct Bf16 {
   uint16_t bits;
 };
 
-// What a rectifier leaves of negative values: 0 all of them zero, 1 no rectifier.
+// What a rectifier leaves of negative values: 0 nothing, 1 all (no rectifier).
 struct Rectifier {
   float slope;
   bool is_linear() const { return slope == 1.0F; }
@@ -24,11 +24,12 @@ struct Scaling {
   const float* shift;
 };
 
-// Numbers of each feature of a gradient: given * (y > 0 ? 1 : slope) * scale - shift - (x - mean) * tilt.
+// Numbers of each feature of a gradient, where `rectified` is the one before the rectifier: (rectified - middle) * scale - (x - mean) * tilt.
+// Of a single value, which is its own middle and mean, it is exactly 0.
 struct Slopes {
   const float* mean;
+  const float* middle;
   const float* scale;
-  const float* shift;
   const float* tilt;
 };
 
@@ -41,7 +42,7 @@ void forward(const float* x, const float* plus, float* y, int64_t count, int64_t
 void forward(const Bf16* x, const Bf16* plus, Bf16* y, int64_t count, int64_t features, Scaling by, Rectifier rectifier);
 
 // Of the gradient before the rectifier, of each feature: its sum, and that of its products with x - mean. The gradient is kept in `kept` if
-// there is one. Without a rectifier y is not read.
+// there is one; added up is what is kept. Without a rectifier y is not read.
 void sums(const float* given, const float* y, const float* x, float* kept, int64_t count, int64_t features, const float* mean,
           Rectifier rectifier, double* sum, double* product);
 void sums(const Bf16* given, const Bf16* y, const Bf16* x, Bf16* kept, int64_t count, int64_t features, const float* mean,

@@ -219,13 +219,74 @@ mod tests {
         let found = of.apply(&input).unwrap();
         let exact = composed(&input.to_kind(Kind::Double), &of);
         assert!(apart(&found.output.to_kind(Kind::Double), &exact) < 1e-6);
+        let input = input.set_requires_grad(true);
+        let of = Normalisation { slope: 0.01, ..of };
+        let everything = || {
+            let Normalised { output, variance, .. } = of.apply(&input).unwrap();
+            let gradient = Tensor::run_backward(&[output.square().sum(Kind::Float)], &[&input], false, false);
+            (output, variance, gradient)
+        };
         let threads = num_threads();
+        let expected = everything();
         for other in [1, 3] {
             set_num_threads(other).unwrap();
-            let again = of.apply(&input).unwrap();
-            assert_eq!((&again.output, &again.variance), (&found.output, &found.variance));
+            assert_eq!(everything(), expected);
         }
         set_num_threads(threads).unwrap();
+    }
+
+    #[test]
+    fn a_single_value_has_no_gradient() {
+        for kind in [Kind::Float, Kind::BFloat16] {
+            for slope in [0.0, 0.01, 1.0] {
+                let input = maps([4, 64, 1, 1, 1], 0.0).to_kind(kind).set_requires_grad(true);
+                let plus = maps([4, 64, 1, 1, 1], 1.0).to_kind(kind);
+                let of = Normalisation { groups: 4, epsilon: 1e-5, affine: None, plus: Some(&plus), slope };
+                let output = of.apply(&input).unwrap().output;
+                (output * maps([4, 64, 1, 1, 1], 2.0).to_kind(kind)).sum(Kind::Float).backward();
+                assert_eq!(input.grad().abs().max().double_value(&[]), 0.0, "{kind:?} {slope}");
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_and_addends_in_any_order_are_taken() {
+        let size = [2, 3, 4, 5, 6];
+        let input = maps(size, 0.0).to_kind(Kind::Float).set_requires_grad(true);
+        let plus = maps(size, 1.0).to_kind(Kind::Float);
+        let of = |plus: &Tensor, upstream: &Tensor| {
+            let of = Normalisation { groups: 1, epsilon: 1e-5, affine: None, plus: Some(plus), slope: 0.0 };
+            let output = of.apply(&input).unwrap().output;
+            let upstream = upstream.to_kind(output.kind()).expand_as(&output);
+            let gradient =
+                Tensor::run_backward(&[(&output * upstream).sum(Kind::Float)], &[&input], false, false);
+            (output, gradient)
+        };
+        let upstream = maps(size, 2.0).to_kind(Kind::Float);
+        assert_eq!(of(&plus.contiguous(), &upstream.contiguous()), of(&plus, &upstream));
+        let flat = Tensor::from(0.5_f32);
+        assert_eq!(of(&plus, &flat), of(&plus, &(input.zeros_like() + 0.5)));
+    }
+
+    #[test]
+    fn what_does_not_learn_needs_no_gradient() {
+        let input = maps([2, 3, 2, 2, 2], 0.0).to_kind(Kind::Float);
+        let ones = Tensor::ones([3], (Kind::Float, Device::Cpu)).set_requires_grad(true);
+        let zeros = Tensor::zeros([3], (Kind::Float, Device::Cpu));
+        let of =
+            Normalisation { groups: 1, epsilon: 1e-5, affine: Some((&ones, &zeros)), plus: None, slope: 1.0 };
+        let output = of.apply(&input).unwrap().output;
+        output.square().sum(Kind::Float).backward();
+        // of normalised values the mean of squares is nearly 1: 16 of each feature
+        assert!((ones.grad() - 32.0).abs().max().double_value(&[]) < 0.01 && !input.grad().defined());
+        assert!(!tch::no_grad(|| of.apply(&input).unwrap().output).requires_grad());
+        let twice = of.apply(&input).unwrap().output.square().sum(Kind::Float);
+        assert!(
+            Tensor::f_run_backward(&[twice], &[&ones], true, true)
+                .unwrap_err()
+                .to_string()
+                .contains("gradient")
+        );
     }
 
     #[test]
@@ -257,6 +318,15 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_rectifier_leaves_nothing_of_what_is_infinitely_small() {
+        let input = maps([1, 1, 2, 2, 2], 0.0).to_kind(Kind::Float);
+        let plus = input.zeros_like() + f64::NEG_INFINITY;
+        let of = |slope| Normalisation { groups: 1, epsilon: 1e-5, affine: None, plus: Some(&plus), slope };
+        assert!(of(0.0).apply(&input).unwrap().output.equal(&input.zeros_like()));
+        assert!(of(0.01).apply(&input).unwrap().output.equal(&plus));
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub struct RunState {
     pub best: Option<Best>,
     /// What the next record line will average.
     pub window: Window,
+    /// On what the last steps were computed; empty in checkpoints of older versions.
+    #[serde(default)]
+    pub computed_on: String,
 }
 
 /// Texts beside plan and state, such as version, licence and citation; the keys of those two and of the file itself are not theirs.

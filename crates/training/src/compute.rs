@@ -15,6 +15,25 @@ pub fn slow_precision(precision: Precision, device: Device) -> Option<Message> {
     })
 }
 
+/// What decides in which order numbers are added up, as far as this process can tell: the device, and on a CPU the number of threads.
+#[must_use]
+pub fn computed_on(device: Device) -> String {
+    match device {
+        Device::Cpu => format!("a CPU with {} threads", torch_runtime::num_threads()),
+        _ => "a GPU".to_owned(),
+    }
+}
+
+/// The warning that a run goes on elsewhere than it began (W339).
+#[must_use]
+pub fn other_place(before: &str, now: &str) -> Option<Message> {
+    (!before.is_empty() && before != now).then(|| {
+        Message::warning("W339", format!("the run goes on on {now}, its steps so far were computed on {before}"))
+            .cause("Numbers are added up in another order there: the last digits are not those of a run that was not interrupted")
+            .fix("Nothing, unless the same bits are asked for: then give it the same cores")
+    })
+}
+
 /// Chooses between kernels that give the same bits from run to run and the fastest ones. On a CPU the former cost nothing and
 /// are always chosen. On a GPU they are where `deterministic`; else cuDNN tries its convolutions for each shape and keeps the fastest.
 ///
@@ -30,6 +49,15 @@ pub fn choose_kernels(device: Device, deterministic: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_place_is_told_where_one_is_known() {
+        let here = computed_on(Device::Cpu);
+        assert!(here.starts_with("a CPU with") && computed_on(Device::Cuda(1)) == "a GPU");
+        assert!(other_place("", &here).is_none() && other_place(&here, &here).is_none());
+        let told = other_place("a GPU", &here).unwrap();
+        assert!(told.code == "W339" && told.to_string().contains("computed on a GPU"), "{told}");
+    }
 
     #[test]
     fn only_gpus_give_bits_up_for_speed() {

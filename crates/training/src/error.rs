@@ -252,7 +252,10 @@ impl TrainingError {
                 .cause("Usually a full disk or a copy that was cut short")
                 .fix("Restore the file or start again in another --out"),
             Self::OtherPlan { .. } => {
-                message.fix("Repeat the run's own options, use another --out, or --overwrite the earlier run")
+                message.fix(
+                    "Repeat the run's own options, use another --out, or --overwrite the earlier run. To train longer, start another run from \
+                     its weights (--init)",
+                )
             }
             Self::NoRoom(_) => message.fix("Try a smaller patch, a smaller --batch or fewer --workers"),
             Self::OtherTensors { .. } => message.cause("The checkpoint was made for another network"),

@@ -17,6 +17,7 @@ pub use options::{Observer, Outcome, RunOptions, StopReason};
 pub use reporter::Reporter;
 
 use crate::checkpoint::{Best, Contents, Folder, Keep, Notes, RunState, Which};
+use crate::compute::{computed_on, other_place};
 use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
@@ -52,6 +53,11 @@ pub struct Session {
     messages: Vec<Message>,
 }
 
+/// Where a model is.
+fn device_of(variables: &[(String, Tensor)]) -> Device {
+    variables.first().map_or(Device::Cpu, |(_, variable)| variable.device())
+}
+
 impl Session {
     /// Starts a run in `directory`. `variables` are all of the model's ([`crate::optimizer::named_variables`]); `plan` is
     /// what a resumed run must agree with.
@@ -65,7 +71,7 @@ impl Session {
         }
         folder.clear()?;
         let record = Record::create(directory)?;
-        let state = RunState { seed, ..RunState::default() };
+        let state = RunState { seed, computed_on: computed_on(device_of(&variables)), ..RunState::default() };
         let disk = Some(Disk { folder, record, has_latest: false });
         Ok(Self { disk, peers: None, plan, notes: Notes::new(), variables, state, messages: Vec::new() })
     }
@@ -102,11 +108,14 @@ impl Session {
         loaded.checkpoint.check_plan(&plan, &loaded.path)?;
         loaded.checkpoint.restore_model(&variables)?;
         loaded.checkpoint.restore_optimizer(optimizer)?;
-        let state = loaded.checkpoint.state;
+        let mut state = loaded.checkpoint.state;
         let (record, removed) = Record::resume(directory, state.step)?;
         let has_latest = loaded.warning.is_none();
         let mut messages = Vec::from_iter(loaded.warning);
         messages.push(Message::info("I318", format!("resuming after step {}", state.step)));
+        let here = computed_on(device_of(&variables));
+        messages.extend(other_place(&state.computed_on, &here));
+        state.computed_on = here;
         if removed > 0 {
             messages.push(Message::info(
                 "I319",
@@ -164,7 +173,7 @@ impl Session {
             observer.message(message);
         }
         let started = Instant::now();
-        let device = self.variables.first().map_or(Device::Cpu, |(_, variable)| variable.device());
+        let device = device_of(&self.variables);
         let mut clock = Clock::new(self.state.step, self.peers.as_ref().map_or(1, Peers::size), device);
         let mut buffers = Buffers::new(&self.variables);
         let mut suspects = Suspects::default();

@@ -55,6 +55,8 @@ fn check_raw(raw: &Raw) -> anyhow::Result<()> {
         Raw::Table { file: None, cases, .. } if cases.is_empty() => {
             bail!("raw: the layout 'table' needs 'file' (a CSV table) or 'cases'")
         }
+        // as files, ids that differ in case only are the same on some file systems
+        Raw::Table { cases, .. } => named_once("raw.cases", cases.iter().map(|case| case.id.to_lowercase())),
         Raw::Stack { spacing_zyx: Some(spacing), unit, .. } => {
             if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
                 bail!("raw.spacing_zyx must be positive, found {spacing:?}");
@@ -73,6 +75,21 @@ fn check_raw(raw: &Raw) -> anyhow::Result<()> {
         Raw::Cremi { parts, .. } => check_parts(parts),
         _ => Ok(()),
     }
+}
+
+/// No name is empty or occurs twice.
+fn named_once(field: &str, names: impl Iterator<Item = String>) -> anyhow::Result<()> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if name.trim().is_empty() {
+            bail!("{field}: a name is empty");
+        }
+        if seen.contains(&name) {
+            bail!("{field}: '{name}' occurs twice");
+        }
+        seen.insert(name);
+    }
+    Ok(())
 }
 
 /// Parts share no section: what validates must not be trained on.
@@ -135,6 +152,7 @@ fn check_labels(labels: &Labels) -> anyhow::Result<()> {
     {
         bail!("labels.ignore is {ignore}, which is the class '{}'", labels.classes[ignore as usize]);
     }
+    named_once("labels.classes", labels.classes.iter().cloned())?;
     let allowed = labels.allowed();
     for (value, to) in &labels.map {
         if value.parse::<u64>().is_err() {

@@ -241,6 +241,9 @@ pub(super) fn of_error(case: &str, error: &anyhow::Error) -> Message {
     if let Some(message) = error.downcast_ref::<Message>() {
         return message.clone().case(case);
     }
+    if let Some(message) = stage::disk::full(error) {
+        return message.case(case);
+    }
     match error.downcast_ref::<VolumeError>() {
         Some(volume) => {
             let message = Message::error(volume.code(), volume.to_string()).case(case);

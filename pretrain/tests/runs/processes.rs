@@ -7,11 +7,23 @@ use std::path::{Path, PathBuf};
 use tch::Kind as Number;
 use test_peers::{kill_one_of_two, run_ranks, test_device, torchrun_two};
 
-const SETTINGS: [&str; 8] =
-    ["--steps", "5", "--patch-zyx", "8,16,16", "--log-every", "1", "--checkpoint-every", "100"];
+/// The rate rises from nothing, which keeps updates small: whole ones, which AdamW makes of what is rounding alone, too, bring values before a
+/// rectifier to the other sign now and then.
+const SETTINGS: [&str; 10] = [
+    "--steps",
+    "5",
+    "--patch-zyx",
+    "8,16,16",
+    "--log-every",
+    "1",
+    "--checkpoint-every",
+    "100",
+    "--warm-up",
+    "50",
+];
 
 /// Of runs whose losses agree to 1e-5.
-const NEAR: f64 = 1e-3;
+const NEAR: f64 = 2e-4;
 
 fn study() -> (Study, PathBuf) {
     let study = Study::with(&[Kind::Ct]);

@@ -1,6 +1,6 @@
 //! Runs that are stopped, go on, or meet another one.
 
-use crate::support::{Study, text};
+use crate::support::{Study, ran, text};
 use data_manifests::phantom::Kind;
 use rustix::process::{Pid, Signal, kill_process};
 use std::process::Stdio;
@@ -52,7 +52,11 @@ fn signals_of_schedulers_save_and_end_with_75() {
         assert_eq!(ended.status.code(), Some(75), "{said}");
         assert!(said.contains("I306 asked to stop by a signal: saved step"), "{said}");
         let again = [&settings[..], &["--resume", "--wall-minutes", "0"]].concat();
-        assert!(study.pretrain(&KIND, &[], out, &again).expect(75).contains("I318 resuming after step"));
+        let mut elsewhere = study.command(&KIND, &[], out, &again);
+        elsewhere.env("SLURM_CPUS_PER_TASK", "3");
+        let said = ran(elsewhere).expect(75);
+        assert!(said.contains("I318 resuming after step"), "{said}");
+        assert!(said.contains("W339 the run goes on on a CPU with 3 threads"), "{said}");
     }
 }
 

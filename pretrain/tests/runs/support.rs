@@ -161,7 +161,7 @@ pub(crate) fn command(words: &[&str]) -> Command {
     command
 }
 
-fn ran(mut command: Command) -> Ended {
+pub(crate) fn ran(mut command: Command) -> Ended {
     let Output { status, stderr, .. } = command.output().unwrap();
     Ended { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
 }

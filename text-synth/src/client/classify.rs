@@ -81,10 +81,33 @@ struct Choice {
 
 #[derive(Deserialize)]
 struct Said {
-    content: Option<String>,
+    content: Option<Text>,
     refusal: Option<String>,
     reasoning: Option<Value>,
     reasoning_content: Option<Value>,
+}
+
+/// The text of a message: whole, or in parts, as servers for several kinds of input give it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Text {
+    Whole(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Deserialize)]
+struct Part {
+    /// Absent in parts that are no text.
+    text: Option<String>,
+}
+
+impl From<Text> for String {
+    fn from(text: Text) -> Self {
+        match text {
+            Text::Whole(text) => text,
+            Text::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -185,7 +208,7 @@ fn completion(answer: &Answer) -> Verdict {
         finish_reason: choice.finish_reason,
         refused: choice.message.refusal.is_some_and(|r| !r.is_empty()),
         reasoning: given(&choice.message.reasoning) || given(&choice.message.reasoning_content),
-        content: choice.message.content,
+        content: choice.message.content.map(String::from),
         model: completion.model,
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
@@ -308,6 +331,22 @@ mod tests {
         for half in ["", "{", r#"{"choices":[]}"#, r#"{"choices":[{"mess"#] {
             assert!(matches!(of(&answer(200, "application/json", half)), Verdict::Again { .. }), "{half}");
         }
+    }
+
+    #[test]
+    fn a_text_in_parts_is_one_text() {
+        let said = |content: serde_json::Value| {
+            let body = json!({"choices": [{"finish_reason": "stop", "message": {"content": content}}]});
+            match of(&answer(200, "application/json", &body.to_string())) {
+                Verdict::Reply(reply) => reply.content,
+                other => panic!("{other:?}"),
+            }
+        };
+        let parts = json!([{"type": "text", "text": "A liver, "}, {"type": "image"}, {"type": "text", "text": "bright."}]);
+        assert_eq!(said(parts).as_deref(), Some("A liver, bright."));
+        assert_eq!(said(json!([])).as_deref(), Some(""));
+        assert_eq!(said(json!("A liver.")).as_deref(), Some("A liver."));
+        assert_eq!(said(json!(null)), None);
     }
 
     #[test]

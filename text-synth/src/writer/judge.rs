@@ -24,6 +24,38 @@ const REFUSALS: [&str; 12] = [
     "unfortunately, i",
 ];
 
+/// Words with which a chat model announces a report, lower case.
+const ANNOUNCEMENTS: [&str; 11] = [
+    "sure",
+    "certainly",
+    "of course",
+    "absolutely",
+    "okay",
+    "ok",
+    "understood",
+    "here is",
+    "here's",
+    "below is",
+    "based on the",
+];
+/// What an announcement announces.
+const ANNOUNCED: [&str; 4] = ["report", "description", "summary", "text"];
+/// Most words of an announcement, which ends with a colon.
+const LONGEST_ANNOUNCEMENT: usize = 25;
+/// Words with which a chat model ends a turn, lower case.
+const FAREWELLS: [&str; 8] = [
+    "let me know",
+    "please let me know",
+    "i hope this",
+    "feel free",
+    "would you like",
+    "if you need",
+    "if you'd like",
+    "if you would like",
+];
+/// Most words of a line that is a heading.
+const LONGEST_HEADING: usize = 4;
+
 /// Marks of turns that chat templates without `<|…|>` have.
 const TURNS: [&str; 9] =
     ["[INST]", "[/INST]", "<<SYS>>", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>"];
@@ -68,14 +100,56 @@ pub fn answer(reply: &str) -> &str {
     answer
 }
 
-/// A reply without reasoning blocks, fences, list marks and line breaks.
+/// A reply without reasoning blocks, fences, list marks and line breaks, and without what a chat model says around a report: announcements
+/// ("Sure! Here is the report:"), headings ("## Findings", "**Report:**") and offers at the end ("Let me know if …").
 #[must_use]
 pub fn clean(reply: &str) -> String {
     let lines = answer(reply).lines().map(str::trim).filter(|line| !line.starts_with("```"));
-    let words = lines.flat_map(|line| {
-        line.trim_start_matches(['#', '*', '-', '>', ' ']).split_whitespace().map(|w| w.replace("**", ""))
-    });
-    words.filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut lines: Vec<String> = lines.filter(|line| !is_heading(line)).map(without_marks).collect();
+    lines.retain(|line| !line.is_empty());
+    if let Some(first) = lines.first_mut()
+        && let Some(rest) = after_announcement(first)
+    {
+        *first = rest.to_owned();
+    }
+    while lines.last().is_some_and(|line| begins_with_one_of(line, &FAREWELLS)) {
+        lines.pop();
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.join(" ")
+}
+
+/// A line's words without marks of lists, headings and emphasis.
+fn without_marks(line: &str) -> String {
+    let words = line.trim_start_matches(['#', '*', '-', '>', ' ']).split_whitespace();
+    words.map(|word| word.replace("**", "")).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Whether a line of few words is marked as a heading, or stands in bold or before a colon alone.
+fn is_heading(line: &str) -> bool {
+    let is_bold = line.len() > 4 && line.starts_with("**") && line.trim_end_matches(':').ends_with("**");
+    let is_marked = line.starts_with('#') || is_bold || line.trim_end_matches('*').ends_with(':');
+    is_marked
+        && line.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count()
+            <= LONGEST_HEADING
+}
+
+/// What follows an announcement; none where a line does not begin with one.
+fn after_announcement(line: &str) -> Option<&str> {
+    let (announcement, rest) = line.split_once(':')?;
+    let lower = announcement.to_lowercase();
+    let announces = begins_with_one_of(announcement, &ANNOUNCEMENTS)
+        && ANNOUNCED.iter().any(|what| lower.contains(what))
+        && lower.split_whitespace().count() <= LONGEST_ANNOUNCEMENT;
+    announces.then_some(rest.trim_start())
+}
+
+/// Whether a text begins with these words, whatever their case.
+fn begins_with_one_of(text: &str, beginnings: &[&str]) -> bool {
+    let start = text.to_lowercase().replace('’', "'");
+    beginnings
+        .iter()
+        .any(|words| start.strip_prefix(words).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)))
 }
 
 /// Lower-case words without punctuation around them: what "equal" means for texts.
@@ -101,8 +175,7 @@ pub fn reasons(text: &str, caption: &str, prompt: &str) -> Vec<String> {
     if let Some(mark) = mark(text) {
         reasons.push(format!("a mark of the model's chat template: {mark}"));
     }
-    let start = text.to_lowercase().replace('’', "'");
-    if REFUSALS.iter().any(|r| start.starts_with(r)) {
+    if begins_with_one_of(text, &REFUSALS) {
         reasons.push("refusal".to_owned());
     }
     if words.len() < FEWEST_WORDS {
@@ -143,7 +216,37 @@ mod tests {
     fn a_report_passes() {
         assert_eq!(reasons(GOOD, "caption", PROMPT), Vec::<String>::new());
         let clean = clean(&format!("<think>hm\n</think>\n```text\n## Report\n- **{GOOD}**\n```"));
-        assert_eq!(clean, format!("Report {GOOD}"));
+        assert_eq!(clean, GOOD);
+    }
+
+    #[test]
+    fn what_a_chat_says_around_a_report_is_taken_off() {
+        for reply in [
+            format!("Sure! Here is the report: {GOOD}"),
+            format!("Sure, here’s a concise report based on the given facts:\n\n{GOOD}"),
+            format!(
+                "Certainly. Below is the description you asked for:\n{GOOD}\n\nLet me know if you need anything else!"
+            ),
+            format!("**Report:**\n{GOOD}\n"),
+            format!("### Radiology Report\n\n{GOOD}\n\nI hope this helps."),
+            format!("Report:\n{GOOD}\nFeel free to ask for changes.\nWould you like a longer one?"),
+        ] {
+            assert_eq!(clean(&reply), GOOD, "{reply}");
+        }
+        // what belongs to a report stays
+        for report in [
+            "Here is a bright focus in the left lobe, and nothing else stands out in it.",
+            "Surely bright: the liver, next to the darker spleen on the other side of it.",
+            "Based on the intensities two structures can be told apart, the larger one dark.",
+            "The report of the slice: a bright focus on the left and a dark one on the right.",
+            "Findings: a bright focus. Impression: one structure of 3 mm in the left half.",
+            "**A bright focus lies in the left half of the section.**",
+        ] {
+            assert_eq!(clean(report), report.replace("**", ""));
+            assert_eq!(reasons(&clean(report), "caption", PROMPT), Vec::<String>::new(), "{report}");
+        }
+        assert_eq!(clean("Sure! Here is the report:"), "");
+        assert_eq!(clean("Let me know."), "");
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl<'a> Then<'a> {
         Self { plus: Some(plus), ..self }
     }
 
-    /// Does it by LibTorch's operations, to what a normalisation gave. In place, which is safe: no backward pass needs a normalisation's output.
+    /// Does it by LibTorch's operations, to what its normalisation gave. In place, which is safe: that one's backward pass does not need its output.
     pub(super) fn follow(self, mut output: Tensor) -> Result<Tensor, Error> {
         if let Some(plus) = self.plus {
             output = output.f_add_(plus)?;
