@@ -28,7 +28,6 @@ pub fn full(error: &anyhow::Error) -> Option<Message> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use anyhow::Context as _;
 
     #[test]
     fn a_full_disk_is_told_from_other_errors() {

@@ -20,6 +20,7 @@ fn state(step: u64) -> RunState {
         smoothed_score: Some(0.1 + 0.2),
         best: Some(Best { step: 3, score: 1.0 / 3.0 }),
         window: Window { sums: BTreeMap::from([("loss".to_owned(), (std::f64::consts::PI, 2))]) },
+        computed_on: "a CPU with 2 threads".to_owned(),
     }
 }
 
