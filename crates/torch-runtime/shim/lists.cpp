@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <initializer_list>
 #include <vector>
 
 namespace {
@@ -31,6 +32,15 @@ bool same_order(const at::Tensor& one, const at::Tensor& other) {
   return true;
 }
 
+// The kernels walk over tensors side by side.
+void check_alike(int64_t index, const at::Tensor& parameter, std::initializer_list<const at::Tensor*> others) {
+  for (const auto* other : others) {
+    TORCH_CHECK(same_order(*other, parameter) && other->scalar_type() == parameter.scalar_type() && other->device() == parameter.device(),
+                "tensor ", index, ": its gradient or a moment lies in memory in another way than the parameter: sizes ", other->sizes(), " and ",
+                parameter.sizes(), ", strides ", other->strides(), " and ", parameter.strides());
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -44,18 +54,36 @@ char* lists_adamw(int64_t count, at::Tensor* const* parameters, at::Tensor* cons
     auto m = list(count, first);
     auto v = list(count, second);
     for (int64_t i = 0; i < count; ++i) {
-      // The kernels walk over all four side by side.
-      for (const auto* other : {&changes[i], &m[i], &v[i]}) {
-        TORCH_CHECK(same_order(*other, own[i]) && other->scalar_type() == own[i].scalar_type() && other->device() == own[i].device(), "tensor ", i,
-                    ": its gradient or a moment lies in memory in another way than the parameter: sizes ", other->sizes(), " and ",
-                    own[i].sizes(), ", strides ", other->strides(), " and ", own[i].strides());
-      }
+      check_alike(i, own[i], {&changes[i], &m[i], &v[i]});
     }
     // The kernels read how many updates there were from float32 tensors beside the parameters.
     const auto step = at::full({}, static_cast<double>(updates), own.at(0).options().dtype(at::kFloat).requires_grad(false));
     const std::vector<at::Tensor> steps(count, step);
     at::_fused_adamw_(own, changes, m, v, {}, steps, lr, beta1, beta2, weight_decay, epsilon, /*amsgrad=*/false,
                       /*maximize=*/false);
+  });
+}
+
+char* lists_sgd(int64_t count, at::Tensor* const* parameters, at::Tensor* const* gradients, at::Tensor* const* buffers, double lr,
+                double momentum, double weight_decay) {
+  return shim::guarded([&] {
+    at::NoGradGuard guard;
+    auto own = list(count, parameters);
+    auto changes = list(count, gradients);
+    auto moments = list(count, buffers);
+    for (int64_t i = 0; i < count; ++i) {
+      check_alike(i, own[i], {&changes[i], &moments[i]});
+    }
+    at::_fused_sgd_(own, changes, moments, weight_decay, momentum, lr, /*dampening=*/0.0, /*nesterov=*/true, /*maximize=*/false,
+                    /*is_first_step=*/false);
+  });
+}
+
+char* lists_lerp(int64_t count, at::Tensor* const* tensors, at::Tensor* const* ends, const double* shares) {
+  return shim::guarded([&] {
+    at::NoGradGuard guard;
+    const std::vector<at::Scalar> weights(shares, shares + count);
+    at::_foreach_lerp_(list(count, tensors), list(count, ends), weights);
   });
 }
 

@@ -23,6 +23,16 @@ unsafe extern "C" {
         weight_decay: f64,
         epsilon: f64,
     ) -> *mut c_char;
+    fn lists_sgd(
+        count: i64,
+        parameters: Pointers,
+        gradients: Pointers,
+        buffers: Pointers,
+        lr: f64,
+        momentum: f64,
+        weight_decay: f64,
+    ) -> *mut c_char;
+    fn lists_lerp(count: i64, tensors: Pointers, ends: Pointers, shares: *const f64) -> *mut c_char;
     fn lists_norm(count: i64, tensors: Pointers, norm: *mut f64) -> *mut c_char;
     fn lists_scale(count: i64, tensors: Pointers, factor: f64) -> *mut c_char;
     fn lists_pinned(tensor: *const C_tensor, pinned: *mut *mut C_tensor) -> *mut c_char;
@@ -94,6 +104,71 @@ impl AdamW {
             )
         })
     }
+}
+
+/// Numbers of an update of SGD with Nesterov momentum, as `torch.optim.SGD` names them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sgd {
+    /// Learning rate.
+    pub lr: f64,
+    /// Decay of the momentum buffer.
+    pub momentum: f64,
+    /// Weight decay, added to the gradient.
+    pub weight_decay: f64,
+}
+
+/// A parameter and what an update of it needs.
+#[derive(Debug)]
+pub struct Momentum<'a> {
+    /// The parameter.
+    pub parameter: &'a Tensor,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// Its momentum buffer; zeros before the first update.
+    pub buffer: &'a Tensor,
+}
+
+impl Sgd {
+    /// Updates parameters and buffers in place, in one pass. All are of one kind and on one device.
+    ///
+    /// # Errors
+    /// When LibTorch refuses, such as for tensors of different kinds.
+    pub fn update(&self, all: &[Momentum<'_>]) -> Result<(), Error> {
+        if all.is_empty() {
+            return Ok(());
+        }
+        let parameters = pointers(all.iter().map(|one| one.parameter));
+        let gradients = pointers(all.iter().map(|one| one.gradient));
+        let buffers = pointers(all.iter().map(|one| one.buffer));
+        let Self { lr, momentum, weight_decay } = *self;
+        // SAFETY: three lists of the length given, of tensors borrowed for the call; exceptions are caught in the shim.
+        check(unsafe {
+            lists_sgd(
+                all.len() as i64,
+                parameters.as_ptr(),
+                gradients.as_ptr(),
+                buffers.as_ptr(),
+                lr,
+                momentum,
+                weight_decay,
+            )
+        })
+    }
+}
+
+/// Moves each tensor in place by its share of the way to its end: (tensor, end, share).
+///
+/// # Errors
+/// When LibTorch refuses, such as for tensors of different shapes.
+pub fn lerp(all: &[(&Tensor, &Tensor, f64)]) -> Result<(), Error> {
+    if all.is_empty() {
+        return Ok(());
+    }
+    let tensors = pointers(all.iter().map(|(tensor, _, _)| *tensor));
+    let ends = pointers(all.iter().map(|(_, end, _)| *end));
+    let shares: Vec<f64> = all.iter().map(|(_, _, share)| *share).collect();
+    // SAFETY: three lists of one length, of tensors borrowed for the call.
+    check(unsafe { lists_lerp(all.len() as i64, tensors.as_ptr(), ends.as_ptr(), shares.as_ptr()) })
 }
 
 /// The L2 norm of all tensors together; 0 without any. Waits for the device once.
@@ -215,6 +290,49 @@ mod tests {
         let wrong =
             Moments { parameter: &tensors[1], gradient: &other, first: &first[1], second: &second[1] };
         assert!(rule.update(&[wrong], 1).is_err());
+    }
+
+    #[test]
+    fn updates_of_sgd_are_its_formula() {
+        let tensors = some();
+        let buffers: Vec<Tensor> = tensors.iter().map(Tensor::zeros_like).collect();
+        let gradients: Vec<Tensor> = tensors.iter().map(|t| t.sin()).collect();
+        let mut expected: Vec<(Tensor, Tensor)> =
+            tensors.iter().map(|t| (t.to_kind(Kind::Double), t.zeros_like().to_kind(Kind::Double))).collect();
+        let rule = Sgd { lr: 0.1, momentum: 0.9, weight_decay: 0.01 };
+        for _ in 0..3 {
+            let all: Vec<Momentum<'_>> = (0..tensors.len())
+                .map(|i| Momentum { parameter: &tensors[i], gradient: &gradients[i], buffer: &buffers[i] })
+                .collect();
+            rule.update(&all).unwrap();
+            for ((theta, buffer), gradient) in expected.iter_mut().zip(&gradients) {
+                let gradient = gradient.to_kind(Kind::Double) + &*theta * 0.01;
+                *buffer = &*buffer * 0.9 + &gradient;
+                *theta = &*theta - (gradient + &*buffer * 0.9) * 0.1;
+            }
+        }
+        for ((now, buffer), (theta, moment)) in tensors.iter().zip(&buffers).zip(&expected) {
+            assert!((now - theta).abs().max().double_value(&[]) < 1e-5);
+            assert!((buffer - moment).abs().max().double_value(&[]) < 1e-5);
+        }
+        let other = Tensor::zeros([2], (Kind::Float, Device::Cpu));
+        let wrong = Momentum { parameter: &tensors[0], gradient: &gradients[0], buffer: &other };
+        assert!(rule.update(&[wrong]).is_err() && rule.update(&[]).is_ok());
+    }
+
+    #[test]
+    fn each_goes_its_own_share_of_the_way() {
+        let (from, to) = (some(), [1.0, 2.0, 3.0]);
+        let ends: Vec<Tensor> = from.iter().zip(to).map(|(t, end)| t.zeros_like() + end).collect();
+        let before: Vec<Tensor> = from.iter().map(Tensor::copy).collect();
+        let shares = [0.0, 0.25, 1.0];
+        let all: Vec<_> = (0..3).map(|i| (&from[i], &ends[i], shares[i])).collect();
+        lerp(&all).unwrap();
+        for i in 0..3 {
+            let expected = &before[i] + (&ends[i] - &before[i]) * shares[i];
+            assert!((&from[i] - expected).abs().max().double_value(&[]) < 1e-6);
+        }
+        assert!(lerp(&[]).is_ok() && lerp(&[(&from[0], &from[1], 0.5)]).is_err());
     }
 
     /// Kernels give gradients with any stride where there is one value only.

@@ -12,7 +12,7 @@ use parameter::Parameter;
 use std::collections::BTreeMap;
 use tch::Tensor;
 use tch::nn::VarStore;
-use torch_runtime::lists::{self, AdamW, Moments};
+use torch_runtime::lists::{self, AdamW, Moments, Momentum, Sgd};
 
 /// What the longest prefix of `name` stands for.
 fn of_prefix<T: Copy>(all: &BTreeMap<String, T>, name: &str) -> Option<T> {
@@ -142,18 +142,52 @@ impl Optimizer {
         }
         match self.options.rule {
             Rule::AdamW { beta1, beta2, epsilon } => self.adamw(&due, lr, (beta1, beta2, epsilon))?,
-            Rule::SgdNesterov { momentum } => {
-                for (index, gradient) in &due {
-                    let parameter = &mut self.parameters[*index];
-                    let rate = lr * parameter.factor();
-                    parameter.sgd(gradient, rate, momentum);
-                }
-            }
+            Rule::SgdNesterov { momentum } => self.sgd(&due, lr, momentum)?,
         }
         if let Some(decay) = self.options.averaging {
-            for (index, _) in &due {
-                self.parameters[*index].average(decay);
+            self.average(&due, decay)?;
+        }
+        Ok(())
+    }
+
+    /// a ← a + (1 − d)(θ − a), see [`Parameter::share`]; a = θ at first.
+    fn average(&mut self, due: &[(usize, Tensor)], decay: f64) -> Result<()> {
+        let mut older = Vec::with_capacity(due.len());
+        for (index, _) in due {
+            let parameter = &mut self.parameters[*index];
+            match parameter.average {
+                Some(_) => older.push(*index),
+                None => parameter.average = Some(parameter.tensor.detach().copy()),
             }
+        }
+        let parameters = older.into_iter().map(|index| &self.parameters[index]);
+        let moves: Vec<_> = parameters
+            .filter_map(|p| p.average.as_ref().map(|average| (average, &p.tensor, p.share(decay))))
+            .collect();
+        Ok(lists::lerp(&moves)?)
+    }
+
+    /// g ← g + λθ; b ← μb + g (b = g at first); θ ← θ − η(g + μb), for all parameters with the same η and λ at once.
+    fn sgd(&mut self, due: &[(usize, Tensor)], lr: f64, momentum: f64) -> Result<()> {
+        for (index, _) in due {
+            let Parameter { tensor, first, .. } = &mut self.parameters[*index];
+            first.get_or_insert_with(|| tensor.zeros_like());
+        }
+        let mut groups: BTreeMap<[u64; 2], Vec<Momentum<'_>>> = BTreeMap::new();
+        for (index, gradient) in due {
+            let parameter = &self.parameters[*index];
+            if let Some(buffer) = &parameter.first {
+                let rates = [parameter.factor(), parameter.weight_decay].map(f64::to_bits);
+                groups.entry(rates).or_default().push(Momentum {
+                    parameter: &parameter.tensor,
+                    gradient,
+                    buffer,
+                });
+            }
+        }
+        for ([factor, weight_decay], all) in groups {
+            let (lr, weight_decay) = (lr * f64::from_bits(factor), f64::from_bits(weight_decay));
+            Sgd { lr, momentum, weight_decay }.update(&all)?;
         }
         Ok(())
     }
