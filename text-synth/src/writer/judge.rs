@@ -39,7 +39,10 @@ const ANNOUNCEMENTS: [&str; 11] = [
     "based on the",
 ];
 /// What an announcement announces.
-const ANNOUNCED: [&str; 4] = ["report", "description", "summary", "text"];
+const ANNOUNCED: [&str; 8] =
+    ["report", "description", "summary", "text", "caption", "paragraph", "version", "rewrit"];
+/// Most words of a label before a report on the same line ("Radiology report: …").
+const LONGEST_LABEL: usize = 3;
 /// Most words of an announcement, which ends with a colon.
 const LONGEST_ANNOUNCEMENT: usize = 25;
 /// Words with which a chat model ends a turn, lower case.
@@ -134,14 +137,16 @@ fn is_heading(line: &str) -> bool {
             <= LONGEST_HEADING
 }
 
-/// What follows an announcement; none where a line does not begin with one.
+/// What follows an announcement or a label; none where a line does not begin with one.
 fn after_announcement(line: &str) -> Option<&str> {
     let (announcement, rest) = line.split_once(':')?;
     let lower = announcement.to_lowercase();
+    let words = lower.split_whitespace().count();
     let announces = begins_with_one_of(announcement, &ANNOUNCEMENTS)
         && ANNOUNCED.iter().any(|what| lower.contains(what))
-        && lower.split_whitespace().count() <= LONGEST_ANNOUNCEMENT;
-    announces.then_some(rest.trim_start())
+        && words <= LONGEST_ANNOUNCEMENT;
+    let labels = words <= LONGEST_LABEL && ANNOUNCED.iter().any(|what| lower.ends_with(what));
+    (announces || labels).then_some(rest.trim_start())
 }
 
 /// Whether a text begins with these words, whatever their case.
@@ -228,6 +233,8 @@ mod tests {
                 "Certainly. Below is the description you asked for:\n{GOOD}\n\nLet me know if you need anything else!"
             ),
             format!("**Report:**\n{GOOD}\n"),
+            format!("**Radiology report:** {GOOD}"),
+            format!("Here's the rewritten caption: {GOOD}"),
             format!("### Radiology Report\n\n{GOOD}\n\nI hope this helps."),
             format!("Report:\n{GOOD}\nFeel free to ask for changes.\nWould you like a longer one?"),
         ] {
