@@ -28,7 +28,7 @@ pub fn computed_on(device: Device) -> String {
 #[must_use]
 pub fn other_place(before: &str, now: &str) -> Option<Message> {
     (!before.is_empty() && before != now).then(|| {
-        Message::warning("W339", format!("the run goes on on {now}, its steps so far were computed on {before}"))
+        Message::warning("W339", format!("the run continues on {now}; its steps so far were computed on {before}"))
             .cause("Numbers are added up in another order there: the last digits are not those of a run that was not interrupted")
             .fix("Nothing, unless the same bits are asked for: then give it the same cores")
     })

@@ -56,7 +56,7 @@ fn signals_of_schedulers_save_and_end_with_75() {
         elsewhere.env("SLURM_CPUS_PER_TASK", "3");
         let said = ran(elsewhere).expect(75);
         assert!(said.contains("I318 resuming after step"), "{said}");
-        assert!(said.contains("W339 the run goes on on a CPU with 3 threads"), "{said}");
+        assert!(said.contains("W339 the run continues on a CPU with 3 threads"), "{said}");
     }
 }
 
