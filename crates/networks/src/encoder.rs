@@ -103,7 +103,7 @@ impl Encoder {
         [first, second]: [&Tensor; 2],
         group: Option<&Group>,
     ) -> Result<[Vec<Tensor>; 2], Error> {
-        // Behind each batch norm, which sees one view, both are copied to be together again. A GPU is busy with one view and gains nothing by that.
+        // A GPU is busy with one view, and behind each batch norm, which sees one view, both would be copied to be together again.
         if matches!(self, Self::Resnet50(_)) && first.device().is_cuda() {
             return Ok([self.forward_maps_over(first, group)?, self.forward_maps_over(second, group)?]);
         }

@@ -19,7 +19,10 @@ pub fn slow_precision(precision: Precision, device: Device) -> Option<Message> {
 #[must_use]
 pub fn computed_on(device: Device) -> String {
     match device {
-        Device::Cpu => format!("a CPU with {} threads", torch_runtime::num_threads()),
+        Device::Cpu => match torch_runtime::num_threads() {
+            1 => "a CPU with 1 thread".to_owned(),
+            more => format!("a CPU with {more} threads"),
+        },
         _ => "a GPU".to_owned(),
     }
 }

@@ -104,11 +104,13 @@ pub fn answer(reply: &str) -> &str {
 }
 
 /// A reply without reasoning blocks, fences, list marks and line breaks, and without what a chat model says around a report: announcements
-/// ("Sure! Here is the report:"), headings ("## Findings", "**Report:**") and offers at the end ("Let me know if …").
+/// ("Sure! Here is the report:"), headings ("## Findings", at the top "**Report:**", too) and offers at the end ("Let me know if …").
 #[must_use]
 pub fn clean(reply: &str) -> String {
     let lines = answer(reply).lines().map(str::trim).filter(|line| !line.starts_with("```"));
-    let mut lines: Vec<String> = lines.filter(|line| !is_heading(line)).map(without_marks).collect();
+    // Further down a line before a colon may name what follows: a place, a size.
+    let lines = lines.skip_while(|line| line.is_empty() || is_heading(line)).filter(|line| !is_title(line));
+    let mut lines: Vec<String> = lines.map(without_marks).collect();
     lines.retain(|line| !line.is_empty());
     if let Some(first) = lines.first_mut()
         && let Some(rest) = after_announcement(first)
@@ -128,13 +130,18 @@ fn without_marks(line: &str) -> String {
     words.map(|word| word.replace("**", "")).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Whether a line of few words is marked as a heading, or stands in bold or before a colon alone.
+/// Whether a line of few words begins like a title of Markdown, stands in bold, or before a colon alone.
 fn is_heading(line: &str) -> bool {
     let is_bold = line.len() > 4 && line.starts_with("**") && line.trim_end_matches(':').ends_with("**");
-    let is_marked = line.starts_with('#') || is_bold || line.trim_end_matches('*').ends_with(':');
-    is_marked
-        && line.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count()
-            <= LONGEST_HEADING
+    is_title(line) || (is_short(line) && (is_bold || line.trim_end_matches('*').ends_with(':')))
+}
+
+fn is_title(line: &str) -> bool {
+    line.starts_with('#') && is_short(line)
+}
+
+fn is_short(line: &str) -> bool {
+    line.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count() <= LONGEST_HEADING
 }
 
 /// What follows an announcement or a label; none where a line does not begin with one.
@@ -142,10 +149,11 @@ fn after_announcement(line: &str) -> Option<&str> {
     let (announcement, rest) = line.split_once(':')?;
     let lower = announcement.to_lowercase();
     let words = lower.split_whitespace().count();
+    let last = lower.split_whitespace().last().unwrap_or_default();
     let announces = begins_with_one_of(announcement, &ANNOUNCEMENTS)
         && ANNOUNCED.iter().any(|what| lower.contains(what))
         && words <= LONGEST_ANNOUNCEMENT;
-    let labels = words <= LONGEST_LABEL && ANNOUNCED.iter().any(|what| lower.ends_with(what));
+    let labels = words <= LONGEST_LABEL && ANNOUNCED.contains(&last);
     (announces || labels).then_some(rest.trim_start())
 }
 
@@ -246,12 +254,14 @@ mod tests {
             "Surely bright: the liver, next to the darker spleen on the other side of it.",
             "Based on the intensities two structures can be told apart, the larger one dark.",
             "The report of the slice: a bright focus on the left and a dark one on the right.",
+            "In this context: a bright focus on the left and a dark one on the right.",
             "Findings: a bright focus. Impression: one structure of 3 mm in the left half.",
             "**A bright focus lies in the left half of the section.**",
         ] {
             assert_eq!(clean(report), report.replace("**", ""));
             assert_eq!(reasons(&clean(report), "caption", PROMPT), Vec::<String>::new(), "{report}");
         }
+        assert_eq!(clean("**Place:**\nleft\nSize:\n12 mm"), "left Size: 12 mm");
         assert_eq!(clean("Sure! Here is the report:"), "");
         assert_eq!(clean("Let me know."), "");
     }

@@ -9,17 +9,35 @@ use torch_runtime::{Normalisation, Normalised};
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Then<'a> {
     plus: Option<&'a Tensor>,
+    rectifier: Rectifier,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rectifier {
+    None,
+    Relu,
+    /// With LibTorch's own slope.
+    LeakyRelu,
+}
+
+impl Rectifier {
     /// What negative values are multiplied by.
-    slope: f64,
+    fn slope(self) -> f64 {
+        match self {
+            Self::None => 1.0,
+            Self::Relu => 0.0,
+            Self::LeakyRelu => 0.01,
+        }
+    }
 }
 
 impl<'a> Then<'a> {
     /// Nothing follows.
-    pub(crate) const NOTHING: Self = Self { plus: None, slope: 1.0 };
+    pub(crate) const NOTHING: Self = Self { plus: None, rectifier: Rectifier::None };
     /// A ReLU.
-    pub(crate) const RELU: Self = Self { plus: None, slope: 0.0 };
+    pub(crate) const RELU: Self = Self { plus: None, rectifier: Rectifier::Relu };
     /// A LeakyReLU with a slope of 0.01.
-    pub(crate) const LEAKY_RELU: Self = Self { plus: None, slope: 0.01 };
+    pub(crate) const LEAKY_RELU: Self = Self { plus: None, rectifier: Rectifier::LeakyRelu };
 
     /// Before that, these maps are added.
     #[must_use]
@@ -32,10 +50,10 @@ impl<'a> Then<'a> {
         if let Some(plus) = self.plus {
             output = output.f_add_(plus)?;
         }
-        Ok(match self.slope {
-            1.0 => output,
-            0.0 => output.f_relu_()?,
-            _ => output.f_leaky_relu_()?,
+        Ok(match self.rectifier {
+            Rectifier::None => output,
+            Rectifier::Relu => output.f_relu_()?,
+            Rectifier::LeakyRelu => output.f_leaky_relu_()?,
         })
     }
 
@@ -52,8 +70,13 @@ impl<'a> Then<'a> {
         }
         // convolutions over small maps leave bfloat16 (see `convolve`), those beside them need not
         let plus = self.plus.map(|plus| plus.f_to_kind(input.kind())).transpose()?;
-        let normalisation =
-            Normalisation { groups, epsilon: EPSILON, affine, plus: plus.as_ref(), slope: self.slope };
+        let normalisation = Normalisation {
+            groups,
+            epsilon: EPSILON,
+            affine,
+            plus: plus.as_ref(),
+            slope: self.rectifier.slope(),
+        };
         normalisation.apply(input).map(Some).map_err(refused)
     }
 }
