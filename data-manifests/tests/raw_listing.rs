@@ -74,6 +74,22 @@ fn a_missing_file_costs_its_case_only() {
 }
 
 #[test]
+fn an_image_is_not_its_own_label() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    msd(root, &["a", "b"], &[]);
+    change(root, |json| {
+        json["training"][1]["label"] = json["training"][1]["image"].clone();
+    });
+    let listing = raw::list(&descriptor(), root).unwrap();
+    assert_eq!(listing.cases.iter().map(|c| c.id.as_str()).collect::<Vec<_>>(), ["a"]);
+    insta::assert_snapshot!(problems(&listing, root), @r#"
+        E189 case b: image and label are one file. imagesTr/b.nii.gz. Name the file with the labels, or none, in the data set's list.
+        W103 1 volume is not listed in dataset.json and left out. labelsTr/b.nii.gz. List them under 'training' (with their labels) or 'test' to use them.
+    "#);
+}
+
+#[test]
 fn resource_forks_unlisted_volumes_and_wrong_counts_are_said() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();

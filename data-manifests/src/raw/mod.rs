@@ -102,6 +102,15 @@ fn add(listing: &mut Listing, root: &Path, case: RawCase) {
     let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     // one of several channels may be what is missing
     let shown = |source: &Source| below(source.missing().unwrap_or_else(|| source.path()));
+    if case.label.as_ref().is_some_and(|label| case.image.reads(label)) {
+        listing.problems.push(
+            Message::error("E189", "image and label are one file")
+                .case(&case.id)
+                .detail(below(case.image.path()))
+                .fix("Name the file with the labels, or none, in the data set's list"),
+        );
+        return;
+    }
     let image = case.image.missing().is_none();
     // one file may hold both
     let label = case.label.as_ref().filter(|label| label.path() != case.image.path());

@@ -174,6 +174,15 @@ impl Source {
         }
     }
 
+    /// Whether this is, or has for a channel, what another source reads: one file of HDF5 may hold an image and its labels.
+    pub(super) fn reads(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Channels(channels), other) => channels.iter().any(|channel| channel.reads(other)),
+            (_, Self::CremiLabels(..)) => self == other,
+            _ => self.path() == other.path(),
+        }
+    }
+
     /// The first path that is not there.
     #[must_use]
     pub fn missing(&self) -> Option<&Path> {
