@@ -9,7 +9,7 @@ use stage::Message;
 use std::collections::BTreeSet;
 use std::path::Path;
 use volume::labels::Counts;
-use volume::{Grid, Orientation, SAME_GEOMETRY_MM, VolumeError, same_geometry};
+use volume::{Grid, Orientation, VolumeError, length_text, same_geometry};
 
 /// What was measured of a case.
 #[derive(Debug, Clone)]
@@ -131,11 +131,6 @@ fn read<T: Class>(
     Ok(Labels { voxels, grid })
 }
 
-/// Lengths of electron microscopy are far below a millimetre: nanometres then.
-fn length(mm: f64) -> String {
-    if mm < 1e-3 { format!("{:.1} nm", mm * 1e6) } else { format!("{mm:.3} mm") }
-}
-
 fn describe(grid: &Grid) -> String {
     let [z, y, x] = grid.shape_zyx;
     let spacing = grid.spacing_zyx_mm();
@@ -163,7 +158,7 @@ pub(crate) fn check_grid(
     reference: &Placed<'_>,
     prediction: &Placed<'_>,
 ) -> Result<Option<Message>, Message> {
-    let tenth = reference.grid.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min) / 10.0;
+    let tenth = reference.grid.near_within_mm();
     let mismatch = |what: &str, cause: &str| {
         let message = Message::error(
             "E503",
@@ -194,14 +189,14 @@ pub(crate) fn check_grid(
         return Err(mismatch("shapes differ", "The prediction was made on a cropped or resampled image"));
     }
     let corner_mm = same_geometry(reference.grid, prediction.grid);
-    if corner_mm < SAME_GEOMETRY_MM.min(tenth) {
+    if corner_mm < reference.grid.same_within_mm() {
         Ok(None)
     } else if corner_mm <= tenth {
-        let text = format!("prediction and reference differ by {} at a corner", length(corner_mm));
+        let text = format!("prediction and reference differ by {} at a corner", length_text(corner_mm));
         let warning = Message::warning("W503", text).case(case);
         Ok(Some(warning.detail("Less than a tenth of a voxel: scored on the reference's grid")))
     } else {
-        let what = format!("grids differ by {} at a corner", length(corner_mm));
+        let what = format!("grids differ by {} at a corner", length_text(corner_mm));
         Err(mismatch(&what, "The prediction lost or changed the image's affine"))
     }
 }

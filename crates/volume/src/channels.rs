@@ -1,7 +1,7 @@
 //! Channels: how errors name them, and several files that are those of one image.
 
 use crate::error::{Result, VolumeError};
-use crate::geometry::{Grid, SAME_GEOMETRY_MM, same_geometry};
+use crate::geometry::{Grid, length_text, same_geometry};
 use crate::warning::Warning;
 use std::fmt;
 use std::path::Path;
@@ -38,7 +38,7 @@ impl VolumeError {
 }
 
 /// Checks that a channel lies on the first one's grid, by the rule for labels ([`crate::check_same_grid`]): shapes equal,
-/// corners within [`SAME_GEOMETRY_MM`], and up to a tenth of the smallest voxel edge with a warning.
+/// corners within [`Grid::same_within_mm`], and up to [`Grid::near_within_mm`] with a warning.
 ///
 /// # Errors
 /// [`VolumeError::ChannelGrid`].
@@ -56,13 +56,14 @@ pub fn check_same_channels(
         return fail(format!("shape: {found} voxels, expected {expected} (z×y×x)"));
     }
     let corner_mm = same_geometry(first, other);
-    let allowed_mm = 0.1 * first.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min);
-    if corner_mm < SAME_GEOMETRY_MM.min(allowed_mm) {
+    let allowed_mm = first.near_within_mm();
+    if corner_mm < first.same_within_mm() {
         Ok(None)
     } else if corner_mm <= allowed_mm {
         Ok(Some(Warning::ChannelsNearlyAgree { corner_mm }))
     } else {
-        fail(format!("place by {corner_mm:.3} mm at the far corner, allowed {allowed_mm:.3} mm"))
+        let [corner, allowed] = [corner_mm, allowed_mm].map(length_text);
+        fail(format!("place by {corner} at the far corner, allowed {allowed}"))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What makes a volume unusable, with found and expected values, a stable code and the likely remedy.
 
 use crate::channels::NamedChannel;
+use crate::geometry::length_text;
 use crate::grouped;
 use std::fmt;
 use std::path::PathBuf;
@@ -265,7 +266,7 @@ pub enum VolumeError {
     },
 
     /// Image and label lie elsewhere in the world.
-    #[error("image and label disagree by {corner_mm:.3} mm at the far corner (rotation {rotation_deg:.1} deg). {} against {}; allowed {allowed_mm:.3} mm", label.display(), image.display())]
+    #[error("image and label disagree by {} at the far corner (rotation {rotation_deg:.1} deg). {} against {}; allowed {}", length_text(*corner_mm), label.display(), image.display(), length_text(*allowed_mm))]
     GeometryMismatch {
         /// Image file.
         image: PathBuf,

@@ -1,7 +1,8 @@
 //! Where voxels lie in the world.
 //!
 //! Rules from the project's binding definitions (geometry): spacing is the norm of the affine's columns, never
-//! `pixdim`; two grids are the same if no corner moves by more than [`SAME_GEOMETRY_MM`].
+//! `pixdim`; two grids are the same if no corner moves by more than a micrometre, or, where voxels are smaller than ten of these, by a tenth of
+//! their edge ([`Grid::same_within_mm`]).
 
 use crate::error::{Result, VolumeError};
 use crate::warning::Warning;
@@ -9,8 +10,8 @@ use nalgebra::{Matrix3, Matrix4, Vector3, Vector4};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Largest corner displacement between grids that count as the same, mm.
-pub const SAME_GEOMETRY_MM: f64 = 1e-3;
+/// Largest corner displacement between grids of large voxels that count as the same, mm.
+const SAME_GEOMETRY_MM: f64 = 1e-3;
 
 /// A voxel grid in the world.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -151,6 +152,20 @@ impl Grid {
         Matrix3::from_fn(|row, column| self.affine[row][column] / norms[column])
     }
 
+    /// Up to such a displacement of a corner, in mm, another grid lies near enough to be taken for this one with a warning: a tenth of the
+    /// smallest voxel edge.
+    #[must_use]
+    pub fn near_within_mm(&self) -> f64 {
+        0.1 * self.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min)
+    }
+
+    /// Up to such a displacement of a corner, in mm, another grid is the same: a micrometre, and never more than [`Grid::near_within_mm`],
+    /// since voxels of electron microscopes are nanometres wide.
+    #[must_use]
+    pub fn same_within_mm(&self) -> f64 {
+        SAME_GEOMETRY_MM.min(self.near_within_mm())
+    }
+
     pub(crate) fn matrix(&self) -> Matrix4<f64> {
         Matrix4::from_fn(|row, column| self.affine[row][column])
     }
@@ -184,9 +199,15 @@ pub fn same_geometry(a: &Grid, b: &Grid) -> f64 {
     a.corners().iter().zip(&b.corners()).map(|(p, q)| distance(p, q)).fold(0.0, f64::max)
 }
 
-/// Checks that a label lies on its image's grid: shapes equal, corners within [`SAME_GEOMETRY_MM`].
+/// A length as text: in mm, or in nm where it is less than a micrometre.
+#[must_use]
+pub fn length_text(mm: f64) -> String {
+    if mm.abs() < 1e-3 { format!("{:.1} nm", mm * 1e6) } else { format!("{mm:.3} mm") }
+}
+
+/// Checks that a label lies on its image's grid: shapes equal, corners within [`Grid::same_within_mm`].
 ///
-/// Between that and a tenth of the smallest voxel edge the label is accepted with a warning.
+/// Between that and [`Grid::near_within_mm`] the label is accepted with a warning.
 ///
 /// # Errors
 /// [`VolumeError::ShapeMismatch`] or [`VolumeError::GeometryMismatch`].
@@ -205,8 +226,8 @@ pub fn check_same_grid(
         });
     }
     let corner_mm = same_geometry(image, label);
-    let allowed_mm = 0.1 * image.spacing_zyx_mm().into_iter().fold(f64::INFINITY, f64::min);
-    if corner_mm < SAME_GEOMETRY_MM {
+    let allowed_mm = image.near_within_mm();
+    if corner_mm < image.same_within_mm() {
         Ok(None)
     } else if corner_mm <= allowed_mm {
         Ok(Some(Warning::NearlySameGeometry { corner_mm }))
@@ -282,6 +303,22 @@ mod tests {
         let other = check_same_grid(image, &grid(), label, &shifted(0.2)).unwrap_err();
         assert_eq!(other.code(), "E120");
         assert!(other.to_string().contains("0.200 mm"), "{other}");
+    }
+
+    #[test]
+    fn voxels_of_nanometres_have_a_tolerance_of_their_own() {
+        let (image, label) = (Path::new("image.nii.gz"), Path::new("label.nii.gz"));
+        let grid = Grid::from_spacing([4, 5, 6], [40e-6, 4e-6, 4e-6], [0.0; 3]).unwrap();
+        let shifted = |voxels: f64| {
+            let mut other = grid;
+            other.affine[0][3] += voxels * 4e-6;
+            check_same_grid(image, &grid, label, &other)
+        };
+        assert_eq!(shifted(0.09).unwrap(), None);
+        let error = shifted(50.0).unwrap_err();
+        assert_eq!(error.code(), "E120");
+        assert!(error.to_string().contains("200.0 nm at the far corner"), "{error}");
+        assert!(error.to_string().contains("allowed 0.4 nm"), "{error}");
     }
 
     #[test]

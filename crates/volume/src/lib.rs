@@ -43,7 +43,7 @@ mod warning;
 
 pub use channels::{NamedChannel, check_same_channels};
 pub use error::{Result, ValueTable, VolumeError};
-pub use geometry::{Grid, SAME_GEOMETRY_MM, check_same_grid, same_geometry};
+pub use geometry::{Grid, check_same_grid, length_text, same_geometry};
 pub use limits::{READ_OVERHEAD, ReadLimits};
 pub use orientation::Orientation;
 pub use voxels::{Filled, InMemory, Part, Voxels};

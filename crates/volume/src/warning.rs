@@ -1,6 +1,7 @@
 //! What somebody should know about a volume that is still usable.
 
 use crate::error::size;
+use crate::geometry::length_text;
 use crate::grouped;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -179,13 +180,15 @@ impl fmt::Display for Warning {
         match self {
             Self::FormsDisagree { corner_mm } => write!(
                 f,
-                "sform and qform differ by {corner_mm:.3} mm at a corner. Using sform; if qform is right, set sform_code to 0"
+                "sform and qform differ by {} at a corner. Using sform; if qform is right, set sform_code to 0",
+                length_text(*corner_mm)
             ),
             Self::QformUnusable { reason } => write!(f, "qform is unusable ({reason}). Using sform"),
             Self::NotOrthonormal { form, shear_deg, corner_mm } => write!(
                 f,
                 "{form} is not orthonormal (shear {shear_deg:.2} deg). Using {form}, direction snapped by polar \
-                 decomposition; largest corner shift {corner_mm:.3} mm"
+                 decomposition; largest corner shift {}",
+                length_text(*corner_mm)
             ),
             Self::NoOrientation => write!(
                 f,
@@ -194,22 +197,25 @@ impl fmt::Display for Warning {
             ),
             Self::NearlySameGeometry { corner_mm } => write!(
                 f,
-                "image and label differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the image's grid"
+                "image and label differ by {} at the far corner, less than a tenth of a voxel. Using the image's grid",
+                length_text(*corner_mm)
             ),
             Self::LabelAligned { corner_mm, rotation_deg, label_zyx, image_zyx, labelled, outside } => {
                 write!(
                     f,
-                    "label of {} voxels resampled onto the image's grid of {} (z×y×x), nearest voxel: off by {corner_mm:.3} mm \
+                    "label of {} voxels resampled onto the image's grid of {} (z×y×x), nearest voxel: off by {} \
                  at the far corner (rotation {rotation_deg:.1} deg). {} of {} labelled voxels lie outside of the image",
                     size(label_zyx),
                     size(image_zyx),
+                    length_text(*corner_mm),
                     grouped(*outside),
                     grouped(*labelled)
                 )
             }
             Self::ChannelsNearlyAgree { corner_mm } => write!(
                 f,
-                "channels differ by {corner_mm:.4} mm at the far corner, less than a tenth of a voxel. Using the first one's grid"
+                "channels differ by {} at the far corner, less than a tenth of a voxel. Using the first one's grid",
+                length_text(*corner_mm)
             ),
             Self::Unit { unit } => {
                 write!(f, "the header's unit of length is the {unit}; converted to millimetres")

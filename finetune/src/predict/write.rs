@@ -11,7 +11,7 @@ use patches::stack::Numbers;
 use stage::Message;
 use std::path::Path;
 use volume::hdf5::StackInfo;
-use volume::{Grid, SAME_GEOMETRY_MM, nifti, same_geometry};
+use volume::{Grid, nifti, same_geometry};
 
 /// How label maps are written.
 pub(super) struct Writer<'a> {
@@ -42,7 +42,7 @@ impl Writer<'_> {
 fn check_grid(labels: &[u16], grid: &Grid, reference: Option<&Path>) -> anyhow::Result<()> {
     let voxels: usize = grid.shape_zyx.iter().product();
     let now = reference.map(nifti::read_header).transpose()?.map(|(_, grid, _)| grid);
-    let same = |now: &Grid| now.shape_zyx == grid.shape_zyx && same_geometry(now, grid) <= SAME_GEOMETRY_MM;
+    let same = |now: &Grid| now.shape_zyx == grid.shape_zyx && same_geometry(now, grid) <= grid.same_within_mm();
     if labels.len() == voxels && now.as_ref().is_none_or(same) {
         return Ok(());
     }

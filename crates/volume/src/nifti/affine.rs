@@ -2,11 +2,11 @@
 //!
 //! `sform_code > 0` → sform; else `qform_code > 0` → qform (qfac 0 means +1); else `pixdim` without orientation. A
 //! sheared matrix is replaced by the nearest rotation (polar decomposition) where a corner moves by more than
-//! [`SAME_GEOMETRY_MM`].
+//! [`Grid::same_within_mm`].
 
 use super::header::Header;
 use crate::error::{Result, VolumeError};
-use crate::geometry::{Grid, SAME_GEOMETRY_MM, same_geometry};
+use crate::geometry::{Grid, same_geometry};
 use crate::warning::Warning;
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(super) fn grid(path: &Path, header: &Header) -> Result<(Grid, Vec<Warning>)>
         if header.qform_code > 0 {
             // sform wins in any case: an impossible qform is no reason to refuse the file.
             match qform().map(|qform| same_geometry(&chosen, &qform)) {
-                Ok(corner_mm) if corner_mm > SAME_GEOMETRY_MM => {
+                Ok(corner_mm) if corner_mm > chosen.same_within_mm() => {
                     warnings.push(Warning::FormsDisagree { corner_mm });
                 }
                 Ok(_) => {}
@@ -51,14 +51,14 @@ pub(super) fn grid(path: &Path, header: &Header) -> Result<(Grid, Vec<Warning>)>
     let pixdim_zyx_mm = [z * scale, y * scale, x * scale];
     let differs = (0..3).any(|axis| {
         let extent = (affine_zyx_mm[axis] - pixdim_zyx_mm[axis]).abs() * shape_zyx[axis] as f64;
-        shape_zyx[axis] > 1 && extent > 1e-2 * affine_zyx_mm[axis].max(0.1)
+        shape_zyx[axis] > 1 && extent > (1e-2 * affine_zyx_mm[axis]).max(chosen.same_within_mm())
     });
     if differs {
         warnings.push(Warning::PixdimDiffers { pixdim_zyx_mm, affine_zyx_mm });
     }
     let (snapped, shear_deg) = chosen.orthonormalised();
     let corner_mm = same_geometry(&chosen, &snapped);
-    if corner_mm < SAME_GEOMETRY_MM {
+    if corner_mm < chosen.same_within_mm() {
         return Ok((chosen, warnings));
     }
     warnings.push(Warning::NotOrthonormal { form: name.to_owned(), shear_deg, corner_mm });

@@ -6,7 +6,7 @@ use super::read::read_header;
 use crate::atomic;
 use crate::error::{Result, VolumeError};
 use crate::expect_length;
-use crate::geometry::{Grid, SAME_GEOMETRY_MM, same_geometry};
+use crate::geometry::{Grid, same_geometry};
 use flate2::{Compression, GzBuilder};
 use nalgebra::{Rotation3, UnitQuaternion};
 use ndarray::{ArrayView, IxDyn, ShapeBuilder};
@@ -118,7 +118,7 @@ fn header_for(grid: &Grid, extra: &[usize]) -> Raw {
         quaternion = -quaternion;
     }
     // A sheared grid has no quaternion: then only the matrix is declared valid.
-    let qform_code = i16::from(same_geometry(&orthonormal, grid) < SAME_GEOMETRY_MM);
+    let qform_code = i16::from(same_geometry(&orthonormal, grid) < grid.same_within_mm());
     let pixdim = [qfac, x, y, z, 1.0, 1.0, 1.0, 1.0];
     let bcd = [quaternion.i, quaternion.j, quaternion.k];
     let offset = [0, 1, 2].map(|row: usize| grid.affine[row][3]);
