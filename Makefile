@@ -274,7 +274,7 @@ $(OUT)/$(1)/neurons-$(2)/manifest.json: $(OUT)/$(1)/predictions-$(2)/manifest.js
 	$(BIN)/finetune instances --predictions $$(<D) --choice $(OUT)/$(1)/choice-$(2).json --out $$(@D) --overwrite $(PARTIAL)
 	@touch $$@
 $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/neurons-$(2)/manifest.json
-	$(BIN)/evaluate instances --references $(3) --predictions $(OUT)/$(1)/neurons-$(2) --dataset $(4) --out $$(@D) $(PARTIAL)
+	$(BIN)/evaluate instances --references $(3) --predictions $(OUT)/$(1)/neurons-$(2) --dataset $(4) --out $$(@D) --missing worst $(PARTIAL)
 	@touch $$@
 endef
 

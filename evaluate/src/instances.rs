@@ -3,15 +3,17 @@
 mod pairs;
 
 use crate::maps::{Map, Reader, artefact};
+use crate::missing::Missing;
 use crate::objects::{Measured, summarise, table};
 use crate::score::{METRICS, clear, pretty, refuse_foreign};
 use crate::scoring::{Placed, check_grid};
+use crate::splits;
 use crate::summary::{self, CaseCounts};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Contingency, InstanceScores, Table, border_masks};
-use pairs::{Pair, case_ids, pairs_of};
+use pairs::{Listed, Pair, case_ids, pairs_of};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::{Path, PathBuf};
@@ -50,6 +52,12 @@ pub struct InstancesArguments {
     /// Output directory
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+    /// Cases of a directory of 'finetune instances' of which no objects could be made
+    #[arg(long, value_enum, default_value = "error")]
+    pub missing: Missing,
+    /// Splits to score, as in instances.csv (train, val, test, given) [default: all but train]
+    #[arg(long, value_name = "SPLIT", value_delimiter = ',')]
+    pub split: Vec<String>,
     /// Leave out voxels within this distance of a border in their section, in nm (CREMI: 25)
     #[arg(long, value_name = "NM")]
     pub border_nm: Option<f64>,
@@ -76,7 +84,10 @@ struct Parameters<'a> {
     border_nm: Option<f64>,
     zero: Zero,
     min_part: u64,
-    pairs: Vec<[&'a str; 2]>,
+    missing: Missing,
+    splits: &'a [String],
+    /// Reference and prediction.
+    pairs: Vec<(&'a str, Option<&'a str>)>,
 }
 
 /// Runs `instances`.
@@ -100,15 +111,18 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     let output = context.open_output(&arguments.out)?;
     output.to_write()?;
     atomic::sweep(&arguments.out)?;
-    let listed = pairs_of(arguments, context)?;
-    let pairs: Vec<[&str; 2]> =
-        listed.iter().map(|p| [p.reference.as_str(), p.prediction.as_str()]).collect();
+    let Listed { pairs: mut listed, failed: unknown } = pairs_of(arguments, described.as_ref(), context)?;
+    let all = listed.len() + unknown.len();
+    let missing = resolve_missing(arguments, &mut listed, all, context)?;
+    let pairs: Vec<_> = listed.iter().map(|p| (p.reference.as_str(), p.prediction.as_deref())).collect();
     let parameters = Parameters {
         kind: "instances",
         descriptor: digest::digest_of(&described)?,
         border_nm: arguments.border_nm,
         zero: arguments.zero(),
         min_part: arguments.min_part,
+        missing: arguments.missing,
+        splits: &arguments.split,
         pairs: pairs.clone(),
     };
     let mut manifest = Manifest::new(
@@ -118,7 +132,9 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
         &parameters,
         inputs(&pairs, &arguments.out)?,
     )?;
-    if manifest.reusable(&arguments.out)?.is_some_and(|found| found.counts.get("failed") == Some(&0)) {
+    if unknown.is_empty()
+        && manifest.reusable(&arguments.out)?.is_some_and(|found| found.counts.get("failed") == Some(&0))
+    {
         let text = format!("{} is up to date: same inputs, same parameters", arguments.out.display());
         context.tell(Message::info("I500", text));
         return Ok(ExitStatus::Done);
@@ -126,12 +142,15 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     Manifest::withdraw(&arguments.out)?;
     clear(&arguments.out)?;
     let mut measured: Vec<Measured> = Vec::new();
-    let mut failed = 0;
+    let mut failed = unknown.len() as u64;
+    for message in unknown {
+        context.tell(message);
+    }
     for (case, Pair { reference, prediction, .. }) in case_ids(&listed).into_iter().zip(&listed) {
         if interrupt::requested() {
             return Ok(ExitStatus::Interrupted);
         }
-        match score(&case, reference, prediction, arguments, &objects, context) {
+        match score(&case, reference, prediction.as_deref(), arguments, &objects, context) {
             Ok(found) => measured.push(found),
             Err(message) => {
                 context.tell(message);
@@ -140,17 +159,20 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
         }
     }
     if measured.is_empty() {
-        return Err(Message::error("E507", format!("none of {} cases could be scored", pairs.len()))
+        return Err(Message::error("E507", format!("none of {all} cases could be scored"))
             .fix("Correct the errors above")
             .into());
     }
-    let counts = CaseCounts { listed: pairs.len() as u64, scored: measured.len() as u64, failed, missing: 0 };
+    let counts = CaseCounts { listed: all as u64, scored: measured.len() as u64, failed, missing };
     atomic::write(&arguments.out.join(METRICS), &table(&measured)?)?;
-    let summary = summarise(arguments, described.as_ref(), counts, &measured);
+    let splits = splits::distinct(listed.iter().map(|pair| pair.split.as_deref()));
+    let summary = summarise(arguments, described.as_ref(), splits, counts, &measured);
     atomic::write(&arguments.out.join(summary::FILE_NAME), &pretty(&summary)?)?;
     manifest.datasets = vec![summary.gtgm.dataset.name.clone()];
     manifest.licence = summary.gtgm.dataset.licence.clone();
-    for (name, value) in [("listed", counts.listed), ("scored", counts.scored), ("failed", failed)] {
+    for (name, value) in
+        [("listed", counts.listed), ("scored", counts.scored), ("failed", failed), ("missing", missing)]
+    {
         manifest.counts.insert(name.to_owned(), value);
         context.count(name, value);
     }
@@ -165,25 +187,42 @@ fn check(arguments: &InstancesArguments) -> Result<()> {
     Ok(())
 }
 
+/// Applies `--missing`; gives how many of all cases have no objects.
+fn resolve_missing(
+    arguments: &InstancesArguments,
+    listed: &mut Vec<Pair>,
+    all: usize,
+    context: &Context,
+) -> Result<u64> {
+    let lost = listed.iter().filter(|pair| pair.prediction.is_none());
+    let lost: Vec<String> = lost.filter_map(|pair| pair.case.clone()).collect();
+    arguments.missing.tell(&lost, all, arguments.predictions.join(", "), context)?;
+    if arguments.missing == Missing::Skip {
+        listed.retain(|pair| pair.prediction.is_some());
+    }
+    Ok(lost.len() as u64)
+}
+
 /// Digests of everything that is read; a case in shards is a folder.
-fn inputs(pairs: &[[&str; 2]], out: &Path) -> Result<Vec<Artefact>> {
+fn inputs(pairs: &[(&str, Option<&str>)], out: &Path) -> Result<Vec<Artefact>> {
     let mut inputs = Vec::new();
-    for (role, place) in [("references", 0), ("predictions", 1)] {
-        for pair in pairs {
-            let path = Path::new(pair[place].split('#').next().unwrap_or(pair[place]));
-            // what is not there fails as its case
-            if path.exists() {
-                inputs.push(artefact(role, path, out)?);
-            }
+    let references = pairs.iter().map(|pair| ("references", pair.0));
+    let predictions = pairs.iter().filter_map(|pair| Some(("predictions", pair.1?)));
+    for (role, map) in references.chain(predictions) {
+        let path = Path::new(map.split('#').next().unwrap_or(map));
+        // what is not there fails as its case
+        if path.exists() {
+            inputs.push(artefact(role, path, out)?);
         }
     }
     Ok(inputs)
 }
 
+/// Scores a case; without a prediction, one without objects stands in.
 fn score(
     case: &str,
     reference: &str,
-    prediction: &str,
+    prediction: Option<&str>,
     arguments: &InstancesArguments,
     objects: &Descriptor,
     context: &Context,
@@ -194,19 +233,21 @@ fn score(
     }
     let map = |text: &str| Map::named(text, Path::new("")).with_labels(case);
     let mut truth = Reader::open(case, &map(reference)?, objects)?;
-    let mut guess = Reader::open(case, &map(prediction)?, &plain)?;
-    let placed = |ids: &Reader| (ids.path.clone(), ids.grid);
-    let ((truth_path, grid), (guess_path, guess_grid)) = (placed(&truth), placed(&guess));
-    let warning = check_grid(
-        case,
-        &Placed { path: &truth_path, grid: &grid },
-        &Placed { path: &guess_path, grid: &guess_grid },
-    )?;
-    if let Some(warning) = warning {
-        context.tell(warning);
-    }
+    let (truth_path, grid) = (truth.path.clone(), truth.grid);
+    let mut guess = match prediction {
+        Some(prediction) => {
+            let guess = Reader::open(case, &map(prediction)?, &plain)?;
+            let [reference, prediction] =
+                [&truth, &guess].map(|ids| Placed { path: &ids.path, grid: &ids.grid });
+            if let Some(warning) = check_grid(case, &reference, &prediction)? {
+                context.tell(warning);
+            }
+            Some(guess)
+        }
+        None => None,
+    };
     let width = arguments.border_nm.map(|nm| nm / (grid.spacing_zyx_mm()[1] * 1e6));
-    let table = tally(case, &mut truth, &mut guess, arguments.zero(), width, context)?;
+    let table = tally(case, &mut truth, guess.as_mut(), arguments.zero(), width, context)?;
     let text = format!(
         "contingency {:.1} M pairs, {:.2} GB",
         table.pairs() as f64 / 1e6,
@@ -233,11 +274,26 @@ fn score(
     Ok(Measured {
         case: case.to_owned(),
         reference: reference.to_owned(),
-        prediction: prediction.to_owned(),
+        prediction: prediction.map(str::to_owned),
         scores: scores.named(arguments.min_part),
         voxels: [table.evaluated(), table.voxels()],
         objects: scores.objects,
     })
+}
+
+/// Replaces `out` by so many planes, as far as there are so many: a reader may hand out fewer than were asked for.
+fn read_planes(case: &str, reader: &mut Reader, planes: usize, out: &mut Vec<u64>) -> Result<(), Message> {
+    let mut read = reader.next(case, planes, out)?;
+    let mut more = Vec::new();
+    while read < planes {
+        let next = reader.next(case, planes - read, &mut more)?;
+        if next == 0 {
+            break;
+        }
+        out.append(&mut more);
+        read += next;
+    }
+    Ok(())
 }
 
 /// A warning where one object of the reference is nearly all of it: a right division of it counts as an error then.
@@ -254,11 +310,11 @@ fn one_object(table: &Table) -> Option<Message> {
     })
 }
 
-/// Reads both maps slab by slab into a contingency table; `width` of the border in pixels.
+/// Reads both maps slab by slab into a contingency table; `width` of the border in pixels. No prediction is one of zeros.
 fn tally(
     case: &str,
     truth: &mut Reader,
-    guess: &mut Reader,
+    mut guess: Option<&mut Reader>,
     zero: Zero,
     width: Option<f64>,
     context: &Context,
@@ -273,16 +329,12 @@ fn tally(
         if planes == 0 || interrupt::requested() {
             break;
         }
-        let mut read = guess.next(case, planes, &mut prediction)?;
-        // a reader may hand out fewer planes than were asked for
-        let mut more = Vec::new();
-        while read < planes {
-            let next = guess.next(case, planes - read, &mut more)?;
-            if next == 0 {
-                break;
+        match &mut guess {
+            Some(guess) => read_planes(case, guess, planes, &mut prediction)?,
+            None => {
+                prediction.clear();
+                prediction.resize(reference.len(), 0);
             }
-            prediction.append(&mut more);
-            read += next;
         }
         let border = match width {
             Some(width) => border_masks(&reference, [planes, ny, nx], width)
@@ -309,7 +361,8 @@ mod tests {
     #[test]
     fn no_two_volumes_have_one_name() {
         let ids = |references: &[&str]| {
-            let pair = |r: &&str| Pair { case: None, reference: (*r).to_owned(), prediction: String::new() };
+            let pair =
+                |r: &&str| Pair { case: None, split: None, reference: (*r).to_owned(), prediction: None };
             case_ids(&references.iter().map(pair).collect::<Vec<_>>())
         };
         assert_eq!(ids(&["x/crop-2.h5#ids", "x/crop.h5", "x/crop-3.h5"]), ["crop-2", "crop", "crop-3"]);

@@ -16,7 +16,8 @@ use std::collections::BTreeMap;
 pub(crate) struct Measured {
     pub(crate) case: String,
     pub(crate) reference: String,
-    pub(crate) prediction: String,
+    /// None where there was none: one without objects was scored.
+    pub(crate) prediction: Option<String>,
     pub(crate) scores: Vec<NamedScore>,
     /// Evaluated, and all.
     pub(crate) voxels: [u64; 2],
@@ -43,6 +44,7 @@ pub(crate) fn table(measured: &[Measured]) -> Result<Vec<u8>> {
 pub(crate) fn summarise(
     arguments: &InstancesArguments,
     described: Option<&Descriptor>,
+    splits: Vec<String>,
     cases: CaseCounts,
     measured: &[Measured],
 ) -> SummaryFile {
@@ -61,7 +63,7 @@ pub(crate) fn summarise(
             CaseEntry {
                 case: case.case.clone(),
                 reference_file: case.reference.clone(),
-                prediction_file: Some(case.prediction.clone()),
+                prediction_file: case.prediction.clone(),
                 voxel_ml: None,
                 metrics: [(OBJECTS.to_owned(), row)].into(),
             }
@@ -92,7 +94,7 @@ pub(crate) fn summarise(
         gtgm: Details {
             schema: summary::SCHEMA.to_owned(),
             dataset: Dataset::of_objects(described),
-            splits: Vec::new(),
+            splits,
             policy: Policy::default(),
             mean_rule: MeanRule::Scored,
             missing_rule: format!("{zero}{border}"),

@@ -2,6 +2,7 @@
 
 use crate::maps::Map;
 use crate::score::ScoreArguments;
+use crate::splits::takes;
 use anyhow::Result;
 use data_manifests::descriptor::Raw;
 use data_manifests::raw::{self, Source};
@@ -20,6 +21,8 @@ pub(crate) const PREDICTIONS: &str = "predictions.csv";
 pub(crate) struct Pair {
     /// Case id.
     pub(crate) id: String,
+    /// `train`, `val`, `test` or `given`, where predictions say.
+    pub(crate) split: Option<String>,
     /// The reference label map.
     pub(crate) reference: Map,
     /// The predicted label map; `None` when there is none.
@@ -114,7 +117,7 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
     let mut listed = BTreeSet::new();
     for row in rows {
         listed.insert(row.id.clone());
-        if !arguments.takes(&row.split) {
+        if !takes(&arguments.split, &row.split) {
             continue;
         }
         let there = |text: &str| {
@@ -127,8 +130,7 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
             None => Map::File(label),
         });
         if reference.is_none() {
-            reference =
-                known(&mut references, arguments, descriptor, context)?.get(&row.id).map(|r| r.0.clone());
+            reference = known(&mut references, raw, descriptor, context)?.get(&row.id).map(|r| r.0.clone());
         }
         let Some(reference) = reference else {
             if row.label.is_empty() {
@@ -151,16 +153,18 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
             expected: written.map(|artefact| (predictions.join(&row.file), (*artefact).clone())),
             prediction: map.missing().is_none().then_some(map),
             image,
+            split: Some(row.split),
             id: row.id,
         });
     }
     // a case whose prediction failed is in the work's list and not in the table: it is missing, not forgotten
     let wanted = manifest.parameters.get("cases").and_then(Value::as_array).into_iter().flatten();
     for (id, split) in wanted.filter_map(|c| Some((c.get(0)?.as_str()?, c.get(1)?.as_str()?))) {
-        if !listed.contains(id) && arguments.takes(split) {
-            let found = known(&mut references, arguments, descriptor, context)?.get(id);
+        if !listed.contains(id) && takes(&arguments.split, split) {
+            let found = known(&mut references, raw, descriptor, context)?.get(id);
             pairing.pairs.extend(found.map(|(reference, image)| Pair {
                 id: id.to_owned(),
+                split: Some(split.to_owned()),
                 reference: reference.clone(),
                 prediction: None,
                 expected: None,
@@ -178,33 +182,33 @@ fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Conte
 }
 
 /// References with their images, by id.
-type References = BTreeMap<String, (Map, Option<Source>)>;
+pub(crate) type References = BTreeMap<String, (Map, Option<Source>)>;
 
 /// The references that the directory itself lists, looked up once and only when needed.
-fn known<'a>(
+pub(crate) fn known<'a>(
     references: &'a mut Option<References>,
-    arguments: &ScoreArguments,
+    root: &Path,
     descriptor: &Descriptor,
     context: &Context,
 ) -> Result<&'a References> {
     let found = match references.take() {
         Some(found) => found,
-        None => listed_references(arguments, descriptor, context)?.0,
+        None => listed_references(root, descriptor, context)?.0,
     };
     Ok(references.insert(found))
 }
 
 /// The labelled cases of a raw directory, else the maps that it holds; and the cases whose files are missing.
 fn listed_references(
-    arguments: &ScoreArguments,
+    root: &Path,
     descriptor: &Descriptor,
     context: &Context,
 ) -> Result<(References, Vec<Message>)> {
     let mut references = References::new();
     let mut failed = Vec::new();
     let is_msd = matches!(descriptor.raw, Raw::Msd { .. });
-    if !is_msd || arguments.references().join("dataset.json").is_file() {
-        let listing = raw::list(descriptor, arguments.references())?;
+    if !is_msd || root.join("dataset.json").is_file() {
+        let listing = raw::list(descriptor, root)?;
         failed.extend(listing.problems.into_iter().filter(|p| p.severity == stage::Severity::Error));
         for case in listing.cases {
             if let Some(label) = case.label {
@@ -213,7 +217,7 @@ fn listed_references(
         }
     }
     if references.is_empty() {
-        let files = label_maps(arguments.references(), context)?;
+        let files = label_maps(root, context)?;
         references.extend(files.into_iter().map(|(id, map)| (id, (map, None))));
         if !references.is_empty() {
             // a plain folder of label maps: that the raw files are not there is no flaw of it
@@ -225,13 +229,14 @@ fn listed_references(
 
 /// By file names, for predictions of other programs.
 fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
-    let (references, failed) = listed_references(arguments, descriptor, context)?;
+    let (references, failed) = listed_references(arguments.references(), descriptor, context)?;
     let mut predictions = label_maps(arguments.predictions(), context)?;
     let pairs: Vec<_> = references
         .into_iter()
         .map(|(id, (reference, image))| Pair {
             prediction: predictions.remove(&id),
             expected: None,
+            split: None,
             reference,
             image,
             id,
@@ -347,6 +352,7 @@ fn listed(table: &Path) -> Result<Pairing> {
         pairing.pairs.push(Pair {
             prediction,
             expected: None,
+            split: None,
             image: image.filter(|image| image.missing().is_none()),
             reference,
             id: row.case,

@@ -2,14 +2,15 @@
 
 mod arguments;
 
-pub use arguments::{Missing, ScoreArguments};
+pub use arguments::ScoreArguments;
 
 use crate::maps::artefact;
+use crate::missing::Missing;
 use crate::pairing::{self, Pairing};
 use crate::scoring::CaseResult;
 use crate::summary::{self, CaseCounts, CaseEntry, Dataset, DefinitionNote, Details, SummaryFile};
 use crate::targets::{self, MeanRule, Named};
-use crate::{aggregate, overlay, pool};
+use crate::{aggregate, overlay, pool, splits};
 use anyhow::Result;
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Policy, Protocol};
@@ -130,8 +131,6 @@ fn resolve_missing(
         pairing.pairs.iter().filter(|p| p.prediction.is_none()).map(|p| p.id.clone()).collect();
     let listed = pairing.pairs.len() + pairing.failed.len();
     let counts = CaseCounts { listed: listed as u64, missing: missing.len() as u64, ..CaseCounts::default() };
-    let Some(first) = missing.first() else { return Ok(counts) };
-    let what = format!("{} of {listed} references have no prediction (first: {first})", missing.len());
     let place = match (&pairing.absent, &arguments.pairs) {
         (Some(path), Some(table)) => {
             format!("{} names {}, which is not there", table.display(), path.display())
@@ -139,20 +138,9 @@ fn resolve_missing(
         (_, Some(table)) => table.display().to_string(),
         _ => arguments.predictions().display().to_string(),
     };
-    match arguments.missing {
-        Missing::Error => {
-            return Err(Message::error("E501", what)
-                .detail(place)
-                .fix("Predict them, or use --missing worst to count them as empty or --missing skip to leave them out")
-                .into());
-        }
-        Missing::Worst => context
-            .tell(Message::warning("W501", what).detail(place).cause("They count as empty predictions")),
-        Missing::Skip => {
-            context
-                .tell(Message::warning("W501", what).detail(place).cause("They are left out of every mean"));
-            pairing.pairs.retain(|p| p.prediction.is_some());
-        }
+    arguments.missing.tell(&missing, listed, place, context)?;
+    if arguments.missing == Missing::Skip {
+        pairing.pairs.retain(|p| p.prediction.is_some());
     }
     Ok(counts)
 }
@@ -259,15 +247,10 @@ fn summarise(
         gtgm: Details {
             schema: summary::SCHEMA.to_owned(),
             dataset,
-            splits: arguments.split.clone(),
+            splits: splits::distinct(pairing.pairs.iter().map(|pair| pair.split.as_deref())),
             policy: arguments.policy,
             mean_rule: rule,
-            missing_rule: match arguments.missing {
-                Missing::Worst => "worst",
-                Missing::Skip => "skip",
-                Missing::Error => "error",
-            }
-            .to_owned(),
+            missing_rule: arguments.missing.name().to_owned(),
             definitions: protocol.definitions.iter().map(|d| DefinitionNote::of(*d)).collect(),
             cases,
             classes,

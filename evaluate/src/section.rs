@@ -121,7 +121,7 @@ fn facts(details: &Details) -> Vec<[String; 2]> {
             .push_str(&format!(", {} without a prediction (rule: {})", cases.missing, details.missing_rule));
     }
     let splits = if details.splits.is_empty() {
-        "all with a reference, but training cases".to_owned()
+        "not stated by these predictions".to_owned()
     } else {
         details.splits.join(", ")
     };

@@ -57,7 +57,7 @@ pub struct Details {
     pub schema: String,
     /// The data set, as far as a report needs it.
     pub dataset: Dataset,
-    /// Splits that were scored; empty: all.
+    /// Splits of the cases that were to be scored; empty where predictions do not say.
     pub splits: Vec<String>,
     /// Rule for empty masks.
     pub policy: Policy,

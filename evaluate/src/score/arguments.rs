@@ -1,22 +1,10 @@
 //! The command line of `evaluate score`.
 
+use crate::missing::Missing;
 use crate::targets::MeanRule;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use metrics::Policy;
-use serde::Serialize;
 use std::path::{Path, PathBuf};
-
-/// What to do with references that have no prediction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Missing {
-    /// Count them as empty predictions
-    Worst,
-    /// Leave them out, and say how many
-    Skip,
-    /// Refuse to score
-    Error,
-}
 
 /// Arguments of `score`.
 #[derive(Debug, Clone, Args)]
@@ -98,11 +86,5 @@ impl ScoreArguments {
     pub(crate) fn mean_rule(&self) -> MeanRule {
         let usual = if self.policy == Policy::Nnunet { MeanRule::Nnunet } else { MeanRule::Scored };
         self.mean.unwrap_or(usual)
-    }
-
-    /// Whether cases of a split are scored.
-    pub(crate) fn takes(&self, split: &str) -> bool {
-        // a score on the cases that a model was trained on must be asked for
-        if self.split.is_empty() { split != "train" } else { self.split.iter().any(|s| s == split) }
     }
 }

@@ -268,6 +268,103 @@ fn a_directory_of_objects_names_its_references_and_their_sections() {
     assert!(error.starts_with("E501 none of these objects has a reference"), "{error}");
 }
 
+/// Affinities of cases a, b, d and e, where b is a case for training, d's objects could not be made, and e's affinities.
+fn four_volumes(world: &World) -> [String; 2] {
+    for id in ["a", "b", "c", "d", "e"] {
+        put(world, &format!("raw/{id}.h5"), ids(6));
+        put(world, &format!("neurons/{id}.h5"), ids(7));
+    }
+    let row = |id: &str, split: &str| {
+        format!("{id},{split},{id}.h5#neuron_ids,$RAW/{id}.h5,$RAW/{id}.h5#neuron_ids,2\n")
+    };
+    let head = "id,split,file,image,label,objects\n";
+    let affinities = world.path("affinities");
+    fs_err::create_dir(&affinities).unwrap();
+    let table = [head, &row("a", "val"), &row("b", "train"), &row("d", "val")].concat();
+    fs_err::write(affinities.join("predictions.csv"), table).unwrap();
+    let cases = serde_json::json!({"cases": [["a", "val"], ["b", "train"], ["d", "val"], ["e", "test"]]});
+    let manifest = Manifest::new("predict", "1", "finetune", &cases, Vec::new()).unwrap();
+    manifest.finish(&affinities, |_| "affinities").unwrap();
+    let directory = world.path("neurons");
+    fs_err::write(directory.join("instances.csv"), [head, &row("a", "val"), &row("b", "train")].concat())
+        .unwrap();
+    let inputs = vec![Manifest::as_input("affinities", &affinities, &directory).unwrap()];
+    let mut manifest = Manifest::new("instances", "1", "finetune", &(), inputs).unwrap();
+    manifest.counts.insert("failed".to_owned(), 1);
+    manifest.finish(&directory, |_| "instances").unwrap();
+    ["raw", "neurons"].map(|name| world.path(name).display().to_string())
+}
+
+fn scored(world: &World) -> (Vec<String>, Vec<String>, [u64; 4]) {
+    let bytes = fs_err::read(world.path("em/summary.json")).unwrap();
+    let SummaryFile { metric_per_case, gtgm, .. } = serde_json::from_slice(&bytes).unwrap();
+    let counts = gtgm.cases;
+    (
+        metric_per_case.into_iter().map(|case| case.case).collect(),
+        gtgm.splits,
+        [counts.listed, counts.scored, counts.failed, counts.missing],
+    )
+}
+
+#[test]
+fn cases_for_training_are_left_out_and_lost_ones_are_not_forgotten() {
+    let world = World::new();
+    let [raw, neurons] = four_volumes(&world);
+    let error = score(&world, &raw, &neurons, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 1 of 3 references have no prediction (first: d)"), "{error}");
+    // where the reference of e is, without affinities, only a data set tells
+    let (status, context) = score(&world, &raw, &neurons, &["--missing", "skip"]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    assert!(
+        errors(&context)[0].starts_with("E506 case e: no objects were made of this case"),
+        "{:?}",
+        errors(&context)
+    );
+    assert_eq!(scored(&world), (vec!["a".to_owned()], vec!["val".to_owned()], [3, 1, 1, 1]));
+    let descriptor = world.path("stacks.toml");
+    let text = fs_err::read_to_string("../data-manifests/datasets/cremi-a.toml").unwrap();
+    let files = r#"files = ["a.h5", "b.h5", "c.h5", "d.h5", "e.h5"]"#;
+    let (head, rest) = text.split_once("# The published split").unwrap();
+    let labels = &rest[rest.find("[labels]").unwrap()..];
+    let lines = head.lines().filter(|line| !line.starts_with("train_cases"));
+    let lines = lines.map(|line| if line.starts_with("files = ") { files } else { line });
+    let whole = [&lines.collect::<Vec<_>>().join("\n"), "\n", labels].concat();
+    fs_err::write(&descriptor, whole).unwrap();
+    let named = ["--dataset", descriptor.to_str().unwrap(), "--missing", "worst"];
+    let (status, context) = score(&world, &raw, &neurons, &named);
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+    let both = vec!["test".to_owned(), "val".to_owned()];
+    assert_eq!(scored(&world), (["a", "d", "e"].map(str::to_owned).to_vec(), both, [3, 3, 0, 2]));
+    // of nothing but zeros all objects are merged into one
+    let row = |case: &str, id: &str| {
+        let found = rows(&world).into_iter().find(|r| r.starts_with(&format!("{case},")) && r.contains(id));
+        found.unwrap().rsplit(',').next().unwrap().parse::<f64>().unwrap()
+    };
+    assert_eq!((row("d", ",voi-split:cremi,"), row("e", ",ap:mean,")), (0.0, 0.0));
+    let part = |voxels: f64| -voxels / 13.0 * (voxels / 13.0).log2();
+    assert!((row("d", ",voi-merge:cremi,") - part(6.0) - part(7.0)).abs() < 1e-12);
+    // a score on what was trained on must be asked for
+    score(&world, &raw, &neurons, &["--split", "train"]).0.unwrap();
+    assert_eq!(scored(&world), (vec!["b".to_owned()], vec!["train".to_owned()], [1, 1, 0, 0]));
+    let [scores, out] = ["em", "report"].map(|p| world.path(p).display().to_string());
+    run(&["report", "--runs", &scores, "--out", &out]).0.unwrap();
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    assert!(html.contains("train") && !html.contains("not stated by these predictions"));
+    // without the affinities nobody knows who was lost
+    fs_err::remove_dir_all(world.path("affinities")).unwrap();
+    let error = score(&world, &raw, &neurons, &[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 objects of 1 cases could not be made"), "{error}");
+    let error =
+        score(&world, &format!("{raw}/a.h5#neuron_ids"), &format!("{neurons}/a.h5"), &["--split", "val"]);
+    assert!(
+        error
+            .0
+            .unwrap_err()
+            .to_string()
+            .starts_with("E501 label maps that are named one by one have no splits")
+    );
+}
+
 #[test]
 fn what_cannot_be_evaluated_is_said() {
     let world = World::new();

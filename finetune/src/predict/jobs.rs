@@ -59,7 +59,11 @@ pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> any
         if input.is_dir() {
             folder(input, arguments, model, &parts, &mut found, context)?;
         } else if input.is_file() {
-            found.jobs.push(file(input));
+            let job = file(input);
+            if let Some(message) = parts.of(&job.case.id).and_then(|part| known_to_model(&job, part)) {
+                context.tell(message);
+            }
+            found.jobs.push(job);
         } else {
             return Err(Message::error("E414", "an input does not exist")
                 .detail(input.display().to_string())
@@ -154,6 +158,17 @@ fn refuse_another_data_set(
         .detail(input.display().to_string())
         .cause(format!("The folder is of another data set than the model's, which is '{name}'"))
         .fix("Give the folder of the model's data set, or image files to predict them all the same"))
+}
+
+/// Says that a single file has the name of a case that the model was trained on: it is scored as any that was given.
+fn known_to_model(job: &Job, part: &str) -> Option<Message> {
+    (part == "train").then(|| {
+        Message::warning("W443", "a file has the name of a case that the model was trained on")
+            .case(&job.case.id)
+            .detail(job.case.image.path().display().to_string())
+            .cause("If it is that case, a score on it says nothing of others")
+            .fix("Give --input the raw folder to have parts told apart")
+    })
 }
 
 /// A single image; its folder is the root.

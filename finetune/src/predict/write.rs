@@ -42,7 +42,8 @@ impl Writer<'_> {
 fn check_grid(labels: &[u16], grid: &Grid, reference: Option<&Path>) -> anyhow::Result<()> {
     let voxels: usize = grid.shape_zyx.iter().product();
     let now = reference.map(nifti::read_header).transpose()?.map(|(_, grid, _)| grid);
-    let same = |now: &Grid| now.shape_zyx == grid.shape_zyx && same_geometry(now, grid) <= grid.same_within_mm();
+    let same =
+        |now: &Grid| now.shape_zyx == grid.shape_zyx && same_geometry(now, grid) <= grid.same_within_mm();
     if labels.len() == voxels && now.as_ref().is_none_or(same) {
         return Ok(());
     }
