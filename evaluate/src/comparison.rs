@@ -2,7 +2,7 @@
 
 use crate::values::{Key, Values};
 use metrics::paired::{self, Distribution, Power, holm, wilcoxon};
-use metrics::ranking::{Rank, rank};
+use metrics::ranking::{Aggregation, Rank, rank_all};
 use metrics::statistics::{Interval, bootstrap_mean, summarise};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,8 +28,12 @@ pub(crate) struct Row {
     pub(crate) pairs: usize,
     /// Cases of the group where one of the two has no value.
     pub(crate) left_out: usize,
-    /// Pairs where one distance is infinite: they have ranks, but no part in means.
+    /// Pairs where a distance is infinite: they have ranks, but no part in means and differences.
     pub(crate) infinite: usize,
+    /// Infinite values of the first run in these pairs.
+    pub(crate) infinite_first: usize,
+    /// Infinite values of the other run in these pairs.
+    pub(crate) infinite_other: usize,
     /// Mean of the first run over pairs of finite values.
     pub(crate) mean_first: Option<f64>,
     /// Mean of the other run over the same pairs.
@@ -46,14 +50,28 @@ pub(crate) struct Row {
     pub(crate) p: Option<f64>,
     /// How it was found.
     pub(crate) distribution: Option<Distribution>,
-    /// Rank-biserial correlation, positive where the other run's values are larger.
+    /// Rank-biserial correlation of all pairs, positive where the other run's values are larger.
     pub(crate) effect: Option<f64>,
+    /// Which run that speaks for; none where larger values are neither better nor worse, or no pair differs.
+    pub(crate) favours: Option<Favours>,
     /// Holm's correction over the runs.
     pub(crate) p_holm_runs: Option<f64>,
     /// Holm's correction over runs, classes and groups of this definition.
     pub(crate) p_holm_all: Option<f64>,
     /// What so many pairs can show.
     pub(crate) power: Power,
+}
+
+/// The run that has the better ones of the paired values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Favours {
+    /// The first run.
+    First,
+    /// The one that is compared with it.
+    Other,
+    /// Neither: better and worse ranks have the same sum.
+    Neither,
 }
 
 /// Ranks of all runs by one metric of one class.
@@ -63,8 +81,14 @@ pub(crate) struct Ranking {
     pub(crate) class: String,
     /// Definition id.
     pub(crate) definition: String,
-    /// Cases that have a finite value in every run.
+    /// Cases that have a value in every run, finite or not: what was ranked.
     pub(crate) cases: usize,
+    /// Cases in common where some run has no value.
+    pub(crate) left_out: usize,
+    /// What the runs were ranked by: the mean, or where a value is infinite the mean rank within the cases.
+    pub(crate) by: Aggregation,
+    /// Infinite values of each run in these cases.
+    pub(crate) infinite: Vec<usize>,
     /// In the order of the runs.
     pub(crate) ranks: Vec<Rank>,
 }
@@ -78,6 +102,16 @@ fn larger_is_better(definition: &str) -> Option<bool> {
         | "splits" | "merges" => Some(false),
         _ => Some(true),
     }
+}
+
+/// Which run an effect speaks for.
+fn favours(definition: &str, effect: f64) -> Option<Favours> {
+    let gain = if larger_is_better(definition)? { effect } else { -effect };
+    Some(match gain {
+        _ if gain > 0.0 => Favours::Other,
+        _ if gain < 0.0 => Favours::First,
+        _ => Favours::Neither,
+    })
 }
 
 /// Differences with a place for infinite distances: behind every finite one.
@@ -102,13 +136,14 @@ fn row(run: &str, group: &str, key: &Key, cases: &[&str], first: &Values, other:
     let mean = |pick: fn(&(f64, f64)) -> f64| {
         summarise(&finite.iter().map(pick).collect::<Vec<_>>()).map(|s| s.mean)
     };
-    let sign = match larger_is_better(&key.definition) {
-        Some(true) => 1.0,
-        Some(false) => -1.0,
+    let larger = larger_is_better(&key.definition);
+    let gain = |(a, b): &(f64, f64)| match larger {
+        Some(true) => difference(*a, *b),
+        Some(false) => difference(*b, *a),
         // a difference is better when it is nearer to 0
-        None => 0.0,
+        None => difference(b.abs(), a.abs()),
     };
-    let gain = |(a, b): &(f64, f64)| if sign == 0.0 { a.abs() - b.abs() } else { sign * difference(*a, *b) };
+    let infinite = |pick: fn(&(f64, f64)) -> f64| pairs.iter().filter(|p| pick(p).is_infinite()).count();
     let gains: Vec<f64> = pairs.iter().map(gain).collect();
     let count = |wanted: fn(f64) -> bool| gains.iter().filter(|g| wanted(**g)).count();
     let test = wilcoxon(&all);
@@ -120,6 +155,8 @@ fn row(run: &str, group: &str, key: &Key, cases: &[&str], first: &Values, other:
         pairs: pairs.len(),
         left_out: cases.len() - pairs.len(),
         infinite: pairs.len() - finite.len(),
+        infinite_first: infinite(|p| p.0),
+        infinite_other: infinite(|p| p.1),
         mean_first: mean(|p| p.0),
         mean_other: mean(|p| p.1),
         difference: summarise(&differences).map(|s| s.mean),
@@ -129,6 +166,7 @@ fn row(run: &str, group: &str, key: &Key, cases: &[&str], first: &Values, other:
         p: test.map(|t| t.p),
         distribution: test.map(|t| t.distribution),
         effect: test.map(|t| t.effect),
+        favours: test.and_then(|t| favours(&key.definition, t.effect)),
         p_holm_runs: None,
         p_holm_all: None,
         power: paired::power(pairs.len()),
@@ -188,12 +226,14 @@ pub(crate) fn rankings(runs: &[(String, Values)]) -> Vec<Ranking> {
     let of_key = |key: &Key| {
         let larger = larger_is_better(&key.definition)?;
         let values: Vec<_> = runs.iter().map(|(_, values)| values.of(key)).collect::<Option<_>>()?;
-        let finite = |case: &&&str| values.iter().all(|v| v.get(**case).is_some_and(|x| x.is_finite()));
-        let cases: Vec<&str> = common.iter().filter(finite).copied().collect();
+        let scored = |case: &&&str| values.iter().all(|v| v.contains_key(**case));
+        let cases: Vec<&str> = common.iter().filter(scored).copied().collect();
         let lists: Vec<Vec<f64>> = values.iter().map(|v| cases.iter().map(|c| v[*c]).collect()).collect();
-        let ranks = rank(&lists, larger, RESAMPLES, 0)?;
+        let (by, ranks) = rank_all(&lists, larger, RESAMPLES, 0)?;
         let Key { class, definition } = key.clone();
-        Some(Ranking { class, definition, cases: cases.len(), ranks })
+        let infinite = lists.iter().map(|l| l.iter().filter(|v| v.is_infinite()).count()).collect();
+        let left_out = common.len() - cases.len();
+        Some(Ranking { class, definition, cases: cases.len(), left_out, by, infinite, ranks })
     };
     first.keys().filter_map(of_key).collect()
 }
@@ -238,6 +278,38 @@ mod tests {
         let ranking = rankings(&runs).into_iter().find(|r| r.definition == "dice" && r.class == "1").unwrap();
         assert_eq!(ranking.ranks.iter().map(|r| r.rank).collect::<Vec<_>>(), [2, 1, 3]);
         assert!((ranking.ranks[1].stability - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_run_that_misses_most_objects_is_worse_in_test_and_rank() {
+        let distances = |name: &str, value: &dyn Fn(u32) -> f64| {
+            let row = |i: u32| (format!("c{i}"), "1".to_owned(), "hd95:surfel".to_owned(), value(i));
+            (name.to_owned(), from_rows((0..10).map(row)))
+        };
+        let runs = [
+            distances("all found", &|i| 2.0 + 0.1 * f64::from(i)),
+            distances("one found", &|i| if i == 0 { 1.0 } else { f64::INFINITY }),
+        ];
+        let row = &compare(&runs, &BTreeMap::new())[0];
+        // the difference of the one finite pair has the other sign than the test
+        assert_eq!((row.pairs, row.infinite, row.difference), (10, 9, Some(-1.0)));
+        assert_eq!((row.infinite_first, row.infinite_other), (0, 9));
+        assert_eq!(row.better_equal_worse, [1, 0, 9]);
+        assert!(row.p.unwrap() < 0.01 && row.effect.unwrap() > 0.9, "{row:?}");
+        assert_eq!(row.favours, Some(Favours::First));
+        let ranking = &rankings(&runs)[0];
+        assert_eq!((ranking.cases, ranking.left_out, ranking.by), (10, 0, Aggregation::MeanRank));
+        assert_eq!(ranking.infinite, [0, 9]);
+        assert_eq!(ranking.ranks.iter().map(|r| r.rank).collect::<Vec<_>>(), [1, 2]);
+        assert!(ranking.ranks[0].stability > 0.99, "{ranking:?}");
+    }
+
+    #[test]
+    fn what_is_neither_better_nor_worse_favours_nobody() {
+        let [more, less] = [favours("hd95:surfel", 0.5), favours("dice", 0.5)];
+        assert_eq!((more, less), (Some(Favours::First), Some(Favours::Other)));
+        assert_eq!(favours("dice", 0.0), Some(Favours::Neither));
+        assert_eq!(favours("volume-difference:ml", 0.5), None);
     }
 
     #[test]

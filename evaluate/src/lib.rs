@@ -12,6 +12,7 @@ mod curves;
 mod instances;
 mod maps;
 mod missing;
+mod names;
 mod objects;
 mod overlay;
 mod page;

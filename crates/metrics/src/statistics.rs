@@ -57,19 +57,38 @@ pub struct Interval {
 /// section 13.3), cases drawn with replacement; a pure function of its arguments. `None` for fewer than two values.
 #[must_use]
 pub fn bootstrap_mean(values: &[f64], level: f64, resamples: usize, seed: u64) -> Option<Interval> {
-    if values.len() < 2 || resamples == 0 {
+    bootstrap(values.len(), level, resamples, seed, |drawn| {
+        Some(drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64)
+    })
+}
+
+/// Percentile bootstrap interval of any statistic of `cases` cases, as [`bootstrap_mean`]: `statistic` is given the indices of the cases
+/// that were drawn. A resample in which it has no value is left out, and the interval is that of the others; `None` for fewer than two
+/// cases, or without a value in any resample.
+pub fn bootstrap(
+    cases: usize,
+    level: f64,
+    resamples: usize,
+    seed: u64,
+    mut statistic: impl FnMut(&[usize]) -> Option<f64>,
+) -> Option<Interval> {
+    if cases < 2 {
         return None;
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut means: Vec<f64> = (0..resamples)
-        .map(|_| {
-            let sum: f64 = (0..values.len()).map(|_| values[below(&mut random, values.len())]).sum();
-            sum / values.len() as f64
+    let mut drawn = vec![0; cases];
+    let mut found: Vec<f64> = (0..resamples)
+        .filter_map(|_| {
+            drawn.fill_with(|| below(&mut random, cases));
+            statistic(&drawn)
         })
         .collect();
-    means.sort_by(f64::total_cmp);
+    if found.is_empty() {
+        return None;
+    }
+    found.sort_by(f64::total_cmp);
     let tail = (1.0 - level.clamp(0.0, 1.0)) / 2.0;
-    Some(Interval { low: quantile(&means, tail), high: quantile(&means, 1.0 - tail), level })
+    Some(Interval { low: quantile(&found, tail), high: quantile(&found, 1.0 - tail), level })
 }
 
 /// A number from 0 to n - 1.
@@ -109,6 +128,22 @@ mod tests {
         let width = (interval.high - interval.low) / (2.0 * 1.96 * standard_error);
         assert!((0.95..1.05).contains(&width), "{width}");
         assert_eq!(bootstrap_mean(&[1.0], 0.95, 100, 0), None);
+    }
+
+    #[test]
+    fn any_statistic_has_an_interval() {
+        // half the values: half the interval
+        let values: Vec<f64> = (0..30).map(f64::from).collect();
+        let whole = bootstrap_mean(&values, 0.9, 500, 3).unwrap();
+        let mean = |drawn: &[usize]| drawn.iter().map(|i| values[*i]).sum::<f64>() / drawn.len() as f64;
+        let half = bootstrap(30, 0.9, 500, 3, |drawn| Some(mean(drawn) / 2.0)).unwrap();
+        assert!((half.low * 2.0 - whole.low).abs() < 1e-12 && (half.high * 2.0 - whole.high).abs() < 1e-12);
+        // resamples without a value are left out
+        let last = bootstrap(30, 0.9, 500, 3, |drawn| drawn.contains(&29).then(|| mean(drawn))).unwrap();
+        assert!(last.low > whole.low, "{last:?} {whole:?}");
+        assert_eq!(bootstrap(30, 0.9, 500, 3, |_| None), None);
+        assert_eq!(bootstrap(30, 0.9, 0, 3, |_| Some(1.0)), None);
+        assert_eq!(bootstrap(1, 0.9, 500, 3, |_| Some(1.0)), None);
     }
 
     proptest! {

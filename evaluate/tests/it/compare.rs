@@ -40,18 +40,29 @@ fn differences_tests_and_rankings_are_written() {
     assert_eq!(cells[13..17], ["1", "2", "0", "1"]);
     // the infinite distance of the missed class has a rank and no part in the mean
     assert_eq!(row("hd95:surfel,2,all,scores,").split(',').nth(6), Some("1"));
+    assert!(row("hd95:surfel,2,all,scores,").ends_with(",1,0,other"), "{table}");
     assert_eq!(row("dice,1,left,scores,").split(',').nth(4), Some("2"));
     let text = fs_err::read_to_string(world.path("comparison/comparison.md")).unwrap();
     for part in [
         "# Comparison with first",
         "3 cases in common",
         "- all cases, n = 3: the smallest possible p is 0.2500: no difference can be significant at 5 %",
-        "| dice | mean | 3 | 2 (",
+        "| dice | mean | 3 | mean | 2 (",
+        // a class that the first run missed in one case of three
+        "| hd95:surfel | 2 | all | scores | 3 | 0.5000 (1 infinite) | 0.0000 | -0.5000 [-1.0000, 0.0000] (2 of 3 pairs) |",
+        "| -1.00: scores better | 2 / 1 / 0 |",
+        "| hd95:surfel | 2 | 3 | mean rank | 2 (",
+        "which may then point the other way",
+        "The class 'mean' is each case's mean over the classes that it has: another number than the report's",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     let json: serde_json::Value =
         serde_json::from_slice(&fs_err::read(world.path("comparison/comparison.json")).unwrap()).unwrap();
+    let ranking = json["rankings"].as_array().unwrap().iter();
+    let ranking =
+        ranking.filter(|r| r["definition"] == "hd95:surfel" && r["class"] == "2").collect::<Vec<_>>();
+    assert_eq!((&ranking[0]["by"], &ranking[0]["cases"]), (&"mean-rank".into(), &3.into()));
     assert_eq!((json["cases"].as_u64(), json["inputs"].as_array().map(Vec::len)), (Some(3), Some(2)));
 }
 
