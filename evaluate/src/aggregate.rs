@@ -4,7 +4,7 @@ use crate::scoring::CaseResult;
 use crate::summary::{CaseEntry, ClassSummary, LEVEL, Means, MetricSummary};
 use crate::targets::{MeanRule, Named};
 use metrics::policy::PresenceCounts;
-use metrics::statistics::{bootstrap_mean, summarise};
+use metrics::statistics::{Interval, bootstrap, bootstrap_mean, summarise};
 use metrics::{ClassScore, Definition};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -77,7 +77,7 @@ pub(crate) fn classes(
 }
 
 /// The foreground: each mean is over the classes that were scored at all (by nnU-Net's rule there is none unless all were), of
-/// their means over cases; spread and interval are those of the cases' own means.
+/// their means over cases, and the interval is that mean's; the other numbers are those of the cases' own means over classes.
 #[must_use]
 pub(crate) fn foreground(
     results: &[CaseResult],
@@ -89,18 +89,19 @@ pub(crate) fn foreground(
         .iter()
         .enumerate()
         .map(|(position, definition)| {
-            let values: Vec<(f64, f64)> = results
+            // cases where no class has a finite value are in no mean
+            let (values, diagonals): (Vec<Vec<Option<f64>>>, Vec<f64>) = results
                 .iter()
-                .filter_map(|result| {
-                    let finite: Vec<f64> = result
-                        .scores
-                        .iter()
-                        .filter_map(|s| value_of(s, *definition))
-                        .filter(|v| v.is_finite())
-                        .collect();
-                    Some((summarise(&finite)?.mean, result.diagonal_mm))
+                .map(|result| {
+                    let of_class = |s| value_of(s, *definition).filter(|v| v.is_finite());
+                    (result.scores.iter().map(of_class).collect::<Vec<_>>(), result.diagonal_mm)
                 })
-                .collect();
+                .filter(|(row, _)| row.iter().any(Option::is_some))
+                .unzip();
+            let own = values.iter().zip(&diagonals).filter_map(|(row, diagonal)| {
+                let finite: Vec<f64> = row.iter().copied().flatten().collect();
+                Some((summarise(&finite)?.mean, *diagonal))
+            });
             let over_classes = |pick: fn(&MetricSummary) -> Option<f64>| {
                 rule.mean(classes.iter().map(|c| pick(&c.metrics[position])))
             };
@@ -108,10 +109,32 @@ pub(crate) fn foreground(
                 mean: over_classes(|m| m.mean),
                 mean_with_diagonal: over_classes(|m| m.mean_with_diagonal),
                 infinite: classes.iter().map(|c| c.metrics[position].infinite).sum(),
-                ..metric(*definition, &values)
+                interval: foreground_interval(&values, rule),
+                ..metric(*definition, &own.collect::<Vec<_>>())
             }
         })
         .collect()
+}
+
+/// Bootstrap interval of the mean over classes of their means over cases: cases are drawn, and both means taken anew. A class that no
+/// case of a resample has is left out of it; by nnU-Net's rule the resample has no value then and is dropped.
+///
+/// # Shapes
+/// `values`: by case, then class; each case has a value.
+fn foreground_interval(values: &[Vec<Option<f64>>], rule: MeanRule) -> Option<Interval> {
+    let classes = values.first()?.len();
+    let (mut sums, mut counts) = (vec![0.0; classes], vec![0_usize; classes]);
+    bootstrap(values.len(), LEVEL, RESAMPLES, BOOTSTRAP_SEED, |drawn| {
+        sums.fill(0.0);
+        counts.fill(0);
+        for case in drawn {
+            for (class, value) in values[*case].iter().enumerate() {
+                sums[class] += value.unwrap_or_default();
+                counts[class] += usize::from(value.is_some());
+            }
+        }
+        rule.mean(sums.iter().zip(&counts).map(|(sum, n)| (*n > 0).then(|| sum / *n as f64)))
+    })
 }
 
 /// The key of a metric in nnU-Net's tables: `Dice`, `IoU`, or our id.
@@ -224,6 +247,38 @@ mod tests {
         assert_eq!((scored[0].mean, scored[1].mean_with_diagonal), (Some(0.5), Some(2.5)));
         // a plain mean has no value where one class has none
         assert_eq!(foreground(&results, &classes, &definitions, MeanRule::Nnunet)[0].mean, None);
+    }
+
+    #[test]
+    fn the_interval_of_the_foreground_is_of_the_mean_shown() {
+        // a common class of good scores, and a rare one of bad ones: the mean of class means is far below the cases' own means
+        let values: Vec<Vec<Option<f64>>> = (0..20)
+            .map(|i| {
+                let common = 0.9 + 0.005 * f64::from(i % 7);
+                vec![Some(common), (i % 10 == 0).then(|| 0.2 + 0.02 * f64::from(i))]
+            })
+            .collect();
+        let class =
+            |c: usize| summarise(&values.iter().filter_map(|row| row[c]).collect::<Vec<_>>()).unwrap();
+        let shown = f64::midpoint(class(0).mean, class(1).mean);
+        let own: Vec<f64> = values
+            .iter()
+            .map(|row| summarise(&row.iter().copied().flatten().collect::<Vec<_>>()).unwrap().mean)
+            .collect();
+        let of_cases = bootstrap_mean(&own, LEVEL, RESAMPLES, BOOTSTRAP_SEED).unwrap();
+        assert!(shown < of_cases.low, "{shown} {of_cases:?}");
+        let found = foreground_interval(&values, MeanRule::Scored).unwrap();
+        assert!(found.low < shown && shown < found.high, "{shown} {found:?}");
+        // a resample without the rare class is the common class alone, or none
+        assert!(found.high > 0.9, "{found:?}");
+        let strict = foreground_interval(&values, MeanRule::Nnunet).unwrap();
+        assert!(strict.low < shown && shown < strict.high && strict.high < 0.8, "{strict:?}");
+        // of one class it is the interval of the mean
+        let alone: Vec<Vec<Option<f64>>> = values.iter().map(|row| vec![row[0]]).collect();
+        let plain: Vec<f64> = alone.iter().filter_map(|row| row[0]).collect();
+        let expected = bootstrap_mean(&plain, LEVEL, RESAMPLES, BOOTSTRAP_SEED);
+        assert_eq!(foreground_interval(&alone, MeanRule::Scored), expected);
+        assert_eq!(foreground_interval(&[], MeanRule::Scored), None);
     }
 
     #[test]

@@ -139,7 +139,8 @@ pub(crate) fn format_value(metric: &MetricSummary, value: f64) -> String {
     }
 }
 
-fn cell(metric: Option<&MetricSummary>) -> Cell {
+/// A metric of a class, or of several classes by the cases' own means.
+fn cell(metric: Option<&MetricSummary>, of_several: bool) -> Cell {
     let Some(metric) = metric else {
         return Cell {
             value: "–".into(),
@@ -157,7 +158,8 @@ fn cell(metric: Option<&MetricSummary>) -> Cell {
     if let (Some(median), Some([first, third])) = (metric.median, metric.quartiles) {
         let [median, first, third] = [median, first, third].map(|v| format_value(metric, v));
         let std = metric.std.map_or_else(String::new, |v| format!("SD {}, ", format_value(metric, v)));
-        notes.push(format!("{std}median {median} ({first} – {third})"));
+        let whose = if of_several { "cases' own means: " } else { "" };
+        notes.push(format!("{whose}{std}median {median} ({first} – {third})"));
     }
     notes.push(format!("n = {}", metric.n));
     // the tolerance is part of what was measured
@@ -207,7 +209,10 @@ fn table_rows(run: &Run, columns: &[[String; 2]]) -> Vec<TableRow> {
         class: class.to_owned(),
         cases: details.cases.scored.to_string(),
         counts,
-        cells: columns.iter().map(|[_, id]| cell(find(metrics, id))).collect(),
+        cells: columns
+            .iter()
+            .map(|[_, id]| cell(find(metrics, id), mean && details.classes.len() > 1))
+            .collect(),
     };
     let mut rows = vec![row(MEAN, &details.foreground, String::new(), true)];
     rows.extend(details.classes.iter().map(|class| {

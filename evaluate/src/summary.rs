@@ -71,7 +71,7 @@ pub struct Details {
     pub cases: CaseCounts,
     /// Per class.
     pub classes: Vec<ClassSummary>,
-    /// Over classes.
+    /// Over classes: the mean of the classes' means.
     pub foreground: Vec<MetricSummary>,
     /// Pictures.
     pub overlays: Vec<Overlay>,
@@ -138,6 +138,9 @@ pub struct ClassSummary {
 }
 
 /// One metric over cases; numbers are `null` where nothing was scored.
+///
+/// Over classes ([`Details::foreground`]) the means and the interval are those of the mean of the classes' means over cases; `n`, median, quartiles
+/// and standard deviation are those of the cases' own means over their classes, which have another mean where cases lack classes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MetricSummary {
     /// Definition id.
@@ -156,7 +159,7 @@ pub struct MetricSummary {
     pub quartiles: Option<[f64; 2]>,
     /// Sample standard deviation of the finite values.
     pub std: Option<f64>,
-    /// Bootstrap interval of the mean over cases.
+    /// Percentile bootstrap interval of `mean`: cases are drawn, and the mean (of classes: all of their means) is taken anew.
     pub interval: Option<Interval>,
     /// For distances: the mean with the volume's diagonal in place of infinite values.
     pub mean_with_diagonal: Option<f64>,

@@ -56,6 +56,8 @@ fn scores_and_report_through_manifests() {
         "0.917<small>[",
         "n = 3",
         "1 infinite",
+        // beside the mean over classes
+        "cases&#39; own means: SD 0.",
         "data:image/png;base64,",
         "Fine-tuning: loss",
         "Fine-tuning: Dice on validation cases",
