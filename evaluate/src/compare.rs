@@ -1,11 +1,13 @@
 //! `evaluate compare`: runs against the first one, case by case.
 
+mod alike;
 mod text;
 
 use crate::comparison::{self, Ranking, Row};
 use crate::names::names;
 use crate::score::pretty;
 use crate::values::Values;
+use alike::Score;
 use anyhow::Result;
 use clap::Args;
 use data_manifests::{Artefact, Manifest};
@@ -18,7 +20,7 @@ use text::{markdown, table};
 /// Arguments of `compare`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Over the cases that all runs scored: differences with bootstrap intervals, Wilcoxon's signed-rank test with Holm's
+    after_help = "Over the cases that all runs scored, by one policy, of one data set and against the same references: differences with bootstrap intervals, Wilcoxon's signed-rank test with Holm's
 correction, and how stable the ranking is. 'mean' is each case's mean over its classes.
 
 Example:
@@ -59,13 +61,22 @@ struct GroupRow {
 /// Runs `compare`.
 ///
 /// # Errors
-/// A run that is no finished score, runs without a common case, a table of groups that cannot be read.
+/// A run that is no finished score, runs that were not measured alike or have no common case, a table of groups that cannot be read.
 pub(crate) fn run(arguments: &CompareArguments, context: &Context) -> Result<ExitStatus> {
-    let runs: Vec<(String, Values)> = names(&arguments.runs)
-        .into_iter()
+    let names = names(&arguments.runs);
+    let runs: Vec<(String, Values)> = names
+        .iter()
         .zip(&arguments.runs)
-        .map(|(name, directory)| Ok((name, Values::read(directory)?)))
+        .map(|(name, directory)| Ok((name.clone(), Values::read(directory)?)))
         .collect::<Result<_>>()?;
+    let scores: Vec<Score> = names
+        .iter()
+        .zip(&arguments.runs)
+        .map(|(name, directory)| Score::read(name, directory))
+        .collect::<Result<_>>()?;
+    let wanted =
+        |definition: &str| arguments.metrics.is_empty() || arguments.metrics.iter().any(|m| m == definition);
+    alike::check(&scores, wanted, context)?;
     let groups = groups(arguments.groups.as_deref())?;
     let common = comparison::common_cases(&runs).len();
     if common == 0 {
@@ -81,8 +92,6 @@ pub(crate) fn run(arguments: &CompareArguments, context: &Context) -> Result<Exi
             context.tell(Message::warning("W515", text));
         }
     }
-    let wanted =
-        |definition: &str| arguments.metrics.is_empty() || arguments.metrics.iter().any(|m| m == definition);
     let mut rows = comparison::compare(&runs, &groups);
     rows.retain(|row| wanted(&row.definition));
     let mut rankings = comparison::rankings(&runs);

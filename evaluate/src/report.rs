@@ -4,10 +4,10 @@ use crate::chain::{self, Link, State};
 use crate::page::{self, REPORT};
 use crate::results::{self, Results};
 use crate::score::pretty;
-use crate::summary::{self, SummaryFile};
+use crate::summary::SummaryFile;
 use crate::tables;
 use crate::values::Values;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 use data_manifests::Manifest;
 use serde_json::{Value, json};
@@ -121,9 +121,7 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
 
 fn load(directory: &Path, out: &Path) -> Result<Run> {
     let links = chain::walk(directory, out)?;
-    let path = directory.join(summary::FILE_NAME);
-    let summary: SummaryFile = serde_json::from_slice(&fs_err::read(&path)?)
-        .with_context(|| format!("cannot read {}: it is no summary of 'evaluate score'", path.display()))?;
+    let summary = SummaryFile::read(directory)?;
     let (method, label) = labels(directory, &links);
     let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
     let fraction = train.and_then(|m| m.parameters.get("fraction")).and_then(Value::as_f64);

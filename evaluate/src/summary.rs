@@ -1,6 +1,7 @@
 //! `summary.json`: nnU-Net's keys, and ours with counts per policy.
 
 use crate::targets::MeanRule;
+use anyhow::{Context as _, Result};
 use data_manifests::Descriptor;
 use data_manifests::descriptor::Published;
 use metrics::policy::PresenceCounts;
@@ -9,6 +10,7 @@ use metrics::{Definition, Policy};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// File name in a score directory.
 pub const FILE_NAME: &str = "summary.json";
@@ -182,6 +184,18 @@ pub struct Overlay {
     pub file: String,
     /// The same slice with what was missed, invented or confused.
     pub error_file: String,
+}
+
+impl SummaryFile {
+    /// The summary in the directory of a score.
+    ///
+    /// # Errors
+    /// A file that is not there, or is no summary.
+    pub fn read(directory: &Path) -> Result<Self> {
+        let path = directory.join(FILE_NAME);
+        serde_json::from_slice(&fs_err::read(&path)?)
+            .with_context(|| format!("cannot read {}: it is no summary of 'evaluate score'", path.display()))
+    }
 }
 
 impl Dataset {

@@ -93,6 +93,83 @@ fn what_cannot_be_compared_is_said() {
 }
 
 #[test]
+fn runs_that_were_measured_otherwise_are_not_compared() {
+    let world = two_scores();
+    let [first, second] = ["first", "scores"].map(|p| world.path(p).display().to_string());
+    let said = |first: &str| run(&["compare", first, &second]).0.unwrap_err().to_string();
+    // the same predictions by another policy
+    assert_eq!(world.score(&["--policy", "brats"]).0.unwrap(), ExitStatus::Done);
+    let error = said(&first);
+    assert!(
+        error.starts_with(
+            "E521 'scores' was not measured as 'first' was. policy: clinical in 'first', brats in 'scores'"
+        ),
+        "{error}"
+    );
+    // another data set, with another name for a class
+    let text = data_manifests::Descriptor::built_in_text("msd04-hippocampus").unwrap();
+    let other = text.replace("msd04-hippocampus", "mine").replace("\"anterior hippocampus\"", "\"head\"");
+    assert_ne!(text, other);
+    let descriptor = world.path("mine.toml").display().to_string();
+    fs_err::write(&descriptor, other).unwrap();
+    let [raw, predictions, out] =
+        ["raw", "predictions", "scores"].map(|p| world.path(p).display().to_string());
+    let words = ["score", "--references", &raw, "--predictions", &predictions, "--out", &out];
+    let words = [&words[..], &["--dataset", &descriptor]].concat();
+    assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
+    let error = said(&first);
+    for part in [
+        "E521",
+        "data set: msd04-hippocampus in 'first', mine in 'scores'",
+        "class 1: anterior hippocampus in 'first', head in",
+    ] {
+        assert!(error.contains(part), "{part}\n{error}");
+    }
+    // references that were drawn again
+    put_labels(&world.path("raw/labelsTr/b.nii.gz"), &labels(6), &grid());
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    let error = said(&first);
+    assert!(
+        error.starts_with("E522 1 references of 'scores' are not those of 'first'. $RAW/labelsTr/b.nii.gz"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_may_make_runs_differ_is_said() {
+    let world = two_scores();
+    let [first, second] = ["first", "scores"].map(|p| world.path(p).display().to_string());
+    let told = || {
+        let (status, context) = run(&["compare", &first, &second]);
+        assert_eq!(status.unwrap(), ExitStatus::Done);
+        context.messages().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // the rule matters only where something is missing
+    assert_eq!(world.score(&["--missing", "worst"]).0.unwrap(), ExitStatus::Done);
+    assert!(told().is_empty());
+    fs_err::remove_file(world.path("predictions/c.nii.gz")).unwrap();
+    world.seal();
+    assert_eq!(world.score(&["--missing", "worst"]).0.unwrap(), ExitStatus::Done);
+    let messages = told();
+    assert!(messages[0].starts_with("W516 'first' and 'scores' treat missing predictions differently. --missing error with 0 missing, --missing worst with 1 missing"), "{messages:?}");
+    // the same cases against other files
+    let table = world.path("pairs.csv");
+    fs_err::create_dir_all(world.path("drawn")).unwrap();
+    put_labels(&world.path("drawn/a.nii.gz"), &labels(6), &grid());
+    fs_err::write(&table, "case,reference,prediction\na,drawn/a.nii.gz,predictions/a.nii.gz\n").unwrap();
+    let table = table.display().to_string();
+    let words = ["score", "--pairs", &table, "--dataset", "msd04-hippocampus"];
+    assert_eq!(run(&[&words[..], &["--out", &second]].concat()).0.unwrap(), ExitStatus::Done);
+    let messages = told();
+    assert!(
+        messages[0].starts_with(
+            "W518 1 cases were scored against other reference files in 'scores' than in 'first' (first: a)"
+        ),
+        "{messages:?}"
+    );
+}
+
+#[test]
 fn a_report_has_the_tables_of_the_paper() {
     let world = two_scores();
     let [first, second, out] = ["first", "scores", "report"].map(|p| world.path(p).display().to_string());
