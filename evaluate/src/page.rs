@@ -4,7 +4,7 @@ use crate::chart::{self, Curve, Point};
 use crate::report::Run;
 use crate::results::MEAN;
 use crate::section::{self, RunSection};
-use crate::summary::{Details, MetricSummary};
+use crate::summary::{DefinitionNote, Details, MetricSummary};
 use anyhow::Result;
 use askama::Template;
 use metrics::statistics::summarise;
@@ -72,17 +72,12 @@ pub(crate) fn compact(value: f64) -> String {
 /// A picture or a training record that cannot be read.
 pub(crate) fn render(runs: &[Run]) -> Result<String> {
     let mut definitions: Vec<[String; 3]> = Vec::new();
-    let mut columns: Vec<[String; 2]> = Vec::new();
     let mut policies: Vec<[String; 2]> = Vec::new();
     for run in runs {
         for note in &run.summary.gtgm.definitions {
             let row = [note.name.clone(), note.id.clone(), note.text.clone()];
             if !definitions.contains(&row) {
                 definitions.push(row);
-            }
-            let column = [note.name.clone(), stem(&note.id).to_owned()];
-            if !columns.contains(&column) {
-                columns.push(column);
             }
         }
         let policy = run.summary.gtgm.policy;
@@ -91,6 +86,7 @@ pub(crate) fn render(runs: &[Run]) -> Result<String> {
             policies.push(row);
         }
     }
+    let columns = columns(runs.iter().map(|run| run.summary.gtgm.definitions.as_slice()));
     let css = |[r, g, b]: [u8; 3]| format!("rgb({r},{g},{b})");
     let page = Page {
         cards: runs.iter().map(card).collect(),
@@ -112,9 +108,26 @@ pub(crate) fn stem(id: &str) -> &str {
     id.split('@').next().unwrap_or(id)
 }
 
-/// The metric with a definition, whatever its tolerance.
+/// The metric with a definition; of one named without tolerance, whatever that is.
 pub(crate) fn find<'a>(metrics: &'a [MetricSummary], wanted: &str) -> Option<&'a MetricSummary> {
-    metrics.iter().find(|m| stem(&m.definition) == wanted)
+    metrics.iter().find(|m| m.definition == wanted || stem(&m.definition) == wanted)
+}
+
+/// Name and definition of each column: without its tolerance, so that data sets share a column, but where a run has several of them.
+fn columns<'a>(runs: impl Iterator<Item = &'a [DefinitionNote]>) -> Vec<[String; 2]> {
+    let runs: Vec<&[DefinitionNote]> = runs.collect();
+    let is_alone = |id: &str| {
+        runs.iter().all(|notes| notes.iter().filter(|note| stem(&note.id) == stem(id)).count() < 2)
+    };
+    let mut columns: Vec<[String; 2]> = Vec::new();
+    for note in runs.iter().copied().flatten() {
+        let id = if is_alone(&note.id) { stem(&note.id) } else { &note.id };
+        let column = [note.name.clone(), id.to_owned()];
+        if !columns.contains(&column) {
+            columns.push(column);
+        }
+    }
+    columns
 }
 
 /// Distances of electron microscopy are far below a millimetre.
@@ -283,4 +296,25 @@ fn fraction_cards(runs: &[Run]) -> Vec<FractionCard> {
         }
     }
     cards
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_tolerances_are_several_columns_and_one_is_shared() {
+        let notes = |ids: &[&str]| -> Vec<DefinitionNote> {
+            let note =
+                |id: &&str| DefinitionNote { id: (*id).to_owned(), name: "NSD".into(), text: String::new() };
+            ids.iter().map(note).collect()
+        };
+        let ids = |runs: &[&[&str]]| -> Vec<String> {
+            let runs: Vec<_> = runs.iter().map(|ids| notes(ids)).collect();
+            columns(runs.iter().map(Vec::as_slice)).into_iter().map(|[_, id]| id).collect()
+        };
+        let [half, one, three] = ["nsd:surfel@0.5mm", "nsd:surfel@1mm", "nsd:surfel@3mm"];
+        assert_eq!(ids(&[&["dice", one], &["dice", three]]), ["dice", "nsd:surfel"]);
+        assert_eq!(ids(&[&[half, three, "nsd:edge@1mm"], &[one]]), [half, three, "nsd:edge", one]);
+    }
 }

@@ -69,10 +69,17 @@ fn tables(results: &Results, classes: bool) -> Vec<String> {
 /// The metrics' names; where several have one name, with what tells their definitions apart.
 fn headings(metrics: &[MetricSummary]) -> Vec<String> {
     let heading = |metric: &MetricSummary| {
-        let is_alone = metrics.iter().filter(|other| other.name == metric.name).count() == 1;
-        match stem(&metric.definition).split_once(':') {
-            Some((_, variant)) if !is_alone => format!("{} ({variant})", metric.name),
-            _ => metric.name.clone(),
+        let of_name = || metrics.iter().filter(|other| other.name == metric.name);
+        if of_name().count() == 1 {
+            return metric.name.clone();
+        }
+        let own = stem(&metric.definition);
+        // of one formula with several tolerances, these too
+        let is_alone = of_name().filter(|other| stem(&other.definition) == own).count() == 1;
+        let id = if is_alone { own } else { &metric.definition };
+        match id.split_once([':', '@']) {
+            Some((_, variant)) => format!("{} ({variant})", metric.name),
+            None => metric.name.clone(),
         }
     };
     metrics.iter().map(heading).collect()
@@ -98,9 +105,8 @@ mod tests {
     use super::*;
     use crate::results::{Row, SCHEMA};
 
-    #[test]
-    fn rows_of_other_metrics_are_another_table_and_names_are_unique() {
-        let metric = |definition: &str, name: &str, mean: f64| MetricSummary {
+    fn metric(definition: &str, name: &str, mean: f64) -> MetricSummary {
+        MetricSummary {
             definition: definition.to_owned(),
             name: name.to_owned(),
             n: 1,
@@ -111,7 +117,26 @@ mod tests {
             std: None,
             interval: None,
             mean_with_diagonal: None,
+        }
+    }
+
+    #[test]
+    fn tolerances_tell_columns_of_one_formula_apart() {
+        let of = |ids: &[(&str, &str)]| {
+            let metric = |(definition, name): &(&str, &str)| metric(definition, name, 0.5);
+            headings(&ids.iter().map(metric).collect::<Vec<_>>())
         };
+        assert_eq!(
+            of(&[("nsd:surfel@0.5mm", "NSD"), ("nsd:surfel@3mm", "NSD"), ("nsd:edge@1mm", "NSD")]),
+            ["NSD (surfel@0.5mm)", "NSD (surfel@3mm)", "NSD (edge)"]
+        );
+        let ids =
+            [("boundary-iou@1mm", "Boundary IoU"), ("boundary-iou@2mm", "Boundary IoU"), ("dice", "Dice")];
+        assert_eq!(of(&ids), ["Boundary IoU (1mm)", "Boundary IoU (2mm)", "Dice"]);
+    }
+
+    #[test]
+    fn rows_of_other_metrics_are_another_table_and_names_are_unique() {
         let row = |dataset: &str, metrics: Vec<MetricSummary>| Row {
             dataset: dataset.to_owned(),
             run: "r".to_owned(),

@@ -91,3 +91,17 @@ fn the_plain_mean_of_nnunet_has_no_value_without_a_class() {
         assert!(summary.mean["1"]["Dice"].is_some());
     }
 }
+
+#[test]
+fn each_tolerance_of_a_metric_has_its_column() {
+    let world = World::new();
+    score(&world, "msd04-hippocampus", &["--metrics", "dice,nsd:surfel@0.5mm,nsd:surfel@3mm"]);
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    for id in ["nsd:surfel@0.5mm", "nsd:surfel@3mm"] {
+        assert!(html.contains(&format!("<th scope=\"col\">NSD<small>{id}</small></th>")), "{id}");
+        // in the rows of the mean and of both classes
+        assert_eq!(html.matches(&format!("data-definition=\"{id}\" data-mean=")).count(), 3, "{id}");
+    }
+}
