@@ -1,10 +1,10 @@
 //! The part of the page that shows one run.
 
+mod charts;
+
 use crate::chain::{Link, State};
-use crate::chart::{self, Series, Volumes};
-use crate::curves;
 use crate::objects::OBJECTS;
-use crate::page::{compact, find, is_length, length, stem};
+use crate::page::{compact, find, length};
 use crate::report::Run;
 use crate::summary::{ClassSummary, Details};
 use crate::targets::MeanRule;
@@ -12,6 +12,7 @@ use crate::values::Key;
 use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use charts::{agreement, curve_cards, spreads};
 use metrics::policy::PresenceCounts;
 use serde_json::Value;
 
@@ -23,7 +24,7 @@ pub(crate) struct RunSection {
     pub(crate) facts: Vec<[String; 2]>,
     pub(crate) presence: Vec<[String; 5]>,
     pub(crate) spreads: Vec<CurveCard>,
-    pub(crate) agreement: String,
+    pub(crate) agreement: Vec<CurveCard>,
     pub(crate) columns: Vec<String>,
     pub(crate) values: Vec<ValueRow>,
     pub(crate) too_many: bool,
@@ -157,48 +158,6 @@ fn facts(details: &Details) -> Vec<[String; 2]> {
         .collect()
 }
 
-/// How each metric of the default set spreads over cases, by class.
-fn spreads(run: &Run) -> Vec<CurveCard> {
-    let details = &run.summary.gtgm;
-    let shown = ["dice", "hd95:surfel", "nsd:surfel", "voi:cremi", "arand:cremi"];
-    let notes = details.definitions.iter().filter(|note| shown.contains(&stem(&note.id)));
-    notes
-        .filter_map(|note| {
-            let groups: Vec<(String, Vec<(String, f64)>)> = details
-                .classes
-                .iter()
-                .map(|class| {
-                    let key = Key { definition: note.id.clone(), class: class.class.clone() };
-                    let column = run.values.of(&key).into_iter().flatten();
-                    let finite = column.filter(|(_, v)| v.is_finite()).map(|(case, v)| (case.clone(), *v));
-                    (class.name.clone(), finite.collect())
-                })
-                .collect();
-            let share = matches!(stem(&note.id), "dice" | "nsd:surfel");
-            let unit = if is_length(&note.id) { "mm" } else { "" };
-            let title = format!("{} of every case by class ({})", note.name, note.id);
-            let svg = chart::distribution(&title, &groups, share, unit);
-            (!svg.is_empty()).then_some(CurveCard { title, svg })
-        })
-        .collect()
-}
-
-/// Predicted against reference volumes.
-fn agreement(run: &Run) -> String {
-    let volumes = |class: &ClassSummary| {
-        let cases = run.summary.metric_per_case.iter();
-        let points = cases.filter_map(|case| {
-            let voxels = |name: &str| case.metrics.get(&class.class)?.get(name)?.as_f64();
-            let ml = case.voxel_ml?;
-            let (reference, prediction) = (voxels("n_ref")? * ml, voxels("n_pred")? * ml);
-            (reference > 0.0 || prediction > 0.0).then(|| (case.case.clone(), reference, prediction))
-        });
-        Volumes { class: class.name.clone(), cases: points.collect() }
-    };
-    let classes: Vec<_> = run.summary.gtgm.classes.iter().map(volumes).collect();
-    chart::bland_altman("Predicted less reference volume over the mean of both", &classes)
-}
-
 /// Values beyond which the page leaves them to `metrics.csv`.
 const MOST_VALUES: usize = 20_000;
 
@@ -277,33 +236,6 @@ fn pictures(run: &Run) -> Result<Vec<PictureCard>> {
             })
         })
         .collect()
-}
-
-fn curve_cards(run: &Run) -> Result<Vec<CurveCard>> {
-    let mut cards = Vec::new();
-    for (stage, words, charts) in
-        [("train", "Fine-tuning", curves::TRAIN), ("pretrain", "Pretraining", curves::PRETRAIN)]
-    {
-        for link in run.links.iter().filter(|l| l.stage() == stage) {
-            let curves = curves::read(&link.directory)?;
-            for (name, pick) in charts {
-                let series: Vec<Series> = curves
-                    .iter()
-                    .filter(|c| pick(c))
-                    .map(|c| Series {
-                        name: format!("{} {}", c.kind, c.name.replace('_', " ")),
-                        points: c.points.clone(),
-                        marked: c.kind == "validation",
-                    })
-                    .collect();
-                let title = format!("{words}: {name}");
-                let range = (*name == curves::DICE).then_some((0.0, 1.0));
-                cards.push(CurveCard { svg: chart::lines(&title, &series, range), title });
-            }
-        }
-    }
-    cards.retain(|card| !card.svg.is_empty());
-    Ok(cards)
 }
 
 /// Published results, after this run's own in the same terms.

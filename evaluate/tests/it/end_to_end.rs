@@ -56,6 +56,8 @@ fn scores_and_report_through_manifests() {
         "0.917<small>[",
         "n = 3",
         "1 infinite",
+        "<h3>Volume of anterior hippocampus (Bland–Altman): predicted less reference, ml</h3>",
+        "<h3>Volume of posterior hippocampus (Bland–Altman): predicted less reference, ml</h3>",
         // beside the mean over classes
         "cases&#39; own means: SD 0.",
         "data:image/png;base64,",
