@@ -2,7 +2,7 @@
 
 use crate::chart::{self, Curve, Point};
 use crate::report::Run;
-use crate::results::MEAN;
+use crate::results::{MEAN, cases_of};
 use crate::section::{self, RunSection};
 use crate::summary::{DefinitionNote, Details, MetricSummary};
 use anyhow::Result;
@@ -214,24 +214,24 @@ fn card(run: &Run) -> Card {
 
 fn table_rows(run: &Run, columns: &[[String; 2]]) -> Vec<TableRow> {
     let details = &run.summary.gtgm;
-    let row = |class: &str, metrics: &[MetricSummary], counts: String, mean: bool| TableRow {
+    let row = |class: &str, cases: u64, metrics: &[MetricSummary], counts: String, mean: bool| TableRow {
         first: mean,
         mean,
         dataset: details.dataset.name.clone(),
         run: run.label.clone(),
         class: class.to_owned(),
-        cases: details.cases.scored.to_string(),
+        cases: cases.to_string(),
         counts,
         cells: columns
             .iter()
             .map(|[_, id]| cell(find(metrics, id), mean && details.classes.len() > 1))
             .collect(),
     };
-    let mut rows = vec![row(MEAN, &details.foreground, String::new(), true)];
+    let mut rows = vec![row(MEAN, details.cases.scored, &details.foreground, String::new(), true)];
     rows.extend(details.classes.iter().map(|class| {
         let p = class.presence;
         let counts = format!("{} both empty · {} missed · {} invented", p.both_empty, p.missed, p.invented);
-        row(&class.name, &class.metrics, counts, false)
+        row(&class.name, cases_of(class), &class.metrics, counts, false)
     }));
     rows
 }

@@ -1,7 +1,7 @@
 //! `evaluate show`: the results of a report, as text.
 
 use crate::page::{REPORT, format_value, stem};
-use crate::results::{self, MEAN, Results};
+use crate::results::{self, MEAN, Results, Row};
 use crate::summary::MetricSummary;
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -38,16 +38,13 @@ pub(crate) fn run(arguments: &ShowArguments, context: &Context) -> Result<ExitSt
     Ok(ExitStatus::Done)
 }
 
-/// Aligned columns: data set, run, class, cases and the means of the metrics. Rows that were measured by other definitions (classes and
+/// Aligned columns: data set, run, class, cases in which the class was scored and the means of the metrics. Rows that were measured by other definitions (classes and
 /// objects, or other metrics) are a table of their own, with an empty line between.
 fn tables(results: &Results, classes: bool) -> Vec<String> {
     let mut tables: Vec<(Vec<String>, Vec<Vec<String>>)> = Vec::new();
     for row in results.rows.iter().filter(|r| classes || r.class == MEAN) {
         let columns = headings(&row.metrics);
-        let means = row.metrics.iter().map(|m| {
-            let mean = m.mean.map_or_else(|| "n/a".to_owned(), |v| format_value(m, v));
-            if m.infinite > 0 { format!("{mean} ({} infinite)", m.infinite) } else { mean }
-        });
+        let means = row.metrics.iter().map(|m| cell(m, row));
         let first = [row.dataset.clone(), row.run.clone(), row.class.clone(), row.cases.to_string()];
         let line = first.into_iter().chain(means).collect();
         match tables.iter_mut().find(|(known, _)| *known == columns) {
@@ -64,6 +61,20 @@ fn tables(results: &Results, classes: bool) -> Vec<String> {
         })
         .collect();
     texts.join(&String::new())
+}
+
+/// A mean, in brackets what it is not over: the number of cases where other metrics of the class have more, and infinite values.
+fn cell(metric: &MetricSummary, row: &Row) -> String {
+    let mean = metric.mean.map_or_else(|| "n/a".to_owned(), |v| format_value(metric, v));
+    let mut notes = Vec::new();
+    // the mean over classes has the cases of each class in the class's row
+    if row.class != MEAN && results::scored(metric) < row.cases {
+        notes.push(results::scored(metric).to_string());
+    }
+    if metric.infinite > 0 {
+        notes.push(format!("{} infinite", metric.infinite));
+    }
+    if notes.is_empty() { mean } else { format!("{mean} ({})", notes.join(", ")) }
 }
 
 /// The metrics' names; where several have one name, with what tells their definitions apart.
@@ -103,7 +114,7 @@ pub(crate) fn aligned(lines: &[Vec<String>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::{Row, SCHEMA};
+    use crate::results::SCHEMA;
 
     fn metric(definition: &str, name: &str, mean: f64) -> MetricSummary {
         MetricSummary {
@@ -118,6 +129,30 @@ mod tests {
             interval: None,
             mean_with_diagonal: None,
         }
+    }
+
+    #[test]
+    fn a_metric_with_fewer_cases_than_its_class_says_so() {
+        let of = |n: usize, infinite: usize, mean: Option<f64>| MetricSummary {
+            n,
+            infinite,
+            mean,
+            ..metric("hd95:surfel", "HD95", 0.0)
+        };
+        let row = |class: &str, metrics: Vec<MetricSummary>| Row {
+            dataset: "a".to_owned(),
+            run: "r".to_owned(),
+            class: class.to_owned(),
+            cases: 7,
+            metrics,
+        };
+        let metrics = vec![of(7, 0, Some(1.0)), of(5, 2, Some(1.0)), of(3, 1, Some(2.0)), of(0, 0, None)];
+        let cells = |class: &str| {
+            let row = row(class, metrics.clone());
+            row.metrics.iter().map(|m| cell(m, &row)).collect::<Vec<_>>()
+        };
+        assert_eq!(cells("liver"), ["1.00 mm", "1.00 mm (2 infinite)", "2.00 mm (4, 1 infinite)", "n/a (0)"]);
+        assert_eq!(cells(MEAN)[2], "2.00 mm (1 infinite)");
     }
 
     #[test]

@@ -105,3 +105,21 @@ fn each_tolerance_of_a_metric_has_its_column() {
         assert_eq!(html.matches(&format!("data-definition=\"{id}\" data-mean=")).count(), 3, "{id}");
     }
 }
+
+#[test]
+fn a_class_has_the_cases_in_which_it_was_scored() {
+    let world = World::new();
+    // class 2 is in neither map of a: by the policy it is not scored there
+    let mut without = labels(5);
+    without.iter_mut().filter(|v| **v == 2).for_each(|v| *v = 0);
+    for folder in ["raw/labelsTr", "predictions"] {
+        put_labels(&world.path(&format!("{folder}/a.nii.gz")), &without, &grid());
+    }
+    score(&world, "msd04-hippocampus", &["--metrics", "dice,ppv"]);
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+    let results: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(world.path("report/results.json")).unwrap()).unwrap();
+    let cases: Vec<_> = results["rows"].as_array().unwrap().iter().map(|row| row["cases"].as_u64()).collect();
+    assert_eq!(cases, [Some(3), Some(3), Some(2)]);
+}
