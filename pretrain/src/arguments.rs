@@ -2,7 +2,7 @@
 
 use crate::mixture::Balance;
 use crate::selection::{LeftOut, SelectionRule, TestCases, WithoutReport};
-use crate::task::VisualHeads;
+use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
 use networks::{EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
 use std::collections::BTreeMap;
@@ -113,6 +113,10 @@ pub struct Arguments {
     /// cut out)
     #[arg(long, value_enum, value_name = "SET", default_value = "published")]
     pub(crate) views: ViewSet,
+    /// Axes along which views may be mirrored, of those that their data sets permit: some of z,y,x, or none. A mirrored view does not fit a
+    /// report that names a side
+    #[arg(long, value_name = "AXES", default_value = "z,y,x", value_parser = parse_axes)]
+    pub(crate) mirror: Axes,
     /// Peak learning rate
     #[arg(long, default_value_t = 2e-5)]
     pub(crate) lr: f64,
@@ -149,7 +153,11 @@ pub struct Arguments {
     /// Weight of the visual loss
     #[arg(long, default_value_t = 0.01, value_parser = parse_weight)]
     pub(crate) vr_weight: f64,
-    /// The published arithmetic of the visual loss: raw vectors, neither centred nor scaled
+    /// What reports of one caption, nearly identical ones (by 'text-synth embed') and equal ones are to each other [default: masked; negatives with --legacy]
+    #[arg(long, value_enum, value_name = "RULE")]
+    pub(crate) alike_reports: Option<AlikeReports>,
+    /// The published arithmetic of the losses: of the visual one on raw vectors, neither centred nor scaled, and of the other with
+    /// all reports as negatives
     #[arg(long, conflicts_with = "vr_space")]
     pub(crate) legacy: bool,
     /// Hidden features of the projection heads
@@ -197,6 +205,12 @@ pub(crate) enum ViewSet {
 }
 
 impl Arguments {
+    /// What reports that are alike are to each other.
+    pub(crate) fn alike_reports(&self) -> AlikeReports {
+        let usual = if self.legacy { AlikeReports::Negatives } else { AlikeReports::Masked };
+        self.alike_reports.unwrap_or(usual)
+    }
+
     /// Which cases are trained on.
     ///
     /// # Errors
@@ -226,6 +240,21 @@ impl stage::run::HasCommon for Arguments {
 
 /// Three numbers, z, y, x.
 pub(crate) type Triple = [usize; 3];
+
+/// Which of z, y, x.
+pub(crate) type Axes = [bool; 3];
+
+fn parse_axes(text: &str) -> Result<Axes, String> {
+    let mut axes = [false; 3];
+    if text == "none" {
+        return Ok(axes);
+    }
+    for name in text.split(',') {
+        let at = ["z", "y", "x"].iter().position(|axis| *axis == name.trim());
+        axes[at.ok_or_else(|| format!("'{name}' is none of z, y, x"))?] = true;
+    }
+    Ok(axes)
+}
 
 fn parse_triple(text: &str) -> Result<Triple, String> {
     let numbers: Vec<usize> = text
@@ -302,6 +331,13 @@ fn parse_norm(text: &str) -> Result<HeadNorm, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn axes_have_names() {
+        assert_eq!(parse_axes("x,z"), Ok([true, false, true]));
+        assert_eq!(parse_axes("none"), Ok([false; 3]));
+        assert!(parse_axes("").is_err() && parse_axes("x,w").unwrap_err().contains("'w'"));
+    }
 
     #[test]
     fn patches_are_three_numbers() {

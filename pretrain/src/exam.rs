@@ -4,7 +4,8 @@ use crate::pairs::Pairs;
 use crate::text::{ReportMatch, Text};
 use patches::{Region, sampler};
 use rand::RngExt;
-use std::collections::HashMap;
+use stage::{Context, Message};
+use std::collections::{BTreeSet, HashMap};
 
 /// Patches of each held-out case.
 const PATCHES: u64 = 8;
@@ -23,6 +24,8 @@ pub(crate) struct Place {
     pub(crate) patch: Region,
     /// Number of its modality.
     pub(crate) modality: i64,
+    /// Number of its subject among those of all data sets.
+    pub(crate) subject: i64,
     /// Its report among the candidates; none for a case without reports.
     pub(crate) target: Option<i64>,
     /// Whether its case is held out.
@@ -35,6 +38,8 @@ pub(crate) struct Exam {
     pub(crate) places: Vec<Place>,
     /// `[candidates, features]`: the distinct reports of all held-out cases.
     pub(crate) texts: Vec<f32>,
+    /// Positions of the data sets that have each of these.
+    pub(crate) owners: Vec<BTreeSet<usize>>,
 }
 
 /// The reports to choose from: those of one group of a wording are one answer, and so are the same words wherever they stand.
@@ -45,7 +50,7 @@ struct Answers<'a> {
     /// By the digest of their words.
     of_words: HashMap<&'a str, i64>,
     embeddings: Vec<f32>,
-    count: i64,
+    owners: Vec<BTreeSet<usize>>,
 }
 
 impl<'a> Answers<'a> {
@@ -61,9 +66,10 @@ impl<'a> Answers<'a> {
         for row in rows {
             let answer = *self.of_group.entry((place, text.group(*row))).or_insert_with(|| {
                 self.embeddings.extend_from_slice(text.embedding(*row));
-                self.count += 1;
-                self.count - 1
+                self.owners.push(BTreeSet::new());
+                self.owners.len() as i64 - 1
             });
+            self.owners[answer as usize].insert(place[0]);
             if let Some(digest) = text.words(*row) {
                 self.of_words.entry(digest).or_insert(answer);
             }
@@ -85,6 +91,7 @@ impl Exam {
     ) -> anyhow::Result<Self> {
         let (mut places, mut answers) = (Vec::new(), Answers::default());
         let mut index = 0;
+        let mut subjects: HashMap<(usize, &str), i64> = HashMap::new();
         for (at, source) in pairs.sources().iter().enumerate() {
             let modality = source.store.descriptor().modality as i64;
             // one wording of a case's reports is enough to ask for
@@ -101,8 +108,13 @@ impl Exam {
                 (&source.ids, PROBED.div_ceil(source.ids.len() as u64))
             };
             let most = if held_out { usize::MAX } else { PROBED as usize };
+            let of_case: HashMap<&str, &str> =
+                source.store.rows().iter().map(|row| (row.id.as_str(), row.subject.as_str())).collect();
             for id in ids.iter().take(most) {
                 let case = source.store.case(id).map_err(|e| e.message(id))?;
+                let known = subjects.len() as i64;
+                let subject = of_case.get(id.as_str()).copied().unwrap_or(id);
+                let subject = *subjects.entry((at, subject)).or_insert(known);
                 for _ in 0..each {
                     let mut generator = sampler::generator(seed, STEP, index);
                     index += 1;
@@ -118,13 +130,30 @@ impl Exam {
                         channel,
                         patch,
                         modality,
+                        subject,
                         target,
                         held_out,
                     });
                 }
             }
         }
-        Ok(Self { places, texts: answers.embeddings })
+        Ok(Self { places, texts: answers.embeddings, owners: answers.owners })
+    }
+
+    /// Says what will not be known of the run.
+    pub(crate) fn tell_gaps(&self, has_texts: bool, context: &Context) {
+        if self.is_empty() {
+            let text = "no case is held out: nothing is validated, and no checkpoint is the best";
+            context.tell(
+                Message::info("I325", text)
+                    .fix("Raise --holdout, which keeps a share of each data set's subjects"),
+            );
+        } else if has_texts && self.owners.len() < 2 {
+            let text = format!("held-out cases have {} distinct reports to choose from", self.owners.len());
+            context.tell(
+                Message::info("I325", text).cause("No retrieval is measured, and no checkpoint is the best"),
+            );
+        }
     }
 
     /// Whether there is anything held out to ask about.

@@ -56,7 +56,7 @@ impl Inputs {
             selection::warn_of_unknown(store, &rule, context);
         }
         let mixture = Mixture { power: arguments.mix, balance: arguments.balance };
-        let pairs = Pairs::new(stores, read, &rule, mixture)?;
+        let pairs = Pairs::new(stores, read, &rule, mixture)?.without_twins(context)?;
         let (pairs, skipped) = pairs.sound(arguments.skip_bad, context)?;
         Ok(Self { pairs, skipped, rule, artefacts, texts, init })
     }

@@ -1,12 +1,14 @@
 //! Which patch, which report: every choice a pure function of (seed, step, index).
 
 mod check;
+mod sides;
+mod twins;
 
 use crate::mixture::Mixture;
 use crate::selection::{self, SelectionRule};
-use crate::text::{self, ReportMatch, Text};
+use crate::text::{self, Likeness, ReportMatch, Text, WAYS};
 use data_manifests::descriptor::Modality;
-use data_manifests::{cases, digest};
+use data_manifests::{Descriptor, cases, digest};
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use stage::Message;
@@ -25,12 +27,13 @@ pub(crate) struct Source {
     pub(crate) ids: Vec<String>,
     /// Cases that are kept for questions.
     pub(crate) held_out: Vec<String>,
+    /// Cases that are scored on later, as far as they are known: neither trained on nor asked about.
+    kept: Vec<String>,
     pub(crate) test_cases_used: usize,
     /// Wordings of the reports, of which one is drawn for each patch.
     pub(crate) texts: Vec<Text>,
-    /// For each wording the number of each of its groups among those of all data sets: reports of one caption are in one group,
-    /// however they are worded.
-    groups: Vec<Vec<i64>>,
+    /// Of each wording's rows.
+    likeness: Vec<Vec<Likeness>>,
 }
 
 impl Source {
@@ -39,7 +42,9 @@ impl Source {
         let text = &self.texts[wording];
         texts.embeddings.extend_from_slice(text.embedding(row));
         texts.rows.push(image as i64);
-        texts.groups.push(self.groups[wording][text.group(row)]);
+        for (numbers, number) in texts.likeness.iter_mut().zip(self.likeness[wording][row]) {
+            numbers.push(number);
+        }
     }
 
     /// Digest of the cases that are trained on, as they were preprocessed.
@@ -81,6 +86,8 @@ pub(crate) struct Cut {
     pub(crate) report_match: ReportMatch,
     /// Equal parts along z that have reports of their own; 0 for none.
     pub(crate) parts: usize,
+    /// Axes z, y, x along which views may be mirrored where their data set permits it.
+    pub(crate) mirror: [bool; 3],
     /// Seed.
     pub(crate) seed: u64,
     /// Where windows are put.
@@ -94,8 +101,15 @@ pub(crate) struct Texts {
     pub(crate) embeddings: Vec<f32>,
     /// Which image row each belongs to.
     pub(crate) rows: Vec<i64>,
-    /// Group of each.
-    pub(crate) groups: Vec<i64>,
+    /// Of each, by way of being alike.
+    pub(crate) likeness: [Vec<i64>; WAYS],
+}
+
+impl Texts {
+    /// As the losses take it.
+    pub(crate) fn groupings(&self) -> [&[i64]; WAYS] {
+        self.likeness.each_ref().map(Vec::as_slice)
+    }
 }
 
 /// One batch.
@@ -111,6 +125,12 @@ pub(crate) struct Batch {
     pub(crate) part_texts: Texts,
     /// Names of all patches of the batch, also of those of other processes.
     pub(crate) members: Vec<String>,
+}
+
+/// Axes z, y, x along which a data set's patches are mirrored, of those that are wanted.
+pub(crate) fn mirrored(descriptor: &Descriptor, wanted: [bool; 3]) -> [bool; 3] {
+    let permitted = descriptor.mirrors();
+    [0, 1, 2].map(|axis| permitted[axis] && wanted[axis])
 }
 
 /// One of so many equal parts of a patch along z.
@@ -138,14 +158,16 @@ impl Pairs {
                     .fix("Give each data set once; different data need different names in their descriptors")
                     .into());
             }
-            let selection::Selection { train, held_out, test_cases_used } = selection::select(&store, rule)?;
+            let selection::Selection { train, held_out, kept, test_cases_used } =
+                selection::select(&store, rule)?;
             sources.push(Source {
                 store,
                 ids: train,
                 held_out,
+                kept,
                 test_cases_used,
                 texts: Vec::new(),
-                groups: Vec::new(),
+                likeness: Vec::new(),
             });
         }
         let mut features = 0;
@@ -177,9 +199,9 @@ impl Pairs {
                 })?;
             source.texts.push(text);
         }
-        let groups = text::joined_groups(&sources.iter().map(|s| s.texts.as_slice()).collect::<Vec<_>>());
-        for (source, groups) in sources.iter_mut().zip(groups) {
-            source.groups = groups;
+        let likeness = text::likeness(&sources.iter().map(|s| s.texts.as_slice()).collect::<Vec<_>>());
+        for (source, likeness) in sources.iter_mut().zip(likeness) {
+            source.likeness = likeness;
         }
         let mut skipped = 0;
         for Source { store, ids, texts, .. } in &mut sources {
@@ -244,7 +266,7 @@ impl Pairs {
                 let descriptor = source.store.descriptor();
                 batch.natures.push(Nature {
                     sectioned: descriptor.modality == Modality::Em,
-                    mirror_axes: descriptor.mirrors(),
+                    mirror_axes: mirrored(descriptor, cut.mirror),
                 });
             }
             let name = &source.store.descriptor().name;

@@ -2,10 +2,10 @@
 
 use crate::arguments::{Arguments, ViewSet};
 use crate::mixture::Balance;
-use crate::pairs::{Pairs, Source};
+use crate::pairs::{Pairs, Source, mirrored};
 use crate::parts::PartsPlan;
 use crate::selection::SelectionRule;
-use crate::task::VisualHeads;
+use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensity, Modality};
 use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, SwinConfig};
@@ -47,14 +47,14 @@ pub(crate) struct DatasetPlan {
 }
 
 impl DatasetPlan {
-    fn of(source: &Source) -> Self {
+    fn of(source: &Source, mirror: [bool; 3]) -> Self {
         let (descriptor, store) = (source.store.descriptor(), &source.store);
         Self {
             name: descriptor.name.clone(),
             modality: descriptor.modality,
             spacing_zyx_mm: descriptor.spacing_zyx_mm(),
             intensity: descriptor.intensity.clone(),
-            mirror_axes: descriptor.mirrors(),
+            mirror_axes: mirrored(descriptor, mirror),
             shards: store.manifest().work.clone(),
             trained: source.ids.len(),
             cases: source.digest(),
@@ -101,6 +101,8 @@ pub(crate) struct Plan {
     pub(crate) balance: Balance,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) visual_heads: VisualHeads,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) alike_reports: AlikeReports,
     pub(crate) steps: u64,
     pub(crate) seed: u64,
     pub(crate) precision: String,
@@ -142,7 +144,8 @@ impl Plan {
         };
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
         // what one data set permits befalls its patches alone
-        let mirrored = [0, 1, 2].map(|axis| stores.iter().any(|s| s.descriptor().mirrors()[axis]));
+        let any =
+            [0, 1, 2].map(|axis| stores.iter().any(|s| mirrored(s.descriptor(), arguments.mirror)[axis]));
         // in-plane axes may be swapped where they have one size
         let transpose = if patch_zyx[1] == patch_zyx[2] { vec![[1, 2]] } else { Vec::new() };
         let loss = if arguments.legacy {
@@ -161,7 +164,11 @@ impl Plan {
             encoder,
             patch_zyx,
             window_zyx,
-            datasets: pairs.sources().iter().map(DatasetPlan::of).collect(),
+            datasets: pairs
+                .sources()
+                .iter()
+                .map(|source| DatasetPlan::of(source, arguments.mirror))
+                .collect(),
             texts,
             batch: usize::from(arguments.batch) * processes,
             micro_batch: arguments.micro_batch.map_or(usize::from(arguments.batch) * processes, usize::from),
@@ -176,12 +183,13 @@ impl Plan {
             mix: arguments.mix,
             balance: arguments.balance,
             visual_heads: arguments.visual_heads,
+            alike_reports: arguments.alike_reports(),
             steps: arguments.steps,
             seed: arguments.compute.seed,
             precision: arguments.compute.precision.clone(),
             views: match arguments.views {
-                ViewSet::Published => ViewOptions::published(mirrored, transpose),
-                ViewSet::Extended => ViewOptions::extended(mirrored, transpose),
+                ViewSet::Published => ViewOptions::published(any, transpose),
+                ViewSet::Extended => ViewOptions::extended(any, transpose),
             },
             loss: PretrainLossOptions {
                 temperature: arguments.temperature,

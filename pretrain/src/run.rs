@@ -6,7 +6,7 @@ use crate::init::{refuse_other_strides, seen_by, warn_of_kept_cases};
 use crate::inputs::Inputs;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
-use crate::task::{Pretraining, least_texts};
+use crate::task::{AlikeReports, Pretraining, least_texts};
 use crate::watch::Watch;
 use data_manifests::seen::{self, Seen};
 use data_manifests::{Descriptor, Manifest, digest};
@@ -91,11 +91,14 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         return Ok(ExitStatus::Done);
     }
     pairs.check_texts(&plan.skipped, context)?;
-    pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), context);
+    let masks = plan.alike_reports == AlikeReports::Masked;
+    pairs.warn_about_text(plan.batch, least_texts(plan.head_norm), masks, context);
     let encoder_store = nn::VarStore::new(process.device);
     let head_store = nn::VarStore::new(process.device);
     let exam = Exam::new(&pairs, plan.patch_zyx, plan.report_match, plan.seed)?;
     let validate_every = (!exam.is_empty()).then_some(arguments.validate_every);
+    pairs.warn_of_sides(arguments.mirror, context);
+    exam.tell_gaps(pairs.features() > 0, context);
     let mut task = Pretraining::new(
         &encoder_store,
         &head_store,
@@ -145,6 +148,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         samples,
         report_match: plan.report_match,
         parts: plan.parts.map_or(0, |parts| parts.count),
+        mirror: arguments.mirror,
         seed: plan.seed,
         device: process.device,
     };

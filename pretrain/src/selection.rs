@@ -157,6 +157,8 @@ pub(crate) fn check_left_out<'a>(
 pub(crate) struct Selection {
     pub(crate) train: Vec<String>,
     pub(crate) held_out: Vec<String>,
+    /// Cases that are named to be kept from both.
+    pub(crate) kept: Vec<String>,
     /// Test cases among the trained ones.
     pub(crate) test_cases_used: usize,
 }
@@ -189,18 +191,15 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
             .fix("Give the split that these shards are fine-tuned by"));
     }
     // another scan of a subject that is scored on shows the same anatomy
-    let apart: BTreeSet<&str> = rows
-        .iter()
-        .filter(|row| {
-            left_out.contains(row.id.as_str()) || (rule.test_cases != TestCases::Use && is_test(row))
-        })
-        .map(|row| row.subject.as_str())
-        .collect();
+    let is_named = |row: &cases::CaseRow| {
+        left_out.contains(row.id.as_str()) || (rule.test_cases != TestCases::Use && is_test(row))
+    };
+    let apart: BTreeSet<&str> =
+        rows.iter().filter(|row| is_named(row)).map(|row| row.subject.as_str()).collect();
     let trained_later = rule.trained_later.get(name);
     let is_kept = |row: &&cases::CaseRow| {
-        let named = left_out.contains(row.id.as_str()) || (rule.test_cases != TestCases::Use && is_test(row));
         let trained = trained_later.is_some_and(|ids| ids.contains(&row.id));
-        !named && (trained || !apart.contains(row.subject.as_str()))
+        !is_named(row) && (trained || !apart.contains(row.subject.as_str()))
     };
     let kept: Vec<&cases::CaseRow> = rows.iter().filter(is_kept).collect();
     let mut subjects: Vec<(String, &str)> = kept
@@ -221,7 +220,8 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
     }
     let ids = |rows: Vec<&cases::CaseRow>| rows.into_iter().map(|row| row.id.clone()).collect();
     let test_cases_used = train.iter().filter(|row| is_test(row)).count();
-    Ok(Selection { train: ids(train), held_out: ids(held_out), test_cases_used })
+    let named = ids(rows.iter().filter(|row| is_named(row)).collect());
+    Ok(Selection { train: ids(train), held_out: ids(held_out), kept: named, test_cases_used })
 }
 
 #[cfg(test)]

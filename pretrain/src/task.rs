@@ -31,6 +31,17 @@ pub(crate) enum VisualHeads {
     Two,
 }
 
+/// What reports are to each other that are alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum AlikeReports {
+    /// Nothing: to tell them apart is not learnt
+    #[default]
+    Masked,
+    /// Negatives like all others, as published
+    Negatives,
+}
+
 /// Encoder and heads under training.
 pub(crate) struct Pretraining {
     encoder: Encoder,
@@ -116,6 +127,14 @@ impl Pretraining {
         self.second_head.as_ref().unwrap_or(&self.image_head)
     }
 
+    /// How reports are alike, as far as that keeps them from being negatives.
+    fn groupings<'a>(&self, all: &'a [&'a [i64]]) -> &'a [&'a [i64]] {
+        match self.plan.alike_reports {
+            AlikeReports::Masked => all,
+            AlikeReports::Negatives => &[],
+        }
+    }
+
     /// Features of the encoder's pooled output.
     pub(crate) fn features(&self) -> i64 {
         self.encoder.out_features()
@@ -163,12 +182,14 @@ pub(crate) fn least_texts(norm: HeadNorm) -> i64 {
     }
 }
 
-/// The image-text loss (both directions) where every candidate is as likely: 2 ln B without equal texts. A text's
-/// candidates are itself and the texts of other groups.
-fn chance(groups: &[i64]) -> f64 {
-    let candidates = |group: i64| 1 + groups.iter().filter(|other| **other != group).count();
-    let sum: f64 = groups.iter().map(|group| (candidates(*group) as f64).ln()).sum();
-    2.0 * sum / groups.len().max(1) as f64
+/// The image-text loss (both directions) where every candidate is as likely: 2 ln B without texts that are alike. A text's
+/// candidates are itself and the texts that it is not alike to.
+fn chance(groupings: &[&[i64]], texts: usize) -> f64 {
+    let alike = |a: usize, b: usize| groupings.iter().any(|numbers| numbers[a] == numbers[b]);
+    let candidates =
+        |text: usize| 1 + (0..texts).filter(|other| *other != text && !alike(text, *other)).count();
+    let sum: f64 = (0..texts).map(|text| (candidates(text) as f64).ln()).sum();
+    2.0 * sum / texts.max(1) as f64
 }
 
 impl Task for Pretraining {
@@ -194,6 +215,8 @@ impl Task for Pretraining {
         let projected_1 = self.image_head.forward_t(&raw_1, true)?;
         let projected_2 = self.second_head().forward_t(&raw_2, true)?;
         let text = self.projected(&batch.texts)?;
+        let groupings = batch.texts.groupings();
+        let groupings = self.groupings(&groupings);
         let embeddings = Embeddings {
             projected_1: &projected_1,
             projected_2: &projected_2,
@@ -202,14 +225,14 @@ impl Task for Pretraining {
             text: text.as_ref().map(|(projected, rows)| TextEmbeddings {
                 projected,
                 rows: Some(rows),
-                groups: Some(&batch.texts.groups),
+                groupings,
             }),
         };
         let loss = pretrain_loss(&embeddings, &self.plan.loss)?;
         let mut parts: Vec<(String, Tensor)> =
             loss.parts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         if text.is_some() {
-            let chance = Tensor::from(chance(&batch.texts.groups));
+            let chance = Tensor::from(chance(groupings, batch.texts.rows.len()));
             parts.push((CHANCE.to_owned(), chance));
         }
         let weight = self.plan.parts.map_or(0.0, |parts| parts.weight);
@@ -270,8 +293,11 @@ mod tests {
 
     #[test]
     fn chance_leaves_equal_texts_out() {
-        assert!((chance(&[0, 1, 2, 3]) - 2.0 * 4f64.ln()).abs() < 1e-12);
-        assert!((chance(&[7, 7, 7])).abs() < 1e-12);
-        assert!((chance(&[0, 0, 1]) - 2.0 * (2.0 * 2f64.ln() + 3f64.ln()) / 3.0).abs() < 1e-12);
+        assert!((chance(&[&[0, 1, 2, 3]], 4) - 2.0 * 4f64.ln()).abs() < 1e-12);
+        assert!((chance(&[&[7, 7, 7]], 3)).abs() < 1e-12);
+        assert!((chance(&[&[0, 0, 1]], 3) - 2.0 * (2.0 * 2f64.ln() + 3f64.ln()) / 3.0).abs() < 1e-12);
+        // the first and the second are alike in one way, the second and the third in another
+        assert!((chance(&[&[0, 0, 1], &[0, 1, 1]], 3) - 2.0 * (2.0 * 2f64.ln()) / 3.0).abs() < 1e-12);
+        assert!((chance(&[], 5) - 2.0 * 5f64.ln()).abs() < 1e-12);
     }
 }

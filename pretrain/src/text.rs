@@ -1,9 +1,9 @@
 //! The embedded reports of a data set, and which of them a patch is shown with.
 
 mod check;
-mod groups;
+mod likeness;
 
-pub(crate) use groups::joined_groups;
+pub(crate) use likeness::{Likeness, WAYS, are_alike, likeness};
 
 use anyhow::Context as _;
 use data_manifests::records::{self, EmbeddingRow};
@@ -14,7 +14,7 @@ use rand::{Rng, RngExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stage::Message;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Which report a patch is shown with.
@@ -42,6 +42,8 @@ pub(crate) struct Text {
     shards: Option<(PathBuf, String)>,
     /// What decides in which space the embeddings lie: the text encoder's files and how it pools.
     space: Value,
+    /// How many reports name one of two opposite directions, by what the manifest calls these.
+    sided: BTreeMap<String, u64>,
 }
 
 impl Text {
@@ -94,7 +96,18 @@ impl Text {
             by_case,
             shards,
             space,
+            sided: manifest.counts,
         })
+    }
+
+    /// How many reports name one of two opposite directions more often than the other; 0 where the manifest does not say.
+    pub(crate) fn sided(&self, opposites: &str) -> u64 {
+        self.sided.get(opposites).copied().unwrap_or_default()
+    }
+
+    /// How many reports there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
     }
 
     /// Where it lies.
@@ -229,6 +242,7 @@ mod tests {
             by_case,
             shards: None,
             space: Value::Null,
+            sided: BTreeMap::new(),
         }
     }
 

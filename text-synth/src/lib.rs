@@ -16,6 +16,7 @@ pub mod measure;
 pub mod prompts;
 pub mod render;
 pub mod review;
+pub mod sides;
 pub mod slabs;
 pub mod slices;
 pub mod volume_facts;

@@ -65,6 +65,10 @@ pub struct TextEncoder {
     tokens: Tokens,
     device: Device,
     files: Vec<PathBuf>,
+    /// The most tokens that it has positions for.
+    positions: usize,
+    /// At which texts are cut.
+    limit: usize,
 }
 
 impl TextEncoder {
@@ -85,8 +89,9 @@ impl TextEncoder {
                         .to_owned(),
             });
         }
-        let (model, limit) = Bert::open(&configuration, &weights, device)?;
-        let (tokens, tokenizer) = Tokens::open(WHAT, directory, limit.min(MAX_TOKENS))?;
+        let (model, positions) = Bert::open(&configuration, &weights, device)?;
+        let limit = positions.min(MAX_TOKENS);
+        let (tokens, tokenizer) = Tokens::open(WHAT, directory, limit)?;
         if tokens.vocabulary() > model.vocabulary() {
             return Err(Error::Pretrained {
                 what: WHAT,
@@ -100,7 +105,37 @@ impl TextEncoder {
             });
         }
         let files = [configuration, weights].into_iter().chain(tokenizer).collect();
-        Ok(Self { model, tokens, device, files })
+        Ok(Self { model, tokens, device, files, positions, limit })
+    }
+
+    /// Cuts texts at so many tokens, `[CLS]` and `[SEP]` included, and not at [`MAX_TOKENS`].
+    ///
+    /// # Errors
+    /// For fewer than three, and for more than the model has positions for.
+    pub fn cut_at(mut self, tokens: usize) -> Result<Self, Error> {
+        if !(3..=self.positions).contains(&tokens) {
+            return Err(Error::Pretrained {
+                what: WHAT,
+                path: self.tokens.directory.clone(),
+                reason: format!("texts of {tokens} tokens do not fit: it takes from 3 to {}", self.positions),
+            });
+        }
+        self.tokens.cut_at(tokens)?;
+        self.limit = tokens;
+        Ok(self)
+    }
+
+    /// At how many tokens texts are cut.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How many of the texts are too long to be embedded whole.
+    ///
+    /// # Errors
+    /// When the tokenizer refuses.
+    pub fn count_cut(&self, texts: &[String]) -> Result<usize, Error> {
+        self.tokens.count_cut(texts)
     }
 
     /// The files on which embeddings depend, for a manifest's digests.
@@ -113,7 +148,7 @@ impl TextEncoder {
         self.model.hidden_size()
     }
 
-    /// Token ids of each text, `[CLS]` and `[SEP]` included, cut at 128.
+    /// Token ids of each text, `[CLS]` and `[SEP]` included, cut at [`MAX_TOKENS`] or as [`Self::cut_at`] says.
     ///
     /// # Errors
     /// When the tokenizer refuses.
@@ -121,7 +156,7 @@ impl TextEncoder {
         self.tokens.encode(texts)
     }
 
-    /// One vector per text, not scaled to unit length. Texts beyond 128 tokens are cut; an empty text has one too.
+    /// One vector per text, not scaled to unit length. Texts of more tokens are cut as for [`Self::token_ids`]; an empty text has one too.
     ///
     /// # Shapes
     /// output: `[texts, hidden_size]`, float32 on the CPU.

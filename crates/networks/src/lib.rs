@@ -24,7 +24,7 @@ mod tokens;
 mod topology;
 pub mod weights;
 
-pub use bert::{Pooling, TextEncoder, default_text_encoder};
+pub use bert::{MAX_TOKENS, Pooling, TextEncoder, default_text_encoder};
 pub use blocks::Statistics;
 pub use config::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 pub use encoder::Encoder;

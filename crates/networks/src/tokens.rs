@@ -8,14 +8,15 @@ use tokenizers::models::wordpiece::WordPiece;
 use tokenizers::normalizers::BertNormalizer;
 use tokenizers::pre_tokenizers::bert::BertPreTokenizer;
 use tokenizers::processors::bert::BertProcessing;
-use tokenizers::{Tokenizer, TruncationParams};
+use tokenizers::{Encoding, Tokenizer, TruncationParams};
 
 /// A tokenizer set to cut and not to pad.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     /// What the model is, for messages.
     what: &'static str,
-    directory: PathBuf,
+    /// Where its files lie.
+    pub(crate) directory: PathBuf,
     tokenizer: Tokenizer,
 }
 
@@ -50,11 +51,23 @@ impl Tokens {
                     .to_owned(),
             });
         };
-        tokenizer
-            .with_truncation(Some(TruncationParams { max_length: limit, ..TruncationParams::default() }))
-            .map_err(|error| failed(directory, &error))?;
         tokenizer.with_padding(None);
-        Ok((Self { what, directory: directory.to_owned(), tokenizer }, files))
+        let mut tokens = Self { what, directory: directory.to_owned(), tokenizer };
+        tokens.cut_at(limit)?;
+        Ok((tokens, files))
+    }
+
+    /// Cuts texts at so many tokens from now on.
+    pub(crate) fn cut_at(&mut self, limit: usize) -> Result<(), Error> {
+        let truncation = TruncationParams { max_length: limit, ..TruncationParams::default() };
+        let done = self.tokenizer.with_truncation(Some(truncation)).map(|_| ());
+        done.map_err(|error| failed(self.what, &self.directory, &error))
+    }
+
+    /// How many of the texts are cut.
+    pub(crate) fn count_cut(&self, texts: &[String]) -> Result<usize, Error> {
+        let all = self.encodings(texts)?;
+        Ok(all.iter().filter(|encoding| !encoding.get_overflowing().is_empty()).count())
     }
 
     /// How many tokens there are.
@@ -62,12 +75,15 @@ impl Tokens {
         self.tokenizer.get_vocab_size(true)
     }
 
-    pub(crate) fn encode(&self, texts: &[String]) -> Result<Vec<Vec<i64>>, Error> {
-        let encodings = self
-            .tokenizer
+    fn encodings(&self, texts: &[String]) -> Result<Vec<Encoding>, Error> {
+        self.tokenizer
             .encode_batch(texts.iter().map(String::as_str).collect::<Vec<_>>(), true)
-            .map_err(|error| failed(self.what, &self.directory, &error))?;
-        Ok(encodings
+            .map_err(|error| failed(self.what, &self.directory, &error))
+    }
+
+    pub(crate) fn encode(&self, texts: &[String]) -> Result<Vec<Vec<i64>>, Error> {
+        Ok(self
+            .encodings(texts)?
             .iter()
             .map(|encoding| encoding.get_ids().iter().map(|id| i64::from(*id)).collect())
             .collect())

@@ -3,6 +3,9 @@
 /// Ticks that an axis has at most.
 const MOST_TICKS: f64 = 6.0;
 
+/// Values count as one below this share of the largest: ticks have up to ten digits.
+const SAME: f64 = 1e-9;
+
 /// An axis in steps of 1, 2 or 5 times a power of ten.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Scale {
@@ -20,11 +23,12 @@ impl Scale {
         if low > high {
             return None;
         }
-        let (low, high) = if low < high {
+        let largest = low.abs().max(high.abs());
+        let (low, high) = if high - low > SAME * largest {
             (low, high)
         } else {
-            // one value: room around it
-            let room = if low == 0.0 { 1.0 } else { 0.1 * low.abs() };
+            // one value, or several that no tick could tell apart: room around it
+            let room = if largest == 0.0 { 1.0 } else { 0.1 * largest };
             (low - room, high + room)
         };
         // the ends may be so far apart that their distance is infinite
@@ -90,15 +94,27 @@ mod tests {
         assert_eq!(Scale::tight([f64::NAN].into_iter()), None);
     }
 
-    proptest! {
-        #[test]
-        fn ticks_lie_on_the_axis(a in prop::num::f64::NORMAL, b in prop::num::f64::NORMAL) {
-            let scale = Scale::tight([a, b].into_iter()).unwrap();
+    fn holds(a: f64, b: f64) -> Result<(), TestCaseError> {
+        for scale in [Scale::tight([a, b].into_iter()), Scale::rounded([a, b].into_iter())] {
+            let scale = scale.unwrap();
             for value in [a, b] {
                 let share = scale.share(value);
-                prop_assert!((-1e-9..=1.0 + 1e-9).contains(&share), "{share}");
+                prop_assert!((-1e-6..=1.0 + 1e-6).contains(&share), "{share}: {a}, {b}, {scale:?}");
             }
             prop_assert!(scale.ticks().len() <= 2 * MOST_TICKS as usize + 1);
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn ticks_lie_on_the_axis(a in -1e300..1e300, b in prop::num::f64::NORMAL) {
+            holds(a, b.clamp(-1e300, 1e300))?;
+        }
+
+        #[test]
+        fn values_that_differ_by_their_last_digits_have_an_axis(a in -1e3..1e3, digits in 0_u64..2000) {
+            holds(a, f64::from_bits(a.to_bits() + digits))?;
         }
     }
 }

@@ -4,6 +4,6 @@ mod linear;
 mod rank;
 mod retrieval;
 
-pub use linear::linear_probe;
+pub use linear::{Probe, linear_probe};
 pub use rank::effective_rank;
 pub use retrieval::{Retrieval, retrieve};

@@ -216,8 +216,11 @@ impl Session {
             }
             let complete = last || done;
             stopped = if complete { None } else { self.stop_reason(options, started, stop_requested)? };
-            // skipped steps changed no weight, so a state that ends in some is as good as the one before
-            if complete || stopped.is_some() || self.state.step.is_multiple_of(options.checkpoint_every) {
+            // what made steps fail may have come with the weights of the step before them: no regular checkpoint takes the place of an earlier one
+            // until a step succeeds again
+            let regular =
+                self.state.skipped_in_a_row == 0 && self.state.step.is_multiple_of(options.checkpoint_every);
+            if complete || stopped.is_some() || regular {
                 self.save(Which::Latest, optimizer)?;
                 saved = Some(self.state.step);
             }

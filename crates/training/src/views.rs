@@ -107,11 +107,12 @@ fn perturb(window: &Tensor, out_zyx: [i64; 3], drawn: &[Perturbed], options: &Vi
     let geometry: Vec<Option<&Geometry>> = drawn.iter().map(|d| d.geometry.as_ref()).collect();
     x = move_axes(&x, &geometry, options);
     x = intensity::grey(&x, &chosen(drawn, |d| d.grey.clone()));
+    let without_noise = x.shallow_clone();
     x = intensity::relative_noise(&x, &chosen(drawn, |d| d.noise));
     x = filter::section_blur(&x, &chosen(drawn, |d| d.blur));
     x = sections_of::unfocused(&x, &chosen(drawn, |d| d.unfocused.clone()));
-    x = sections_of::holes(&x, &chosen(drawn, |d| d.cutout.clone()), Filling::Mean);
-    sections_of::holes(&x, &chosen(drawn, |d| d.missing.clone()), Filling::Darkest)
+    x = sections_of::holes(&x, &chosen(drawn, |d| d.cutout.clone()), Filling::Mean, &without_noise);
+    sections_of::holes(&x, &chosen(drawn, |d| d.missing.clone()), Filling::Darkest, &without_noise)
 }
 
 fn chosen<P>(drawn: &[Perturbed], parameter: impl Fn(&Perturbed) -> Option<P>) -> Vec<(i64, P)> {

@@ -41,8 +41,8 @@ fn check(inputs: &[Tensor], loss: impl Fn(&[Tensor]) -> Tensor) {
 fn image_text_contrast() {
     tch::manual_seed(11);
     let inputs = [normal(5, 4), normal(5, 4)];
-    for groups in [None, Some([0, 1, 1, 2, 3])] {
-        check(&inputs, |x| vlp(&x[0], &x[1], 0.3, groups.as_ref().map(<[i64; 5]>::as_slice)).unwrap().sum());
+    for groupings in [&[] as &[&[i64]], &[&[0, 1, 1, 2, 3], &[0, 1, 2, 2, 3]]] {
+        check(&inputs, |x| vlp(&x[0], &x[1], 0.3, groupings).unwrap().sum());
     }
 }
 
@@ -72,7 +72,7 @@ fn the_whole_objective() {
                 projected_2: &x[1],
                 raw_1: &x[2],
                 raw_2: &x[3],
-                text: Some(TextEmbeddings { projected: &x[4], rows: Some(&rows), groups: None }),
+                text: Some(TextEmbeddings { projected: &x[4], rows: Some(&rows), groupings: &[] }),
             };
             let none: Tensor = x.iter().map(|x| x.sum(Kind::Double) * 0.0).sum();
             pretrain_loss(&embeddings, &options).unwrap().total + none

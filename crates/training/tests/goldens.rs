@@ -53,7 +53,7 @@ fn same_tensor(found: &Tensor, expected: &Tensor, tolerance: f64) {
 fn image_text_contrast() {
     let file = Tensors::read("losses_pretrain.safetensors");
     for view in ["1", "2"] {
-        let loss = vlp(&file.get(&format!("z{view}")), &file.get("t"), 0.07, None).unwrap();
+        let loss = vlp(&file.get(&format!("z{view}")), &file.get("t"), 0.07, &[]).unwrap();
         same_number(loss.image_to_text.double_value(&[]), file.number(&format!("i2t_{view}")), 1e-5);
         same_number(loss.text_to_image.double_value(&[]), file.number(&format!("t2i_{view}")), 1e-5);
     }
@@ -81,7 +81,7 @@ fn the_pretraining_total_and_its_gradients() {
             projected_2: &z2,
             raw_1: &e1,
             raw_2: &e2,
-            text: Some(TextEmbeddings { projected: &t, rows: None, groups: None }),
+            text: Some(TextEmbeddings { projected: &t, rows: None, groupings: &[] }),
         },
         &PretrainLossOptions::legacy(),
     )
@@ -105,14 +105,14 @@ fn pretraining_options_choose_views_and_rows() {
         projected_2: &z2,
         raw_1: &e1,
         raw_2: &e2,
-        text: Some(TextEmbeddings { projected: &some, rows: Some(&rows), groups: None }),
+        text: Some(TextEmbeddings { projected: &some, rows: Some(&rows), groupings: &[] }),
     };
     let options = PretrainLossOptions {
         vlp_views: training::losses::pretrain::VlpViews::Second,
         ..PretrainLossOptions::default()
     };
     let loss = pretrain_loss(&embeddings, &options).unwrap();
-    let expected = vlp(&z2.narrow(0, 0, 8), &some, 0.07, None).unwrap().sum()
+    let expected = vlp(&z2.narrow(0, 0, 8), &some, 0.07, &[]).unwrap().sum()
         + cross_correlation(&z1, &z2, Centering::Standardised, OFF_DIAGONAL_WEIGHT).unwrap() * 0.01;
     same_number(loss.total.double_value(&[]), expected.double_value(&[]), 1e-6);
     let alone = pretrain_loss(&Embeddings { text: None, ..embeddings }, &options).unwrap();

@@ -1,8 +1,14 @@
 //! What is said of cases and texts before the first step.
 
 use super::{Pairs, Source};
+use crate::text::are_alike;
 use stage::{Context, Message, Severity};
 use std::collections::BTreeMap;
+
+/// Share of alike pairs of reports from which that is said,
+const MANY_ALIKE: f64 = 0.5;
+/// of so many drawn reports.
+const DRAWN_REPORTS: usize = 512;
 
 impl Pairs {
     /// Opens every case, so that a damaged one is known before the first step and not days later. With `skip_bad` every byte is compared, too, and
@@ -77,8 +83,32 @@ impl Pairs {
         Ok(())
     }
 
-    /// Says which cases have no report, and whether a batch holds enough reports for the image-text loss.
-    pub(crate) fn warn_about_text(&self, batch: usize, least: i64, context: &Context) {
+    /// Share of pairs of drawn reports that are alike, of some drawn as they are for training.
+    fn alike(&self) -> f64 {
+        let mut drawn = Vec::new();
+        let parts = self.ends.iter().scan(0.0, |below, end| Some(end - std::mem::replace(below, *end)));
+        for (source, part) in self.sources.iter().zip(parts) {
+            let mut rows = Vec::new();
+            for id in &source.ids {
+                for (text, likeness) in source.texts.iter().zip(&source.likeness) {
+                    rows.extend(text.rows_of(id).iter().map(|row| likeness[*row]));
+                }
+            }
+            let wanted = (part * DRAWN_REPORTS as f64).round() as usize;
+            // one may be drawn twice, as in training
+            drawn.extend((0..wanted).filter_map(|i| rows.get(i * rows.len() / wanted).copied()));
+        }
+        let pairs = drawn.len() * drawn.len().saturating_sub(1);
+        let alike = |at: usize| {
+            let others = drawn.iter().enumerate().filter(|(other, _)| *other != at);
+            others.filter(|(_, other)| are_alike(&drawn[at], other)).count()
+        };
+        (0..drawn.len()).map(alike).sum::<usize>() as f64 / pairs.max(1) as f64
+    }
+
+    /// Says which cases have no report, whether a batch holds enough reports for the image-text loss, and whether, where those that are alike
+    /// are masked, most are.
+    pub(crate) fn warn_about_text(&self, batch: usize, least: i64, masks: bool, context: &Context) {
         let all: usize = self.sources.iter().map(|s| s.ids.len()).sum();
         let described: usize = self.sources.iter().map(Source::described).sum();
         if described < all {
@@ -98,6 +128,21 @@ impl Pairs {
             .map(|(s, part)| part * s.described() as f64 / s.ids.len() as f64)
             .sum();
         let expected = batch as f64 * share;
+        let alike = if masks && described > 0 { self.alike() } else { 0.0 };
+        if alike >= MANY_ALIKE {
+            let text = format!(
+                "{:.0} % of pairs of reports are alike, and no negatives of each other",
+                alike * 100.0
+            );
+            let cause = if alike < 1.0 {
+                "They are of one caption, in one group of nearly identical ones by 'text-synth embed', or equal"
+            } else {
+                "There is nothing to tell apart: the image-text loss is 0 in every step"
+            };
+            context.tell(Message::warning("W305", text).cause(cause).fix(
+                "Give more cases, captions that tell slices apart, or a higher --similar to 'text-synth embed'; --alike-reports negatives contrasts them all the same",
+            ));
+        }
         if described > 0 && expected < least as f64 {
             let text = format!(
                 "a batch of {batch} holds about {expected:.1} reports, and the image-text loss needs {least}: \

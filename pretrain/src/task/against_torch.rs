@@ -1,6 +1,6 @@
 //! Three steps of the stage's own task and loop against the same three in PyTorch.
 
-use super::{Pretraining, VisualHeads};
+use super::{AlikeReports, Pretraining, VisualHeads};
 use crate::exam::Exam;
 use crate::mixture::Balance;
 use crate::pairs::{Batch, Pairs, Texts};
@@ -59,6 +59,7 @@ fn plan() -> Plan {
         mix: 0.0,
         balance: Balance::default(),
         visual_heads: VisualHeads::default(),
+        alike_reports: AlikeReports::default(),
         steps: STEPS,
         seed: 5,
         precision: "fp32".to_owned(),
@@ -103,7 +104,7 @@ fn batch(step: u64) -> Batch {
         texts: Texts {
             embeddings: numbers(BATCH * FEATURES, step, 2),
             rows: (0..BATCH as i64).collect(),
-            groups: (0..BATCH as i64).collect(),
+            likeness: [(); 3].map(|()| (0..BATCH as i64).collect()),
         },
         part_texts: Texts::default(),
         members: Vec::new(),
@@ -125,7 +126,7 @@ fn three_steps_are_those_of_pytorch() {
     let plan = plan();
     let (encoder, heads) = (nn::VarStore::new(Device::Cpu), nn::VarStore::new(Device::Cpu));
     let pairs = Arc::new(Pairs::without_images(FEATURES));
-    let exam = Exam { places: Vec::new(), texts: Vec::new() };
+    let exam = Exam { places: Vec::new(), texts: Vec::new(), owners: Vec::new() };
     let mut task = Pretraining::new(&encoder, &heads, &plan, (pairs, exam), Precision::Fp32, None).unwrap();
     let mut given = BTreeMap::new();
     for (name, tensor) in encoder.variables().into_iter().chain(heads.variables()) {

@@ -69,7 +69,7 @@ impl Pretraining {
         let of_view = |view: Tensor| -> Result<Tensor, BoxedError> {
             let view = self.gathered(view.reshape([-1, parts.count as i64 * parts.features]))?;
             let image = head.forward_t(&view.view([-1, parts.features]), true)?.index_select(0, &rows);
-            Ok(vlp(&image, &text, self.plan.loss.temperature, Some(&texts.groups))?.sum())
+            Ok(vlp(&image, &text, self.plan.loss.temperature, self.groupings(&texts.groupings()))?.sum())
         };
         Ok(Some((of_view(first)? + of_view(second)?) / 2.0))
     }

@@ -2,9 +2,10 @@
 
 use super::Pretraining;
 use crate::exam::Place;
+use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 use training::error::BoxedError;
-use training::probe::{effective_rank, linear_probe, retrieve};
+use training::probe::{Probe, effective_rank, linear_probe, retrieve};
 use training::step::Validation;
 
 impl Pretraining {
@@ -14,7 +15,9 @@ impl Pretraining {
         let shape = self.plan.patch_zyx;
         let [z, y, x] = shape.map(|n| n as i64);
         let mut features = Vec::new();
-        for places in self.exam.places.chunks(self.plan.micro_batch) {
+        // as many as a step sends through the encoder here, of however many processes
+        let own = self.plan.batch.div_ceil(self.group.as_ref().map_or(1, |group| group.size() as usize));
+        for places in self.exam.places.chunks(self.plan.micro_batch.min(own)) {
             let mut voxels = Vec::with_capacity(places.len() * shape.iter().product::<usize>());
             for place in places {
                 let source = &self.pairs.sources()[place.source];
@@ -30,11 +33,13 @@ impl Pretraining {
             features.push(encoded.to_kind(Kind::Float));
         }
         let features = Tensor::cat(&features, 0);
-        let modalities: Vec<i64> = self.exam.places.iter().map(|place| place.modality).collect();
+        let of_places = |of: fn(&Place) -> i64| -> Vec<i64> { self.exam.places.iter().map(of).collect() };
         let mut validation = Validation::default();
         let values = &mut validation.values;
-        if let Some(accuracy) = linear_probe(&features, &modalities)? {
+        let probe = linear_probe(&features, &of_places(|p| p.modality), &of_places(|p| p.subject))?;
+        if let Some(Probe { accuracy, chance }) = probe {
             values.insert("probe_modality".to_owned(), accuracy);
+            values.insert("probe_modality_chance".to_owned(), chance);
         }
         let rows = |wanted: &dyn Fn(&Place) -> bool| {
             let rows: Vec<i64> =
@@ -45,20 +50,57 @@ impl Pretraining {
         if held_out.size()[0] >= 3 {
             values.insert("effective_rank".to_owned(), effective_rank(&held_out)?);
         }
-        let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
-        if let Some(head) = self.text_head.as_ref().filter(|_| !targets.is_empty()) {
+        let candidates = self.exam.owners.len();
+        if let Some(head) = self.text_head.as_ref().filter(|_| candidates > 1) {
             let images = self.second_head().forward_t(&rows(&|place| place.target.is_some()), false)?;
             let texts = Tensor::from_slice(&self.exam.texts).view([-1, self.text_features]);
             let texts = head.forward_t(&texts.to_device(self.device), false)?;
+            let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
             let found = retrieve(&images, &texts, &targets)?;
             for k in [1, 5, 10] {
                 values.insert(format!("recall_{k}"), found.recall(k));
             }
             values.insert("recall_5_chance".to_owned(), found.chance(5));
             values.insert("median_rank".to_owned(), found.median_rank());
+            values.insert("mean_reciprocal_rank".to_owned(), found.mean_reciprocal_rank());
             values.insert("candidates".to_owned(), found.candidates as f64);
-            validation.score = Some(found.recall(5));
+            // where few are to choose from, all are among the first five
+            validation.score = Some(found.mean_reciprocal_rank());
+            if let Some([recall, chance]) = self.within_data_sets(&images, &texts)? {
+                values.insert("recall_5_within".to_owned(), recall);
+                values.insert("recall_5_within_chance".to_owned(), chance);
+            }
         }
         Ok(validation)
+    }
+
+    /// Share of images whose text is among the first five of their own data set, and that of guessing: to know the data set is enough to
+    /// find a text among all more often than by chance. None where all are of one data set.
+    fn within_data_sets(&self, images: &Tensor, texts: &Tensor) -> Result<Option<[f64; 2]>, BoxedError> {
+        let asked: Vec<&Place> = self.exam.places.iter().filter(|place| place.target.is_some()).collect();
+        let sources: BTreeSet<usize> = asked.iter().map(|place| place.source).collect();
+        if sources.len() < 2 {
+            return Ok(None);
+        }
+        let pick =
+            |of: &Tensor, rows: &[i64]| of.index_select(0, &Tensor::from_slice(rows).to_device(self.device));
+        let mut sums = [0.0; 2];
+        for source in sources {
+            let own: Vec<i64> = (0_i64..)
+                .zip(&self.exam.owners)
+                .filter(|(_, of)| of.contains(&source))
+                .map(|(i, _)| i)
+                .collect();
+            let of_source = (0_i64..).zip(&asked).filter(|(_, place)| place.source == source);
+            // the target of a place is a text of its own data set
+            let (rows, targets): (Vec<i64>, Vec<i64>) = of_source
+                .filter_map(|(row, place)| Some((row, own.binary_search(&place.target?).ok()? as i64)))
+                .unzip();
+            let found = retrieve(&pick(images, &rows), &pick(texts, &own), &targets)?;
+            let share = rows.len() as f64 / asked.len() as f64;
+            sums[0] += share * found.recall(5);
+            sums[1] += share * found.chance(5);
+        }
+        Ok(Some(sums))
     }
 }

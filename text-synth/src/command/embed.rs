@@ -2,10 +2,11 @@
 
 use super::fresh_input;
 use crate::embed::{Distinct, rows, similar, to_safetensors};
+use crate::sides::{self, OPPOSITES};
 use anyhow::Context as _;
 use data_manifests::records::{self, Report};
 use data_manifests::{Artefact, Manifest, cases};
-use networks::{Pooling, TextEncoder, default_text_encoder};
+use networks::{MAX_TOKENS, Pooling, TextEncoder, default_text_encoder};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::PathBuf;
@@ -39,6 +40,9 @@ pub struct Arguments {
     /// Cosine from which two texts are near-identical: their reports are no negatives of each other; 1 leaves only equal texts
     #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = cosine)]
     similar: f32,
+    /// Tokens of a text that are embedded, at most; what comes after is cut
+    #[arg(long, value_name = "N", default_value_t = MAX_TOKENS)]
+    max_tokens: usize,
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
@@ -58,6 +62,9 @@ fn cosine(text: &str) -> Result<f32, String> {
 struct Parameters {
     pooling: Pooling,
     similar: f32,
+    /// Where it is another number than usual.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<usize>,
 }
 
 /// `E223`; the error says what to do.
@@ -75,13 +82,17 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Some(folder) => folder.clone(),
         None => default_text_encoder().map_err(|e| unusable(&e))?,
     };
-    let encoder = TextEncoder::open(&folder, device).map_err(|e| unusable(&e))?;
+    let mut encoder = TextEncoder::open(&folder, device).map_err(|e| unusable(&e))?;
+    if arguments.max_tokens != MAX_TOKENS {
+        encoder = encoder.cut_at(arguments.max_tokens).map_err(|e| unusable(&e))?;
+    }
 
     let mut inputs = vec![Manifest::as_input("reports", &arguments.reports, out)?];
     for file in encoder.files() {
         inputs.push(Artefact::of_rooted("text-encoder", file, "TEXT_ENCODER", &folder)?);
     }
-    let parameters = Parameters { pooling: arguments.pooling, similar: arguments.similar };
+    let max_tokens = Some(arguments.max_tokens).filter(|tokens| *tokens != MAX_TOKENS);
+    let parameters = Parameters { pooling: arguments.pooling, similar: arguments.similar, max_tokens };
     let mut manifest =
         Manifest::new("embed", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if let Some(found) = manifest.reusable(out)? {
@@ -127,13 +138,33 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             format!("{share:.0} % of reports are nearly identical to another: contrastive negatives will be masked"),
         ));
     }
+    let cut = encoder.count_cut(&distinct.texts)?;
+    if cut > 0 {
+        let text = format!(
+            "{cut} of {} texts have more than {} tokens: what comes after is not embedded",
+            distinct.texts.len(),
+            encoder.limit()
+        );
+        context.tell(Message::warning("W217", text).fix(
+            "Embed with a higher --max-tokens (512 is the most for most encoders), or make shorter reports",
+        ));
+    }
     atomic::write(&out.join(records::EMBEDDINGS), &to_safetensors(&distinct, &vectors, features)?)?;
     atomic::write(&out.join(records::ROWS), &cases::to_csv(&rows(&reports, &distinct, &groups))?)?;
-    for (name, value) in
-        [("rows", reports.len()), ("texts", distinct.texts.len()), ("groups", found), ("features", features)]
-    {
+    let counts = [
+        ("rows", reports.len()),
+        ("texts", distinct.texts.len()),
+        ("groups", found),
+        ("features", features),
+        ("cut", cut),
+    ];
+    for (name, value) in counts {
         manifest.counts.insert(name.to_owned(), value as u64);
         context.count(name, value as u64);
+    }
+    let sided = sides::count(reports.iter().map(|report| report.text.as_str()));
+    for ((name, _), count) in OPPOSITES.iter().zip(sided) {
+        manifest.counts.insert((*name).to_owned(), count);
     }
     manifest.datasets.clone_from(&input.datasets);
     manifest.licence.clone_from(&input.licence);

@@ -61,19 +61,21 @@ pub fn shift(x: &Tensor, chosen: &[(i64, Vec<[i64; 2]>)]) -> Tensor {
     })
 }
 
-/// Replaces cuboids of the chosen samples.
+/// Replaces cuboids of the chosen samples by what their own samples in `of` are filled with: their values before noise, which has no part in
+/// what the microscope calls black.
 ///
 /// # Shapes
-/// `x`: float `[batch, channel, z, y, x]`.
+/// `x`, `of`: float `[batch, channel, z, y, x]`.
 ///
 /// # Source
 /// gtgm.md, section 2.5, "missing" and "cutout".
-pub fn holes(x: &Tensor, chosen: &[(i64, Vec<Cuboid>)], filling: Filling) -> Tensor {
+pub fn holes(x: &Tensor, chosen: &[(i64, Vec<Cuboid>)], filling: Filling, of: &Tensor) -> Tensor {
     chosen.iter().fold(x.shallow_clone(), |x, (sample, cuboids)| {
         on_samples(&x, &[*sample], |one| {
+            let own = of.narrow(0, *sample, 1);
             let value = match filling {
-                Filling::Darkest => one.min(),
-                Filling::Mean => one.mean(one.kind()),
+                Filling::Darkest => own.min(),
+                Filling::Mean => own.mean(own.kind()),
             };
             let changed = one.copy();
             for cuboid in cuboids {
@@ -132,10 +134,12 @@ mod tests {
         let x = volume();
         let hole = Cuboid { ranges: [(1, 2), (0, 4), (2, 4)] };
         for (filling, value) in [(Filling::Darkest, 60.0), (Filling::Mean, 89.5)] {
-            let y = holes(&x, &[(1, vec![hole])], filling);
+            let y = holes(&(&x * 1.0), &[(1, vec![hole])], filling, &x);
             let changed = y.ne_tensor(&x).sum(Kind::Int64).int64_value(&[]);
             assert!(y.get(0).equal(&x.get(0)) && changed == 8, "{changed}");
             assert!((y.double_value(&[1, 0, 1, 3, 3]) - value).abs() < 1e-4);
+            let y = holes(&x, &[(1, vec![hole])], filling, &(&x + 5.0));
+            assert!((y.double_value(&[1, 0, 1, 3, 3]) - value - 5.0).abs() < 1e-4);
         }
         assert!(x.equal(&volume()), "the input is left alone");
     }

@@ -88,8 +88,8 @@ pub struct TextEmbeddings<'a> {
     pub projected: &'a Tensor,
     /// Row of the images that each text belongs to, int64 `[texts]`; `None` where row i belongs to row i.
     pub rows: Option<&'a Tensor>,
-    /// Numbers of equal or nearly equal texts, one per text; see [`vlp`].
-    pub groups: Option<&'a [i64]>,
+    /// Numbers of texts that are alike, one per text in each way of being so; see [`vlp`].
+    pub groupings: &'a [&'a [i64]],
 }
 
 /// The objective and its parts, scalars on the embeddings' device.
@@ -126,7 +126,7 @@ pub fn pretrain_loss(embeddings: &Embeddings<'_>, options: &PretrainLossOptions)
                 Some(rows) => view.index_select(0, rows),
                 None => view.shallow_clone(),
             };
-            let loss = vlp(&view, text.projected, options.temperature, text.groups)?.sum();
+            let loss = vlp(&view, text.projected, options.temperature, text.groupings)?.sum();
             parts.push((name, loss.detach()));
             terms.push(loss);
         }

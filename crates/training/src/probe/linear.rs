@@ -1,38 +1,48 @@
 //! Whether classes can be told apart by planes in an embedding.
 
 use crate::{Result, TrainingError};
+use std::collections::BTreeSet;
 use tch::{Kind, Tensor};
 
 /// Strength of the ridge, relative to the mean square of the centred rows.
 const RIDGE: f64 = 1e-2;
 
-/// Balanced accuracy of a ridge regression to the classes, fitted on the rows of even index and asked on the odd ones.
-/// `None` unless at least two classes have a row in both halves; rows of other classes are left out.
+/// How well classes were told apart.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Probe {
+    /// Balanced accuracy: the mean over classes of the share of rows that were found.
+    pub accuracy: f64,
+    /// That of guessing.
+    pub chance: f64,
+}
+
+/// Balanced accuracy of a ridge regression to the classes, fitted on one half of each class's subjects and asked on the others: rows of one
+/// subject are alike whatever their class.
+/// `None` unless at least two classes have two subjects; rows of other classes are left out.
 ///
 /// # Shapes
-/// `embedding`: `[rows, features]`, any float kind; computed in float64. `classes`: a number for each row.
+/// `embedding`: `[rows, features]`, any float kind; computed in float64. `classes`, `subjects`: a number for each row.
 ///
 /// # Errors
 /// On other shapes, and when LibTorch refuses.
-pub fn linear_probe(embedding: &Tensor, classes: &[i64]) -> Result<Option<f64>> {
+pub fn linear_probe(embedding: &Tensor, classes: &[i64], subjects: &[i64]) -> Result<Option<Probe>> {
     let shape = embedding.size();
-    if shape.len() != 2 || shape[0] != classes.len() as i64 {
+    if shape.len() != 2 || shape[0] != classes.len() as i64 || subjects.len() != classes.len() {
         return Err(TrainingError::shape("embedding", embedding, format!("[{}, features]", classes.len())));
     }
-    // classes need not come in turns: each is halved by itself
     let (mut fit, mut ask) = (Vec::new(), Vec::new());
-    let mut known: Vec<i64> = classes.to_vec();
-    known.sort_unstable();
-    known.dedup();
+    let known: BTreeSet<i64> = classes.iter().copied().collect();
     let mut kept = 0;
     for class in known {
-        let rows: Vec<i64> =
-            (0_i64..).zip(classes).filter(|(_, c)| **c == class).map(|(row, _)| row).collect();
-        if rows.len() < 2 {
+        let rows: Vec<usize> = (0..classes.len()).filter(|row| classes[*row] == class).collect();
+        let of_class: BTreeSet<i64> = rows.iter().map(|row| subjects[*row]).collect();
+        if of_class.len() < 2 {
             continue;
         }
-        for (i, row) in rows.into_iter().enumerate() {
-            if i % 2 == 0 { &mut fit } else { &mut ask }.push((row, kept));
+        let fitted: BTreeSet<i64> = of_class.into_iter().step_by(2).collect();
+        for row in rows {
+            let half = if fitted.contains(&subjects[row]) { &mut fit } else { &mut ask };
+            half.push((row as i64, kept));
         }
         kept += 1;
     }
@@ -75,7 +85,7 @@ pub fn linear_probe(embedding: &Tensor, classes: &[i64]) -> Result<Option<f64>> 
             .collect();
         sum += of.iter().filter(|right| **right).count() as f64 / of.len() as f64;
     }
-    Ok(Some(sum / kept as f64))
+    Ok(Some(Probe { accuracy: sum / kept as f64, chance: 1.0 / kept as f64 }))
 }
 
 #[cfg(test)]
@@ -88,18 +98,38 @@ mod tests {
         tch::manual_seed(4);
         let noise = Tensor::randn([120, 300], (Kind::Float, Device::Cpu));
         let classes: Vec<i64> = (0..120).map(|i| i / 40).collect();
+        let subjects: Vec<i64> = (0..120).collect();
         let shift = Tensor::from_slice(&classes).one_hot(300).to_kind(Kind::Float) * 20.0;
-        let found = linear_probe(&(&noise + shift), &classes).unwrap().unwrap();
-        assert!(found > 0.95, "{found}");
-        let found = linear_probe(&noise, &classes).unwrap().unwrap();
-        assert!((0.1..0.6).contains(&found), "{found}");
+        let found = linear_probe(&(&noise + shift), &classes, &subjects).unwrap().unwrap();
+        assert!(found.accuracy > 0.95 && (found.chance - 1.0 / 3.0).abs() < 1e-12, "{found:?}");
+        let found = linear_probe(&noise, &classes, &subjects).unwrap().unwrap();
+        assert!((0.1..0.6).contains(&found.accuracy), "{found:?}");
+    }
+
+    #[test]
+    fn who_a_row_is_of_says_nothing_of_its_class() {
+        tch::manual_seed(5);
+        // ten subjects of each class, each far from all others, eight rows of each
+        let subjects: Vec<i64> = (0..160).map(|i| i / 8).collect();
+        let classes: Vec<i64> = subjects.iter().map(|subject| subject % 2).collect();
+        let own = Tensor::randn([20, 64], (Kind::Float, Device::Cpu)) * 10.0;
+        let rows = own.index_select(0, &Tensor::from_slice(&subjects));
+        let rows = rows + Tensor::randn([160, 64], (Kind::Float, Device::Cpu));
+        let by_row: Vec<i64> = (0..160).collect();
+        let known = linear_probe(&rows, &classes, &by_row).unwrap().unwrap();
+        let new = linear_probe(&rows, &classes, &subjects).unwrap().unwrap();
+        assert!(known.accuracy > 0.95 && new.accuracy < 0.85, "{known:?} {new:?}");
     }
 
     #[test]
     fn one_class_says_nothing() {
         let x = Tensor::randn([5, 3], (Kind::Float, Device::Cpu));
-        assert_eq!(linear_probe(&x, &[1; 5]).unwrap(), None);
-        assert_eq!(linear_probe(&x, &[1, 1, 1, 1, 2]).unwrap(), None);
-        assert!(linear_probe(&x, &[1; 4]).is_err());
+        let each = [0, 1, 2, 3, 4];
+        assert_eq!(linear_probe(&x, &[1; 5], &each).unwrap(), None);
+        assert_eq!(linear_probe(&x, &[1, 1, 1, 1, 2], &each).unwrap(), None);
+        // two rows of one subject
+        assert_eq!(linear_probe(&x, &[1, 1, 1, 2, 2], &[0, 1, 2, 3, 3]).unwrap(), None);
+        assert!(linear_probe(&x, &[1; 4], &each[..4]).is_err());
+        assert!(linear_probe(&x, &[1; 5], &each[..4]).is_err());
     }
 }

@@ -28,6 +28,12 @@ impl Retrieval {
         (k as f64 / self.candidates.max(1) as f64).min(1.0)
     }
 
+    /// Mean of one over the place, from near 0 to 1 for all at the first.
+    #[must_use]
+    pub fn mean_reciprocal_rank(&self) -> f64 {
+        self.ranks.iter().map(|rank| 1.0 / rank).sum::<f64>() / self.ranks.len().max(1) as f64
+    }
+
     /// The middle place; NaN without images.
     #[must_use]
     pub fn median_rank(&self) -> f64 {
@@ -108,6 +114,7 @@ mod tests {
         assert!((found.recall(1) - 1.0 / 3.0).abs() < 1e-12 && (found.recall(3) - 1.0).abs() < 1e-12);
         assert!((found.chance(1) - 1.0 / 3.0).abs() < 1e-12 && (found.chance(9) - 1.0).abs() < 1e-12);
         assert_eq!(found.median_rank(), 2.0);
+        assert!((found.mean_reciprocal_rank() - (1.0 + 0.5 + 1.0 / 3.0) / 3.0).abs() < 1e-12);
     }
 
     #[test]

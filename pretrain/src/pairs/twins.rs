@@ -1,0 +1,95 @@
+//! Images that are in several data sets: what one of them keeps from training, none of the others trains on.
+
+use super::{Pairs, Source};
+use patches::ShardStore;
+use stage::{Context, Message};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What tells the image of each case from all others: the digests of its raw files, and which of their sections it is. Cases of files that the
+/// manifest does not list have none.
+fn images(store: &ShardStore) -> HashMap<&str, String> {
+    // a folder of slices is listed slice by slice
+    let files: BTreeMap<&str, &str> =
+        store.manifest().inputs.iter().map(|input| (input.path.as_str(), input.sha256.as_str())).collect();
+    let of_channel = |text: &str| -> Option<String> {
+        let (file, sections) = match text.rsplit_once('[') {
+            Some((file, sections)) if text.ends_with(']') => (file, sections),
+            _ => (text, ""),
+        };
+        let folder = format!("{file}/");
+        let found: Vec<&str> = match files.get(file) {
+            Some(sha256) => vec![sha256],
+            None => {
+                let slices = files.range(folder.as_str()..).take_while(|(path, _)| path.starts_with(&folder));
+                slices.map(|(_, sha256)| *sha256).collect()
+            }
+        };
+        (!found.is_empty()).then(|| format!("{}[{sections}", found.join(" ")))
+    };
+    let rows = store.rows().iter();
+    rows.filter_map(|row| {
+        let channels: Option<Vec<String>> = row.image.split(';').map(of_channel).collect();
+        Some((row.id.as_str(), channels?.join(";")))
+    })
+    .collect()
+}
+
+impl Pairs {
+    /// Leaves out, or holds out, the images that another data set leaves out or holds out, whatever they are called.
+    ///
+    /// # Errors
+    /// `E320` where a data set has no other.
+    pub(crate) fn without_twins(mut self, context: &Context) -> anyhow::Result<Self> {
+        let known: Vec<HashMap<String, String>> = self
+            .sources
+            .iter()
+            .map(|source| {
+                images(&source.store).into_iter().map(|(id, image)| (id.to_owned(), image)).collect()
+            })
+            .collect();
+        let of = |wanted: fn(&Source) -> &Vec<String>| -> Vec<HashSet<&String>> {
+            let sources = self.sources.iter().zip(&known);
+            sources
+                .map(|(source, known)| wanted(source).iter().filter_map(|id| known.get(id)).collect())
+                .collect()
+        };
+        let (kept, held) = (of(|source| &source.kept), of(|source| &source.held_out));
+        let mut changes = Vec::with_capacity(self.sources.len());
+        for (at, (source, known)) in self.sources.iter().zip(&known).enumerate() {
+            let elsewhere = |sets: &[HashSet<&String>], id: &String| {
+                let Some(image) = known.get(id) else { return false };
+                sets.iter().enumerate().any(|(other, set)| other != at && set.contains(image))
+            };
+            let all = source.ids.iter().chain(&source.held_out);
+            let left_out: HashSet<String> = all.filter(|id| elsewhere(&kept, id)).cloned().collect();
+            let trained = source.ids.iter().filter(|id| !left_out.contains(*id));
+            let moved: Vec<String> = trained.filter(|id| elsewhere(&held, id)).cloned().collect();
+            changes.push((left_out, moved));
+        }
+        for (source, (left_out, moved)) in self.sources.iter_mut().zip(changes) {
+            let name = source.store.descriptor().name.clone();
+            source.ids.retain(|id| !left_out.contains(id) && !moved.contains(id));
+            source.held_out.retain(|id| !left_out.contains(id));
+            let of_others = |count: usize, what: &str| {
+                let text =
+                    format!("{count} cases of {name} have the images of cases that another data set {what}");
+                Message::warning("W340", text)
+            };
+            if !left_out.is_empty() {
+                context
+                    .tell(of_others(left_out.len(), "keeps from training").cause("They are left out, too"));
+            }
+            if !moved.is_empty() {
+                context.tell(of_others(moved.len(), "holds out").cause("They are held out, too"));
+            }
+            source.held_out.extend(moved);
+            if source.ids.is_empty() {
+                return Err(Message::error("E320", format!("no case of {name} is left to train on"))
+                    .cause("Other data sets keep its images from training")
+                    .fix("Give these data only once, or change --test-cases, --leave-out or --holdout")
+                    .into());
+            }
+        }
+        Ok(self.mixed())
+    }
+}
