@@ -138,3 +138,36 @@ fn reports_become_rows() {
     verify::verify(&at("text")).unwrap();
     assert!(embed(&at("reports"), &at("text")).contains("Nothing to do"));
 }
+
+#[test]
+fn texts_that_are_cut_are_said_and_sides_are_counted() {
+    if networks::default_text_encoder().is_err() {
+        eprintln!("skipped: no text encoder; 'make setup' installs the default one");
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a")]);
+    captions(&at("shards"), &at("captions"), &["--stride", "4"]);
+    report(&at("captions"), &at("reports"));
+    let run = |out: &str, tokens: &str| {
+        let mut command = text_synth();
+        command.args(["embed", "--reports"]).arg(at("reports")).arg("--out").arg(at(out));
+        let output = command.args(["--max-tokens", tokens]).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let counts = |out: &str| Manifest::load(&at(out), "embed").unwrap().counts;
+    let (status, said) = run("short", "20");
+    assert!(status == Some(0) && said.contains("texts have more than 20 tokens"), "{said}");
+    assert!(said.contains("W217") && counts("short")["cut"] == counts("short")["texts"], "{said}");
+    let (status, said) = run("long", "512");
+    assert!(status == Some(0) && !said.contains("W217") && counts("long")["cut"] == 0, "{said}");
+    let vectors = |out: &str| fs_err::read(at(out).join(records::EMBEDDINGS)).unwrap();
+    assert!(vectors("short") != vectors("long"));
+    let reports: Vec<Report> = records::read_lines(&at("reports").join(records::REPORTS)).unwrap();
+    let sided = text_synth::sides::count(reports.iter().map(|report| report.text.as_str()));
+    assert!(sided.iter().sum::<u64>() > 0);
+    assert_eq!(counts("long")["left_or_right"], sided[0]);
+    let (status, said) = run("none", "513");
+    assert!(status == Some(1) && said.contains("it takes from 3 to 512"), "{said}");
+}

@@ -1,6 +1,7 @@
 //! The stage on small data sets: what it writes, how it goes on after an interruption, and what it refuses.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod alike;
 mod choices;
 mod device;
 mod killed;
@@ -9,3 +10,4 @@ mod refused;
 mod resume;
 mod support;
 mod trained;
+mod twins;

@@ -170,6 +170,14 @@ pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
+/// Changes the rows of a text, as if they had been embedded so.
+pub(crate) fn reworded(directory: &Path, edit: impl Fn(&mut EmbeddingRow)) {
+    let table = directory.join(ROWS);
+    let mut rows: Vec<EmbeddingRow> = cases::from_csv(&table).unwrap();
+    rows.iter_mut().for_each(edit);
+    edited(directory, |_| fs_err::write(table, cases::to_csv(&rows).unwrap()).unwrap());
+}
+
 /// Changes a finished stage and its manifest, as if the stage had written both so.
 pub(crate) fn edited(directory: &Path, edit: impl FnOnce(&mut Manifest)) {
     let mut manifest = Manifest::load_any(directory).unwrap();

@@ -160,11 +160,12 @@ fn three_steps_in_a_row_without_a_number_end_the_run_and_keep_the_checkpoint() {
     let error = part(directory.path(), false, &options(20), u64::MAX, &[3, 8, 9, 10]).unwrap_err();
     assert_eq!(error.code(), "E302");
     let message = error.message().to_string();
-    for part in ["step 11", "3 in a row", "batch8 | batch9 | batch10", "Checkpoint of step 9 kept"] {
+    for part in ["step 11", "3 in a row", "batch8 | batch9 | batch10", "Checkpoint of step 6 kept"] {
         assert!(message.contains(part), "{message}");
     }
     let kept = read(&Folder::new(directory.path()).path(Which::Latest)).unwrap();
-    assert_eq!((kept.state.step, kept.state.skipped), (9, 2));
+    // step 9 was skipped: what made it so may be in the weights of step 8
+    assert_eq!((kept.state.step, kept.state.skipped), (6, 1));
     for (name, tensor) in &kept.model {
         assert_eq!(tensor.isfinite().all().int64_value(&[]), 1, "{name}");
     }
