@@ -1,10 +1,12 @@
 //! `evaluate instances`: maps of objects, such as neurons, against their references.
 
 mod pairs;
+mod tally;
 
 use crate::maps::{Map, Reader, artefact};
 use crate::missing::Missing;
 use crate::objects::{Measured, summarise, table};
+use crate::remarks::{Remark, Remarks};
 use crate::score::{METRICS, clear, pretty, refuse_foreign};
 use crate::scoring::{Placed, check_grid};
 use crate::splits;
@@ -12,12 +14,12 @@ use crate::summary::{self, CaseCounts};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
-use metrics::{Contingency, InstanceScores, Table, border_masks};
+use metrics::{InstanceScores, Table};
 use pairs::{Listed, Pair, case_ids, pairs_of};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::{Path, PathBuf};
-use volume::hdf5::NOT_ANNOTATED;
+use tally::tally;
 
 /// What the reference's value 0 is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
@@ -146,17 +148,28 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     for message in unknown {
         context.tell(message);
     }
+    let mut told = Remarks::default();
     for (case, Pair { reference, prediction, .. }) in case_ids(&listed).into_iter().zip(&listed) {
         if interrupt::requested() {
-            return Ok(ExitStatus::Interrupted);
+            break;
         }
-        match score(&case, reference, prediction.as_deref(), arguments, &objects, context) {
+        let mut remarks = Vec::new();
+        let outcome =
+            score(&case, reference, prediction.as_deref(), arguments, &objects, &mut remarks, context);
+        for remark in remarks {
+            told.tell(remark, context);
+        }
+        match outcome {
             Ok(found) => measured.push(found),
             Err(message) => {
                 context.tell(message);
                 failed += 1;
             }
         }
+    }
+    told.finish(context);
+    if interrupt::requested() {
+        return Ok(ExitStatus::Interrupted);
     }
     if measured.is_empty() {
         return Err(Message::error("E507", format!("none of {all} cases could be scored"))
@@ -218,13 +231,14 @@ fn inputs(pairs: &[(&str, Option<&str>)], out: &Path) -> Result<Vec<Artefact>> {
     Ok(inputs)
 }
 
-/// Scores a case; without a prediction, one without objects stands in.
+/// Scores a case; without a prediction, one without objects stands in. What is odd about its files is added to `remarks`.
 fn score(
     case: &str,
     reference: &str,
     prediction: Option<&str>,
     arguments: &InstancesArguments,
     objects: &Descriptor,
+    remarks: &mut Vec<Remark>,
     context: &Context,
 ) -> Result<Measured, Message> {
     let mut plain = objects.clone();
@@ -248,6 +262,9 @@ fn score(
     };
     let width = arguments.border_nm.map(|nm| nm / (grid.spacing_zyx_mm()[1] * 1e6));
     let table = tally(case, &mut truth, guess.as_mut(), arguments.zero(), width, context)?;
+    for map in std::iter::once(&truth).chain(&guess) {
+        remarks.extend(map.remarks(case));
+    }
     let text = format!(
         "contingency {:.1} M pairs, {:.2} GB",
         table.pairs() as f64 / 1e6,
@@ -281,21 +298,6 @@ fn score(
     })
 }
 
-/// Replaces `out` by so many planes, as far as there are so many: a reader may hand out fewer than were asked for.
-fn read_planes(case: &str, reader: &mut Reader, planes: usize, out: &mut Vec<u64>) -> Result<(), Message> {
-    let mut read = reader.next(case, planes, out)?;
-    let mut more = Vec::new();
-    while read < planes {
-        let next = reader.next(case, planes - read, &mut more)?;
-        if next == 0 {
-            break;
-        }
-        out.append(&mut more);
-        read += next;
-    }
-    Ok(())
-}
-
 /// A warning where one object of the reference is nearly all of it: a right division of it counts as an error then.
 fn one_object(table: &Table) -> Option<Message> {
     let (objects, largest) = table.reference_objects();
@@ -308,50 +310,6 @@ fn one_object(table: &Table) -> Option<Message> {
             .cause("Objects that were made by connecting what lies between membranes leak from section to section")
             .fix("Score against objects that were drawn, or connected within sections only")
     })
-}
-
-/// Reads both maps slab by slab into a contingency table; `width` of the border in pixels. No prediction is one of zeros.
-fn tally(
-    case: &str,
-    truth: &mut Reader,
-    mut guess: Option<&mut Reader>,
-    zero: Zero,
-    width: Option<f64>,
-    context: &Context,
-) -> Result<Table, Message> {
-    let [nz, ny, nx] = truth.grid.shape_zyx;
-    let progress = context.progress(case, nz as u64);
-    let mut table = Contingency::new();
-    let (mut reference, mut prediction) = (Vec::new(), Vec::new());
-    let depth = truth.depth();
-    loop {
-        let planes = truth.next(case, depth, &mut reference)?;
-        if planes == 0 || interrupt::requested() {
-            break;
-        }
-        match &mut guess {
-            Some(guess) => read_planes(case, guess, planes, &mut prediction)?,
-            None => {
-                prediction.clear();
-                prediction.resize(reference.len(), 0);
-            }
-        }
-        let border = match width {
-            Some(width) => border_masks(&reference, [planes, ny, nx], width)
-                .map_err(|e| Message::error("E509", e.to_string()).case(case))?,
-            None => Vec::new(),
-        };
-        table.add(&reference, &prediction, |i| {
-            let id = reference[i];
-            let evaluable = id != NOT_ANNOTATED && (id != 0 || zero == Zero::Score);
-            evaluable && !border.get(i).copied().unwrap_or(false)
-        });
-        for _ in 0..planes {
-            progress.step(case);
-        }
-    }
-    progress.finish();
-    Ok(table.finish())
 }
 
 #[cfg(test)]

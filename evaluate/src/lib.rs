@@ -18,6 +18,7 @@ mod overlay;
 mod page;
 mod pairing;
 mod pool;
+mod remarks;
 mod report;
 mod results;
 mod score;

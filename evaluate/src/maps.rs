@@ -1,5 +1,6 @@
 //! Label maps to compare, and their values some planes at a time: NIfTI, HDF5 in CREMI's layout, stacks, label images in OME-Zarr, and cases of shards.
 
+use crate::remarks::Remark;
 use crate::scoring::flaw;
 use data_manifests::raw::{Source, open, planes};
 use data_manifests::{Artefact, Descriptor, digest};
@@ -9,7 +10,7 @@ use stage::Message;
 use std::io;
 use std::path::{Path, PathBuf};
 use volume::hdf5::CremiFile;
-use volume::{Grid, ReadLimits};
+use volume::{Grid, ReadLimits, Warning};
 
 /// Where a label map is.
 #[derive(Debug, Clone, PartialEq)]
@@ -169,6 +170,20 @@ impl Reader {
                 Ok(Self { path, grid: *planes.grid(), planes: Planes::File(Box::new(planes)) })
             }
         }
+    }
+
+    /// What is odd about its file; complete after the last plane. Cases of shards were judged when they were made.
+    pub(crate) fn remarks(&self, case: &str) -> Vec<Remark> {
+        let warnings = match &self.planes {
+            Planes::File(planes) => planes.warnings(),
+            Planes::Shards { .. } | Planes::Image { .. } => &[],
+        };
+        let remark = |warning: &Warning| Remark {
+            case: case.to_owned(),
+            path: self.path.clone(),
+            warning: warning.clone(),
+        };
+        warnings.iter().map(remark).collect()
     }
 
     /// Planes that make a slab of objects.

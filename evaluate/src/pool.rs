@@ -1,6 +1,7 @@
 //! Cases side by side, as many as memory allows.
 
 use crate::pairing::Pair;
+use crate::remarks::Remarks;
 use crate::score::ScoreArguments;
 use crate::scoring::{self, CaseResult};
 use data_manifests::Descriptor;
@@ -62,19 +63,26 @@ pub(crate) fn score_all(
                     if interrupt::requested() {
                         break;
                     }
-                    let outcome = scoring::score(pair, descriptor, protocol);
+                    let mut remarks = Vec::new();
+                    let outcome = scoring::score(pair, descriptor, protocol, &mut remarks);
                     progress.step(&pair.id);
-                    done.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((&pair.id, outcome));
+                    done.lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .push((&pair.id, outcome, remarks));
                 }
             });
         }
     });
     progress.finish();
     let mut done = done.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    done.sort_by_key(|(id, _)| *id);
+    done.sort_by_key(|(id, ..)| *id);
     let mut results = Vec::new();
     let mut errors = Vec::new();
-    for (_, outcome) in done {
+    let mut told = Remarks::default();
+    for (_, outcome, remarks) in done {
+        for remark in remarks {
+            told.tell(remark, context);
+        }
         match outcome {
             Ok((result, warning)) => {
                 if let Some(warning) = warning {
@@ -85,5 +93,6 @@ pub(crate) fn score_all(
             Err(message) => errors.push(message),
         }
     }
+    told.finish(context);
     (results, errors)
 }

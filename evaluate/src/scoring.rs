@@ -2,6 +2,7 @@
 
 use crate::maps::{Map, Reader};
 use crate::pairing::Pair;
+use crate::remarks::Remark;
 use data_manifests::descriptor::LabelKind;
 use data_manifests::{Descriptor, digest};
 use metrics::{ClassScore, Protocol, diagonal_mm, score_case};
@@ -53,6 +54,8 @@ pub(crate) struct Labels<T> {
     pub(crate) voxels: Vec<T>,
     /// Where they lie.
     pub(crate) grid: Grid,
+    /// What is odd about the file.
+    pub(crate) remarks: Vec<Remark>,
 }
 
 /// Values of about so many voxels are read at a time: what passes over them finds them in the cache.
@@ -128,7 +131,7 @@ fn read<T: Class>(
         voxels.extend(slab.iter().map(|value| T::try_from(*value).unwrap_or_default()));
     }
     volume::labels::check(counts, declared).map_err(|e| flaw(&pair.id, &e.in_file(map.path())))?;
-    Ok(Labels { voxels, grid })
+    Ok(Labels { voxels, grid, remarks: planes.remarks(&pair.id) })
 }
 
 fn describe(grid: &Grid) -> String {
@@ -201,18 +204,20 @@ pub(crate) fn check_grid(
     }
 }
 
-/// Scores one pair; without a prediction, an empty one stands in. Gives the result and a warning.
+/// Scores one pair; without a prediction, an empty one stands in. Gives the result and a warning; what is odd about its files is added to
+/// `remarks`, also where they cannot be scored.
 pub(crate) fn score(
     pair: &Pair,
     descriptor: &Descriptor,
     protocol: &Protocol,
+    remarks: &mut Vec<Remark>,
 ) -> Result<(CaseResult, Option<Message>), Message> {
     let labels = descriptor.labels.as_ref();
     let largest = labels.and_then(|labels| labels.allowed().last().copied()).unwrap_or_default();
     if largest <= u64::from(u8::MAX) {
-        score_as::<u8>(pair, descriptor, protocol)
+        score_as::<u8>(pair, descriptor, protocol, remarks)
     } else {
-        score_as::<u32>(pair, descriptor, protocol)
+        score_as::<u32>(pair, descriptor, protocol, remarks)
     }
 }
 
@@ -220,13 +225,16 @@ fn score_as<T: Class>(
     pair: &Pair,
     descriptor: &Descriptor,
     protocol: &Protocol,
+    remarks: &mut Vec<Remark>,
 ) -> Result<(CaseResult, Option<Message>), Message> {
     let reference = reference::<T>(pair, descriptor)?;
+    remarks.extend(reference.remarks);
     let grid = reference.grid;
     let mut warning = None;
     let guess = match &pair.prediction {
         Some(map) => {
             let labels = prediction::<T>(pair, map, descriptor)?;
+            remarks.extend(labels.remarks);
             let placed = |path, grid| Placed { path, grid };
             let own = placed(pair.reference.path(), &grid);
             warning = check_grid(&pair.id, &own, &placed(map.path(), &labels.grid))?;

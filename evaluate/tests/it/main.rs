@@ -8,4 +8,5 @@ mod flaws;
 mod inputs;
 mod instances;
 mod options;
+mod remarks;
 mod world;
