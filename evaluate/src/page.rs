@@ -1,13 +1,14 @@
 //! The HTML page: what the template shows, ready formatted.
 
-use crate::chart::{self, Curve, Point};
+mod fractions;
+
+use crate::methods::Method;
 use crate::report::Run;
 use crate::results::{MEAN, cases_of};
 use crate::section::{self, RunSection};
-use crate::summary::{DefinitionNote, Details, MetricSummary};
+use crate::summary::{DefinitionNote, MetricSummary};
 use anyhow::Result;
 use askama::Template;
-use metrics::statistics::summarise;
 use pictures::section::{CONFUSED, PREDICTION, REFERENCE};
 
 /// File name of the report.
@@ -66,11 +67,11 @@ pub(crate) fn compact(value: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-/// The page over all runs.
+/// The page over all runs; `methods` are the curves over shares of labels.
 ///
 /// # Errors
 /// A picture or a training record that cannot be read.
-pub(crate) fn render(runs: &[Run]) -> Result<String> {
+pub(crate) fn render(runs: &[Run], methods: &[Method]) -> Result<String> {
     let mut definitions: Vec<[String; 3]> = Vec::new();
     let mut policies: Vec<[String; 2]> = Vec::new();
     for run in runs {
@@ -92,7 +93,7 @@ pub(crate) fn render(runs: &[Run]) -> Result<String> {
         cards: runs.iter().map(card).collect(),
         rows: runs.iter().flat_map(|run| table_rows(run, &columns)).collect(),
         columns,
-        fractions: fraction_cards(runs),
+        fractions: fractions::cards(runs, methods),
         runs: runs.iter().enumerate().map(|(i, run)| section::of(i, run)).collect::<Result<_>>()?,
         definitions,
         policies,
@@ -234,68 +235,6 @@ fn table_rows(run: &Run, columns: &[[String; 2]]) -> Vec<TableRow> {
         row(&class.name, cases_of(class), &class.metrics, counts, false)
     }));
     rows
-}
-
-/// Scores over the share of labels, one chart per data set, with the published rows.
-fn fraction_cards(runs: &[Run]) -> Vec<FractionCard> {
-    let mut names: Vec<&str> = Vec::new();
-    for run in runs {
-        let name = run.summary.gtgm.dataset.name.as_str();
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let mut cards = Vec::new();
-    for name in names {
-        let own: Vec<&Run> =
-            runs.iter().filter(|r| r.summary.gtgm.dataset.name == name && r.fraction.is_some()).collect();
-        let Some(first) = own.first() else { continue };
-        let details: &Details = &first.summary.gtgm;
-        let mut curves: Vec<Curve> = Vec::new();
-        let mut methods: Vec<&str> = Vec::new();
-        for run in &own {
-            if !methods.contains(&run.method.as_str()) {
-                methods.push(&run.method);
-            }
-        }
-        for method in methods {
-            let of_method: Vec<&&Run> = own.iter().filter(|r| r.method == method).collect();
-            let mut shares: Vec<f64> = of_method.iter().filter_map(|r| r.fraction).collect();
-            shares.sort_by(f64::total_cmp);
-            shares.dedup();
-            let points = shares.into_iter().filter_map(|share| {
-                let same = of_method.iter().filter(|r| r.fraction == Some(share));
-                let metrics: Vec<&MetricSummary> =
-                    same.filter_map(|r| find(&r.summary.gtgm.foreground, "dice")).collect();
-                let means: Vec<f64> = metrics.iter().filter_map(|m| m.mean).collect();
-                let value = summarise(&means)?.mean;
-                let interval = match metrics.as_slice() {
-                    [one] => one.interval.map(|i| [i.low, i.high]),
-                    // several seeds: from the worst to the best
-                    _ => Some([
-                        means.iter().copied().fold(f64::INFINITY, f64::min),
-                        means.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-                    ]),
-                };
-                Some(Point { fraction: share, value, interval })
-            });
-            curves.push(Curve { name: method.to_owned(), points: points.collect() });
-        }
-        for row in details.dataset.published.iter().filter(|p| p.metric == "Dice %") {
-            let point = Point { fraction: row.fraction, value: row.value / 100.0, interval: None };
-            let curve = format!("{} (published)", row.method);
-            match curves.iter_mut().find(|c| c.name == curve) {
-                Some(known) => known.points.push(point),
-                None => curves.push(Curve { name: curve, points: vec![point] }),
-            }
-        }
-        let title = format!("Foreground Dice by share of the labels: {}", details.dataset.title);
-        let svg = chart::fractions(&title, &curves);
-        if !svg.is_empty() {
-            cards.push(FractionCard { title, svg });
-        }
-    }
-    cards
 }
 
 #[cfg(test)]

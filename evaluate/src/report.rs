@@ -1,7 +1,10 @@
 //! `evaluate report`: one self-contained HTML file over several scores.
 
 use crate::chain::{self, Link, State};
+use crate::methods;
+use crate::names::names;
 use crate::page::{self, REPORT};
+use crate::recipe::{Recipe, models};
 use crate::results::{self, Results};
 use crate::score::pretty;
 use crate::summary::SummaryFile;
@@ -47,6 +50,8 @@ pub(crate) struct Run {
     pub(crate) label: String,
     /// The same without fraction and seed: what rows of tables are named.
     pub(crate) method: String,
+    /// What decides its numbers but the seed.
+    pub(crate) recipe: Option<Recipe>,
     /// Share of the labels that the model was trained on, where known.
     pub(crate) fraction: Option<f64>,
 }
@@ -62,7 +67,7 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
         if !seen.insert(fs_err::canonicalize(run).unwrap_or_else(|_| run.clone())) {
             return Err(Message::error("E520", "a run is given twice")
                 .detail(run.display().to_string())
-                .cause("It would count as two seeds")
+                .cause("It would count as two runs")
                 .fix("Give --runs each once")
                 .into());
         }
@@ -72,7 +77,9 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     let output = context.open_output(&arguments.out)?;
     output.to_write()?;
     atomic::sweep(&arguments.out)?;
-    let runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;
+    let mut runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;
+    tell_apart(&mut runs);
+    let methods = methods::of(&runs);
     for link in runs.iter().flat_map(|r| &r.links).filter(|l| l.state != State::Current) {
         let what = match link.state {
             State::Missing => "is not there (any more)",
@@ -92,8 +99,8 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
         Manifest::new("evaluation-report", env!("CARGO_PKG_VERSION"), "evaluate", &json!({}), inputs)?;
     // always written anew, though equal inputs give equal bytes: the chain behind the scores is looked at each time
     Manifest::withdraw(&arguments.out)?;
-    atomic::write(&arguments.out.join(REPORT), page::render(&runs)?.as_bytes())?;
-    let paper = tables::of(&runs);
+    atomic::write(&arguments.out.join(REPORT), page::render(&runs, &methods)?.as_bytes())?;
+    let paper = tables::of(&runs, &methods);
     atomic::write(&arguments.out.join(tables::MARKDOWN), tables::markdown(&paper).as_bytes())?;
     atomic::write(&arguments.out.join(tables::LATEX), tables::latex(&paper).as_bytes())?;
     let rows = runs.iter().flat_map(|r| results::rows(&r.summary, &r.label)).collect();
@@ -123,10 +130,25 @@ fn load(directory: &Path, out: &Path) -> Result<Run> {
     let links = chain::walk(directory, out)?;
     let summary = SummaryFile::read(directory)?;
     let (method, label) = labels(directory, &links);
-    let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
+    let train = models(&links).first().and_then(|l| l.manifest.as_ref());
     let fraction = train.and_then(|m| m.parameters.get("fraction")).and_then(Value::as_f64);
     let values = Values::read(directory)?;
-    Ok(Run { directory: directory.to_owned(), summary, values, links, label, method, fraction })
+    let recipe = Recipe::of(&links, &summary);
+    Ok(Run { directory: directory.to_owned(), summary, values, links, label, method, recipe, fraction })
+}
+
+/// Runs on one data set have labels of their own: where words do not tell them apart, their folders do.
+fn tell_apart(runs: &mut [Run]) {
+    let key = |run: &Run| (run.summary.gtgm.dataset.name.clone(), run.label.clone());
+    let keys: Vec<_> = runs.iter().map(key).collect();
+    for (i, own) in keys.iter().enumerate() {
+        let same: Vec<usize> = (0..keys.len()).filter(|j| keys[*j] == *own).collect();
+        if same.len() > 1 {
+            let folders: Vec<PathBuf> = same.iter().map(|j| runs[*j].directory.clone()).collect();
+            let place = same.iter().position(|j| *j == i).unwrap_or_default();
+            runs[i].label = format!("{} ({})", own.1, names(&folders)[place]);
+        }
+    }
 }
 
 /// How objects were made of affinities: the method, what borders are scored by, and the threshold.
@@ -144,7 +166,8 @@ fn objects_by(parameters: &Value) -> Option<String> {
 
 /// How the model was made, and the same with label fraction and seed; the directory's name for predictions of other programs.
 fn labels(directory: &Path, links: &[Link]) -> (String, String) {
-    let train = links.iter().find(|l| l.stage() == "train").and_then(|l| l.manifest.as_ref());
+    let models = models(links);
+    let train = models.first().and_then(|l| l.manifest.as_ref());
     let name = || {
         directory
             .file_name()
@@ -158,13 +181,16 @@ fn labels(directory: &Path, links: &[Link]) -> (String, String) {
     words.extend(network.map(str::to_owned));
     let encoder = train.inputs.iter().any(|i| i.role == "encoder");
     words.push(if encoder { "pretrained" } else { "from scratch" }.to_owned());
+    if models.len() > 1 {
+        words.push(format!("{} models", models.len()));
+    }
     let objects = links.iter().find(|l| l.stage() == "instances").and_then(|l| l.manifest.as_ref());
     words.extend(objects.and_then(|made| objects_by(&made.parameters)));
     let method = words.join(", ");
     if let Some(fraction) = train.parameters.get("fraction").and_then(Value::as_f64) {
         words.push(format!("{} % of labels", page::compact(fraction * 100.0)));
     }
-    if let Some(seed) = train.parameters.get("seed").and_then(Value::as_u64) {
+    if let Some(seed) = train.parameters.get("seed").and_then(Value::as_u64).filter(|_| models.len() == 1) {
         words.push(format!("seed {seed}"));
     }
     (method, words.join(", "))

@@ -1,6 +1,7 @@
 //! The paper's table: data sets × label fractions, published rows and ours beside them, the difference marked; as Markdown
 //! and LaTeX.
 
+use crate::methods::Method;
 use crate::report::Run;
 use crate::summary::MetricSummary;
 use data_manifests::descriptor::Published;
@@ -70,16 +71,18 @@ fn cell(values: &[f64]) -> Option<Cell> {
     summarise(values).map(|s| Cell { value: s.mean, std: s.std, runs: s.n })
 }
 
-/// The tables that the runs fill, one per modality and metric.
-pub(crate) fn of(runs: &[Run]) -> Vec<PaperTable> {
+/// The tables that the runs fill, one per modality and metric; `methods` are the rows of all runs.
+pub(crate) fn of(runs: &[Run], methods: &[Method]) -> Vec<PaperTable> {
     let mut tables = Vec::new();
     for modality in distinct(runs.iter().map(|r| r.summary.gtgm.dataset.modality.clone())) {
         for matched in &MATCHED {
-            let of_modality = runs.iter().filter(|r| r.summary.gtgm.dataset.modality == modality);
-            let own: Vec<(&Run, f64)> =
-                of_modality.filter_map(|run| Some((run, ours(run, matched)? * matched.factor))).collect();
-            if !own.is_empty() {
-                tables.push(table(&modality, matched, &own));
+            let value = |run: &Run| {
+                let is_here = run.summary.gtgm.dataset.modality == modality;
+                is_here.then(|| ours(run, matched)).flatten().map(|value| value * matched.factor)
+            };
+            let own: Vec<Option<(&Run, f64)>> = runs.iter().map(|run| Some((run, value(run)?))).collect();
+            if own.iter().any(Option::is_some) {
+                tables.push(table(&modality, matched, &own, methods));
             }
         }
     }
@@ -96,13 +99,15 @@ fn fraction(run: &Run) -> f64 {
     run.fraction.unwrap_or(1.0)
 }
 
-fn table(modality: &str, matched: &Matched, own: &[(&Run, f64)]) -> PaperTable {
+/// One table; `own` has each run with its value, if it belongs there.
+fn table(modality: &str, matched: &Matched, own: &[Option<(&Run, f64)>], methods: &[Method]) -> PaperTable {
+    let here = || own.iter().flatten();
     let dataset = |run: &Run| run.summary.gtgm.dataset.name.clone();
-    let datasets = distinct(own.iter().map(|(run, _)| dataset(run)));
+    let datasets = distinct(here().map(|(run, _)| dataset(run)));
     let published: Vec<Vec<&Published>> = datasets
         .iter()
         .map(|name| {
-            let run = own.iter().find(|(run, _)| dataset(run) == *name);
+            let run = here().find(|(run, _)| dataset(run) == *name);
             let all = run.map(|(run, _)| run.summary.gtgm.dataset.published.as_slice()).unwrap_or_default();
             all.iter().filter(|p| p.metric == matched.published).collect()
         })
@@ -111,15 +116,15 @@ fn table(modality: &str, matched: &Matched, own: &[(&Run, f64)]) -> PaperTable {
         .iter()
         .zip(&published)
         .map(|(name, published)| {
-            let ours = own.iter().filter(|(run, _)| dataset(run) == *name).map(|(run, _)| fraction(run));
+            let ours = here().filter(|(run, _)| dataset(run) == *name).map(|(run, _)| fraction(run));
             let mut all: Vec<f64> = published.iter().map(|p| p.fraction).chain(ours).collect();
             all.sort_by(f64::total_cmp);
             all.dedup();
             all
         })
         .collect();
-    let methods = distinct(published.iter().flatten().map(|p| p.method.clone()));
-    let mut rows: Vec<Row> = methods
+    let names = distinct(published.iter().flatten().map(|p| p.method.clone()));
+    let mut rows: Vec<Row> = names
         .into_iter()
         .map(|name| {
             let value = |d: usize, f: f64| {
@@ -131,15 +136,18 @@ fn table(modality: &str, matched: &Matched, own: &[(&Run, f64)]) -> PaperTable {
             Row { cells: cells.collect(), name, ours: false }
         })
         .collect();
-    for method in distinct(own.iter().map(|(run, _)| run.method.clone())) {
+    for method in methods {
+        // one pool at most is of a data set and a fraction
         let value = |d: usize, f: f64| {
-            let same = own
-                .iter()
-                .filter(|(run, _)| run.method == method && dataset(run) == datasets[d] && fraction(run) == f);
-            cell(&same.map(|(_, v)| *v).collect::<Vec<_>>())
+            let runs = method.pools.iter().flatten().filter_map(|run| own[*run]);
+            let same = runs.filter(|(run, _)| dataset(run) == datasets[d] && fraction(run) == f);
+            cell(&same.map(|(_, v)| v).collect::<Vec<_>>())
         };
-        let cells = fractions.iter().enumerate().map(|(d, all)| all.iter().map(|f| value(d, *f)).collect());
-        rows.push(Row { cells: cells.collect(), name: method, ours: true });
+        let cells: Vec<Vec<_>> =
+            fractions.iter().enumerate().map(|(d, all)| all.iter().map(|f| value(d, *f)).collect()).collect();
+        if cells.iter().flatten().any(Option::is_some) {
+            rows.push(Row { cells, name: method.name.clone(), ours: true });
+        }
     }
     PaperTable {
         modality: modality.to_uppercase(),
@@ -225,7 +233,7 @@ impl PaperTable {
 }
 
 /// What a reader must know beside the numbers.
-const NOTE: &str = "Published rows have other splits, other training lengths and (Dice) an unstated treatment of the background: a place to look, not a ranking. Differences that are improvements are marked; ± is the standard deviation over seeds.";
+const NOTE: &str = "Published rows have other splits, other training lengths and (Dice) an unstated treatment of the background: a place to look, not a ranking. Differences that are improvements are marked; ± is the standard deviation over seeds of runs that differ in nothing else; other runs have rows of their own.";
 
 /// All tables as Markdown.
 pub(crate) fn markdown(tables: &[PaperTable]) -> String {
@@ -328,7 +336,7 @@ mod tests {
         insta::assert_snapshot!(markdown(&[example()]), @r"
         # Results beside the published ones
 
-        Published rows have other splits, other training lengths and (Dice) an unstated treatment of the background: a place to look, not a ranking. Differences that are improvements are marked; ± is the standard deviation over seeds.
+        Published rows have other splits, other training lengths and (Dice) an unstated treatment of the background: a place to look, not a ranking. Differences that are improvements are marked; ± is the standard deviation over seeds of runs that differ in nothing else; other runs have rows of their own.
 
         ## MRI: Dice % by share of the labels used, more is better
 

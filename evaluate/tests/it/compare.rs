@@ -1,4 +1,4 @@
-//! `evaluate compare`, and the tables of a report, from scores on disk.
+//! `evaluate compare` from scores on disk.
 
 use crate::world::{World, grid, labels, put_labels, run};
 use stage::ExitStatus;
@@ -167,23 +167,4 @@ fn what_may_make_runs_differ_is_said() {
         ),
         "{messages:?}"
     );
-}
-
-#[test]
-fn a_report_has_the_tables_of_the_paper() {
-    let world = two_scores();
-    let [first, second, out] = ["first", "scores", "report"].map(|p| world.path(p).display().to_string());
-    assert_eq!(run(&["report", "--runs", &first, &second, "--out", &out]).0.unwrap(), ExitStatus::Done);
-    let text = fs_err::read_to_string(world.path("report/tables.md")).unwrap();
-    for part in [
-        "## MRI: Dice % by share of the labels used, more is better",
-        "| method | msd04-hippocampus (1 / 10 / 100 %) |",
-        "| GTGM | 53.41 / 79.01 / 84.92 |",
-        // both runs are of one method and share: their mean and spread
-        "| ours: resenc, pretrained | – / 87.50 ± 17.68 / – |",
-        "| difference to the best published | – / **+7.33** / – |",
-    ] {
-        assert!(text.contains(part), "{part}\n{text}");
-    }
-    assert!(fs_err::read_to_string(world.path("report/tables.tex")).unwrap().contains("\\textbf{+7.33}"));
 }

@@ -9,4 +9,5 @@ mod inputs;
 mod instances;
 mod options;
 mod remarks;
+mod tables;
 mod world;

@@ -8,7 +8,7 @@ use evaluate::summary::SummaryFile;
 use patches::{
     CaseRecord, ChannelRecord, LabelRecord, LabelType, LabelVoxels, Normalisation, SourceRecord, write_case,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use stage::{Context, ExitStatus, Severity};
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -129,7 +129,33 @@ impl World {
 
     /// Turns the predictions into a finished stage, with a model and its training record behind it.
     pub(crate) fn seal(&self) {
-        let model = self.path("model");
+        let settings = json!({"model": {"network": {"kind": "resenc"}}, "fraction": 0.1, "seed": 3});
+        self.seal_as("model", "predictions", "encoder", &settings);
+    }
+
+    /// Scores the predictions as those of a model of its own, trained with these settings from this encoder, in the folder `name`.
+    pub(crate) fn trained(&self, name: &str, encoder: &str, settings: &Value, extra: &[&str]) -> String {
+        let [model, predictions, out] =
+            ["model", "predictions", "scores"].map(|part| format!("{name}/{part}"));
+        fs_err::create_dir_all(self.path(&predictions)).unwrap();
+        for id in ["a", "b", "c"] {
+            let file = format!("{id}.nii.gz");
+            fs_err::copy(
+                self.path(&format!("predictions/{file}")),
+                self.path(&format!("{predictions}/{file}")),
+            )
+            .unwrap();
+        }
+        self.seal_as(&model, &predictions, encoder, settings);
+        let [raw, predictions, out] = ["raw", &predictions, &out].map(|p| self.path(p).display().to_string());
+        let words = ["score", "--references", &raw, "--predictions", &predictions, "--out", &out];
+        let words = [&words[..], &["--dataset", "msd04-hippocampus"], extra].concat();
+        assert_eq!(run(&words).0.unwrap(), ExitStatus::Done);
+        out
+    }
+
+    fn seal_as(&self, model: &str, predictions: &str, encoder: &str, settings: &Value) {
+        let model = self.path(model);
         fs_err::create_dir_all(&model).unwrap();
         let mut record = String::new();
         for step in 1..=20 {
@@ -140,11 +166,11 @@ impl World {
         }
         record.push_str("{\"step\":20,\"kind\":\"validation\",\"dice\":0.7}\n");
         fs_err::write(model.join("metrics.jsonl"), record).unwrap();
-        let settings = json!({"model": {"network": {"kind": "resenc"}}, "fraction": 0.1, "seed": 3});
         // the encoder is listed as a file of its stage
-        let encoder = self.path("encoder");
+        let weights = encoder;
+        let encoder = self.path(encoder);
         fs_err::create_dir_all(&encoder).unwrap();
-        fs_err::write(encoder.join("encoder.safetensors"), b"weights").unwrap();
+        fs_err::write(encoder.join("encoder.safetensors"), weights).unwrap();
         fs_err::write(
             encoder.join("metrics.jsonl"),
             "{\"step\":1,\"kind\":\"step\",\"loss\":3.0,\"vlp_1\":2.0}\n",
@@ -154,9 +180,9 @@ impl World {
         pretrain.finish(&encoder, |_| "encoder").unwrap();
         let weights =
             vec![Artefact::of_file("encoder", &encoder.join("encoder.safetensors"), &model).unwrap()];
-        let train = Manifest::new("train", "0.1.0", "finetune", &settings, weights).unwrap();
+        let train = Manifest::new("train", "0.1.0", "finetune", settings, weights).unwrap();
         train.finish(&model, |_| "record").unwrap();
-        let predictions = self.path("predictions");
+        let predictions = self.path(predictions);
         let mut table = "id,split,file,image,label\n".to_owned();
         for id in ["a", "b", "c"].into_iter().filter(|id| predictions.join(format!("{id}.nii.gz")).is_file())
         {
