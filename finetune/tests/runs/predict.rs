@@ -215,6 +215,27 @@ fn orientation_does_not_matter_and_is_kept() {
 }
 
 #[test]
+fn files_that_the_model_was_trained_on_are_named() {
+    let study = Study::new(Kind::Ct);
+    study.model();
+    let files = images(&study, "imagesTr");
+    let said = study.predict("files", &files.iter().map(PathBuf::as_path).collect::<Vec<_>>(), &[]).expect(0);
+    let split = study.json("model/split.json");
+    for (part, expected) in [("train", true), ("val", false)] {
+        let ids: Vec<&str> = split[part].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+        assert!(!ids.is_empty());
+        for id in ids {
+            assert_eq!(
+                said.contains(&format!("W443 case {id}: a file has the name of a case")),
+                expected,
+                "{said}"
+            );
+        }
+    }
+    assert!(study.table("files").values().all(|row| row[0] == "given"));
+}
+
+#[test]
 fn a_bad_image_costs_itself_alone() {
     let study = Study::new(Kind::Ct);
     study.model();
