@@ -43,7 +43,8 @@ pub(super) fn markdown(
     ]);
     lines.extend(rows.iter().map(|row| test_line(row, first)));
     lines.extend([String::new(), "## What so many cases can show".to_owned(), String::new()]);
-    let mut sizes: Vec<(&str, usize)> = rows.iter().map(|row| (row.group.as_str(), row.pairs)).collect();
+    let tested = rows.iter().filter(|row| row.pairs > 0);
+    let mut sizes: Vec<(&str, usize)> = tested.map(|row| (row.group.as_str(), row.pairs)).collect();
     sizes.sort_unstable();
     sizes.dedup();
     for (group, n) in sizes {
