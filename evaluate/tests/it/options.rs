@@ -123,3 +123,14 @@ fn a_class_has_the_cases_in_which_it_was_scored() {
     let cases: Vec<_> = results["rows"].as_array().unwrap().iter().map(|row| row["cases"].as_u64()).collect();
     assert_eq!(cases, [Some(3), Some(3), Some(2)]);
 }
+
+#[test]
+fn volumes_are_drawn_whatever_was_measured() {
+    let world = World::new();
+    score(&world, "msd04-hippocampus", &["--metrics", "volume-difference:ml"]);
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    // one chart for each class
+    assert_eq!(html.matches("<h3>Volume of ").count(), 2);
+}
