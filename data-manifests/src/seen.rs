@@ -2,7 +2,7 @@
 
 use crate::digest;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Key in the metadata of files of weights.
 pub const KEY: &str = "seen";
@@ -13,6 +13,9 @@ pub const KEY: &str = "seen";
 pub struct Seen {
     /// By name of the data set.
     pub datasets: BTreeMap<String, SeenCases>,
+    /// What tells the images that were learnt from apart, whatever their cases are called.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub files: BTreeSet<String>,
     /// Weights among its origins do not say what they have seen: there may be more.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub incomplete: bool,
@@ -49,11 +52,18 @@ impl Seen {
         Ok(digest::canonical(&serde_json::to_value(self)?))
     }
 
-    /// Adds cases whose images were learnt from, and their labels where `labelled`.
-    pub fn add<'a>(&mut self, dataset: &str, ids: impl IntoIterator<Item = &'a String>, labelled: bool) {
+    /// Adds cases whose images were learnt from, and their labels where `labelled`. `images` tells what the cases of the data set are made of.
+    pub fn add<'a>(
+        &mut self,
+        dataset: &str,
+        ids: impl IntoIterator<Item = &'a String>,
+        images: &HashMap<&str, String>,
+        labelled: bool,
+    ) {
         let cases = self.datasets.entry(dataset.to_owned()).or_default();
         for id in ids {
             cases.images.insert(id.clone());
+            self.files.extend(images.get(id.as_str()).cloned());
             if labelled {
                 cases.labels.insert(id.clone());
             }
@@ -63,6 +73,7 @@ impl Seen {
     /// Adds what other weights have seen.
     pub fn join(&mut self, other: Self) {
         self.incomplete |= other.incomplete;
+        self.files.extend(other.files);
         for (dataset, cases) in other.datasets {
             let own = self.datasets.entry(dataset).or_default();
             own.images.extend(cases.images);
@@ -70,12 +81,23 @@ impl Seen {
         }
     }
 
-    /// How many of these cases' images were learnt from, and of how many the labels.
-    pub fn among<'a>(&self, dataset: &str, ids: impl IntoIterator<Item = &'a String>) -> [usize; 2] {
-        let Some(cases) = self.datasets.get(dataset) else { return [0; 2] };
-        ids.into_iter().fold([0; 2], |[images, labels], id| {
-            [images + usize::from(cases.images.contains(id)), labels + usize::from(cases.labels.contains(id))]
-        })
+    /// How many of these cases' images were learnt from, under whatever name, and of how many the labels.
+    pub fn among<'a>(
+        &self,
+        dataset: &str,
+        ids: impl IntoIterator<Item = &'a String>,
+        images: &HashMap<&str, String>,
+    ) -> [usize; 2] {
+        let cases = self.datasets.get(dataset);
+        let mut seen = [0; 2];
+        for id in ids {
+            let file = images.get(id.as_str()).is_some_and(|image| self.files.contains(image));
+            let named =
+                |of: fn(&SeenCases) -> &BTreeSet<String>| cases.is_some_and(|cases| of(cases).contains(id));
+            seen[0] += usize::from(file || named(|cases| &cases.images));
+            seen[1] += usize::from(named(|cases| &cases.labels));
+        }
+        seen
     }
 }
 
@@ -86,16 +108,20 @@ mod tests {
     #[test]
     fn what_was_seen_adds_up_and_survives_a_file() {
         let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        let images = HashMap::from([("1", "file of 1".to_owned()), ("9", "file of 1".to_owned())]);
+        let none = HashMap::new();
         let mut encoder = Seen::default();
-        encoder.add("a", &ids(&["1", "2"]), false);
+        encoder.add("a", &ids(&["1", "2"]), &images, false);
         let mut model = Seen::default();
-        model.add("a", &ids(&["2", "3"]), true);
+        model.add("a", &ids(&["2", "3"]), &none, true);
         model.join(encoder);
         let metadata = BTreeMap::from([(KEY.to_owned(), model.text().unwrap())]);
         let found = Seen::of_metadata(&metadata).unwrap();
         assert_eq!(found, model);
-        assert_eq!(found.among("a", &ids(&["1", "2", "4"])), [2, 1]);
-        assert_eq!(found.among("b", &ids(&["1"])), [0, 0]);
+        assert_eq!(found.among("a", &ids(&["1", "2", "4"]), &none), [2, 1]);
+        assert_eq!(found.among("b", &ids(&["1"]), &none), [0, 0]);
+        // the same file under another name, in another data set
+        assert_eq!(found.among("b", &ids(&["9", "8"]), &images), [1, 0]);
         assert!(!found.incomplete);
         let stranger = Seen::of_metadata(&BTreeMap::new()).unwrap();
         assert!(stranger.incomplete && stranger.datasets.is_empty());

@@ -113,7 +113,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         .apply(&variables_store)?;
     let load_report = match &arguments.encoder_weights {
         Some(file) => {
-            encoder::warn_of_seen_cases(&seen, &plan.model.descriptor.name, &plan.val, context);
+            encoder::warn_of_seen_cases(&seen, &store, &plan.val, context);
             Some(encoder::load(&variables_store, file, &plan.model, arguments, context)?)
         }
         None => None,
@@ -124,7 +124,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let plan_json = serde_json::to_value(&plan)?;
     let origin = arguments.encoder_weights.as_deref().zip(manifest.inputs.get(1));
     manifest.licence = encoder::licence(&plan.model.descriptor.licence, origin)?;
-    seen.add(&plan.model.descriptor.name, &plan.train, true);
+    seen.add(&plan.model.descriptor.name, &plan.train, &store.images(), true);
     let notes = model::notes(&plan.model, &split, &seen, &manifest.licence)?;
     let run = (&plan_json, plan.seed);
     let session = process

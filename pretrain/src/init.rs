@@ -56,7 +56,7 @@ pub(crate) fn warn_of_kept_cases(seen: &Seen, pairs: &Pairs, rule: &SelectionRul
         let kept: BTreeSet<&String> =
             rule.left_out.get(name).into_iter().flatten().chain(&source.held_out).chain(tests).collect();
         let all = kept.len();
-        let [images, _] = seen.among(name, kept);
+        let [images, _] = seen.among(name, kept, &source.store.images());
         if images > 0 {
             let text = format!(
                 "the weights of --init were trained on {images} of {all} cases of {name} that are kept from training"

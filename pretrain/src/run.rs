@@ -244,7 +244,7 @@ fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) 
 /// Whose images the weights come from, for those who get a file of them alone.
 fn notes(pairs: &Pairs, mut seen: Seen) -> anyhow::Result<Notes> {
     for source in pairs.sources() {
-        seen.add(&source.store.descriptor().name, &source.ids, false);
+        seen.add(&source.store.descriptor().name, &source.ids, &source.store.images(), false);
     }
     let all = |of: fn(&Descriptor) -> &str, between: &str| {
         let texts: BTreeSet<&str> = pairs.stores().map(|store| of(store.descriptor())).collect();

@@ -6,6 +6,7 @@
 mod error;
 mod files;
 mod foreground;
+mod images;
 mod layout;
 mod names;
 mod ome;

@@ -7,6 +7,7 @@ use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest};
 use networks::weights::{self, LoadOptions, OTHER_ENCODER};
 use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
+use patches::ShardStore;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -66,8 +67,9 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
 }
 
 /// Says how many of the cases that the model is validated by the encoder has seen: scores on them flatter it.
-pub(super) fn warn_of_seen_cases(seen: &Seen, dataset: &str, val: &[String], context: &Context) {
-    let [images, labels] = seen.among(dataset, val);
+pub(super) fn warn_of_seen_cases(seen: &Seen, store: &ShardStore, val: &[String], context: &Context) {
+    let dataset = &store.descriptor().name;
+    let [images, labels] = seen.among(dataset, val, &store.images());
     let all = val.len();
     if labels > 0 {
         let text =

@@ -4,7 +4,8 @@ use crate::support::{Study, plan_of, recorded, replace_label, run, text};
 use data_manifests::phantom::Kind;
 use data_manifests::seen::{self, Seen};
 use networks::{EncoderConfig, SwinConfig, SwinMerging, weights};
-use std::collections::BTreeMap;
+use patches::ShardStore;
+use std::collections::{BTreeMap, HashMap};
 use tch::Tensor;
 
 #[test]
@@ -123,18 +124,25 @@ fn validation_cases_that_the_encoder_has_seen_are_counted() {
         study.train("again", 1, &more).expect(0)
     };
     let mut seen = Seen::default();
-    seen.add("another", &val, false);
+    let unknown = HashMap::new();
+    seen.add("another", &val, &unknown, false);
     let said = train(Some(&seen));
     assert!(!said.contains("W431") && !said.contains("I438"), "{said}");
-    assert!(train(None).contains("I438 the encoder's file does not say which cases"));
-    seen.add(&name, &val, false);
-    let said = train(Some(&seen));
+    // the same files, whatever the data set is called
+    let shards = ShardStore::open(&study.path("shards")).unwrap();
+    let mut renamed = Seen::default();
+    renamed.add("another", &val, &shards.images(), false);
     let wanted =
-        format!("W431 the encoder was pretrained on the images of {0} of {0} validation cases", val.len());
-    assert!(said.contains(&wanted) && said.contains("--leave-out"), "{said}");
+        |n: usize| format!("W431 the encoder was pretrained on the images of {n} of {n} validation cases");
+    let said = train(Some(&renamed));
+    assert!(said.contains(&wanted(val.len())), "{said}");
+    assert!(train(None).contains("I438 the encoder's file does not say which cases"));
+    seen.add(&name, &val, &unknown, false);
+    let said = train(Some(&seen));
+    assert!(said.contains(&wanted(val.len())) && said.contains("--leave-out"), "{said}");
     // and who starts from this model is told so, too
     let inherited = weights::read_metadata(&study.path("again/model.safetensors")).unwrap();
-    assert_eq!(Seen::of_metadata(&inherited).unwrap().among(&name, &val), [val.len(), 0]);
+    assert_eq!(Seen::of_metadata(&inherited).unwrap().among(&name, &val, &unknown), [val.len(), 0]);
 
     // a model of the same data set that was trained on what is validated now
     for file in ["model.safetensors", "checkpoint_final.safetensors"] {

@@ -1,38 +1,8 @@
 //! Images that are in several data sets: what one of them keeps from training, none of the others trains on.
 
 use super::{Pairs, Source};
-use patches::ShardStore;
 use stage::{Context, Message};
-use std::collections::{BTreeMap, HashMap, HashSet};
-
-/// What tells the image of each case from all others: the digests of its raw files, and which of their sections it is. Cases of files that the
-/// manifest does not list have none.
-fn images(store: &ShardStore) -> HashMap<&str, String> {
-    // a folder of slices is listed slice by slice
-    let files: BTreeMap<&str, &str> =
-        store.manifest().inputs.iter().map(|input| (input.path.as_str(), input.sha256.as_str())).collect();
-    let of_channel = |text: &str| -> Option<String> {
-        let (file, sections) = match text.rsplit_once('[') {
-            Some((file, sections)) if text.ends_with(']') => (file, sections),
-            _ => (text, ""),
-        };
-        let folder = format!("{file}/");
-        let found: Vec<&str> = match files.get(file) {
-            Some(sha256) => vec![sha256],
-            None => {
-                let slices = files.range(folder.as_str()..).take_while(|(path, _)| path.starts_with(&folder));
-                slices.map(|(_, sha256)| *sha256).collect()
-            }
-        };
-        (!found.is_empty()).then(|| format!("{}[{sections}", found.join(" ")))
-    };
-    let rows = store.rows().iter();
-    rows.filter_map(|row| {
-        let channels: Option<Vec<String>> = row.image.split(';').map(of_channel).collect();
-        Some((row.id.as_str(), channels?.join(";")))
-    })
-    .collect()
-}
+use std::collections::{HashMap, HashSet};
 
 impl Pairs {
     /// Leaves out, or holds out, the images that another data set leaves out or holds out, whatever they are called.
@@ -44,7 +14,7 @@ impl Pairs {
             .sources
             .iter()
             .map(|source| {
-                images(&source.store).into_iter().map(|(id, image)| (id.to_owned(), image)).collect()
+                source.store.images().into_iter().map(|(id, image)| (id.to_owned(), image)).collect()
             })
             .collect();
         let of = |wanted: fn(&Source) -> &Vec<String>| -> Vec<HashSet<&String>> {

@@ -50,12 +50,12 @@ impl Pretraining {
         if held_out.size()[0] >= 3 {
             values.insert("effective_rank".to_owned(), effective_rank(&held_out)?);
         }
-        let candidates = self.exam.owners.len();
-        if let Some(head) = self.text_head.as_ref().filter(|_| candidates > 1) {
+        let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
+        let can_choose = self.exam.owners.len() > 1 && !targets.is_empty();
+        if let Some(head) = self.text_head.as_ref().filter(|_| can_choose) {
             let images = self.second_head().forward_t(&rows(&|place| place.target.is_some()), false)?;
             let texts = Tensor::from_slice(&self.exam.texts).view([-1, self.text_features]);
             let texts = head.forward_t(&texts.to_device(self.device), false)?;
-            let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
             let found = retrieve(&images, &texts, &targets)?;
             for k in [1, 5, 10] {
                 values.insert(format!("recall_{k}"), found.recall(k));
