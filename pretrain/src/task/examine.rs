@@ -16,7 +16,7 @@ impl Pretraining {
         let [z, y, x] = shape.map(|n| n as i64);
         let mut features = Vec::new();
         // as many as a step sends through the encoder here, of however many processes
-        let own = self.plan.batch.div_ceil(self.group.as_ref().map_or(1, |group| group.size() as usize));
+        let own = self.plan.batch.div_ceil(self.group.as_ref().map_or(1, |group| group.size()));
         for places in self.exam.places.chunks(self.plan.micro_batch.min(own)) {
             let mut voxels = Vec::with_capacity(places.len() * shape.iter().product::<usize>());
             for place in places {

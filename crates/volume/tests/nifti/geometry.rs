@@ -32,7 +32,13 @@ fn a_conflict_names_the_winner() {
     let nm = 1e-3;
     let sform = [[4.0 * nm, 0.0, 0.0, 0.0], [0.0, 4.0 * nm, 0.0, 0.0], [0.0, 0.0, 40.0 * nm, 0.0]];
     let pixdim = [1.0, 4.0 * nm, 4.0 * nm, 40.0 * nm, 1.0, 1.0, 1.0, 1.0];
-    let of = |x: f64| Made { pixdim, sform: Some(sform), qform: Some(([0.0; 3], [x * nm, 0.0, 0.0])), units: 3, ..small() };
+    let of = |x: f64| Made {
+        pixdim,
+        sform: Some(sform),
+        qform: Some(([0.0; 3], [x * nm, 0.0, 0.0])),
+        units: 3,
+        ..small()
+    };
     let said = words(&read(&files, &of(200.0)).1);
     assert!(said.iter().any(|text| text.starts_with("W120 sform and qform differ by 200.0 nm")), "{said:?}");
     let said = words(&read(&files, &of(0.3)).1);
