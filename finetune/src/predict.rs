@@ -107,6 +107,14 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     options.batch = usize::from(arguments.window_batch);
     if arguments.mirror {
         options.mirror_axes = descriptor.mirrors();
+        if let Objective::Affinities(plan) = objective {
+            options.pairs = plan.offsets_zyx.iter().map(|offset| offset.map(|n| n as i64)).collect();
+        }
+        if options.mirror_axes == [false; 3] {
+            let text =
+                format!("--mirror does nothing: {} permits mirror images along no axis", descriptor.name);
+            context.tell(Message::info("I441", text));
+        }
     }
 
     let what = match objective {

@@ -3,12 +3,14 @@
 //! Window places, padding and blending are those of MONAI's `sliding_window_inference`; windows are visited in a fixed
 //! order, so that results do not depend on timing.
 
+mod mirror;
 mod windows;
 
 pub use windows::{importance, starts};
 
+use mirror::mirrored;
+
 use crate::error::BoxedError;
-use crate::step::torch_call;
 use crate::{Result, TrainingError};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
@@ -37,13 +39,17 @@ pub struct SlidingWindow {
     pub batch: usize,
     /// Axes (z, y, x) along which the prediction is also made mirrored and averaged (2ⁿ times the work).
     pub mirror_axes: [bool; 3],
+    /// Where the output is affinities, the offset (z, y, x) of each channel's pairs, which mirror images turn around; empty else.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<[i64; 3]>,
 }
 
 impl SlidingWindow {
     /// nnU-Net's choice: half overlap, Gaussian blending; no mirroring.
     #[must_use]
     pub fn new(window_zyx: [i64; 3]) -> Self {
-        Self { window_zyx, overlap: 0.5, blending: Blending::Gaussian, batch: 2, mirror_axes: [false; 3] }
+        let (overlap, blending) = (0.5, Blending::Gaussian);
+        Self { window_zyx, overlap, blending, batch: 2, mirror_axes: [false; 3], pairs: Vec::new() }
     }
 
     fn check(&self, volume: &Tensor) -> Result<()> {
@@ -152,7 +158,7 @@ pub fn predict_slabs(
     for group in places.chunks(options.batch) {
         let inputs: Vec<Tensor> = group.iter().map(|start| cut(&padded, *start, window)).collect();
         let input = Tensor::stack(&inputs, 0).to_device(device);
-        let output = mirrored(&input, options.mirror_axes, network)?.to_device(Device::Cpu);
+        let output = mirrored(&input, options, network)?.to_device(Device::Cpu);
         let classes = output.size()[1];
         let sums = sums.get_or_insert_with(|| Sums::new(classes, window[0], [shape[1], shape[2]]));
         if sums.values.size()[0] != classes {
@@ -248,40 +254,4 @@ fn all_starts(shape: [i64; 3], options: &SlidingWindow) -> Vec<[i64; 3]> {
 /// A window of `[channel, z, y, x]`; shares memory.
 fn cut(volume: &Tensor, start: [i64; 3], window: [i64; 3]) -> Tensor {
     (0..3).fold(volume.shallow_clone(), |t, axis| t.narrow(axis as i64 + 1, start[axis], window[axis]))
-}
-
-/// The mean over all combinations of mirrored axes, float32.
-fn mirrored(
-    input: &Tensor,
-    axes: [bool; 3],
-    network: &dyn Fn(&Tensor) -> std::result::Result<Tensor, BoxedError>,
-) -> Result<Tensor> {
-    let axes: Vec<i64> = (0..3i64).filter(|axis| axes[*axis as usize]).map(|axis| axis + 2).collect();
-    let combinations = 1u32 << axes.len();
-    let mut sum: Option<Tensor> = None;
-    for combination in 0..combinations {
-        let flipped: Vec<i64> = axes
-            .iter()
-            .enumerate()
-            .filter(|(bit, _)| combination >> bit & 1 == 1)
-            .map(|(_, axis)| *axis)
-            .collect();
-        let output = torch_call(0, || network(&input.flip(&flipped)))?
-            .map_err(|source| TrainingError::Network { source })?;
-        let (found, expected) = (output.size(), input.size());
-        if found.len() != 5 || found[0] != expected[0] || found[2..] != expected[2..] {
-            return Err(TrainingError::shape(
-                "prediction",
-                &output,
-                format!("[window, class, …] of {expected:?}"),
-            ));
-        }
-        let output = output.to_kind(Kind::Float).flip(&flipped);
-        sum = Some(match sum {
-            Some(sum) => sum + output,
-            None => output,
-        });
-    }
-    let sum = sum.unwrap_or_else(|| input.shallow_clone());
-    Ok(if combinations == 1 { sum } else { sum / f64::from(combinations) })
 }
