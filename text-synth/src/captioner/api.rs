@@ -337,14 +337,16 @@ fn entry(work: &Work, reply: Reply, base: u32) -> Entry {
             }
         },
     };
+    let prompt_bytes = work.prompt.system.len() + work.prompt.user.len();
+    let counted = |tokens: u64, bytes: usize| if tokens == 0 { estimated_tokens(bytes) } else { tokens };
     Entry {
         request: work.request.clone(),
+        prompt_tokens: counted(reply.prompt_tokens, prompt_bytes),
+        completion_tokens: counted(reply.completion_tokens, content.len()),
         text: if reasons.is_empty() { text } else { content },
         reasons,
         finish_reason: reply.finish_reason,
         served_model: reply.model,
-        prompt_tokens: reply.prompt_tokens,
-        completion_tokens: reply.completion_tokens,
     }
 }
 

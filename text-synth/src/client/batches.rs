@@ -2,6 +2,7 @@
 //! back as files.
 
 use super::classify::{self, Answer, Verdict};
+use super::secret::Secret;
 use super::{Client, Event};
 use reqwest::multipart::{Form, Part};
 use reqwest::{RequestBuilder, Url};
@@ -26,7 +27,7 @@ const SLOWEST_LINK: u64 = 100_000;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A batch, as the server describes it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub struct Batch {
     /// Its name.
     pub id: String,
@@ -43,6 +44,9 @@ pub struct Batch {
     errors: Value,
     #[serde(default)]
     metadata: Option<BTreeMap<String, Value>>,
+    /// What its errors must not tell.
+    #[serde(skip)]
+    secret: Secret,
 }
 
 /// How far a batch is.
@@ -94,6 +98,10 @@ impl Batch {
     /// Why it was refused.
     #[must_use]
     pub fn errors(&self) -> String {
+        self.secret.hide(self.listed())
+    }
+
+    fn listed(&self) -> String {
         let listed = self.errors.get("data").and_then(Value::as_array);
         let said = |error: &Value| {
             let of = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -249,7 +257,10 @@ impl Client {
         let answer = self.answer(self.http.get(url)).await?;
         let page: Page = parse(&answer, "list of batches")?;
         match page.data {
-            Some(batches) => Ok((batches, page.has_more)),
+            Some(mut batches) => {
+                batches.iter_mut().for_each(|batch| batch.secret = answer.secret.clone());
+                Ok((batches, page.has_more))
+            }
             // some servers answer so to addresses that they do not know
             None => {
                 let verdict = Verdict::Run(format!("HTTP {}: no list of batches", answer.status));
@@ -266,7 +277,7 @@ impl Client {
         let answer = self.answer(self.http.get(self.endpoint.below(&["batches", id]))).await?;
         let after =
             answer.retry_after.as_deref().and_then(|text| classify::retry_after(text, SystemTime::now()));
-        Ok((parse(&answer, "batch")?, after))
+        Ok((batch_of(&answer)?, after))
     }
 
     /// Has the requests of a file worked off. It may have been done also where this fails: look for the batch before this is
@@ -283,7 +294,7 @@ impl Client {
             "metadata": metadata,
         });
         let request = self.http.post(self.endpoint.below(&["batches"])).json(&body);
-        parse(&self.answer(request).await?, "batch")
+        batch_of(&self.answer(request).await?)
     }
 
     /// Sends a file of requests; gives its id.
@@ -374,6 +385,11 @@ fn again(reason: String) -> Verdict {
     Verdict::Again { reason, after: None, pause: false }
 }
 
+fn batch_of(answer: &Answer) -> Result<Batch, Refusal> {
+    let batch: Batch = parse(answer, "batch")?;
+    Ok(Batch { secret: answer.secret.clone(), ..batch })
+}
+
 fn parse<T: DeserializeOwned>(answer: &Answer, what: &str) -> Result<T, Refusal> {
     classify::parse(answer, what).map_err(|verdict| Refusal { status: answer.status, verdict })
 }
@@ -406,6 +422,8 @@ mod tests {
             ))
         };
         assert_eq!(failed("invalid_json_line").errors(), "invalid_json_line: no");
+        let keyed = Batch { secret: Secret::new("sk-12345"), ..failed("sk-12345") };
+        assert_eq!(keyed.errors(), "[key]: no");
         assert!(!failed("invalid_json_line").waits_for_others());
         assert!(failed("token_limit_exceeded").waits_for_others());
         assert_eq!(batch(r#"{"id": "b", "status": "failed"}"#).errors(), "no reason is given");

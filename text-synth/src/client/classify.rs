@@ -1,6 +1,7 @@
 //! What an HTTP answer means: a reply, try again, this request is wrong, or no request can succeed.
 
-use serde::Deserialize;
+use super::completion;
+use super::secret::Secret;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::error::Error;
@@ -21,6 +22,8 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// Body.
     pub body: Vec<u8>,
+    /// What must not be quoted from it.
+    pub secret: Secret,
 }
 
 /// A chat completion.
@@ -66,62 +69,10 @@ pub enum Verdict {
     Insecure(String),
 }
 
-#[derive(Deserialize)]
-struct Completion {
-    model: Option<String>,
-    choices: Vec<Choice>,
-    usage: Option<Usage>,
-}
-
-#[derive(Deserialize)]
-struct Choice {
-    finish_reason: Option<String>,
-    message: Said,
-}
-
-#[derive(Deserialize)]
-struct Said {
-    content: Option<Text>,
-    refusal: Option<String>,
-    reasoning: Option<Value>,
-    reasoning_content: Option<Value>,
-}
-
-/// The text of a message: whole, or in parts, as servers for several kinds of input give it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Text {
-    Whole(String),
-    Parts(Vec<Part>),
-}
-
-#[derive(Deserialize)]
-struct Part {
-    /// Absent in parts that are no text.
-    text: Option<String>,
-}
-
-impl From<Text> for String {
-    fn from(text: Text) -> Self {
-        match text {
-            Text::Whole(text) => text,
-            Text::Parts(parts) => parts.into_iter().filter_map(|part| part.text).collect(),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct Usage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
-}
-
 /// Classifies the answer to a chat completion; `now` is needed for dates in `Retry-After`.
 #[must_use]
 pub fn classify(answer: &Answer, now: SystemTime) -> Verdict {
-    refusal(answer, now).unwrap_or_else(|| completion(answer))
+    refusal(answer, now).unwrap_or_else(|| completion::read(answer))
 }
 
 /// What it means that the server did not do what was asked, whatever that was; none where it did.
@@ -190,29 +141,8 @@ pub fn parse<T: DeserializeOwned>(answer: &Answer, what: &str) -> Result<T, Verd
     } else {
         Err(format!("got {} ({}) instead of JSON", media_type(&answer.content_type), answer.status))
     };
-    parsed.map_err(|reason| Verdict::Again { reason, after: None, pause: false })
-}
-
-fn completion(answer: &Answer) -> Verdict {
-    let completion: Completion = match parse(answer, "chat completion") {
-        Ok(completion) => completion,
-        Err(verdict) => return verdict,
-    };
-    let Some(choice) = completion.choices.into_iter().next() else {
-        let reason = "the completion has no choices".to_owned();
-        return Verdict::Again { reason, after: None, pause: false };
-    };
-    let given = |value: &Option<Value>| value.as_ref().is_some_and(|v| !v.is_null() && v != "");
-    let usage = completion.usage.unwrap_or(Usage { prompt_tokens: 0, completion_tokens: 0 });
-    Verdict::Reply(Reply {
-        finish_reason: choice.finish_reason,
-        refused: choice.message.refusal.is_some_and(|r| !r.is_empty()),
-        reasoning: given(&choice.message.reasoning) || given(&choice.message.reasoning_content),
-        content: choice.message.content.map(String::from),
-        model: completion.model,
-        prompt_tokens: usage.prompt_tokens,
-        completion_tokens: usage.completion_tokens,
-    })
+    // an error of the parser quotes what it found
+    parsed.map_err(|reason| Verdict::Again { reason: answer.secret.hide(reason), after: None, pause: false })
 }
 
 /// Seconds or an HTTP date; none for what is neither. A date in the past is no wait.
@@ -230,7 +160,7 @@ fn media_type(content_type: &str) -> &str {
     content_type.split(';').next().unwrap_or(content_type).trim()
 }
 
-/// What the server said, shortened: the message of a JSON error, the media type of anything but text.
+/// What the server said, shortened and without the key: the message of a JSON error, the media type of anything but text.
 fn quote(answer: &Answer) -> String {
     if answer.content_type.contains("html") {
         return format!("got {} instead of JSON", media_type(&answer.content_type));
@@ -243,7 +173,9 @@ fn quote(answer: &Answer) -> String {
             .flatten()
             .find_map(Value::as_str)
     });
-    let words: Vec<_> = message.unwrap_or(&text).split_whitespace().collect();
+    // before it is shortened: half a key is too much
+    let said = answer.secret.hide(message.unwrap_or(&text).to_owned());
+    let words: Vec<_> = said.split_whitespace().collect();
     let line = words.join(" ");
     match line.char_indices().nth(LONGEST_QUOTE) {
         Some((end, _)) => format!("{} …", &line[..end]),
@@ -258,7 +190,13 @@ mod tests {
     use serde_json::json;
 
     fn answer(status: u16, content_type: &str, body: &str) -> Answer {
-        Answer { status, content_type: content_type.into(), retry_after: None, body: body.into() }
+        Answer {
+            status,
+            content_type: content_type.into(),
+            retry_after: None,
+            body: body.into(),
+            ..Answer::default()
+        }
     }
 
     fn of(answer: &Answer) -> Verdict {
@@ -334,39 +272,29 @@ mod tests {
     }
 
     #[test]
-    fn a_text_in_parts_is_one_text() {
-        let said = |content: serde_json::Value| {
-            let body = json!({"choices": [{"finish_reason": "stop", "message": {"content": content}}]});
-            match of(&answer(200, "application/json", &body.to_string())) {
-                Verdict::Reply(reply) => reply.content,
+    fn the_key_is_not_quoted() {
+        let secret = Secret::new("sk-SECRET123456");
+        let reason = |status, content_type: &str, body: &str| {
+            let answer = Answer { secret: secret.clone(), ..answer(status, content_type, body) };
+            match of(&answer) {
+                Verdict::Run(reason) | Verdict::Item(reason) | Verdict::Again { reason, .. } => reason,
                 other => panic!("{other:?}"),
             }
         };
-        let parts = json!([{"type": "text", "text": "A liver, "}, {"type": "image"}, {"type": "text", "text": "bright."}]);
-        assert_eq!(said(parts).as_deref(), Some("A liver, bright."));
-        assert_eq!(said(json!([])).as_deref(), Some(""));
-        assert_eq!(said(json!("A liver.")).as_deref(), Some("A liver."));
-        assert_eq!(said(json!(null)), None);
-    }
-
-    #[test]
-    fn replies_are_taken_apart() {
-        let body = json!({
-            "model": "m-1", "choices": [{"finish_reason": "length", "message": {"content": null, "reasoning_content": "hm"}}],
-            "usage": {"prompt_tokens": 7, "completion_tokens": 5, "total_tokens": 12},
-        });
-        let Verdict::Reply(reply) = of(&answer(200, "application/json", &body.to_string())) else {
-            panic!("refused")
-        };
-        let expected = Reply {
-            finish_reason: Some("length".into()),
-            reasoning: true,
-            model: Some("m-1".into()),
-            prompt_tokens: 7,
-            completion_tokens: 5,
-            ..Reply::default()
-        };
-        assert_eq!(reply, expected);
+        let json = "application/json";
+        let message = |text: &str| json!({"error": {"message": text}}).to_string();
+        assert_eq!(
+            reason(401, json, &message("Incorrect key: sk-SECRET123456")),
+            "HTTP 401: Incorrect key: [key]"
+        );
+        // escaped in JSON, cut at the longest quote, and in what a parser says
+        assert_eq!(reason(400, json, r#"{"error":"sk\u002dSECRET123456"}"#), "HTTP 400: [key]");
+        let long = reason(500, json, &message(&format!("{} sk-SECRET123456", "x".repeat(LONGEST_QUOTE - 5))));
+        assert!(!long.contains("sk-S"), "{long}");
+        for body in [r#"{"choices":"sk-SECRET123456"}"#, "sk-SECRET123456"] {
+            let said = reason(200, json, body);
+            assert!(said.contains("[key]") && !said.contains("SECRET"), "{said}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The server: which addresses captions may be sent to.
 
+use super::secret::Secret;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 use stage::Message;
@@ -13,7 +14,7 @@ const PATH: &str = "chat/completions";
 pub struct Endpoint {
     pub(super) url: Url,
     pub(super) base: String,
-    pub(super) key: Option<String>,
+    pub(super) secret: Secret,
     /// The header with the key.
     pub(super) authorization: Option<HeaderValue>,
     pub(super) local: bool,
@@ -66,7 +67,8 @@ impl Endpoint {
         let url = Url::parse(&format!("{text}/{PATH}")).map_err(|e| wrong(&format!("'{text}': {e}")))?;
         let key = key.map(|k| k.trim().to_owned()).filter(|k| !k.is_empty());
         let authorization = key.as_deref().map(authorization).transpose()?;
-        Ok(Self { url, base: text.to_owned(), key, authorization, local })
+        let secret = key.as_deref().map(Secret::new).unwrap_or_default();
+        Ok(Self { url, base: text.to_owned(), secret, authorization, local })
     }
 
     /// An address below the base URL; segments are taken as they are, so that an id with a slash in it stays one.
@@ -77,6 +79,12 @@ impl Endpoint {
             path.pop().pop().extend(segments);
         }
         url
+    }
+
+    /// What must neither be told nor stored.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// The base URL.

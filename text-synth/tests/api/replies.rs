@@ -184,3 +184,38 @@ fn the_answer_behind_the_reasoning_is_the_report() {
     ends(&bench.run(&[]), 0);
     assert_eq!(bench.reports()[0].text, "The slice of the abdomen shows dense structures on the left.");
 }
+
+/// A key that is a common word is a placeholder; what is said with its letters is kept, and errors with it end.
+#[test]
+fn a_placeholder_for_a_key_changes_nothing() {
+    let said = "The axial slice of the abdomen shows a localized dense structure.";
+    let usage = json!({"prompt_tokens": 10, "completion_tokens": null});
+    let bench = Bench::with(1, move |_: &Request| {
+        ResponseTemplate::new(200).set_body_json(json!({
+            "choices": [{"finish_reason": "stop", "message": {"content": said}}], "usage": usage,
+        }))
+    });
+    ends(&bench.command(&[]).env("OPENAI_API_KEY", "local").output().unwrap(), 0);
+    assert_eq!(bench.reports()[0].text, said);
+    assert_eq!(bench.requests().len(), 1);
+    for key in ["key", "k", "e", "y"] {
+        let refused =
+            ResponseTemplate::new(401).set_body_json(json!({"error": "Incorrect API key provided"}));
+        let bench = Bench::new(1, vec![refused]);
+        let mut command = bench.command(&[]);
+        let run = command.env("OPENAI_API_KEY", key).timeout(std::time::Duration::from_secs(60));
+        let text = ends(&run.output().unwrap(), 1);
+        assert!(text.contains("HTTP 401: Incorrect API key provided"), "{text}");
+    }
+}
+
+#[test]
+fn a_key_in_a_reply_is_stored_nowhere() {
+    let bench = Bench::with(1, |_: &Request| {
+        let said = format!("The axial slice of the abdomen shows dense structures near {KEY} there.");
+        completion(Some(&said), "stop")
+    });
+    ends(&bench.run(&[]), 0);
+    assert!(bench.reports()[0].text.contains("near [key] there"), "{}", bench.reports()[0].text);
+    assert!(!everything(&bench.out()).contains(KEY));
+}

@@ -1,6 +1,7 @@
 //! Answers of a batch, line by line, whether a person brought the file or a server sent it.
 
 use crate::client::classify::{Answer, Reply, Verdict, classify};
+use crate::client::secret::Secret;
 use crate::ledger::{Entry, Ledger};
 use crate::writer::Task;
 use crate::writer::api::{Api, Plan, Work};
@@ -46,6 +47,13 @@ pub(super) struct Failed {
     pub(super) again: bool,
     /// Whether no request can.
     pub(super) all: bool,
+}
+
+impl Failed {
+    /// The same without the key in its reason.
+    fn hiding(self, secret: &Secret) -> Self {
+        Self { reason: secret.hide(self.reason), ..self }
+    }
 }
 
 /// Lines of one kind: the first few are told with their numbers, the rest is counted.
@@ -180,9 +188,11 @@ impl<'a> Reading<'a> {
             self.unknown.tell(place, format!("custom_id {id}"));
             return Ok(());
         }
-        let reply = match outcome(line) {
+        let secret = self.api.endpoint.as_ref().map(|endpoint| endpoint.secret().clone()).unwrap_or_default();
+        let reply = match outcome(line, &secret) {
             Ok(reply) => reply,
             Err(failed) => {
+                let failed = failed.hiding(&secret);
                 self.failing.tell(place, format!("custom_id {id}: {}", failed.reason));
                 self.failed.insert(id, failed);
                 return Ok(());
@@ -233,7 +243,7 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<Option<
 }
 
 /// The reply of a line, or why there is none.
-fn outcome(line: Line) -> Result<Reply, Failed> {
+fn outcome(line: Line, secret: &Secret) -> Result<Reply, Failed> {
     let failed = |reason: String| Failed { reason, again: true, all: false };
     let said = line.error.filter(|error| !error.is_null());
     let (response, error) = match (line.response, said) {
@@ -248,6 +258,7 @@ fn outcome(line: Line) -> Result<Reply, Failed> {
         content_type: "application/json".to_owned(),
         retry_after: None,
         body: body.to_string().into_bytes(),
+        secret: secret.clone(),
     };
     match classify(&answer, SystemTime::now()) {
         Verdict::Reply(reply) => Ok(reply),
@@ -276,7 +287,9 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart() {
-        let of = |text: &str| outcome(serde_json::from_str(text).unwrap()).map_err(|f| (f.again, f.all));
+        let of = |text: &str| {
+            outcome(serde_json::from_str(text).unwrap(), &Secret::default()).map_err(|f| (f.again, f.all))
+        };
         for (text, expected) in [
             (r#"{"custom_id": "a", "response": null, "error": {"code": "batch_expired"}}"#, (true, false)),
             (r#"{"custom_id": "a", "response": {"status_code": 500, "body": {}}}"#, (true, false)),
