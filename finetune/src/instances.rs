@@ -5,7 +5,7 @@ pub(crate) mod method;
 
 pub(crate) use evidence::{OnDisk, of_blocks};
 
-use crate::arguments::{Instances, Pieces, StackFormat};
+use crate::arguments::{Instances, StackFormat};
 use crate::chosen::{self, models_of};
 use crate::kept::{Kept, WORK};
 use crate::predict::{Row, TABLE};
@@ -59,15 +59,19 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
     let rows = rows_of(&arguments.predictions)?;
     let mut inputs = vec![Manifest::as_input("affinities", &arguments.predictions, out)?];
-    let method = match &arguments.choice {
+    let (method, pieces) = match &arguments.choice {
         Some(file) => {
             inputs.push(Artefact::of_file("choice", file, out)?);
-            chosen::load::<Choice>(file, &models_of(&predicted))?.method()?
+            let choice = chosen::load::<Choice>(file, &models_of(&predicted))?;
+            (choice.method()?, choice.pieces())
         }
-        None => method::of(arguments.method, arguments.threshold.unwrap_or(0.5), arguments.details)?,
+        None => {
+            let threshold = arguments.threshold.unwrap_or(0.5);
+            (method::of(arguments.method, threshold, arguments.details)?, arguments.pieces)
+        }
     };
-    let Pieces { smallest, .. } = arguments.pieces;
-    let blocks = method::blocks(&method, arguments.pieces);
+    let blocks = method::blocks(&method, pieces)?;
+    let smallest = pieces.smallest;
     let format = Some(arguments.format).filter(|format| *format != StackFormat::Hdf5);
     let parameters = Parameters { method: &method, blocks: &blocks, smallest, format };
     let mut manifest =

@@ -66,7 +66,7 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
     progress.finish();
     let trials = trials.into_iter().map(|(trial, _)| trial.mean(rows.len())).collect();
     let ids = rows.into_iter().map(|row| row.id).collect();
-    let choice = Choice::new(models, ids, arguments.by, arguments.details, trials)?;
+    let choice = Choice::new(models, ids, arguments.by, (arguments.details, arguments.pieces), trials)?;
     for line in choice.lines() {
         context.print(&line)?;
     }
@@ -121,7 +121,7 @@ fn scores(
         return Err(Message::error("E437", text).fix("Give --references the raw folder that was predicted"));
     }
     let mut store = MemoryStore::new(shape_zyx);
-    let blocks = method::blocks(method, arguments.pieces);
+    let blocks = method::blocks(method, arguments.pieces)?;
     let smallest = arguments.pieces.smallest;
     instances_in_blocks(&affinities, &mut store, method, &blocks, smallest, &mut go_on)
         .map_err(|error| of_blocks(&error))?;

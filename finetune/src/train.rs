@@ -17,7 +17,7 @@ use data_manifests::seen::Seen;
 use goal::{goal, objective};
 use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
-use plan::{TrainPlan, plan};
+use plan::{TrainPlan, plan, single_voxels};
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message, Output, atomic, limits};
 use std::path::Path;
@@ -89,6 +89,9 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         plan.fraction,
         plan.val.len()
     ));
+    if let Some(warning) = single_voxels(plan.model.network.kind(), plan.model.patch_zyx) {
+        context.tell(warning);
+    }
     if plan.encoder_frozen >= plan.steps {
         context.tell(Message::info("I430", format!("the encoder is held in all {} steps", plan.steps)));
     }

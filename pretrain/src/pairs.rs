@@ -6,7 +6,7 @@ mod twins;
 
 use crate::mixture::Mixture;
 use crate::selection::{self, SelectionRule};
-use crate::text::{self, Likeness, ReportMatch, Text, WAYS};
+use crate::text::{self, Likeness, ReportMatch, Text};
 use data_manifests::descriptor::Modality;
 use data_manifests::{Descriptor, cases, digest};
 use patches::{Case, Region, ShardStore, sampler};
@@ -42,8 +42,10 @@ impl Source {
         let text = &self.texts[wording];
         texts.embeddings.extend_from_slice(text.embedding(row));
         texts.rows.push(image as i64);
-        for (numbers, number) in texts.likeness.iter_mut().zip(self.likeness[wording][row]) {
-            numbers.push(number);
+        let likeness = &self.likeness[wording][row];
+        texts.likeness.resize_with(likeness.len(), Vec::new);
+        for (numbers, number) in texts.likeness.iter_mut().zip(likeness) {
+            numbers.push(*number);
         }
     }
 
@@ -102,13 +104,13 @@ pub(crate) struct Texts {
     /// Which image row each belongs to.
     pub(crate) rows: Vec<i64>,
     /// Of each, by way of being alike.
-    pub(crate) likeness: [Vec<i64>; WAYS],
+    pub(crate) likeness: Vec<Vec<i64>>,
 }
 
 impl Texts {
     /// As the losses take it.
-    pub(crate) fn groupings(&self) -> [&[i64]; WAYS] {
-        self.likeness.each_ref().map(Vec::as_slice)
+    pub(crate) fn groupings(&self) -> Vec<&[i64]> {
+        self.likeness.iter().map(Vec::as_slice).collect()
     }
 }
 

@@ -3,7 +3,7 @@
 mod check;
 mod likeness;
 
-pub(crate) use likeness::{Likeness, WAYS, are_alike, likeness};
+pub(crate) use likeness::{Likeness, are_alike, likeness};
 
 use anyhow::Context as _;
 use data_manifests::records::{self, EmbeddingRow};

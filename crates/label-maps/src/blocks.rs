@@ -53,6 +53,7 @@ pub fn instances_in_blocks(
         return Err(LabelMapError::parameter("stitch", expected, blocks.stitch).into());
     }
     let volume = source.shape_zyx();
+    blocks.check_overlap(volume)?;
     let grid = blocks.counts(volume);
     let windows: Vec<Window> =
         (0..grid.iter().product()).map(|i| blocks.at(place(i, grid), volume)).collect();

@@ -99,7 +99,10 @@ pub enum Stitch {
 
 impl Blocks {
     /// Fails on values without a meaning.
-    pub(crate) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// A block without voxels, a halo beyond the block, a share of nothing, a halo of nothing where blocks are stitched by overlap.
+    pub fn check(&self) -> Result<()> {
         if self.block_zyx.contains(&0) {
             return Err(LabelMapError::parameter("block_zyx", "at least 1 along each axis", self.block_zyx));
         }
@@ -123,6 +126,20 @@ impl Blocks {
         }
     }
 
+    /// Fails where blocks of a volume that are stitched by what they share share nothing along some axis: no object would go on across it.
+    pub(crate) fn check_overlap(&self, volume_zyx: [usize; 3]) -> Result<()> {
+        let counts = self.counts(volume_zyx);
+        let parts = |a: usize| counts[a] > 1 && self.halo_zyx[a] == 0;
+        if matches!(self.stitch, Stitch::Overlap { .. }) && (0..3).any(parts) {
+            return Err(LabelMapError::parameter(
+                "halo_zyx",
+                "above 0 along every axis that is cut, where blocks are stitched by overlap",
+                self.halo_zyx,
+            ));
+        }
+        Ok(())
+    }
+
     /// Blocks along z, y, x.
     pub(crate) fn counts(&self, volume_zyx: [usize; 3]) -> [usize; 3] {
         [0, 1, 2].map(|a| volume_zyx[a].div_ceil(self.block_zyx[a]))
@@ -139,6 +156,16 @@ impl Blocks {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_is_stitched_by_overlap_overlaps_wherever_it_is_cut() {
+        let of =
+            |halo_zyx, stitch| Blocks { block_zyx: [3, 64, 64], halo_zyx, stitch }.check_overlap([8, 64, 64]);
+        let overlap = Stitch::Overlap { percent: 50 };
+        assert!(of([0, 8, 8], overlap).unwrap_err().to_string().contains("halo_zyx"));
+        // nothing is cut along y and x
+        assert!(of([1, 0, 0], overlap).is_ok() && of([0; 3], Stitch::Rule).is_ok());
+    }
 
     proptest! {
         #[test]

@@ -26,8 +26,8 @@ pub(crate) struct Instances {
     /// Format of the label maps
     #[arg(long, value_enum, default_value = "hdf5")]
     pub(crate) format: StackFormat,
-    /// A choice of 'finetune threshold' for the models that predicted, in place of the options of methods
-    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["method", "threshold", "quantile", "strides"])]
+    /// A choice of 'finetune threshold' for the models that predicted, in place of the options of methods, and of how volumes are cut up
+    #[arg(long, value_name = "FILE.json", conflicts_with_all = ["method", "threshold", "quantile", "strides", "smallest", "block", "halo"])]
     pub(crate) choice: Option<PathBuf>,
     /// How voxels become objects
     #[arg(long, default_value = "mean")]

@@ -73,7 +73,7 @@ pub(crate) struct Train {
     /// The fold that validates, from 0
     #[arg(long, value_name = "K", requires = "source_of_folds")]
     pub(crate) fold: Option<usize>,
-    /// Seed of the split, and of the order in which label fractions take cases [default: --seed]
+    /// Seed of the split, and of the order in which label fractions take cases [default: --seed]; a stored split has an order
     #[arg(long, value_name = "SEED")]
     pub(crate) split_seed: Option<u64>,
     /// Training steps in all
@@ -120,7 +120,7 @@ pub(crate) struct Train {
     #[arg(long, default_value_t = 1e-3)]
     pub(crate) lr: f64,
     /// Factor on the learning rate of the encoder
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = parse_factor)]
     pub(crate) encoder_lr_factor: f64,
     /// Factor on the learning rate from each level of the encoder to the next shallower one, the deepest having
     /// --encoder-lr-factor times this
@@ -174,6 +174,11 @@ pub(crate) struct Train {
     /// Threads that read patches
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: u16,
+}
+
+fn parse_factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse::<f64>().ok().filter(|factor| factor.is_finite() && *factor >= 0.0);
+    factor.ok_or_else(|| "expected 0 or a larger number".to_owned())
 }
 
 fn parse_balance(text: &str) -> Result<Balance, String> {

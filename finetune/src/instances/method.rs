@@ -50,10 +50,17 @@ pub(crate) fn of(name: MethodName, threshold: f64, details: Details) -> Result<M
 }
 
 /// How a method's blocks are put together.
-pub(crate) fn blocks(method: &Method, pieces: Pieces) -> Blocks {
+///
+/// # Errors
+/// `E434` for blocks and halos that do not fit each other.
+pub(crate) fn blocks(method: &Method, pieces: Pieces) -> Result<Blocks, Message> {
     let stitch = match method {
         Method::MutexWatershed(_) => Stitch::Overlap { percent: STITCH_PERCENT },
         _ => Stitch::Rule,
     };
-    Blocks { block_zyx: pieces.block, halo_zyx: pieces.halo, stitch }
+    let blocks = Blocks { block_zyx: pieces.block, halo_zyx: pieces.halo, stitch };
+    blocks.check().map_err(|e| {
+        Message::error("E434", e.to_string()).fix("Give a --halo of at most --block along each axis")
+    })?;
+    Ok(blocks)
 }

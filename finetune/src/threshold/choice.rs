@@ -1,6 +1,6 @@
 //! What was tried, and what of it was chosen.
 
-use crate::arguments::{Criterion, Details, MethodName};
+use crate::arguments::{Criterion, Details, MethodName, Pieces};
 use crate::chosen::Chosen;
 use crate::instances::method;
 use label_maps::Method;
@@ -23,6 +23,10 @@ pub(crate) struct Choice {
     threshold: Option<f64>,
     quantile: u8,
     strides_zyx: [usize; 3],
+    /// Objects of fewer voxels became background.
+    smallest: u64,
+    block_zyx: [usize; 3],
+    halo_zyx: [usize; 3],
     /// All that was tried.
     tried: Vec<Trial>,
 }
@@ -72,7 +76,7 @@ impl Trial {
 }
 
 impl Chosen for Choice {
-    const SCHEMA: &'static str = "gtgm/objects-choice/1";
+    const SCHEMA: &'static str = "gtgm/objects-choice/2";
     const CODE: &'static str = "E437";
     const COMMAND: &'static str = "finetune threshold";
 
@@ -94,7 +98,7 @@ impl Choice {
         models: Vec<String>,
         cases: Vec<String>,
         by: Criterion,
-        details: Details,
+        (details, pieces): (Details, Pieces),
         tried: Vec<Trial>,
     ) -> Result<Self, Message> {
         let scored = tried.iter().filter_map(|trial| Some((by.of(trial)?, trial)));
@@ -111,6 +115,9 @@ impl Choice {
             threshold: best.threshold,
             quantile: details.quantile,
             strides_zyx: details.strides,
+            smallest: pieces.smallest,
+            block_zyx: pieces.block,
+            halo_zyx: pieces.halo,
             tried,
         })
     }
@@ -122,6 +129,11 @@ impl Choice {
     pub(crate) fn method(&self) -> Result<Method, Message> {
         let details = Details { quantile: self.quantile, strides: self.strides_zyx };
         method::of(self.method, self.threshold.unwrap_or_default(), details)
+    }
+
+    /// How volumes were cut up, on which the objects depend, too.
+    pub(crate) fn pieces(&self) -> Pieces {
+        Pieces { smallest: self.smallest, block: self.block_zyx, halo: self.halo_zyx }
     }
 
     /// What was tried, for people: a line each.
@@ -154,12 +166,13 @@ mod tests {
 
     fn choice(by: Criterion) -> Result<Choice, Message> {
         let details = Details { quantile: 25, strides: [1, 2, 3] };
+        let pieces = Pieces { smallest: 9, block: [8, 64, 64], halo: [2, 8, 8] };
         let tried = vec![
             trial(MethodName::Mean, Some(0.4), 0.5, Some(0.2)),
             trial(MethodName::Mean, Some(0.6), 0.3, Some(0.3)),
             trial(MethodName::MutexWatershed, None, 0.9, None),
         ];
-        Choice::new(vec!["a".to_owned()], vec!["s".to_owned()], by, details, tried)
+        Choice::new(vec!["a".to_owned()], vec!["s".to_owned()], by, (details, pieces), tried)
     }
 
     #[test]
@@ -175,7 +188,9 @@ mod tests {
         assert!(lines[2].starts_with("mutex-watershed  -     VOI 0.9000"), "{}", lines[2]);
         assert!(lines[2].ends_with("ARAND n/a"), "{}", lines[2]);
         let details = Details { quantile: 50, strides: [1; 3] };
-        let none = Choice::new(Vec::new(), Vec::new(), Criterion::Arand, details, Vec::new());
+        let pieces = by_voi.pieces();
+        assert_eq!((pieces.smallest, pieces.block, pieces.halo), (9, [8, 64, 64], [2, 8, 8]));
+        let none = Choice::new(Vec::new(), Vec::new(), Criterion::Arand, (details, pieces), Vec::new());
         assert!(none.unwrap_err().to_string().contains("E437"));
     }
 

@@ -33,6 +33,11 @@ pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split>
     let wrong = |detail: String, fix: &str| {
         Message::error("E412", "the split cannot be used").detail(detail).fix(fix)
     };
+    if arguments.fold.is_none() && arguments.split_seed.is_some() {
+        let detail =
+            format!("{} has its own order of cases, which --split-seed does not change", file.display());
+        return Err(wrong(detail, "Leave --split-seed out").into());
+    }
     let split = match arguments.fold {
         Some(fold) => splits::load_nnunet(file, fold, &members, seed).map_err(|e| {
             wrong(format!("{e:#}"), "Give --split nnU-Net's splits_final.json and --fold one of its folds")

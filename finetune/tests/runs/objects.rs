@@ -165,6 +165,18 @@ fn method_and_threshold_are_chosen_on_labelled_sections() {
     let inputs = study.json("chosen/manifest.json")["inputs"].clone();
     assert!(inputs.as_array().unwrap().iter().any(|input| input["role"] == "choice"), "{inputs}");
     instances(&study, "both", &["--choice", text(&file), "--threshold", "0.5"]).expect(2);
+    // how volumes were cut and what was too small belongs to the choice
+    let cut = ["--smallest", "60", "--block", "4,48,48", "--halo", "1,16,16"];
+    choose(&trained, &[&tried[..], &cut].concat()).expect(0);
+    let best = study.json("choice.json");
+    instances(&study, "cut", &["--choice", text(&file)]).expect(0);
+    let threshold = best.get("threshold").map(|threshold| threshold.to_string());
+    let mut more = [&["--method", best["method"].as_str().unwrap()], &cut[..]].concat();
+    more.extend(threshold.iter().flat_map(|threshold| ["--threshold", threshold]));
+    instances(&study, "told-cut", &more).expect(0);
+    assert!(study.bytes("cut/sample_1_val.h5") == study.bytes("told-cut/sample_1_val.h5"));
+    instances(&study, "both", &["--choice", text(&file), "--smallest", "60"]).expect(2);
+    choose(&trained, &tried).expect(0);
 
     // of other models, of label maps, without references
     study
@@ -229,7 +241,11 @@ fn what_does_not_fit_is_said() {
     assert!(said.contains("E434 case sample_1_val") && said.contains("--affinities long-range"), "{said}");
     assert!(said.contains("E419 no objects could be made"), "{said}");
     let said = instances(&study, "halo", &["--halo", "64,1,1"]).expect(1);
-    assert!(said.contains("E434") && said.contains("halo_zyx"), "{said}");
+    assert!(
+        said.contains("E434") && said.contains("halo_zyx") && said.contains("Give a --halo of at most"),
+        "{said}"
+    );
+    assert!(!said.contains("case ") && !said.contains("E419"), "before any case: {said}");
     let said = instances(&study, "half", &["--method", "multicut", "--threshold", "1"]).expect(1);
     assert!(said.contains("E434") && said.contains("beta"), "{said}");
     instances(&study, "usage", &["--block", "1,2"]).expect(2);

@@ -108,6 +108,29 @@ fn a_model_hands_on_its_decoder_where_that_is_asked_for() {
 }
 
 #[test]
+fn options_without_a_say_are_refused() {
+    let study = Study::new(Kind::Ct);
+    study.model();
+    let split = study.path("model/split.json");
+    let said =
+        study.train("seeded", 1, &["--from-scratch", "--split", text(&split), "--split-seed", "3"]).expect(1);
+    assert!(
+        said.contains("E412 the split cannot be used") && said.contains("Leave --split-seed out"),
+        "{said}"
+    );
+    for factor in ["nan", "-1", "inf"] {
+        let option = format!("--encoder-lr-factor={factor}");
+        assert!(study.train("factor", 1, &["--from-scratch", &option]).expect(2).contains("expected 0 or"));
+    }
+    // mirror images along no axis
+    let said = study.predict("mirrored", &[&study.raw()], &["--mirror"]).expect(0);
+    assert!(
+        said.contains("I441 --mirror does nothing: phantom-ct permits mirror images along no axis"),
+        "{said}"
+    );
+}
+
+#[test]
 fn validation_cases_that_the_encoder_has_seen_are_counted() {
     let study = Study::new(Kind::Mri);
     study.model();

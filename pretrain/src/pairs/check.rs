@@ -91,7 +91,7 @@ impl Pairs {
             let mut rows = Vec::new();
             for id in &source.ids {
                 for (text, likeness) in source.texts.iter().zip(&source.likeness) {
-                    rows.extend(text.rows_of(id).iter().map(|row| likeness[*row]));
+                    rows.extend(text.rows_of(id).iter().map(|row| &likeness[*row]));
                 }
             }
             let wanted = (part * DRAWN_REPORTS as f64).round() as usize;
@@ -101,7 +101,7 @@ impl Pairs {
         let pairs = drawn.len() * drawn.len().saturating_sub(1);
         let alike = |at: usize| {
             let others = drawn.iter().enumerate().filter(|(other, _)| *other != at);
-            others.filter(|(_, other)| are_alike(&drawn[at], other)).count()
+            others.filter(|(_, other)| are_alike(drawn[at], other)).count()
         };
         (0..drawn.len()).map(alike).sum::<usize>() as f64 / pairs.max(1) as f64
     }

@@ -104,7 +104,7 @@ fn batch(step: u64) -> Batch {
         texts: Texts {
             embeddings: numbers(BATCH * FEATURES, step, 2),
             rows: (0..BATCH as i64).collect(),
-            likeness: [(); 3].map(|()| (0..BATCH as i64).collect()),
+            likeness: vec![(0..BATCH as i64).collect()],
         },
         part_texts: Texts::default(),
         members: Vec::new(),
