@@ -43,7 +43,7 @@ impl Phrase {
 
 impl Captioner for Measure {
     fn name(&self) -> String {
-        "measure/2".to_owned()
+        "measure/3".to_owned()
     }
 
     fn caption(&self, image: &SliceImage<'_>) -> anyhow::Result<Captioned> {

@@ -46,6 +46,25 @@ fn ct_is_described_in_hounsfield_units() {
     insta::assert_snapshot!(first.caption);
 }
 
+/// A patient of 50 HU and, apart from them, a smaller table of 240 HU: what is said of the largest region is of one of them only.
+#[test]
+fn the_largest_region_is_measured_alone() {
+    fn apart(id: &'static str) -> Volume {
+        let at = |i: usize| (i / 80 % 60, i % 80);
+        let raw = (0..12 * 60 * 80).map(at).map(|(y, x)| match (y, x) {
+            (10..40, 10..70) => 50.0,
+            (50..55, 10..70) => 240.0,
+            _ => -1000.0,
+        });
+        Volume { raw: raw.collect(), ..ct(id) }
+    }
+    let first = of(apart, &[]).remove(0);
+    assert!((number(&first, "body_mean_hu") - 50.0).abs() < 0.5, "{}", number(&first, "body_mean_hu"));
+    assert!(number(&first, "body_sd_hu") < 0.5, "{}", number(&first, "body_sd_hu"));
+    assert_eq!(number(&first, "body_height_mm"), 90.0);
+    assert!(first.caption.contains("with a mean of 50 HU"), "{}", first.caption);
+}
+
 #[test]
 fn nothing_is_said_of_what_the_window_hides() {
     fn narrow(id: &'static str) -> Volume {

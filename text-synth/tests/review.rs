@@ -112,7 +112,7 @@ fn checked() -> Bench {
         case: report.case.clone(),
         dataset: report.dataset.clone(),
         text: "The volume.".into(),
-        writer: "template/1".into(),
+        writer: "template/2".into(),
         model: None,
         request: String::new(),
         sentences: vec![sentence("The volume shows the abdomen.", Verdict::Supported)],

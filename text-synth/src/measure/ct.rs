@@ -100,8 +100,8 @@ pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
         facts.number("body_area_cm2", largest.area / 100.0);
         facts.number("body_height_mm", largest.extent[0]);
         facts.number("body_width_mm", largest.extent[1]);
-        let [mean, deviation] =
-            texture::mean_and_deviation(hu.iter().zip(&body).filter(|(_, b)| **b).map(|(v, _)| *v));
+        let region = structures::members(&body, shape, largest);
+        let [mean, deviation] = texture::mean_and_deviation(region.into_iter().map(|pixel| hu[pixel]));
         facts.number("body_mean_hu", mean);
         facts.number("body_sd_hu", deviation);
     }

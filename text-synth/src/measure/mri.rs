@@ -44,9 +44,9 @@ pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
     let pixels = tissue.iter().filter(|t| **t).count();
     facts.number("tissue_fraction", pixels as f64 / n.max(1) as f64);
     if let Some(largest) = structures::structures(&tissue, shape, spacing, smallest).first() {
-        facts.number("tissue_area_cm2", largest.area / 100.0);
-        facts.number("tissue_height_mm", largest.extent[0]);
-        facts.number("tissue_width_mm", largest.extent[1]);
+        facts.number("tissue_largest_area_cm2", largest.area / 100.0);
+        facts.number("tissue_largest_height_mm", largest.extent[0]);
+        facts.number("tissue_largest_width_mm", largest.extent[1]);
     }
     facts.count("channels", image.record.channels.len());
     for (c, channel) in image.record.channels.iter().enumerate() {
@@ -80,10 +80,14 @@ pub(super) fn phrases(facts: &Facts, wording: &Wording) -> Vec<Phrase> {
     if let Some(share) = facts.get("tissue_fraction") {
         let mut names = vec!["tissue_fraction"];
         let share = wording::percent(share);
-        let extent = match (facts.get("tissue_height_mm"), facts.get("tissue_width_mm")) {
+        let extent = match (facts.get("tissue_largest_height_mm"), facts.get("tissue_largest_width_mm")) {
             (Some(height), Some(width)) => {
-                names.extend(["tissue_height_mm", "tissue_width_mm"]);
-                format!(", over {} by {}", wording::millimetres(height), wording::millimetres(width))
+                names.extend(["tissue_largest_height_mm", "tissue_largest_width_mm"]);
+                format!(
+                    ", its largest region over {} by {}",
+                    wording::millimetres(height),
+                    wording::millimetres(width)
+                )
             }
             _ => String::new(),
         };

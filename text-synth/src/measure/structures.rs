@@ -15,6 +15,8 @@ pub struct Structure {
     pub centre: [f64; 2],
     /// Whether it reaches the edge of the image.
     pub at_edge: bool,
+    /// Its first pixel in reading order.
+    pub first: usize,
 }
 
 impl Structure {
@@ -38,16 +40,13 @@ pub fn structures(mask: &[bool], shape: [usize; 2], spacing: [f64; 2], smallest:
     let [rows, columns] = shape;
     let mut seen = vec![false; mask.len()];
     let mut found = Vec::new();
-    let mut queue = VecDeque::new();
     for start in 0..mask.len() {
         if !mask[start] || seen[start] {
             continue;
         }
-        seen[start] = true;
-        queue.push_back(start);
         let (mut pixels, mut sum) = (0_usize, [0_usize; 2]);
         let (mut low, mut high) = ([usize::MAX; 2], [0; 2]);
-        while let Some(pixel) = queue.pop_front() {
+        flood(mask, shape, start, &mut seen, |pixel| {
             let at = [pixel / columns, pixel % columns];
             pixels += 1;
             for a in 0..2 {
@@ -55,19 +54,7 @@ pub fn structures(mask: &[bool], shape: [usize; 2], spacing: [f64; 2], smallest:
                 low[a] = low[a].min(at[a]);
                 high[a] = high[a].max(at[a]);
             }
-            let neighbours = [
-                (at[0] > 0).then(|| pixel - columns),
-                (at[0] + 1 < rows).then(|| pixel + columns),
-                (at[1] > 0).then(|| pixel - 1),
-                (at[1] + 1 < columns).then(|| pixel + 1),
-            ];
-            for next in neighbours.into_iter().flatten() {
-                if mask[next] && !seen[next] {
-                    seen[next] = true;
-                    queue.push_back(next);
-                }
-            }
-        }
+        });
         let area = pixels as f64 * spacing[0] * spacing[1];
         if area >= smallest {
             found.push(Structure {
@@ -76,12 +63,49 @@ pub fn structures(mask: &[bool], shape: [usize; 2], spacing: [f64; 2], smallest:
                 extent: std::array::from_fn(|a| (high[a] - low[a] + 1) as f64 * spacing[a]),
                 centre: std::array::from_fn(|a| sum[a] as f64 / pixels as f64),
                 at_edge: low.contains(&0) || high[0] + 1 == rows || high[1] + 1 == columns,
+                first: start,
             });
         }
     }
     // stable: equal areas keep their reading order
     found.sort_by(|a, b| b.area.total_cmp(&a.area));
     found
+}
+
+/// The pixels of a structure of `mask`.
+#[must_use]
+pub fn members(mask: &[bool], shape: [usize; 2], structure: &Structure) -> Vec<usize> {
+    let mut pixels = Vec::with_capacity(structure.pixels);
+    flood(mask, shape, structure.first, &mut vec![false; mask.len()], |pixel| pixels.push(pixel));
+    pixels
+}
+
+/// Visits the pixels of `mask` that hang together with `start`, and marks them as seen.
+fn flood(
+    mask: &[bool],
+    [rows, columns]: [usize; 2],
+    start: usize,
+    seen: &mut [bool],
+    mut visit: impl FnMut(usize),
+) {
+    let mut queue = VecDeque::from([start]);
+    seen[start] = true;
+    while let Some(pixel) = queue.pop_front() {
+        visit(pixel);
+        let at = [pixel / columns, pixel % columns];
+        let neighbours = [
+            (at[0] > 0).then(|| pixel - columns),
+            (at[0] + 1 < rows).then(|| pixel + columns),
+            (at[1] > 0).then(|| pixel - 1),
+            (at[1] + 1 < columns).then(|| pixel + 1),
+        ];
+        for next in neighbours.into_iter().flatten() {
+            if mask[next] && !seen[next] {
+                seen[next] = true;
+                queue.push_back(next);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -101,6 +125,17 @@ mod tests {
         assert_eq!((found[0].area, found[0].extent, found[0].centre), (4.0, [4.0, 1.0], [1.5, 1.5]));
         assert_eq!(found.iter().map(|s| s.at_edge).collect::<Vec<_>>(), [false, true, true]);
         assert_eq!(structures(&mask, shape, [2.0, 0.5], 1.5).len(), 1);
+    }
+
+    #[test]
+    fn a_structure_has_its_own_pixels_only() {
+        let (mask, shape) = mask("##.# ...# #..#");
+        let found = structures(&mask, shape, [1.0; 2], 0.0);
+        assert_eq!(found.iter().map(|s| s.first).collect::<Vec<_>>(), [3, 0, 8]);
+        assert_eq!(
+            found.iter().map(|s| members(&mask, shape, s)).collect::<Vec<_>>(),
+            [vec![3, 7, 11], vec![0, 1], vec![8]]
+        );
     }
 
     #[test]

@@ -9,7 +9,9 @@ use anyhow::Context as _;
 use data_manifests::digest;
 use stage::Context;
 
-const NAME: &str = "template/1";
+const NAME: &str = "template/2";
+/// Share above which something is most of a picture.
+pub(crate) const MOST: f64 = 0.5;
 
 /// The template writer.
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,7 +97,12 @@ fn volume_subject(facts: &Facts, wording: &Wording) -> String {
     let slices = facts.get_count("slices").unwrap_or_default();
     // planes may be mixed
     let plane = facts.get_word("plane").map(|plane| format!("{plane} ")).unwrap_or_default();
-    let slices = format!("{slices} {plane}{}", if slices == 1 { "slice" } else { "slices" });
+    let tiles = match facts.get_count("tiles") {
+        Some(1) => " in one tile".to_owned(),
+        Some(tiles) => format!(" in {tiles} tiles"),
+        None => String::new(),
+    };
+    let slices = format!("{slices} {plane}{}{tiles}", if slices == 1 { "slice" } else { "slices" });
     match wording.pick("volume-subject", &["a", "b", "c"]) {
         "a" => format!("{imaging} of the {anatomy}, described on {slices}"),
         "b" => format!("this volume of the {anatomy} was acquired by {imaging}; {slices} were described"),
@@ -111,25 +118,22 @@ fn ct_findings(facts: &Facts, wording: &Wording) -> Vec<String> {
         .filter(|(share, _)| *share >= 0.01)
         .collect();
     classes.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let parts: Vec<_> = classes
-        .iter()
-        .take(3)
-        .map(|(share, words)| format!("{words} ({})", wording::percent(*share)))
-        .collect();
-    match parts.as_slice() {
-        [] => {}
-        [first, rest @ ..] => {
-            let whole = if facts.has("slices") { "volume" } else { "slice" };
-            let start = match wording.pick("report-classes", &["a", "b"]) {
-                "a" => format!("the {whole} consists mainly of {first}"),
-                _ => format!("{first} makes up the largest measured share"),
-            };
-            sentences.push(if rest.is_empty() {
-                start
-            } else {
-                format!("{start}, with {}", wording::list(rest))
-            });
-        }
+    let part = |(share, words): &(f64, &str)| format!("{words} ({})", wording::percent(*share));
+    if let Some((largest, rest)) = classes.split_first() {
+        let first = part(largest);
+        let whole = if facts.has("slices") { "volume" } else { "slice" };
+        // what lies outside the window is in no class: the largest share may be a small one
+        let start = match wording.pick("report-classes", &["a", "b"]) {
+            "a" if largest.0 > MOST => format!("the {whole} consists mainly of {first}"),
+            "a" => format!("the largest measured share of the {whole} is {first}"),
+            _ => format!("{first} makes up the largest measured share"),
+        };
+        let rest: Vec<_> = rest.iter().take(2).map(part).collect();
+        sentences.push(if rest.is_empty() {
+            start
+        } else {
+            format!("{start}, with {}", wording::list(&rest))
+        });
     }
     let dense =
         structure(facts, "dense_structures", "high-attenuation structure", "high-attenuation structures");
@@ -174,11 +178,14 @@ fn em_findings(facts: &Facts, wording: &Wording) -> Vec<String> {
     if let Some(share) = facts.get("membrane_fraction") {
         let grade = membrane_grade(share);
         let compartments = match (facts.get_count("compartment_count"), facts.get("compartment_median_nm")) {
-            (Some(n), Some(nm)) if n > 0 => format!(
-                " that part {} with a median diameter of {}",
-                wording::counted(n, "compartment", "compartments"),
-                wording::nanometres(nm)
-            ),
+            (Some(n), Some(nm)) if n > 0 => {
+                let (counted, nm) = (most(facts, n, "compartment", "compartments"), wording::nanometres(nm));
+                if facts.has("slices") {
+                    format!(" that part {counted}, their median diameter {nm} on average")
+                } else {
+                    format!(" that part {counted} with a median diameter of {nm}")
+                }
+            }
             _ => String::new(),
         };
         let share = wording::percent(share);
@@ -190,12 +197,13 @@ fn em_findings(facts: &Facts, wording: &Wording) -> Vec<String> {
     if let (Some(n), Some(nm), Some(place)) =
         (facts.get_count("dense_count"), facts.get("dense_largest_nm"), facts.get_word("dense_largest_place"))
     {
-        let counted = wording::counted(n, "electron-dense profile", "electron-dense profiles");
+        let counted = most(facts, n, "electron-dense profile", "electron-dense profiles");
+        let of = if facts.has("tiles") { " of its tile" } else { "" };
         let size = wording::nanometres(nm);
         sentences.push(match wording.pick("report-dense", &["a", "b"]) {
-            "a" => format!("{counted}, up to {size} in diameter, most prominent in the {place} part"),
+            "a" => format!("{counted}, up to {size} in diameter, most prominent in the {place} part{of}"),
             _ => format!(
-                "there {} {counted}; the most extensive measures {size} ({place})",
+                "there {} {counted}; the most extensive measures {size} ({place}{of})",
                 if n == 1 { "is" } else { "are" }
             ),
         });
@@ -210,12 +218,28 @@ fn structure(facts: &Facts, name: &str, one: &str, many: &str) -> Option<String>
     let n = facts.get_count(&format!("{name}_count")).filter(|n| *n > 0)?;
     let length = wording::millimetres(facts.get(&format!("{name}_largest_length_mm"))?);
     let place = facts.get_word(&format!("{name}_largest_place"))?;
-    let counted = wording::counted(n, one, many);
-    Some(if n == 1 {
+    let counted = most(facts, n, one, many);
+    Some(if facts.has("slices") {
+        format!("{counted}, the largest of {length} in {place} position")
+    } else if n == 1 {
         format!("{counted} of {length} in {place} position")
     } else {
         format!("{counted} up to {length}, the largest in {place} position")
     })
+}
+
+/// `three foci`; of a volume, whose counts are the largest of one slice, `up to three foci in a slice`.
+fn most(facts: &Facts, n: usize, one: &str, many: &str) -> String {
+    let counted = wording::counted(n, one, many);
+    if !facts.has("slices") {
+        return counted;
+    }
+    let part = match facts.get_word("modality") {
+        _ if facts.has("tiles") => "tile",
+        Some("em") => "section",
+        _ => "slice",
+    };
+    format!("up to {counted} in a {part}")
 }
 
 fn findings(found: &[Option<String>], wording: &Wording) -> Option<String> {

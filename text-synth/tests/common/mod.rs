@@ -211,7 +211,7 @@ pub(crate) fn caption_directory(directory: &Path, n: usize) -> Vec<Caption> {
             index: 0,
             box_zyx: [0, 0, 0, 1, 8, 8],
             caption: format!("Axial CT slice of the abdomen with {i} dense structures."),
-            captioner: "measure/2".into(),
+            captioner: "measure/3".into(),
             facts: [("modality".to_owned(), json!("ct")), ("anatomy".to_owned(), json!("abdomen"))].into(),
         })
         .collect();
@@ -219,7 +219,7 @@ pub(crate) fn caption_directory(directory: &Path, n: usize) -> Vec<Caption> {
     let descriptor = Descriptor::find("msd03-liver").unwrap();
     assert_eq!(descriptor.modality, Modality::Ct);
     let parameters = json!({
-        "captioner": "measure/2",
+        "captioner": "measure/3",
         "plan": {"planes": ["axial"], "stride": 1, "tile_yx": [8, 8], "seed": 0},
         "text": descriptor.text,
     });
