@@ -168,6 +168,19 @@ fn a_split_is_written_from_shards() {
     "#);
     let split = data_manifests::splits::Split::load(&at.join("split.json")).unwrap();
     assert_eq!((split.train.len(), split.val.len()), (6, 2));
+    // eight cases of four subjects, as nnU-Net parts them
+    insta::assert_snapshot!(run(at, &["split", "--shards", "shards", "--out", "splits_final.json", "--nnunet"]), @r#"
+        exit 0
+        --- out
+        --- err
+        W108 4 subjects are in training and validation of a fold, as nnU-Net draws them. Scores on cases of a subject that was trained on flatter a model. Draw folds with --folds 5, which keeps subjects together.
+        splits_final.json: nnU-Net's 5 folds of 8 cases.
+    "#);
+    let folds: serde_json::Value =
+        serde_json::from_slice(&fs_err::read(at.join("splits_final.json")).unwrap()).unwrap();
+    let validated: Vec<usize> =
+        folds.as_array().unwrap().iter().map(|fold| fold["val"].as_array().unwrap().len()).collect();
+    assert_eq!(validated, [2, 2, 2, 1, 1]);
     insta::assert_snapshot!(run(at, &["split", "--shards", "shards", "--out", "x.json", "--val-share", "1.5"]), @r#"
         exit 1
         --- out

@@ -19,6 +19,9 @@ pub(super) struct Arguments {
     /// Cross-validation in so many folds instead, written as nnU-Net's splits_final.json
     #[arg(long, value_name = "N", conflicts_with = "val_share")]
     folds: Option<usize>,
+    /// The five folds that nnU-Net draws of these cases, written as its splits_final.json; unlike the others they may part subjects
+    #[arg(long, conflicts_with_all = ["val_share", "folds", "seed"])]
+    nnunet: bool,
     /// Seed of the order
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -36,6 +39,22 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             .fix(fix)
     };
     let out = arguments.out.display();
+    if arguments.nnunet {
+        let (all, parted) = splits::nnunet_folds(&members, arguments.seed)
+            .map_err(|error| refused(error, "Give shards with at least 5 labelled cases"))?;
+        if parted > 0 {
+            let text =
+                format!("{parted} subjects are in training and validation of a fold, as nnU-Net draws them");
+            context.tell(
+                Message::warning("W108", text)
+                    .cause("Scores on cases of a subject that was trained on flatter a model")
+                    .fix("Draw folds with --folds 5, which keeps subjects together"),
+            );
+        }
+        splits::save_nnunet(&all, &arguments.out)?;
+        context.say(&format!("{out}: nnU-Net's {} folds of {} cases.", all.len(), members.len()));
+        return Ok(ExitStatus::Done);
+    }
     if let Some(folds) = arguments.folds {
         let all = splits::cross_validation(&members, folds, arguments.seed).map_err(|error| {
             refused(error, "Use --folds of 2 or more, and shards with as many labelled subjects")

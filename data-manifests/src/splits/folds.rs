@@ -3,7 +3,7 @@
 //! `splits_final.json` is a list with `{"train": […], "val": […]}` for every fold; nnU-Net sorts the ids. What comes first in a label fraction
 //! is not in it and is drawn anew by whoever reads it.
 
-use super::members::{Member, ids, subjects};
+use super::members::{Member, Subject, ids, subjects};
 use super::{Split, stratify};
 use anyhow::{Context, bail};
 use rand::seq::SliceRandom;
@@ -52,6 +52,13 @@ pub fn cross_validation(members: &[Member], folds: usize, seed: u64) -> anyhow::
     Ok(splits.collect())
 }
 
+/// The cases of subjects in an order drawn with `seed`, subjects together, those first that together have all classes.
+pub(super) fn drawn(subjects: &[Subject<'_>], seed: u64) -> Vec<String> {
+    let mut order: Vec<_> = subjects.iter().collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    ids(stratify::covering_first(&order))
+}
+
 /// Writes nnU-Net's file, atomically.
 ///
 /// # Errors
@@ -83,9 +90,7 @@ pub fn load_nnunet(path: &Path, fold: usize, members: &[Member], seed: u64) -> a
     };
     let named: BTreeSet<&str> = found.train.iter().map(String::as_str).collect();
     let subjects = subjects(members.iter().filter(|m| named.contains(m.id.as_str())));
-    let mut order: Vec<_> = subjects.iter().collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-    let mut train = ids(stratify::covering_first(&order));
+    let mut train = drawn(&subjects, seed);
     let known: BTreeSet<&str> = members.iter().map(|m| m.id.as_str()).collect();
     train.extend(found.train.iter().filter(|id| !known.contains(id.as_str())).cloned());
     if train.len() != found.train.len() {

@@ -1,9 +1,11 @@
 //! Validation splits and nested label fractions: seeded, grouped by subject, every class in every part where possible, stored.
 
+mod as_nnunet;
 mod folds;
 mod members;
 mod stratify;
 
+pub use as_nnunet::nnunet_folds;
 pub use folds::{NNUNET_FILE, cross_validation, load_nnunet, save_nnunet};
 pub use members::{Member, members};
 
