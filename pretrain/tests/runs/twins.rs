@@ -51,7 +51,7 @@ fn images_that_one_data_set_keeps_no_other_trains_on() {
         run(&words).expect(0)
     };
     let all = |directory: &Path| patches::ShardStore::open(directory).unwrap().rows().len();
-    let tests = all(&own) - Kind::Ct.descriptor(Size::Small).train_cases.map_or(0, |n| n as usize);
+    let tests = all(&own) - Kind::Ct.descriptor(Size::Small).train_cases.unwrap_or(0);
     assert!(tests > 0 && all(&twin) == all(&own));
     let said = train("left-out", &["--test-cases", "leave-out", "--holdout", "0.4"]);
     let left_out = format!(
