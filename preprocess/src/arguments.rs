@@ -53,7 +53,7 @@ fn spacing(text: &str) -> Result<[f64; 3], String> {
     numbers.try_into().map_err(|_| "expected three positive numbers such as 0.05,0.0046,0.0046".to_owned())
 }
 
-fn replacement(text: &str) -> Result<(u64, u32), String> {
+pub(crate) fn replacement(text: &str) -> Result<(u64, u32), String> {
     let parsed = text
         .split_once('=')
         .and_then(|(from, to)| Some((from.trim().parse().ok()?, to.trim().parse().ok()?)));

@@ -46,15 +46,21 @@ pub(crate) fn descriptor(
         };
         (*spacing_zyx, *unit) = (Some(stated), Some(Unit::Mm));
     }
-    if arguments.label_map.is_empty() {
-        return Ok(descriptor);
+    map_labels(&mut descriptor, &arguments.label_map)?;
+    Ok(descriptor)
+}
+
+/// Adds the values of `--label-map` to those that a data set replaces.
+pub(crate) fn map_labels(descriptor: &mut Descriptor, replaced: &[(u64, u32)]) -> anyhow::Result<()> {
+    if replaced.is_empty() {
+        return Ok(());
     }
     let wrong = |detail: String| Message::error("E168", "--label-map cannot be used").detail(detail);
     let Some(labels) = &mut descriptor.labels else {
         bail!(wrong(format!("data set '{}' has no labels", descriptor.name)).fix("Leave it out"));
     };
     let mut stated = BTreeMap::new();
-    for &(from, to) in &arguments.label_map {
+    for &(from, to) in replaced {
         if let Some(other) = stated.insert(from, to).filter(|other| *other != to) {
             bail!(wrong(format!("{from} becomes {other} and {to}")).fix("Name each value once"));
         }
@@ -65,7 +71,7 @@ pub(crate) fn descriptor(
         }
         labels.map.insert(from.to_string(), to);
     }
-    Ok(descriptor)
+    Ok(())
 }
 
 /// The cases that `--only` names, or all; tells what is wrong with the listing of those.

@@ -55,8 +55,11 @@ pub(crate) struct Arguments {
     max_ram: Option<f64>,
     #[command(flatten)]
     treatment: Flags,
-    /// Leave the time out, for which one case is preprocessed
-    #[arg(long)]
+    /// Values in the label files that become other values, as the run that follows will have them, such as 255=0
+    #[arg(long, value_name = "FROM=TO", value_delimiter = ',', value_parser = crate::arguments::replacement)]
+    label_map: Vec<(u64, u32)>,
+    /// Leave the time out, for which one case is preprocessed; --compression has a say in nothing else here
+    #[arg(long, conflicts_with = "compression")]
     no_timing: bool,
 }
 
@@ -79,7 +82,9 @@ impl From<Convention> for Resampling {
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let (descriptor, raw) = data_set::find(arguments.dataset.as_deref(), arguments.raw.as_deref(), context)?;
+    let (mut descriptor, raw) =
+        data_set::find(arguments.dataset.as_deref(), arguments.raw.as_deref(), context)?;
+    inputs::map_labels(&mut descriptor, &arguments.label_map)?;
     let listing = raw::list(&descriptor, &raw)?;
     let mut failed = 0;
     for problem in listing.problems {
@@ -120,6 +125,10 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
     }
     plan.predicted = Some(forecast.prediction);
+    if !arguments.label_map.is_empty() {
+        let replaced: Vec<_> = arguments.label_map.iter().map(|(from, to)| format!("{from}={to}")).collect();
+        plan.notes.push(format!("the foreground was sampled with --label-map {}", replaced.join(",")));
+    }
     plan.save(&arguments.out)?;
     context.count("cases", train.len() as u64);
     summary(&plan, all.len(), &arguments.out, context)?;

@@ -15,6 +15,7 @@ use stage::{Context, Message, interrupt};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use volume::crop::BoundingBox;
+use volume::intensity;
 use volume::resample::{Aligned, Label};
 use volume::{Grid, InMemory, Orientation, Voxels};
 
@@ -106,7 +107,7 @@ fn one(
     sampling: Sampling,
     treatment: Treatment,
 ) -> anyhow::Result<Found> {
-    let image = open::image(&case.image)?;
+    let mut image = open::image(&case.image)?;
     if image.channels != descriptor.channels.len() {
         let (found, expected) = (image.channels, descriptor.channels.len());
         return Err(Message::error("E141", format!("found {found} channels, expected {expected}"))
@@ -114,6 +115,9 @@ fn one(
             .fix("Correct the file, or the descriptor's 'channels'")
             .into());
     }
+    // as in a run: what it refuses is no case to plan for, and what it fills in is sampled
+    intensity::check_finite(&mut image.data, image.channels, treatment.non_finite)
+        .map_err(|error| error.naming_channels(&descriptor.channels).in_file(case.image.path()))?;
     let shape = image.grid.shape_zyx;
     let voxels = shape.iter().product::<usize>();
     let mut samples = vec![Vec::new(); image.channels];
@@ -133,7 +137,7 @@ fn one(
             }
         };
         for (channel, values) in samples.iter_mut().zip(image.data.chunks_exact(voxels)) {
-            channel.extend(places.iter().map(|i| values[*i]).filter(|v| v.is_finite()));
+            channel.extend(places.iter().map(|i| values[*i]));
         }
     }
     let (lo, hi) = nonzero_box(&image.data, shape);

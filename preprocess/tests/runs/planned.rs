@@ -81,6 +81,44 @@ fn a_plan_follows_from_the_cases() {
     assert!(again(&["--sample", "50", "--seed", "1"]) != small && small != whole);
 }
 
+/// What a run would refuse, fill in or map is refused, filled in or mapped while its foreground is sampled, too.
+#[test]
+fn a_plan_treats_cases_as_a_run_does() {
+    let mut task = Task::new();
+    task.describe(|d| classes(&mut d.labels, &["background", "a"]));
+    let shape_zyx = [16, 20, 20];
+    let grid = Grid::from_spacing(shape_zyx, [2.0, 1.0, 1.0], [0.0; 3]).unwrap();
+    let voxels: usize = shape_zyx.iter().product();
+    // 255 marks what was not annotated: bright, and no foreground
+    let labels: Vec<u32> = (0..voxels).map(|i| [0, 0, 1, 255][i % 4]).collect();
+    let image = |nan: bool| -> Vec<f32> {
+        let value = |i: usize| [-900.0, 0.0, (i % 50) as f32, 2000.0][i % 4];
+        (0..voxels).map(|i| if nan && i == 2 { f32::NAN } else { value(i) }).collect()
+    };
+    task.case("c0", &grid, 1, &image(false), &labels);
+    task.case("c1", &grid, 1, &image(true), &labels);
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json", "--no-timing"];
+    let planned = |more: &[&str]| {
+        let (code, text, said) = task.ask(&[&words[..], more].concat());
+        let plan = Plan::load(&task.file("plan.json")).unwrap();
+        let found = plan.fingerprint.unwrap();
+        (code, text, said, found.cases.len(), found.channels[0].clone(), plan.notes)
+    };
+    let (code, _, said, cases, channel, notes) = planned(&[]);
+    assert!(code == 3 && said.contains("E130 case c1") && cases == 1, "{said}");
+    assert!(channel.max == 2000.0 && !notes.iter().any(|note| note.contains("label-map")), "{notes:?}");
+    let (code, text, said, cases, channel, notes) = planned(&["--label-map", "255=0", "--nan", "fill=min"]);
+    assert_eq!((code, cases), (0, 2), "{said}");
+    assert!(channel.max < 50.0, "{channel:?}");
+    assert_eq!(channel.min, -900.0, "the voxel that was filled in belongs to the foreground");
+    let note = "the foreground was sampled with --label-map 255=0";
+    assert!(notes.iter().any(|found| found == note) && text.contains(note), "{text}");
+    let (code, _, said) = task.ask(&[&words[..], &["--label-map", "255=7"]].concat());
+    assert!(code != 0 && said.contains("E168 --label-map cannot be used. 255 becomes 7"), "{said}");
+    let (code, _, said) = task.ask(&[&words[..], &["--compression", "zstd"]].concat());
+    assert!(code == 2 && said.contains("--compression") && said.contains("--no-timing"), "{said}");
+}
+
 #[test]
 fn a_run_by_a_plan_records_it() {
     let (task, _) = task();
