@@ -5,10 +5,12 @@
 //! [`check`] compares what is stated with the facts, and [`refine`] has contradicted texts written again or replaced.
 
 pub mod check;
+mod denial;
 mod direction;
 pub mod lexicon;
 mod quantity;
 pub mod refine;
+mod share;
 mod statements;
 pub mod terms;
 pub mod words;

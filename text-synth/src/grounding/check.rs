@@ -3,6 +3,7 @@
 use super::direction;
 use super::lexicon::{Lexicon, Mention};
 use super::quantity;
+use super::share;
 use super::statements;
 use super::terms::{Term, Terms};
 use super::words::{Token, sentences, singular, tokens};
@@ -55,11 +56,14 @@ impl Evidence {
     }
 }
 
+/// A mention with the term that it names.
+pub(super) type Named<'a> = (Mention, &'a Term);
+
 /// A sentence as the checks see it.
 #[derive(Debug)]
 pub(super) struct Read<'a> {
     pub(super) tokens: Vec<Token>,
-    pub(super) mentions: Vec<(Mention, &'a Term)>,
+    pub(super) mentions: Vec<Named<'a>>,
     pub(super) facts: &'a Facts,
     pub(super) modality: &'a str,
     /// Tokens that a check has dealt with.
@@ -87,16 +91,6 @@ impl Read<'_> {
     /// Whether the number 0 stands in the sentence.
     pub(super) fn has_zero(&self) -> bool {
         self.tokens.iter().any(|token| matches!(token, Token::Number { value, .. } if *value == 0.0))
-    }
-
-    /// Whether a mention is denied: `no`, `without` up to three words before it, in the same part of the sentence.
-    pub(super) fn is_denied(&self, mention: &Mention) -> bool {
-        self.tokens[..mention.start]
-            .iter()
-            .rev()
-            .take(3)
-            .map_while(Token::word)
-            .any(|word| matches!(word, "no" | "without" | "not" | "absent" | "absence"))
     }
 
     /// Names of the facts that a mention of a term speaks of; of several channels only those of one that is named beside it
@@ -183,7 +177,8 @@ impl Grounding {
             statements::level_and_section(&mut read, &mut evidence);
             statements::terms(self, &mut read, &mut evidence);
             statements::symmetry_and_texture(&read, &mut evidence);
-            direction::check(&mut read, &mut evidence);
+            direction::check(&read, &mut evidence);
+            share::check(&read, &mut evidence);
             quantity::counts(&mut read, &mut evidence);
             quantity::numbers(&read, &mut evidence);
         } else {

@@ -1,6 +1,7 @@
 //! Numbers in sentences: counts of structures, lengths, shares, attenuation, and others.
 
 use super::check::{Evidence, Read};
+use super::share;
 use super::words::{Token, singular};
 
 /// What a number measures.
@@ -209,7 +210,7 @@ pub(super) fn numbers(read: &Read<'_>, evidence: &mut Evidence) {
 }
 
 /// Names of the facts that a number must belong to by its place: a length to the structure named last before it or directly
-/// behind it (`a 12 mm focus`), a share in brackets to what stands before them.
+/// behind it (`a 12 mm focus`), a share to what it is said of.
 fn bound<'a>(read: &'a Read<'_>, at: usize, dimension: Dimension) -> Vec<&'a str> {
     let with_dimension = |names: Vec<&'a str>| -> Option<Vec<&'a str>> {
         let has = names.iter().any(|n| read.facts.get(n).is_some_and(|v| of_fact(n, v).0 == dimension));
@@ -223,10 +224,7 @@ fn bound<'a>(read: &'a Read<'_>, at: usize, dimension: Dimension) -> Vec<&'a str
             let next = behind.filter_map(|(m, term)| with_dimension(read.facts_of(m, term))).next();
             last.into_iter().chain(next).flatten().collect()
         }
-        Dimension::Share if at > 0 && read.tokens[at - 1] == Token::Mark('(') => {
-            let last = read.mentions.iter().rev().find(|(m, _)| m.end == at - 1);
-            last.and_then(|(m, term)| with_dimension(read.facts_of(m, term))).unwrap_or_default()
-        }
+        Dimension::Share => share::bound(read, at),
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! What sentences say in words: terms, level and section, symmetry, texture.
 
 use super::check::{Evidence, Grounding, Read};
+use super::direction;
 use super::lexicon::Mention;
 use super::terms::{Kind, Term};
 use super::words::{Token, singular};
@@ -74,6 +75,9 @@ fn imaging_of(modality: &str) -> &'static str {
 fn measured(read: &Read<'_>, mention: &Mention, term: &Term, evidence: &mut Evidence) {
     let words = read.words_of(mention);
     let names = read.facts_of(mention, term);
+    let is_denied = read.is_denied(mention);
+    // `no dense structure lies in the right part` says nothing of other parts
+    let of_a_place = is_denied && direction::places(read, &(mention.clone(), term));
     let value = |end: &str| -> Option<(String, f64)> {
         let of = |name: &&&str| name.ends_with(end);
         let largest = names.iter().filter(of).filter_map(|name| Some((*name, read.facts.get(name)?)));
@@ -89,7 +93,8 @@ fn measured(read: &Read<'_>, mention: &Mention, term: &Term, evidence: &mut Evid
     };
     // shares below half a percent are none in words
     let is_there = amount >= if name.ends_with("_fraction") { 0.005 } else { 1.0 };
-    match (read.is_denied(mention), is_there) {
+    match (is_denied, is_there) {
+        (true, true) if of_a_place => {}
         (false, true) | (true, false) => evidence.bears(format!("fact:{name}")),
         // little is not nothing, and '0 %' says itself that there is none
         (false, false) if amount > 0.0 || read.has_zero() => evidence.bears(format!("fact:{name}")),

@@ -1,5 +1,7 @@
 //! Sentences with their verdicts.
 
+mod places;
+
 use super::Grounding;
 use super::terms::Terms;
 use crate::facts::Facts;
