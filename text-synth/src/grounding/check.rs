@@ -66,6 +66,8 @@ pub(super) struct Read<'a> {
     pub(super) mentions: Vec<Named<'a>>,
     pub(super) facts: &'a Facts,
     pub(super) modality: &'a str,
+    /// Words of the data set's declarations.
+    pub(super) declared: &'a HashSet<String>,
     /// Tokens that a check has dealt with.
     pub(super) used: Vec<bool>,
 }
@@ -173,7 +175,7 @@ impl Grounding {
                 .filter_map(|mention| self.terms.get(&mention.label).map(|term| (mention, term)))
                 .collect();
             let used = vec![false; tokens.len()];
-            let mut read = Read { tokens, mentions, facts, modality, used };
+            let mut read = Read { tokens, mentions, facts, modality, declared: &self.declared_words, used };
             statements::level_and_section(&mut read, &mut evidence);
             statements::terms(self, &mut read, &mut evidence);
             statements::symmetry_and_texture(&read, &mut evidence);

@@ -84,8 +84,9 @@ impl Read<'_> {
         }
     }
 
-    /// Whether `not` stands between two tokens.
-    pub(super) fn is_negated(&self, between: Range<usize>) -> bool {
-        between.into_iter().filter_map(|at| self.word(at)).any(|word| NOT.contains(&word))
+    /// Whether a token is denied by a `not` behind `from`, in the same statement: `does not lie in the right part`.
+    pub(super) fn is_negated(&self, from: usize, at: usize) -> bool {
+        let words = (from..at).rev().map_while(|i| self.word(i));
+        words.take_while(|word| *word != "and").any(|word| NOT.contains(&word))
     }
 }

@@ -104,7 +104,12 @@ fn is_part_of_a_name(read: &Read<'_>, at: usize) -> bool {
     let in_term = read.mentions.iter().any(|(mention, term)| {
         (mention.start..mention.end).contains(&at) || (mention.start == at + 1 && term.kind == Kind::Anatomy)
     });
-    in_term || read.word(at + 1).is_some_and(|next| NOT_A_PLACE.contains(&next))
+    // `dorsal root ganglion`, where the data set declares it; sides are declared with many names and stay sides
+    let is_declared = |i: usize| read.word(i).is_some_and(|word| read.declared.contains(word));
+    let is_rare = read.word(at).is_some_and(|word| !GROUPS.iter().any(|(pair, ..)| pair.contains(&word)));
+    in_term
+        || is_rare && is_declared(at) && is_declared(at + 1)
+        || read.word(at + 1).is_some_and(|next| NOT_A_PLACE.contains(&next))
 }
 
 /// Whether a direction and its opposite are compared: `left and right halves`, `left-right symmetry`. That says where nothing
@@ -206,9 +211,8 @@ fn one(read: &Read<'_>, group: &Range<usize>, evidence: &mut Evidence) {
     });
     let largest = read.has(&["largest", "biggest", "prominent", "extensive", "dominant", "it"]);
     let only_largest = several && !largest;
-    let is_denied = subject.is_some_and(|(mention, _)| {
-        read.is_denied(mention) || mention.end <= group.start && read.is_negated(mention.end..group.start)
-    });
+    let is_denied = subject
+        .is_some_and(|(mention, _)| read.is_denied(mention) || read.is_negated(mention.end, group.start));
     if is_denied {
         denied(&places, &words, only_largest, evidence);
         return;

@@ -1,14 +1,38 @@
 //! Shares of the picture: which term a percentage belongs to, and what is most of it.
 
 use super::check::{Evidence, Named, Read};
+use super::terms::Kind;
 use super::words::Token;
 use crate::measure::ct;
 use crate::writer::template::MOST;
 
+/// Words for the whole picture.
+const WHOLE: [&str; 9] =
+    ["slice", "section", "area", "image", "picture", "field", "volume", "tile", "micrograph"];
 /// Words that may stand between a percentage and what it is the share of: `28 % of the slice is soft tissue`.
-const FILLING: [&str; 18] = [
-    "of", "the", "a", "is", "are", "was", "were", "shows", "show", "it", "slice", "section", "area", "image",
-    "picture", "field", "volume", "tile",
+const FILLING: [&str; 22] = [
+    "of",
+    "the",
+    "a",
+    "is",
+    "are",
+    "was",
+    "were",
+    "being",
+    "shows",
+    "show",
+    "it",
+    "for",
+    "by",
+    "to",
+    "as",
+    "consists",
+    "consist",
+    "corresponds",
+    "represents",
+    "occupied",
+    "covered",
+    "filled",
 ];
 /// Words between `mainly` and what it is said of.
 const BEHIND_MAINLY: [&str; 7] = ["of", "by", "composed", "made", "up", "the", "a"];
@@ -20,6 +44,10 @@ fn has_share(read: &Read<'_>, (mention, term): &Named<'_>) -> bool {
 
 /// Names of the facts that the percentage at a place must belong to; none where that is not told.
 pub(super) fn bound<'a>(read: &'a Read<'_>, at: usize) -> Vec<&'a str> {
+    // `fat and soft tissue make up 5 % and 65 %, respectively`
+    if read.has(&["respectively"]) {
+        return Vec::new();
+    }
     let clause = read.clause(at);
     // what lies beyond the window is a share of no term
     if (at..clause.end).any(|i| read.word(i) == Some("window")) {
@@ -58,7 +86,7 @@ fn behind<'a>(read: &'a Read<'_>, at: usize) -> Option<(&'a Named<'a>, bool)> {
                 of = Some((named, true));
             }
             i = named.0.end;
-        } else if read.word(i).is_some_and(|word| FILLING.contains(&word)) {
+        } else if read.word(i).is_some_and(|word| FILLING.contains(&word) || WHOLE.contains(&word)) {
             i += 1;
         } else {
             break;
@@ -96,7 +124,7 @@ pub(super) fn check(read: &Read<'_>, evidence: &mut Evidence) {
             Some(word) if MAINLY.contains(&word) => mainly(read, at, evidence),
             Some("most")
                 if read.word(at + 1) == Some("of")
-                    && read.word(at + 3).is_some_and(|word| FILLING[10..].contains(&word)) =>
+                    && read.word(at + 3).is_some_and(|word| WHOLE.contains(&word)) =>
             {
                 if let Some(named) = subject(read, at) {
                     is_most(read, &[named], evidence);
@@ -149,9 +177,27 @@ fn mainly(read: &Read<'_>, at: usize, evidence: &mut Evidence) {
         }
         i += 1;
     }
-    if !said.is_empty() {
-        is_most(read, &said, evidence);
+    if said.is_empty() {
+        return;
     }
+    if is_of_whole(read, at) {
+        is_most(read, &said, evidence);
+    } else {
+        evidence.lacks("shares were measured of the picture only");
+    }
+}
+
+/// Whether what stands before a place speaks of the picture, not of a structure in it (`the liver is mainly fat`).
+fn is_of_whole(read: &Read<'_>, at: usize) -> bool {
+    let clause = read.clause(at);
+    let names_whole = (clause.start..at).any(|i| read.word(i).is_some_and(|word| WHOLE.contains(&word)));
+    let is_part = |named: &&Named<'_>| match named.1.kind {
+        Kind::Measured => !has_share(read, named),
+        Kind::Anatomy => !names_whole,
+        _ => false,
+    };
+    let before = |(mention, _): &&Named<'_>| mention.start >= clause.start && mention.end <= at;
+    !read.mentions.iter().filter(before).any(|named| is_part(&named))
 }
 
 fn is_most(read: &Read<'_>, said: &[&Named<'_>], evidence: &mut Evidence) {

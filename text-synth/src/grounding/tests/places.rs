@@ -1,6 +1,8 @@
 //! Where things lie, what is denied, and whose share a number is.
 
-use super::{Contradicted, Supported, Unsupported, ct, facts, grounding, verdicts};
+use super::{
+    Contradicted, Descriptor, Grounding, Supported, Terms, Unsupported, ct, facts, grounding, verdicts,
+};
 use crate::facts::Facts;
 
 /// One dense structure, left and posterior, and one gas-containing region, right and anterior.
@@ -73,6 +75,20 @@ fn directions_have_other_words() {
 }
 
 #[test]
+fn directions_in_declared_names_are_no_places() {
+    let mut text = Descriptor::find("cremi-a").unwrap().text;
+    text.anatomy = "dorsal root ganglion".to_owned();
+    text.vocabulary.push("medial habenula".to_owned());
+    let grounding = Grounding::new(&text, Terms::load(&[] as &[&str]).unwrap());
+    let cases = [
+        ("Axial section of the dorsal root ganglion.", Supported),
+        ("Axial section of the medial habenula.", Supported),
+        ("Axial section of the dorsal part.", Unsupported),
+    ];
+    verdicts(&grounding, &facts("em"), &cases);
+}
+
+#[test]
 fn directions_are_said_of_what_is_near() {
     let cases = [
         (
@@ -109,6 +125,7 @@ fn what_is_denied_of_a_place_may_lie_elsewhere() {
         ("The dense structure does not lie in the right part.", Supported),
         ("The dense structure does not lie in the left part.", Contradicted),
         ("No dense structure is visible.", Contradicted),
+        ("The dense structure is not large and lies left.", Supported),
     ];
     verdicts(&grounding("msd03-liver"), &two(), &cases);
     // of three only the largest one's place is known
@@ -164,6 +181,8 @@ fn shares_belong_to_what_they_are_said_of() {
         ("Soft tissue is seen, and 2 % of the slice lies at or below the window's end.", Supported),
         ("Soft tissue (65 %) and air (28 %).", Supported),
         ("Soft tissue (28 %) and air (65 %).", Contradicted),
+        ("Air and soft tissue make up 28 % and 65 %, respectively.", Supported),
+        ("There is little fat compared with 65 % for soft tissue.", Supported),
     ];
     verdicts(&grounding("msd03-liver"), &two(), &cases);
     let mut mri = facts("mri");
@@ -189,6 +208,9 @@ fn most_is_more_than_half() {
         ("The slice is predominantly air.", Contradicted),
         ("Air makes up most of the slice.", Contradicted),
         ("Most of the slice is soft tissue.", Supported),
+        ("The liver is mainly fat.", Unsupported),
+        ("The dense structure is mainly fat.", Unsupported),
+        ("The slice of the abdomen is mainly fat.", Contradicted),
         ("Soft tissue (65 %) makes up the largest measured share.", Supported),
         ("The largest measured share of the slice is soft tissue (65 %), with air (28 %).", Supported),
         ("Air (28 %) makes up the largest measured share.", Contradicted),
