@@ -161,6 +161,15 @@ pub enum Origin {
     Template,
 }
 
+/// Opposite directions, by the name under which the manifest of embeddings counts the reports that name one of them more often than the other: a
+/// mirror image turns them around.
+pub const OPPOSITES: [(&str, [&str; 2]); 4] = [
+    ("left_or_right", ["left", "right"]),
+    ("anterior_or_posterior", ["anterior", "posterior"]),
+    ("superior_or_inferior", ["superior", "inferior"]),
+    ("upper_or_lower", ["upper", "lower"]),
+];
+
 /// One row of the embedding table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -42,8 +42,8 @@ pub(crate) struct Text {
     shards: Option<(PathBuf, String)>,
     /// What decides in which space the embeddings lie: the text encoder's files and how it pools.
     space: Value,
-    /// How many reports name one of two opposite directions, by what the manifest calls these.
-    sided: BTreeMap<String, u64>,
+    /// Of its manifest.
+    counts: BTreeMap<String, u64>,
 }
 
 impl Text {
@@ -96,13 +96,13 @@ impl Text {
             by_case,
             shards,
             space,
-            sided: manifest.counts,
+            counts: manifest.counts,
         })
     }
 
-    /// How many reports name one of two opposite directions more often than the other; 0 where the manifest does not say.
-    pub(crate) fn sided(&self, opposites: &str) -> u64 {
-        self.sided.get(opposites).copied().unwrap_or_default()
+    /// What the manifest counts under a name, such as those of [`records::OPPOSITES`]; 0 where it does not.
+    pub(crate) fn counted(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or_default()
     }
 
     /// How many reports there are.
@@ -242,7 +242,7 @@ mod tests {
             by_case,
             shards: None,
             space: Value::Null,
-            sided: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 

@@ -1,12 +1,6 @@
 //! Reports that tell one direction from its opposite, which a mirror image turns around.
 
-/// Opposite directions, by the name under which a manifest counts them.
-pub const OPPOSITES: [(&str, [&str; 2]); 4] = [
-    ("left_or_right", ["left", "right"]),
-    ("anterior_or_posterior", ["anterior", "posterior"]),
-    ("superior_or_inferior", ["superior", "inferior"]),
-    ("upper_or_lower", ["upper", "lower"]),
-];
+use data_manifests::records::OPPOSITES;
 
 /// How many of the texts name one of each pair of directions more often than the other: what is said of both alike holds in a mirror image, too.
 #[must_use]

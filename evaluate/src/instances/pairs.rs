@@ -73,7 +73,7 @@ pub(super) fn pairs_of(
     // FILE.h5#NAME[FROM:TO], or a label image in OME-Zarr
     let reference = Path::new(root.split(['#', '[']).next().unwrap_or(root));
     if reference.is_file() || reference.join("zarr.json").is_file() {
-        return one_volume(root, directory, rows);
+        return one_volume(root, directory, rows, &arguments.split);
     }
     let root = root.trim_end_matches('/');
     let wanted = |split: &str| takes(&arguments.split, split);
@@ -123,13 +123,20 @@ pub(super) fn pairs_of(
 }
 
 /// The only case of a directory against a single volume.
-fn one_volume(reference: &str, directory: &Path, rows: Vec<Row>) -> Result<Listed> {
+fn one_volume(reference: &str, directory: &Path, rows: Vec<Row>, wanted: &[String]) -> Result<Listed> {
     let [row] = &rows[..] else {
         return Err(Message::error("E501", format!("1 reference has {} predictions", rows.len()))
             .detail(format!("{reference} is one volume, {} holds {}", directory.display(), rows.len()))
             .fix("Give --references the raw folder, or --predictions one file of the directory")
             .into());
     };
+    if !takes(wanted, &row.split) {
+        let text = format!("the only case of these objects is one of the split {}", row.split);
+        return Err(Message::error("E501", text)
+            .detail(directory.join(TABLE).display().to_string())
+            .fix(format!("Give --split {} where it is to be scored all the same", row.split))
+            .into());
+    }
     let pair = Pair {
         case: Some(row.id.clone()),
         split: Some(row.split.clone()),

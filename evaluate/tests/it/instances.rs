@@ -239,6 +239,8 @@ fn a_directory_of_objects_names_its_references_and_their_sections() {
     let (whole, made) = (format!("{raw}/sample.hdf#neuron_ids[2:4]"), value(&world, "voi:cremi"));
     score(&world, &whole, &neurons, &["--dataset", "cremi-a"]).0.unwrap();
     assert_eq!(value(&world, "voi:cremi"), made);
+    let error = score(&world, &whole, &neurons, &["--split", "test"]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 the only case of these objects is one of the split val"), "{error}");
     make(
         "id,split,file,image,label,objects\na,val,sample_val.h5#neuron_ids,,$RAW/a#neuron_ids,2\nb,val,sample_val.h5#neuron_ids,,$RAW/b#neuron_ids,2\n",
     );

@@ -3,6 +3,7 @@
 use super::{Pairs, mirrored};
 use crate::text::Text;
 use data_manifests::descriptor::Modality;
+use data_manifests::records::OPPOSITES;
 use stage::{Context, Message};
 
 impl Pairs {
@@ -13,14 +14,9 @@ impl Pairs {
             let axes = mirrored(descriptor, wanted);
             // in pictures of electron microscopes up is along y
             let up = if descriptor.modality == Modality::Em { 1 } else { 0 };
-            let directions = [
-                ("left_or_right", 2),
-                ("anterior_or_posterior", 1),
-                ("superior_or_inferior", 0),
-                ("upper_or_lower", up),
-            ];
-            for (name, axis) in directions.into_iter().filter(|(_, axis)| axes[*axis]) {
-                let naming: u64 = source.texts.iter().map(|text| text.sided(name)).sum();
+            let of_axes = OPPOSITES.iter().zip([2, 1, 0, up]);
+            for ((name, _), axis) in of_axes.filter(|(_, axis)| axes[*axis]) {
+                let naming: u64 = source.texts.iter().map(|text| text.counted(name)).sum();
                 if naming > 0 {
                     let all: usize = source.texts.iter().map(Text::len).sum();
                     let text = format!(

@@ -2,9 +2,9 @@
 
 use super::fresh_input;
 use crate::embed::{Distinct, rows, similar, to_safetensors};
-use crate::sides::{self, OPPOSITES};
+use crate::sides;
 use anyhow::Context as _;
-use data_manifests::records::{self, Report};
+use data_manifests::records::{self, OPPOSITES, Report};
 use data_manifests::{Artefact, Manifest, cases};
 use networks::{MAX_TOKENS, Pooling, TextEncoder, default_text_encoder};
 use serde::Serialize;
