@@ -4,38 +4,31 @@ use crate::remarks::Remark;
 use crate::scoring::flaw;
 use data_manifests::raw::{Source, open, planes};
 use data_manifests::{Artefact, Descriptor, digest};
-use patches::stack::{self, StackArray};
 use patches::{Case, Region};
 use stage::Message;
 use std::io;
 use std::path::{Path, PathBuf};
 use volume::hdf5::CremiFile;
-use volume::{Grid, ReadLimits, Warning};
+use volume::{Grid, ReadLimits, Warning, ome_zarr};
 
 /// Where a label map is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Map {
-    /// A file, or a stack of slices.
+    /// A file, a stack of slices, or a label image in OME-Zarr.
     File(Source),
     /// The folder of a case in shards.
     Shards(PathBuf),
-    /// A label image in OME-Zarr.
-    Image(PathBuf),
 }
 
 impl Map {
     /// The map that a text names below `root`: `FILE.h5#NAME`, a NIfTI file, a stack, or the folder of a case in shards.
     pub(crate) fn named(text: &str, root: &Path) -> Self {
         let path = root.join(text);
-        if path.join("zarr.json").is_file() {
-            // a case has its image beside its labels
-            match stack::only_label(&path).filter(|_| !path.join("image").is_dir()) {
-                Some(label) => Self::Image(label),
-                None if stack::is_image(&path) => Self::Image(path),
-                None => Self::Shards(path),
-            }
+        // a case has its image beside its labels
+        if path.join("zarr.json").is_file() && path.join("image").is_dir() {
+            Self::Shards(path)
         } else {
-            Self::File(Source::label(text, root))
+            Self::File(Source::named(text, root))
         }
     }
 
@@ -43,17 +36,15 @@ impl Map {
     pub(crate) fn path(&self) -> &Path {
         match self {
             Self::File(source) => source.path(),
-            Self::Shards(folder) | Self::Image(folder) => folder,
+            Self::Shards(folder) => folder,
         }
     }
 
     /// The path that is not there.
-    pub(crate) fn missing(&self) -> Option<&Path> {
+    pub(crate) fn missing(&self) -> Option<PathBuf> {
         match self {
             Self::File(source) => source.missing(),
-            Self::Shards(folder) | Self::Image(folder) => {
-                Some(folder.as_path()).filter(|folder| !folder.is_dir())
-            }
+            Self::Shards(folder) => Some(folder.clone()).filter(|folder| !folder.is_dir()),
         }
     }
 
@@ -62,13 +53,25 @@ impl Map {
         match self {
             Self::File(source) => open::header(source).ok().map(|(_, grid)| grid.shape_zyx),
             Self::Shards(folder) => Case::open(folder).ok().map(|case| case.record().shape_zyx),
-            Self::Image(group) => StackArray::open(group).ok().map(|array| array.info().shape_zyx),
         }
     }
 
-    /// The same map with the labels of its HDF5 file where the file was named without: the only ones that it holds.
+    /// The same map with the labels of its HDF5 file, or of its image in OME-Zarr, where that was named without: the only ones that it holds. An
+    /// image in OME-Zarr without any is taken for the label map itself.
     pub(crate) fn with_labels(self, case: &str) -> Result<Self, Message> {
-        let Self::File(Source::CremiRaw(path, sections)) = self else { return Ok(self) };
+        let (path, sections) = match self {
+            Self::File(Source::CremiRaw(path, sections)) => (path, sections),
+            Self::File(Source::Ome { path, label: None, sections, spacing_zyx_mm, like }) => {
+                let names = ome_zarr::label_names(&path).map_err(|e| flaw(case, &e))?;
+                let label = match names.as_slice() {
+                    [] => None,
+                    [name] => Some(name.clone()),
+                    several => return Err(several_maps(case, "OME-Zarr image", several, &path)),
+                };
+                return Ok(Self::File(Source::Ome { path, label, sections, spacing_zyx_mm, like }));
+            }
+            other => return Ok(other),
+        };
         let file = CremiFile::open(&path).map_err(|e| flaw(case, &e))?;
         let names: Vec<&str> = file.labels().map(|info| info.name.as_str()).collect();
         match names[..] {
@@ -80,13 +83,10 @@ impl Map {
                 .case(case)
                 .detail(path.display().to_string())
                 .fix("Store label maps below /volumes/labels")),
-            _ => Err(Message::error(
-                "E508",
-                format!("this HDF5 file holds several label maps: {}", names.join(", ")),
-            )
-            .case(case)
-            .detail(path.display().to_string())
-            .fix("Name one: FILE.h5#NAME in a table for --pairs")),
+            _ => {
+                let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
+                Err(several_maps(case, "HDF5 file", &names, &path))
+            }
         }
     }
 
@@ -97,7 +97,7 @@ impl Map {
         }
         match self {
             Self::File(source) => source.portable(root),
-            Self::Shards(folder) | Self::Image(folder) => Source::Nifti(folder.clone()).portable(root),
+            Self::Shards(folder) => Source::Nifti(folder.clone()).portable(root),
         }
     }
 
@@ -105,6 +105,14 @@ impl Map {
     pub(crate) fn artefact(&self, role: &str, out: &Path) -> io::Result<Artefact> {
         artefact(role, self.path(), out)
     }
+}
+
+/// Says that it is not clear which label map is meant.
+fn several_maps(case: &str, what: &str, names: &[String], path: &Path) -> Message {
+    Message::error("E508", format!("this {what} holds several label maps: {}", names.join(", ")))
+        .case(case)
+        .detail(path.display().to_string())
+        .fix("Name one, FILE.h5#NAME or IMAGE.zarr#NAME, in a table for --pairs")
 }
 
 /// A file, or a folder with all that it holds, as an input of a stage that writes into `out`.
@@ -131,7 +139,6 @@ pub(crate) struct Reader {
 enum Planes {
     File(Box<planes::LabelPlanes>),
     Shards { case: Box<Case>, next: usize },
-    Image { array: Box<StackArray>, next: usize },
 }
 
 impl Reader {
@@ -152,11 +159,6 @@ impl Reader {
                 let grid = Grid::new(record.shape_zyx, record.affine).map_err(failed)?;
                 Ok(Self { path, grid, planes: Planes::Shards { case: Box::new(shards), next: 0 } })
             }
-            Map::Image(group) => {
-                let array = StackArray::open(group).map_err(|e| of_image(case, &e))?;
-                let grid = array.info().grid().map_err(failed)?;
-                Ok(Self { path, grid, planes: Planes::Image { array: Box::new(array), next: 0 } })
-            }
             Map::File(source) => {
                 if let Some(missing) = source.missing() {
                     return Err(Message::error("E506", "a label map is not there")
@@ -176,7 +178,7 @@ impl Reader {
     pub(crate) fn remarks(&self, case: &str) -> Vec<Remark> {
         let warnings = match &self.planes {
             Planes::File(planes) => planes.warnings(),
-            Planes::Shards { .. } | Planes::Image { .. } => &[],
+            Planes::Shards { .. } => &[],
         };
         let remark = |warning: &Warning| Remark {
             case: case.to_owned(),
@@ -208,24 +210,6 @@ impl Reader {
                 }
                 Ok(planes)
             }
-            Planes::Image { array, next } => {
-                let planes = depth.min(nz - *next);
-                out.clear();
-                if planes > 0 {
-                    let read = array.read_ids([*next, 0, 0], [planes, ny, nx]);
-                    *out = read.map_err(|e| of_image(case, &e))?;
-                    *next += planes;
-                }
-                Ok(planes)
-            }
         }
     }
-}
-
-/// The message of an OME-Zarr image that cannot be read.
-fn of_image(case: &str, error: &patches::Error) -> Message {
-    Message::error("E519", error.to_string())
-        .case(case)
-        .cause("Usually an incomplete copy, or an image of another program")
-        .fix("Give OME-Zarr 0.5 with labels of 8, 16 or 64 bits in the array 0, axes z, y, x")
 }

@@ -267,7 +267,7 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
         let Some(name) = path.file_name().and_then(|n| n.to_str()) else { continue };
         let map = Map::named(name, directory);
         let is_map = match &map {
-            Map::Shards(_) | Map::Image(_) | Map::File(Source::CremiRaw(..)) => true,
+            Map::Shards(_) | Map::File(Source::CremiRaw(..) | Source::Ome { .. }) => true,
             Map::File(_) => [".nii.gz", ".nii"].iter().any(|end| name.ends_with(end)),
         };
         if !is_map {
@@ -279,9 +279,6 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
         }
         let id = match &map {
             Map::File(Source::CremiRaw(..)) => name.rsplit_once('.').map_or(name, |(id, _)| id),
-            Map::Image(_) => {
-                name.strip_suffix(".zarr").map_or(name, |id| id.strip_suffix(".ome").unwrap_or(id))
-            }
             _ => raw::stem(name),
         };
         if let Some(other) = maps.insert(id.to_owned(), map) {
@@ -348,7 +345,7 @@ fn listed(table: &Path) -> Result<Pairing> {
         if prediction.is_none() && !row.prediction.is_empty() {
             pairing.absent.get_or_insert_with(|| root.join(&row.prediction));
         }
-        let image = Some(Source::image(root.join(&row.image))).filter(|_| !row.image.is_empty());
+        let image = Some(Source::named(&row.image, root)).filter(|_| !row.image.is_empty());
         pairing.pairs.push(Pair {
             prediction,
             expected: None,

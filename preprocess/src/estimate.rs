@@ -65,6 +65,9 @@ pub(crate) fn of_case(
         _ => grid,
     };
     let labels = label.saturating_mul(voxels(label_grid.shape_zyx));
+    // what readers hold beside what they return; image and labels are read one after the other
+    let image_layer = open::layer_bytes(&case.image)?;
+    let label_layer = case.label.as_ref().map_or(Ok(0), open::layer_bytes)?;
     // beside what resampling takes, the parts of labels that are being aligned
     let aligning = if label_grid == grid { 0 } else { (volume::resample::SCRATCH_BYTES as u64).min(labels) };
     // one shard, a copy of it and its encoded form while it is written
@@ -83,8 +86,12 @@ pub(crate) fn of_case(
         channels,
         shape_zyx: canonical.shape_zyx,
         resampled_zyx: target.shape_zyx,
-        memory: preparing.max(labelling).saturating_add(scratch),
-        streamed: planes.saturating_add(scratch).saturating_add(aligning).saturating_add(writing),
+        memory: preparing.max(labelling).saturating_add(scratch).saturating_add(image_layer.max(label_layer)),
+        streamed: planes
+            .saturating_add(image_layer.max(label_layer))
+            .saturating_add(scratch)
+            .saturating_add(aligning)
+            .saturating_add(writing),
         temporary: read.saturating_mul(image).saturating_add(labels),
         disk: voxels(target.shape_zyx).saturating_mul(image + if label == 8 { 8 } else { label.min(1) }),
     })

@@ -11,6 +11,7 @@ use describe::Volume;
 use serde::Serialize;
 use stage::{Context, ExitStatus, Message};
 use std::path::{Path, PathBuf};
+use volume::ome_zarr;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,7 +64,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
                     info.volumes.push(volume);
                 }
             }
-            Err(error) => info.errors.push(messages::of_error(&case_of(path), &error, Path::new(""))),
+            Err(error) => info.errors.push(messages::of_error(&raw::case_name(path), &error, Path::new(""))),
         }
     }
     context.count("volumes", info.volumes.len() as u64);
@@ -76,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 }
 
 fn one(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Volume>> {
-    if path.is_dir() && !holds_slices(path)? {
+    if path.is_dir() && !ome_zarr::is_zarr(path) && !holds_slices(path)? {
         return Err(Message::error("E103", "this is a folder, not a volume")
             .detail(path.display().to_string())
             .fix("Name the files in it; 'preprocess --dry-run' lists what a run would do with a data set")
@@ -95,9 +96,4 @@ fn holds_slices(folder: &Path) -> anyhow::Result<bool> {
         }
     }
     Ok(false)
-}
-
-/// A case's name as a run would give it.
-fn case_of(path: &Path) -> String {
-    raw::stem(&path.file_name().unwrap_or_default().to_string_lossy()).to_owned()
 }

@@ -147,7 +147,7 @@ pub(crate) fn digests(
             let image = read(&case.image)?;
             let label = match &case.label {
                 // one file may hold both
-                Some(label) if label.path() == case.image.path() => Some(image.clone()),
+                Some(label) if label.shares_files(&case.image) => Some(image.clone()),
                 Some(label) => Some(read(label)?),
                 None => None,
             };

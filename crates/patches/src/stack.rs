@@ -89,17 +89,6 @@ pub fn is_image(path: &Path) -> bool {
     path.join("zarr.json").is_file() && path.join("0").join("zarr.json").is_file()
 }
 
-/// The group of the only label map of a group that has one.
-#[must_use]
-pub fn only_label(directory: &Path) -> Option<PathBuf> {
-    let text = fs_err::read_to_string(directory.join("labels").join("zarr.json")).ok()?;
-    let metadata: Value = serde_json::from_str(&text).ok()?;
-    match metadata.pointer("/attributes/ome/labels")?.as_array()?.as_slice() {
-        [name] => Some(label_group(directory, name.as_str()?)).filter(|group| is_image(group)),
-        _ => None,
-    }
-}
-
 /// The group of a label map in a group that [`StackArray::create_labels`] made.
 #[must_use]
 pub fn label_group(directory: &Path, name: &str) -> PathBuf {

@@ -533,6 +533,30 @@ pub enum VolumeError {
         found: String,
     },
 
+    /// A folder that is no OME-Zarr image, or one of a kind that is not read.
+    #[error("OME-Zarr {}: {found}", path.display())]
+    OmeZarr {
+        /// Folder, or the file in it.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What was expected, or the edit that helps.
+        fix: &'static str,
+    },
+
+    /// Voxels of an OME-Zarr image that cannot be read.
+    #[error("OME-Zarr {}: planes {first} to {last} cannot be read: {reason}", path.display())]
+    Chunk {
+        /// Folder of the array.
+        path: PathBuf,
+        /// First plane, counted from 0.
+        first: usize,
+        /// Last plane.
+        last: usize,
+        /// The library's words.
+        reason: String,
+    },
+
     /// A file beside a stack that should give its voxel size.
     #[error("{}: {reason}", path.display())]
     Sidecar {

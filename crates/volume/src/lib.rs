@@ -10,6 +10,7 @@
 //! | a limit of memory per read | [`ReadLimits`] |
 //! | CREMI's HDF5 in and out | [`hdf5::CremiFile`], [`hdf5::read_cremi`], [`hdf5::write_cremi`] |
 //! | TIFF and PNG stacks in | [`stack::Stack`] |
+//! | OME-Zarr images and labels in | [`ome_zarr::OmeZarr`] |
 //! | canonical orientation and back | [`Orientation`] |
 //! | target spacing and back | [`resample`] |
 //! | intensity rule by modality | [`intensity::IntensityRule`] |
@@ -32,6 +33,8 @@ pub mod intensity;
 pub mod labels;
 mod limits;
 pub mod nifti;
+#[cfg(feature = "ome-zarr")]
+pub mod ome_zarr;
 mod orientation;
 pub mod prepare;
 mod remedy;

@@ -34,6 +34,8 @@ impl VolumeError {
             Self::StackAxes { .. } => "E144",
             Self::Sidecar { .. } => "E145",
             Self::ChannelGrid { .. } => "E146",
+            Self::OmeZarr { .. } => "E147",
+            Self::Chunk { .. } => "E148",
             Self::Memory { .. } | Self::ReadLimit { .. } => "E160",
             Self::Hdf5 { .. } | Self::Hdf5Lock { .. } => "E180",
             Self::Hdf5Type { .. } | Self::LabelInexact { .. } => "E181",
@@ -144,7 +146,10 @@ impl VolumeError {
             Self::StackSlice { .. } => {
                 "Remove the slice if it is a thumbnail or belongs elsewhere, or export the stack again"
             }
-            Self::StackContent { fix, .. } => fix,
+            Self::StackContent { fix, .. } | Self::OmeZarr { fix, .. } => fix,
+            Self::Chunk { .. } => {
+                "Usually an interrupted copy, or a disk that is damaged. Copy the folder again, then rerun the same command"
+            }
             Self::StackAxes { .. } => {
                 "Split channels and time points into one stack each. If the axis is really z: python -c \"import tifffile as t; \
                  t.imwrite('z.tif', t.imread('x.tif'), photometric='minisblack')\", with the voxel size in z.json"

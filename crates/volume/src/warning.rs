@@ -136,6 +136,20 @@ pub enum Warning {
         /// Share of the labelled voxels that the largest has.
         share: f64,
     },
+    /// Chunks of an OME-Zarr array that are not there, which stand for its fill value.
+    AbsentChunks {
+        /// How many.
+        absent: u64,
+        /// Chunks of what was read.
+        of: u64,
+        /// The fill value, as the metadata have it.
+        fill: String,
+    },
+    /// Anatomical orientations of an OME-Zarr image that are not understood.
+    OrientationUnknown {
+        /// The words.
+        found: String,
+    },
     /// A jump in the numbers of a stack's slices.
     SliceGap {
         /// Slice before the jump.
@@ -171,6 +185,8 @@ impl Warning {
             Self::IgnoredFiles { .. } => "W142",
             Self::SliceGap { .. } => "W143",
             Self::LeakingObject { .. } => "W144",
+            Self::AbsentChunks { .. } => "W145",
+            Self::OrientationUnknown { .. } => "W146",
         }
     }
 }
@@ -264,6 +280,16 @@ impl fmt::Display for Warning {
                 "one of {objects} objects is {:.1} % of all that is labelled. Objects made by connecting what lies between membranes leak \
                  from section to section: connect within sections, or training and scores say little",
                 100.0 * share
+            ),
+            Self::AbsentChunks { absent, of, fill } => write!(
+                f,
+                "{} of {} chunks are not there and were read as {fill}. Right where the image is empty; else the copy is incomplete",
+                grouped(*absent),
+                grouped(*of)
+            ),
+            Self::OrientationUnknown { found } => write!(
+                f,
+                "orientation '{found}' is not understood: axes taken as RAS+. Left and right may be swapped"
             ),
             Self::SliceGap { before, after } => write!(
                 f,

@@ -43,6 +43,16 @@ impl Artefact {
         Ok(Self { role: role.to_owned(), path: format!("${name}/{}", portable(inside)), bytes, sha256 })
     }
 
+    /// A folder with all that it holds, below a named root.
+    ///
+    /// # Errors
+    /// As [`Artefact::of_rooted`].
+    pub fn of_rooted_tree(role: &str, directory: &Path, name: &str, root: &Path) -> std::io::Result<Self> {
+        let (bytes, sha256) = digest::tree(directory)?;
+        let inside = directory.strip_prefix(root).map_err(std::io::Error::other)?;
+        Ok(Self { role: role.to_owned(), path: format!("${name}/{}/", portable(inside)), bytes, sha256 })
+    }
+
     /// Whether it is a folder.
     #[must_use]
     pub fn is_tree(&self) -> bool {

@@ -79,8 +79,8 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
                 let raw = RawCase {
                     id: case.id.clone(),
                     subject: case.subject.clone().unwrap_or_else(|| case.id.clone()),
-                    image: Source::image(root.join(&case.image)),
-                    label: case.label.as_ref().map(|l| Source::label(l, root)),
+                    image: Source::named(&case.image, root),
+                    label: case.label.as_ref().map(|l| Source::named(l, root)),
                     split: CaseSplit::Train,
                 };
                 add(&mut listing, root, raw);
@@ -101,7 +101,7 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
 fn add(listing: &mut Listing, root: &Path, case: RawCase) {
     let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).display().to_string();
     // one of several channels may be what is missing
-    let shown = |source: &Source| below(source.missing().unwrap_or_else(|| source.path()));
+    let shown = |source: &Source| below(source.missing().as_deref().unwrap_or_else(|| source.path()));
     if case.label.as_ref().is_some_and(|label| case.image.reads(label)) {
         listing.problems.push(
             Message::error("E189", "image and label are one file")
@@ -113,7 +113,7 @@ fn add(listing: &mut Listing, root: &Path, case: RawCase) {
     }
     let image = case.image.missing().is_none();
     // one file may hold both
-    let label = case.label.as_ref().filter(|label| label.path() != case.image.path());
+    let label = case.label.as_ref().filter(|label| !label.shares_files(&case.image));
     let (code, what, detail) = match label.map(|label| (label, label.missing().is_none())) {
         None | Some((_, true)) if image => {
             listing.cases.push(case);
@@ -191,10 +191,18 @@ pub(crate) fn part_id(file: &str, part: &SectionPart) -> String {
 #[must_use]
 pub fn stem(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
-    [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5", ".tif", ".tiff"]
+    [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5", ".tif", ".tiff", ".ome.zarr", ".zarr"]
         .iter()
         .find_map(|end| name.strip_suffix(end))
         .unwrap_or(name)
+}
+
+/// Name of the case that a single file or folder is: its stem; of a level of an image in OME-Zarr, the image's.
+#[must_use]
+pub fn case_name(path: &Path) -> String {
+    let is_zarr = |part: &&Path| part.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zarr"));
+    let named = path.ancestors().find(is_zarr).unwrap_or(path);
+    stem(&named.file_name().unwrap_or_default().to_string_lossy()).to_owned()
 }
 
 /// Ids become names of files and folders: each must be one, and a different one.

@@ -5,8 +5,9 @@ use crate::descriptor::{Descriptor, LabelKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use volume::hdf5::{CremiFile, NOT_ANNOTATED};
+use volume::ome_zarr::{self, OmeZarr};
 use volume::stack::Stack;
-use volume::{Grid, Result, VolumeError, Warning, check_same_channels, nifti};
+use volume::{Grid, ReadLimits, Result, VolumeError, Warning, check_same_channels, nifti};
 
 /// An image as stored: neither reoriented nor resampled.
 #[derive(Debug, Clone)]
@@ -53,10 +54,90 @@ pub fn header(source: &Source) -> Result<(usize, Grid)> {
             let stack = Stack::open(path, *spacing_zyx_mm)?;
             Ok((1, stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?))
         }
+        Source::Ome { .. } => {
+            let (image, grid) = ome(source, ReadLimits::UNLIMITED)?;
+            Ok((image.channels(), grid))
+        }
         Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
             Ok((1, cremi(path, *sections)?.raw().grid()?))
         }
     }
+}
+
+/// Bytes that reading an image or labels by planes takes beside the planes: of OME-Zarr a layer of chunks.
+///
+/// # Errors
+/// As [`header`].
+pub fn layer_bytes(source: &Source) -> Result<u64> {
+    match source {
+        Source::Channels(channels) => channels.iter().map(layer_bytes).sum(),
+        Source::Ome { .. } => Ok(ome(source, ReadLimits::UNLIMITED)?.0.layer_bytes()),
+        _ => Ok(0),
+    }
+}
+
+/// An image in OME-Zarr, or the part of it that is meant; labels without a voxel size take that of the image that they lie on.
+pub(super) fn ome(source: &Source, limits: ReadLimits) -> Result<(OmeZarr, Grid)> {
+    let Source::Ome { path, label, sections, spacing_zyx_mm, like } = source else {
+        return Err(VolumeError::OmeZarr {
+            path: source.path().to_owned(),
+            found: "it is none".to_owned(),
+            fix: "Give a folder NAME.zarr",
+        });
+    };
+    let open = |path: &Path| OmeZarr::open(path, *spacing_zyx_mm, limits);
+    let image = match label {
+        Some(name) => {
+            let group = ome_zarr::label_group(path, name);
+            if !group.is_dir() {
+                let names = open(path)?.labels().join(", ");
+                let found = match names.as_str() {
+                    "" => format!("it has no label image '{name}', nor another"),
+                    names => format!("it has no label image '{name}', but {names}"),
+                };
+                let fix = "Name a label image that is there: IMAGE.zarr#NAME";
+                return Err(VolumeError::OmeZarr { path: path.clone(), found, fix });
+            }
+            open(&group)?
+        }
+        None => open(path)?,
+    };
+    let image = match sections {
+        Some(Sections { first, end }) => image.with_sections(*first..*end)?,
+        None => image,
+    };
+    let grid = match (image.grid(), like) {
+        (Err(VolumeError::StackSpacing { .. }), Some(like)) => {
+            image.grid_of(open(like)?.grid()?.spacing_zyx_mm())?
+        }
+        (grid, _) => grid?,
+    };
+    Ok((image, grid))
+}
+
+/// A label image in OME-Zarr: [`ome`] of one channel.
+pub(super) fn ome_labels(source: &Source, limits: ReadLimits) -> Result<(OmeZarr, Grid)> {
+    let (image, grid) = ome(source, limits)?;
+    match image.channels() {
+        1 => Ok((image, grid)),
+        found => Err(VolumeError::Channels { path: source.path().to_owned(), found, expected: 1 }),
+    }
+}
+
+/// Reads all planes.
+fn all_planes<T>(
+    path: &Path,
+    voxels: usize,
+    mut next: impl FnMut(usize, &mut Vec<T>) -> Result<usize>,
+) -> Result<Vec<T>> {
+    let bytes = (voxels as u64).saturating_mul(size_of::<T>() as u64);
+    let mut data = Vec::new();
+    data.try_reserve_exact(voxels).map_err(|_| VolumeError::Memory { path: path.to_owned(), bytes })?;
+    let mut planes = Vec::new();
+    while next(usize::MAX, &mut planes)? > 0 {
+        data.append(&mut planes);
+    }
+    Ok(data)
 }
 
 /// An HDF5 file in CREMI's layout, or a part of its sections.
@@ -137,6 +218,13 @@ pub fn image(source: &Source) -> Result<RawImage> {
             let data = stack.read_slab(0..grid.shape_zyx[0])?;
             Ok(RawImage { channels: 1, grid, data, warnings: stack.warnings().to_vec() })
         }
+        Source::Ome { path, .. } => {
+            let (image, grid) = ome(source, ReadLimits::UNLIMITED)?;
+            let (channels, mut planes) = (image.channels(), image.planes());
+            let voxels = planes.remaining() * grid.shape_zyx[1] * grid.shape_zyx[2];
+            let data = all_planes(path, voxels, |count, out| planes.next_planes(count, out))?;
+            Ok(RawImage { channels, grid, data, warnings: planes.warnings().to_vec() })
+        }
         Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
             let file = cremi(path, *sections)?;
             let grid = file.raw().grid()?;
@@ -180,6 +268,15 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             volume::labels::remap(&mut ids, &map);
             let voxels = by_kind(ids, descriptor, source)?;
             Ok(RawLabels { grid, voxels, warnings: stack.warnings().to_vec() })
+        }
+        Source::Ome { path, .. } => {
+            let (image, grid) = ome_labels(source, ReadLimits::UNLIMITED)?;
+            let mut planes = image.planes();
+            let voxels = planes.remaining() * grid.shape_zyx[1] * grid.shape_zyx[2];
+            let mut ids = all_planes(path, voxels, |count, out| planes.next_labels(count, out))?;
+            volume::labels::remap(&mut ids, &map);
+            let voxels = by_kind(ids, descriptor, source)?;
+            Ok(RawLabels { grid, voxels, warnings: planes.warnings().to_vec() })
         }
         Source::Channels(channels) => {
             let path = source.path().to_owned();

@@ -1,14 +1,14 @@
 //! Raw cases some planes at a time, in bounded memory: the same values, grids and errors as [`super::open`].
 
 use super::Source;
-use super::open::{around, channel_headers, cremi, header, is_semantic, stack_grid};
+use super::open::{around, channel_headers, cremi, header, is_semantic, ome, ome_labels, stack_grid};
 use crate::Descriptor;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use volume::crop::BoundingBox;
 use volume::hdf5::CremiFile;
 use volume::stack::Stack;
-use volume::{Grid, ReadLimits, Result, VolumeError, Warning, nifti};
+use volume::{Grid, ReadLimits, Result, VolumeError, Warning, nifti, ome_zarr};
 
 /// An image in stored order: the z-planes of channel 0, then those of channel 1, …
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct ImagePlanes {
 enum ImageFile {
     Nifti(Box<nifti::Planes>),
     Stack { stack: Box<Stack>, next: usize },
+    Ome(Box<ome_zarr::Planes>),
     Cremi { file: Box<CremiFile>, next: usize },
 }
 
@@ -56,6 +57,7 @@ impl ImageFile {
             Source::Stack { path, spacing_zyx_mm, .. } => {
                 Self::Stack { stack: Box::new(Stack::open(path, *spacing_zyx_mm)?), next: 0 }
             }
+            Source::Ome { .. } => Self::Ome(Box::new(ome(source, limits)?.0.planes())),
             Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
                 Self::Cremi { file: Box::new(cremi(path, *sections)?), next: 0 }
             }
@@ -69,6 +71,7 @@ impl ImageFile {
         match self {
             Self::Nifti(planes) => planes.remaining(),
             Self::Stack { stack, next } => stack.shape_zyx()[0] - next,
+            Self::Ome(planes) => planes.remaining(),
             Self::Cremi { file, next } => file.raw().shape_zyx[0] - next,
         }
     }
@@ -77,6 +80,7 @@ impl ImageFile {
         match self {
             Self::Nifti(planes) => planes.warnings(),
             Self::Stack { stack, .. } => stack.warnings(),
+            Self::Ome(planes) => planes.warnings(),
             Self::Cremi { .. } => &[],
         }
     }
@@ -89,6 +93,7 @@ impl ImageFile {
         }
         match self {
             Self::Nifti(file) => file.next_planes(planes, out),
+            Self::Ome(file) => file.next_planes(planes, out),
             Self::Stack { stack, next } => {
                 *out = stack.read_slab(*next..*next + planes)?;
                 *next += planes;
@@ -177,6 +182,7 @@ enum LabelFile {
     Classes(Box<nifti::LabelPlanes<u32>>, Vec<u32>),
     Objects(Box<nifti::LabelPlanes<u64>>),
     Stack { stack: Box<Stack>, next: usize },
+    Ome(Box<ome_zarr::Planes>),
     Cremi { file: Box<CremiFile>, name: String, bounds: BoundingBox, around: u64, next: usize },
 }
 
@@ -199,6 +205,10 @@ pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> R
             let stack = Stack::open(path, *spacing_zyx_mm)?;
             let grid = stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?;
             (grid, LabelFile::Stack { stack: Box::new(stack), next: 0 })
+        }
+        Source::Ome { .. } => {
+            let (image, grid) = ome_labels(source, limits)?;
+            (grid, LabelFile::Ome(Box::new(image.planes())))
         }
         Source::CremiLabels(path, name, sections) => {
             let file = cremi(path, *sections)?;
@@ -245,6 +255,7 @@ impl LabelPlanes {
             LabelFile::Classes(planes, _) => planes.warnings(),
             LabelFile::Objects(planes) => planes.warnings(),
             LabelFile::Stack { stack, .. } => stack.warnings(),
+            LabelFile::Ome(planes) => planes.warnings(),
             LabelFile::Cremi { .. } => &[],
         }
     }
@@ -255,6 +266,7 @@ impl LabelPlanes {
         match &self.file {
             LabelFile::Classes(planes, _) => planes.remaining(),
             LabelFile::Objects(planes) => planes.remaining(),
+            LabelFile::Ome(planes) => planes.remaining(),
             LabelFile::Stack { next, .. } | LabelFile::Cremi { next, .. } => self.grid.shape_zyx[0] - next,
         }
     }
@@ -276,6 +288,7 @@ impl LabelPlanes {
                 read
             }
             LabelFile::Objects(file) => file.next_planes(planes, out)?,
+            LabelFile::Ome(file) => file.next_labels(planes, out)?,
             LabelFile::Stack { stack, next } => {
                 *out = stack.read_label_slab(*next..*next + planes)?;
                 *next += planes;

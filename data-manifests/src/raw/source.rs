@@ -1,9 +1,10 @@
 //! Where voxels are read from.
 
 use super::paths;
-use crate::Artefact;
+use crate::{Artefact, digest};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
+use volume::ome_zarr;
 
 /// Between the files of [`Source::Channels`] in tables and manifests.
 const BETWEEN: &str = ";$RAW/";
@@ -22,6 +23,19 @@ pub enum Source {
         /// Voxel size in mm that the data set's description states, z, y, x; it wins over sidecars and tags.
         spacing_zyx_mm: Option<[f64; 3]>,
         /// The image that a label without a voxel size lies on.
+        like: Option<PathBuf>,
+    },
+    /// An image in OME-Zarr, at its finest level or at one that the path names, or one of its label images.
+    Ome {
+        /// The image's group, or the array of a level.
+        path: PathBuf,
+        /// The label image of this name beside it.
+        label: Option<String>,
+        /// A part of it along z.
+        sections: Option<Sections>,
+        /// Voxel size in mm that the data set's description states, z, y, x; it wins over the metadata.
+        spacing_zyx_mm: Option<[f64; 3]>,
+        /// The image that labels without a voxel size lie on.
         like: Option<PathBuf>,
     },
     /// `/volumes/raw` of a CREMI HDF5 file.
@@ -59,10 +73,16 @@ impl Sections {
         }
     }
 
-    /// The source that a text names: an HDF5 file with its labels behind a `#`, and its sections behind these.
+    /// The source that a text names: an HDF5 file or an image in OME-Zarr with its labels behind a `#`, and its sections behind these.
     fn source(text: &str, root: &Path) -> Option<Source> {
         let (text, sections) = Self::of(text);
+        let ome = |path: &str, label: Option<&str>| {
+            let (path, label) = (root.join(path), label.map(str::to_owned));
+            Source::Ome { path, label, sections, spacing_zyx_mm: None, like: None }
+        };
         match text.split_once('#') {
+            Some((image, name)) if is_zarr(&root.join(image)) => Some(ome(image, Some(name))),
+            None if is_zarr(&root.join(text)) => Some(ome(text, None)),
             Some((file, name)) if is_hdf5(file) => {
                 Some(Source::CremiLabels(root.join(file), name.to_owned(), sections))
             }
@@ -73,13 +93,15 @@ impl Sections {
 }
 
 impl Source {
-    /// The source of an image that a path names: HDF5 or a TIFF stack by its ending, a stack of slices where it is a folder,
-    /// else NIfTI.
+    /// The source of an image that a path names: HDF5 or a TIFF stack by its ending, OME-Zarr by the ending or what is in the folder, a stack
+    /// of slices where it is another folder, else NIfTI.
     #[must_use]
     pub fn image(path: PathBuf) -> Self {
         let name = path.to_string_lossy().to_lowercase();
         if is_hdf5(&name) {
             Self::CremiRaw(path, None)
+        } else if is_zarr(&path) {
+            Self::Ome { path, label: None, sections: None, spacing_zyx_mm: None, like: None }
         } else if [".tif", ".tiff"].iter().any(|end| name.ends_with(end)) || path.is_dir() {
             Self::Stack { path, spacing_zyx_mm: None, like: None }
         } else {
@@ -93,6 +115,9 @@ impl Source {
         match self {
             Self::Stack { path, spacing_zyx_mm: own, like } => {
                 Self::Stack { path, spacing_zyx_mm: spacing_zyx_mm.or(own), like }
+            }
+            Self::Ome { path, label, sections, spacing_zyx_mm: own, like } => {
+                Self::Ome { path, label, sections, spacing_zyx_mm: spacing_zyx_mm.or(own), like }
             }
             Self::Channels(channels) => {
                 Self::Channels(channels.into_iter().map(|c| c.spaced(spacing_zyx_mm)).collect())
@@ -109,6 +134,13 @@ impl Source {
                 Self::Stack { path, spacing_zyx_mm, .. },
                 Self::Stack { path: like, spacing_zyx_mm: size, .. },
             ) => Self::Stack { path, spacing_zyx_mm: spacing_zyx_mm.or(*size), like: Some(like.clone()) },
+            (
+                Self::Ome { path, label, sections, spacing_zyx_mm, .. },
+                Self::Ome { path: like, spacing_zyx_mm: size, .. },
+            ) => {
+                let spacing_zyx_mm = spacing_zyx_mm.or(*size);
+                Self::Ome { path, label, sections, spacing_zyx_mm, like: Some(like.clone()) }
+            }
             (label, Self::Channels(channels)) => match channels.first() {
                 Some(first) => label.beside(first),
                 None => label,
@@ -117,10 +149,10 @@ impl Source {
         }
     }
 
-    /// The source of a label that a path names; labels in HDF5 are named behind a `#`, and a part of their sections behind that:
-    /// `a.h5#neuron_ids[75:125]`.
+    /// The source that a text names: labels in HDF5 and OME-Zarr are named behind a `#`, and a part of the sections behind that:
+    /// `a.h5#neuron_ids[75:125]`, `a.zarr[0:75]`; else as [`Source::image`].
     #[must_use]
-    pub fn label(path: &str, root: &Path) -> Self {
+    pub fn named(path: &str, root: &Path) -> Self {
         Sections::source(path, root).unwrap_or_else(|| Self::image(root.join(path)))
     }
 
@@ -140,6 +172,7 @@ impl Source {
         match self {
             Self::Nifti(path)
             | Self::Stack { path, .. }
+            | Self::Ome { path, .. }
             | Self::CremiRaw(path, _)
             | Self::CremiLabels(path, ..) => path,
             Self::Channels(channels) => channels.first().map_or(Path::new(""), Self::path),
@@ -170,7 +203,37 @@ impl Source {
                 files.sort();
                 Ok(files)
             }
+            Self::Ome { .. } => {
+                let (mut files, array) = self.parts()?;
+                files.extend(digest::files_below(&array)?.into_iter().map(|name| array.join(name)));
+                Ok(files)
+            }
             _ => Ok(vec![self.path().to_owned()]),
+        }
+    }
+
+    /// The group, or the array, in which an image in OME-Zarr is looked for: that of its labels, where they are meant.
+    fn node(path: &Path, label: Option<&str>) -> PathBuf {
+        label.map_or_else(|| path.to_owned(), |name| ome_zarr::label_group(path, name))
+    }
+
+    /// Of an image in OME-Zarr the files of metadata, and the folder of the array.
+    fn parts(&self) -> io::Result<(Vec<PathBuf>, PathBuf)> {
+        let node = match self {
+            Self::Ome { path, label, .. } => Self::node(path, label.as_deref()),
+            other => other.path().to_owned(),
+        };
+        ome_zarr::parts(&node).map_err(io::Error::other)
+    }
+
+    /// Whether this and another are read from the same files: a file of HDF5 holds an image and its labels.
+    #[must_use]
+    pub fn shares_files(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Ome { path, label, .. }, Self::Ome { path: other, label: other_label, .. }) => {
+                path == other && label == other_label
+            }
+            _ => self.path() == other.path(),
         }
     }
 
@@ -178,18 +241,21 @@ impl Source {
     pub(super) fn reads(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Channels(channels), other) => channels.iter().any(|channel| channel.reads(other)),
-            (_, Self::CremiLabels(..)) => self == other,
+            (_, Self::CremiLabels(..) | Self::Ome { label: Some(_), .. }) => self == other,
             _ => self.path() == other.path(),
         }
     }
 
     /// The first path that is not there.
     #[must_use]
-    pub fn missing(&self) -> Option<&Path> {
+    pub fn missing(&self) -> Option<PathBuf> {
         match self {
             Self::Channels(channels) => channels.iter().find_map(Self::missing),
-            Self::Stack { path, .. } => Some(path.as_path()).filter(|path| !path.exists()),
-            _ => Some(self.path()).filter(|path| !path.is_file()),
+            Self::Stack { path, .. } => Some(path.clone()).filter(|path| !path.exists()),
+            Self::Ome { path, label, .. } => {
+                Some(Self::node(path, label.as_deref())).filter(|node| !node.is_dir())
+            }
+            _ => Some(self.path().to_owned()).filter(|path| !path.is_file()),
         }
     }
 
@@ -199,15 +265,29 @@ impl Source {
         match self {
             Self::Nifti(path) => Some(path),
             Self::Channels(channels) => channels.first().and_then(Self::nifti),
-            Self::Stack { .. } | Self::CremiRaw(..) | Self::CremiLabels(..) => None,
+            Self::Stack { .. } | Self::Ome { .. } | Self::CremiRaw(..) | Self::CremiLabels(..) => None,
         }
     }
 
-    /// All files as inputs of a stage, below the named root `RAW`.
+    /// All files as inputs of a stage, below the named root `RAW`; the array of an image in OME-Zarr is one, whatever number of files it has.
     ///
     /// # Errors
     /// A file that cannot be read.
     pub fn artefacts(&self, role: &str, root: &Path) -> io::Result<Vec<Artefact>> {
+        match self {
+            Self::Channels(channels) => {
+                let each: Vec<_> =
+                    channels.iter().map(|c| c.artefacts(role, root)).collect::<io::Result<_>>()?;
+                return Ok(each.concat());
+            }
+            Self::Ome { .. } => {
+                let (files, array) = self.parts()?;
+                let metadata = files.iter().map(|file| Artefact::of_rooted(role, file, "RAW", root));
+                let array = Artefact::of_rooted_tree(role, &array, "RAW", root);
+                return metadata.chain([array]).collect();
+            }
+            _ => {}
+        }
         self.files()?.iter().map(|file| Artefact::of_rooted(role, file, "RAW", root)).collect()
     }
 
@@ -225,6 +305,11 @@ impl Source {
             Self::CremiLabels(_, name, None) => format!("$RAW/{inside}#{name}"),
             Self::CremiLabels(_, name, Some(sections)) => format!("$RAW/{inside}#{name}{sections}"),
             Self::CremiRaw(_, Some(sections)) => format!("$RAW/{inside}{sections}"),
+            Self::Ome { label, sections, .. } => {
+                let label = label.as_ref().map_or_else(String::new, |name| format!("#{name}"));
+                let sections = sections.map_or_else(String::new, |sections| sections.to_string());
+                format!("$RAW/{inside}{label}{sections}")
+            }
             _ => format!("$RAW/{inside}"),
         }
     }
@@ -249,6 +334,12 @@ fn is_hdf5(path: &str) -> bool {
     [".h5", ".hdf", ".hdf5"].iter().any(|end| path.ends_with(end))
 }
 
+/// Whether a path is an image in OME-Zarr, or in one: by its ending, or by what is there.
+fn is_zarr(path: &Path) -> bool {
+    let named = |part: &Path| part.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zarr"));
+    path.ancestors().any(named) || ome_zarr::is_zarr(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,7 +348,15 @@ mod tests {
     fn sources_survive_tables() {
         let root = Path::new("/data/raw");
         let nifti = |name: &str| Source::Nifti(root.join(name));
+        let ome = |name: &str, label: Option<&str>, sections| {
+            let (path, label) = (root.join(name), label.map(str::to_owned));
+            Source::Ome { path, label, sections, spacing_zyx_mm: None, like: None }
+        };
         for (source, text) in [
+            (ome("a.ome.zarr", None, None), "$RAW/a.ome.zarr"),
+            (ome("a.zarr/1", None, Some(Sections { first: 0, end: 9 })), "$RAW/a.zarr/1[0:9]"),
+            (ome("b/a.zarr", Some("ids"), None), "$RAW/b/a.zarr#ids"),
+            (ome("a.zarr", Some("ids"), Some(Sections { first: 2, end: 9 })), "$RAW/a.zarr#ids[2:9]"),
             (nifti("imagesTr/ä b.nii.gz"), "$RAW/imagesTr/ä b.nii.gz"),
             (Source::CremiRaw(root.join("a.hdf"), None), "$RAW/a.hdf"),
             (Source::CremiRaw(root.join("a.hdf"), Some(Sections { first: 0, end: 75 })), "$RAW/a.hdf[0:75]"),

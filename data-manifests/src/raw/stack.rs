@@ -1,4 +1,4 @@
-//! Folders of TIFF files with several pages, or of folders with slices.
+//! Folders of TIFF files with several pages, of folders with slices, or of images in OME-Zarr.
 
 use super::{Listing, RawCase, Source, add, stem};
 use crate::CaseSplit;
@@ -6,7 +6,8 @@ use stage::Message;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Lists the stacks in `images` below `root` with those of the same name in `labels`.
+/// Lists the stacks in `images` below `root` with those of the same name in `labels`, or where that is `#NAME`, with their own label images
+/// of this name.
 ///
 /// # Errors
 /// `E191` where a folder is missing or holds no stack.
@@ -18,16 +19,26 @@ pub(super) fn list(
 ) -> anyhow::Result<Listing> {
     let folder = images.map_or_else(|| root.to_owned(), |images| root.join(images));
     let stacks = stacks(&folder)?;
-    let labels = labels.map(|labels| self::stacks(&root.join(labels))).transpose()?;
+    let source = |path: &Path| Source::image(path.to_owned()).spaced(spacing_zyx_mm);
     let mut listing = Listing::default();
+    if let Some(name) = labels.and_then(|labels| labels.strip_prefix('#')) {
+        for (id, path) in stacks {
+            let label = Source::named(&format!("{}#{name}", path.display()), root).spaced(spacing_zyx_mm);
+            let (image, subject) = (source(&path), id.clone());
+            add(
+                &mut listing,
+                root,
+                RawCase { id, subject, image, label: Some(label), split: CaseSplit::Train },
+            );
+        }
+        return Ok(listing);
+    }
+    let labels = labels.map(|labels| self::stacks(&root.join(labels))).transpose()?;
     for (id, path) in &stacks {
-        let image = Source::Stack { path: path.clone(), spacing_zyx_mm, like: None };
+        let image = source(path);
         let label = match &labels {
             Some(labels) => match labels.get(id) {
-                Some(path) => {
-                    let label = Source::Stack { path: path.clone(), spacing_zyx_mm, like: None };
-                    Some(label.beside(&image))
-                }
+                Some(path) => Some(source(path).beside(&image)),
                 None => {
                     let shown = path.strip_prefix(root).unwrap_or(path).display();
                     listing.problems.push(
@@ -56,12 +67,12 @@ pub(super) fn list(
     Ok(listing)
 }
 
-/// TIFF files and folders by their stems.
+/// TIFF files, and folders, by their stems.
 fn stacks(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let wrong = |what: &'static str| {
         Message::error("E191", what)
             .detail(folder.display().to_string())
-            .fix("Expected one TIFF file, or one folder of TIFF or PNG slices, for each case; see [raw] in the descriptor")
+            .fix("Expected one TIFF file, one folder of TIFF or PNG slices, or one folder NAME.zarr, for each case; see [raw] in the descriptor")
     };
     if !folder.is_dir() {
         return Err(wrong("the folder of the stacks does not exist").into());
@@ -72,7 +83,13 @@ fn stacks(folder: &Path) -> anyhow::Result<BTreeMap<String, PathBuf>> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let is_tiff = [".tif", ".tiff"].iter().any(|end| name.to_lowercase().ends_with(end));
         if !name.starts_with('.') && (is_tiff || path.is_dir()) {
-            found.insert(stem(&name).to_owned(), path);
+            let id = stem(&name).to_owned();
+            if let Some(other) = found.insert(id.clone(), path) {
+                return Err(Message::error("E190", format!("two stacks are called '{id}'"))
+                    .detail(format!("{} and {name}", other.display()))
+                    .fix("Rename one of them, or move it away")
+                    .into());
+            }
         }
     }
     if found.is_empty() { Err(wrong("the folder holds no stack").into()) } else { Ok(found) }

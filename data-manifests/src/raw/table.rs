@@ -61,9 +61,9 @@ pub(super) fn list(root: &Path, file: &str) -> anyhow::Result<Listing> {
     }
     let mut listing = Listing::default();
     for case in cases {
-        let images = case.images.iter().map(|path| Source::image(root.join(path))).collect();
+        let images = case.images.iter().map(|path| Source::named(path, root)).collect();
         let Some(image) = Source::channels(images) else { continue };
-        let label = case.label.map(|path| Source::label(&path, root));
+        let label = case.label.map(|path| Source::named(&path, root));
         let subject = case.subject.unwrap_or_else(|| case.id.clone());
         add(&mut listing, root, RawCase { id: case.id, subject, image, label, split: case.split });
     }

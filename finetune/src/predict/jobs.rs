@@ -8,6 +8,7 @@ use data_manifests::splits::Split;
 use stage::{Context, Message, Severity};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use volume::ome_zarr;
 
 /// A case to predict.
 pub(super) struct Job {
@@ -56,9 +57,9 @@ pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> any
     let parts = Parts::of_splits(&splits.collect::<anyhow::Result<Vec<_>>>()?);
     let mut found = Jobs { jobs: Vec::new(), failed: Vec::new() };
     for input in &arguments.input {
-        if input.is_dir() {
+        if input.is_dir() && !ome_zarr::is_zarr(input) {
             folder(input, arguments, model, &parts, &mut found, context)?;
-        } else if input.is_file() {
+        } else if input.exists() {
             let job = file(input);
             if let Some(message) = parts.of(&job.case.id).and_then(|part| known_to_model(&job, part)) {
                 context.tell(message);
@@ -173,8 +174,7 @@ fn known_to_model(job: &Job, part: &str) -> Option<Message> {
 
 /// A single image; its folder is the root.
 fn file(input: &Path) -> Job {
-    let name = input.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let id = raw::stem(&name).to_owned();
+    let id = raw::case_name(input);
     let image = Source::image(input.to_owned());
     let root = input.parent().unwrap_or(Path::new("")).to_owned();
     let case = RawCase { subject: id.clone(), id, image, label: None, split: CaseSplit::Test };

@@ -1,12 +1,11 @@
 //! What is known of the volumes in a file.
 
-use super::case_of;
 use super::statistics::{First, MOST_VALUES, Second, Statistics};
 use crate::estimate::{self, Estimate};
 use crate::messages;
 use data_manifests::descriptor::{LabelKind, Modality};
 use data_manifests::raw::open::{self, RawImage};
-use data_manifests::raw::{RawCase, Source};
+use data_manifests::raw::{self, RawCase, Source};
 use data_manifests::{CaseSplit, Descriptor};
 use serde::Serialize;
 use stage::Message;
@@ -14,8 +13,9 @@ use std::ops::Range;
 use std::path::Path;
 use volume::hdf5::CremiFile;
 use volume::nifti::{self, Datatype, Header};
+use volume::ome_zarr::OmeZarr;
 use volume::stack::Stack;
-use volume::{Grid, Orientation, ValueTable, VolumeError, Warning, labels};
+use volume::{Grid, Orientation, ReadLimits, ValueTable, VolumeError, Warning, labels};
 
 /// Of neighbours that are not both background, the share that are equal in label maps and not in images.
 const LABEL_SHARE: f64 = 0.5;
@@ -106,6 +106,9 @@ pub(super) fn volumes(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::R
     match extension.as_deref() {
         Some("h5" | "hdf" | "hdf5") => stacks(path, descriptor),
         Some("tif" | "tiff") => Ok(vec![of_slices(path, descriptor)?]),
+        _ if matches!(Source::image(path.to_owned()), Source::Ome { .. }) => {
+            Ok(vec![of_zarr(path, descriptor)?])
+        }
         _ if path.is_dir() => Ok(vec![of_slices(path, descriptor)?]),
         _ => Ok(vec![of_nifti(path, descriptor)?]),
     }
@@ -256,7 +259,7 @@ fn judge(
     source: &Source,
     descriptor: Option<&Descriptor>,
 ) -> anyhow::Result<()> {
-    let case = case_of(path);
+    let case = raw::case_name(path);
     let found = if volume.labels.likely {
         label_error(volume, path, descriptor)
     } else {
@@ -386,6 +389,73 @@ fn of_slices(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vol
     Ok(volume)
 }
 
+/// An image in OME-Zarr at one level, read by layers of chunks.
+fn of_zarr(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volume> {
+    let spacing_zyx_mm = descriptor.and_then(|d| d.raw.spacing_zyx_mm());
+    let open = || OmeZarr::open(path, spacing_zyx_mm, ReadLimits::UNLIMITED);
+    let image = open()?;
+    let (channels, grid) = (image.channels(), image.grid()?);
+    let (statistics, labels) = if image.is_label() {
+        let (mut planes, mut ids, mut counts) = (open()?.planes(), Vec::new(), labels::Counts::new());
+        while planes.next_labels(usize::MAX, &mut ids)? > 0 {
+            labels::count_into(&mut counts, &ids);
+        }
+        (Vec::new(), of_counts("a label image", &counts))
+    } else {
+        let planes = |each: Each<'_>| {
+            let (mut planes, mut values) = (open()?.planes(), Vec::new());
+            let depth = grid.shape_zyx[0];
+            loop {
+                let channel = (channels * depth - planes.remaining()) / depth;
+                if planes.next_planes(usize::MAX, &mut values)? == 0 {
+                    return Ok(());
+                }
+                each(channel, &values)?;
+            }
+        };
+        let statistics = measured(channels, grid.shape_zyx[2], &planes)?;
+        let labels = guess(&statistics, image.is_whole());
+        (statistics, labels)
+    };
+    let files = Source::image(path.to_owned()).spaced(spacing_zyx_mm);
+    let bytes =
+        files.files()?.iter().map(|file| Ok(fs_err::metadata(file)?.len())).sum::<std::io::Result<u64>>()?;
+    let by = image.spacing_source().map_or_else(String::new, |from| format!(", voxel size by {from}"));
+    let mut volume = Volume {
+        path: path.display().to_string(),
+        part: None,
+        format: "OME-Zarr".to_owned(),
+        bytes,
+        stored_type: format!("{}{by}", image.type_name()),
+        scaling: None,
+        channels,
+        shape_zyx: grid.shape_zyx,
+        spacing_zyx_mm: grid.spacing_zyx_mm(),
+        affine: grid.affine,
+        axis_codes: grid.axis_codes(),
+        geometry: Geometry { source: "resolution", sform_code: None, qform_code: None },
+        statistics,
+        labels,
+        preparation: preparation(&grid),
+        warnings: image.warnings().iter().map(flaw).collect(),
+        errors: Vec::new(),
+    };
+    judge(&mut volume, path, &files, descriptor)?;
+    Ok(volume)
+}
+
+/// Labels whose values were counted.
+fn of_counts(why: &str, counts: &labels::Counts) -> LabelGuess {
+    let few = counts.len() <= MOST_VALUES;
+    LabelGuess {
+        likely: true,
+        why: why.to_owned(),
+        distinct: Some(counts.len()),
+        // a table for people: ids beyond 2^53 are rounded in it
+        values: if few { counts.iter().map(|(v, n)| (*v as f64, *n)).collect() } else { Vec::new() },
+    }
+}
+
 /// Some slices after the other.
 fn slabs(depth: usize) -> impl Iterator<Item = Range<usize>> {
     const SLICES: usize = 16;
@@ -441,14 +511,7 @@ fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Vo
                 *counts.entry(value).or_insert(0) += count;
             }
         }
-        let few = counts.len() <= MOST_VALUES;
-        let guess = LabelGuess {
-            likely: true,
-            why: "a label stack".to_owned(),
-            distinct: Some(counts.len()),
-            // a table for people: ids beyond 2^53 are rounded in it
-            values: if few { counts.iter().map(|(v, n)| (*v as f64, *n)).collect() } else { Vec::new() },
-        };
+        let guess = of_counts("a label stack", &counts);
         found.push(describe(format!("/volumes/labels/{}", info.name), "uint64", &grid, Vec::new(), guess));
     }
     Ok(found)

@@ -14,3 +14,4 @@ mod stacks;
 mod support;
 mod values;
 mod verified;
+mod zarr;

@@ -5,10 +5,10 @@
 //! it is never guessed. Opening reads headers only; pixels are decoded slab by slab.
 
 mod listing;
-mod pixels;
+pub(crate) mod pixels;
 mod png_slices;
-mod spacing;
-mod tags;
+pub(crate) mod spacing;
+pub(crate) mod tags;
 mod tiff_directory;
 mod tiff_pages;
 
@@ -167,7 +167,7 @@ impl Stack {
             });
         }
         self.slab(z, |_, slice, out| {
-            pixels::intensities(slice, out);
+            pixels::intensities(slice, 0, out);
             Ok(())
         })
     }
@@ -177,7 +177,7 @@ impl Stack {
     /// # Errors
     /// Slices outside the stack, negative or fractional values, floats too large to be exact, damaged data.
     pub fn read_label_slab(&self, z: Range<usize>) -> Result<Vec<u64>> {
-        self.slab(z, |index, slice, out| pixels::ids(&self.path, &self.slice_name(index), slice, out))
+        self.slab(z, |index, slice, out| pixels::ids(&self.path, &self.slice_name(index), slice, 0, out))
     }
 
     fn slice_name(&self, z: usize) -> String {

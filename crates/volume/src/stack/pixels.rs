@@ -44,31 +44,39 @@ impl fmt::Display for SliceForm {
     }
 }
 
-/// Writes a slice as intensities; integers above 2^24 and 64-bit floats are rounded to the nearest `f32`.
-pub(super) fn intensities(slice: &DecodingResult, out: &mut [f32]) {
+/// Writes numbers from the one at `first` on as intensities; integers above 2^24 and 64-bit floats are rounded to the nearest `f32`.
+pub(crate) fn intensities(slice: &DecodingResult, first: usize, out: &mut [f32]) {
+    let each_of = first..first + out.len();
     fn each<T: Copy>(from: &[T], out: &mut [f32], convert: impl Fn(T) -> f32) {
         for (to, value) in out.iter_mut().zip(from) {
             *to = convert(*value);
         }
     }
     match slice {
-        DecodingResult::U8(v) => each(v, out, f32::from),
-        DecodingResult::U16(v) => each(v, out, f32::from),
-        DecodingResult::U32(v) => each(v, out, |x| x as f32),
-        DecodingResult::U64(v) => each(v, out, |x| x as f32),
-        DecodingResult::I8(v) => each(v, out, f32::from),
-        DecodingResult::I16(v) => each(v, out, f32::from),
-        DecodingResult::I32(v) => each(v, out, |x| x as f32),
-        DecodingResult::I64(v) => each(v, out, |x| x as f32),
-        DecodingResult::F16(v) => each(v, out, |x| x.to_f32()),
-        DecodingResult::F32(v) => each(v, out, |x| x),
-        DecodingResult::F64(v) => each(v, out, |x| x as f32),
+        DecodingResult::U8(v) => each(&v[each_of], out, f32::from),
+        DecodingResult::U16(v) => each(&v[each_of], out, f32::from),
+        DecodingResult::U32(v) => each(&v[each_of], out, |x| x as f32),
+        DecodingResult::U64(v) => each(&v[each_of], out, |x| x as f32),
+        DecodingResult::I8(v) => each(&v[each_of], out, f32::from),
+        DecodingResult::I16(v) => each(&v[each_of], out, f32::from),
+        DecodingResult::I32(v) => each(&v[each_of], out, |x| x as f32),
+        DecodingResult::I64(v) => each(&v[each_of], out, |x| x as f32),
+        DecodingResult::F16(v) => each(&v[each_of], out, |x| x.to_f32()),
+        DecodingResult::F32(v) => each(&v[each_of], out, |x| x),
+        DecodingResult::F64(v) => each(&v[each_of], out, |x| x as f32),
     }
 }
 
-/// Writes a slice as ids. Integers never pass through a float; floats must be whole and below the size from which
+/// Writes numbers from the one at `first` on as ids. Integers never pass through a float; floats must be whole and below the size from which
 /// their type skips integers.
-pub(super) fn ids(path: &Path, name: &str, slice: &DecodingResult, out: &mut [u64]) -> Result<()> {
+pub(crate) fn ids(
+    path: &Path,
+    name: &str,
+    slice: &DecodingResult,
+    first: usize,
+    out: &mut [u64],
+) -> Result<()> {
+    let each_of = first..first + out.len();
     fn each<T: Copy + fmt::Display>(
         from: &[T],
         out: &mut [u64],
@@ -81,17 +89,17 @@ pub(super) fn ids(path: &Path, name: &str, slice: &DecodingResult, out: &mut [u6
     }
     let whole = |x: f64, limit: f64| (x >= 0.0 && x <= limit && x.fract() == 0.0).then_some(x as u64);
     let done = match slice {
-        DecodingResult::U8(v) => each(v, out, |x| Some(x.into())),
-        DecodingResult::U16(v) => each(v, out, |x| Some(x.into())),
-        DecodingResult::U32(v) => each(v, out, |x| Some(x.into())),
-        DecodingResult::U64(v) => each(v, out, Some),
-        DecodingResult::I8(v) => each(v, out, |x| x.try_into().ok()),
-        DecodingResult::I16(v) => each(v, out, |x| x.try_into().ok()),
-        DecodingResult::I32(v) => each(v, out, |x| x.try_into().ok()),
-        DecodingResult::I64(v) => each(v, out, |x| x.try_into().ok()),
-        DecodingResult::F16(v) => each(v, out, |x| whole(x.to_f64(), 2048.0)),
-        DecodingResult::F32(v) => each(v, out, |x| whole(x.into(), 16_777_216.0)),
-        DecodingResult::F64(v) => each(v, out, |x| whole(x, 9_007_199_254_740_992.0)),
+        DecodingResult::U8(v) => each(&v[each_of], out, |x| Some(x.into())),
+        DecodingResult::U16(v) => each(&v[each_of], out, |x| Some(x.into())),
+        DecodingResult::U32(v) => each(&v[each_of], out, |x| Some(x.into())),
+        DecodingResult::U64(v) => each(&v[each_of], out, Some),
+        DecodingResult::I8(v) => each(&v[each_of], out, |x| x.try_into().ok()),
+        DecodingResult::I16(v) => each(&v[each_of], out, |x| x.try_into().ok()),
+        DecodingResult::I32(v) => each(&v[each_of], out, |x| x.try_into().ok()),
+        DecodingResult::I64(v) => each(&v[each_of], out, |x| x.try_into().ok()),
+        DecodingResult::F16(v) => each(&v[each_of], out, |x| whole(x.to_f64(), 2048.0)),
+        DecodingResult::F32(v) => each(&v[each_of], out, |x| whole(x.into(), 16_777_216.0)),
+        DecodingResult::F64(v) => each(&v[each_of], out, |x| whole(x, 9_007_199_254_740_992.0)),
     };
     done.map_err(|value| VolumeError::StackContent {
         path: path.into(),

@@ -41,7 +41,7 @@ impl fmt::Display for SpacingSource {
 }
 
 /// The voxel size in mm (z, y, x) by the strongest source, and warnings where weaker ones disagree.
-pub(super) fn choose(
+pub(crate) fn choose(
     argument: Option<[f64; 3]>,
     sidecars: Vec<(PathBuf, [f64; 3])>,
     tags: &Tags,
@@ -75,6 +75,11 @@ pub(super) fn sidecars(stack: &Path, is_directory: bool) -> Result<Vec<(PathBuf,
     if is_directory {
         candidates.push(stack.join(INSIDE));
     }
+    existing(candidates)
+}
+
+/// What those of the files state that exist.
+pub(crate) fn existing(candidates: Vec<PathBuf>) -> Result<Vec<(PathBuf, [f64; 3])>> {
     let mut found = Vec::new();
     for path in candidates {
         match fs_err::read_to_string(&path) {
@@ -94,7 +99,7 @@ pub(super) fn sidecars(stack: &Path, is_directory: bool) -> Result<Vec<(PathBuf,
 }
 
 /// `cell6.json` for `cell6.tif`, `cell6.ome.tif` and the directory `cell6`; a directory's dots belong to its name.
-pub(super) fn beside(stack: &Path, is_directory: bool) -> PathBuf {
+pub(crate) fn beside(stack: &Path, is_directory: bool) -> PathBuf {
     let name = stack.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let stem = if is_directory {
         name.as_str()
@@ -132,7 +137,7 @@ fn sidecar(text: &str) -> Result<[f64; 3], String> {
 }
 
 /// Whether all three are positive and finite.
-pub(super) fn usable(spacing_zyx_mm: [f64; 3]) -> bool {
+pub(crate) fn usable(spacing_zyx_mm: [f64; 3]) -> bool {
     spacing_zyx_mm.iter().all(|mm| *mm > 0.0 && mm.is_finite())
 }
 

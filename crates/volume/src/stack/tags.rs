@@ -13,18 +13,18 @@ pub(super) struct Resolution {
 
 /// Which program wrote the description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Writer {
+pub(crate) enum Writer {
     ImageJ,
     Ome,
 }
 
 /// Voxel size by the tags.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Tags {
+pub(crate) struct Tags {
     /// Complete voxel size in mm and who says so.
-    pub(super) spacing: Option<(Writer, [f64; 3])>,
+    pub(crate) spacing: Option<(Writer, [f64; 3])>,
     /// What is there and what lacks, if it is not complete.
-    pub(super) missing: String,
+    pub(crate) missing: String,
 }
 
 /// Reads a description. `pages` is the number of pages that have to be z, `None` for one slice of many.
