@@ -191,6 +191,38 @@ mod tests {
     }
 
     #[test]
+    fn lesions_of_which_none_is_met_have_no_dice_wherever_the_others_are() {
+        let mut reference = vec![0_u8; 6 * 6 * 6];
+        reference[43] = 1;
+        let mut elsewhere = vec![0_u8; 6 * 6 * 6];
+        elsewhere[200] = 1;
+        let definitions =
+            ["lesion-dice:overlap", "lesion-f1:overlap"].map(|id| Definition::parse(id, 1.0).unwrap()).into();
+        let targets = vec![Target::class(1).unwrap()];
+        let protocol = Protocol { targets, ignore: None, definitions, policy: Policy::Clinical };
+        for guess in [vec![0; 6 * 6 * 6], elsewhere] {
+            let scores = score_case(&reference, &guess, [6; 3], [1.0; 3], &protocol).unwrap();
+            let values: Vec<_> = scores[0].values.iter().map(|measured| measured.value).collect();
+            assert_eq!(values, [None, Some(0.0)]);
+        }
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_zero_without_a_sign() {
+        let mut reference = vec![0_u8; 9 * 9 * 9];
+        let mut prediction = reference.clone();
+        (reference[0], prediction[9 * 9 * 9 - 1]) = (1, 1);
+        let definitions = Definition::all(1.0);
+        let protocol = Protocol { definitions, ..protocol(Policy::Clinical) };
+        let scores = score_case(&reference, &prediction, [9; 3], [1.0; 3], &protocol).unwrap();
+        let shares = scores[0].values.iter().filter(|m| m.definition.kind() == crate::Kind::Share);
+        for measured in shares.filter(|measured| measured.value.is_some()) {
+            let value = measured.value.unwrap();
+            assert!(value == 0.0 && value.is_sign_positive(), "{}: {value:?}", measured.definition);
+        }
+    }
+
+    #[test]
     fn every_definition_has_its_ideal_on_equal_masks_also_of_regions() {
         let mut labels = vec![0_u8; 8 * 8 * 8];
         for i in [100, 101, 102, 165, 166, 300, 301] {

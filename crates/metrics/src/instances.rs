@@ -211,7 +211,8 @@ fn square(n: u64) -> u128 {
 
 /// Sum of n log2(whole / n) over the parts n of a whole.
 fn entropy(parts: &[Pair], whole: u64) -> f64 {
-    parts.iter().map(|p| p.voxels as f64 * (whole as f64 / p.voxels as f64).log2()).sum()
+    // from 0: the sum of no floats is -0
+    parts.iter().fold(0.0, |sum, p| sum + p.voxels as f64 * (whole as f64 / p.voxels as f64).log2())
 }
 
 /// Objects of the other side that hold a part of at least `least` voxels, less one.

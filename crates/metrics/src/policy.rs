@@ -34,7 +34,8 @@ impl Presence {
 
 /// Named rules for empty masks. Every report prints the policy and the counts of each [`Presence`] beside a mean.
 ///
-/// The rows hold for Dice and IoU, other shares (NSD, boundary IoU, clDice, lesions) and distances. Sensitivity has no value
+/// The rows hold for Dice and IoU, other shares (NSD, boundary IoU, clDice, the F1 of lesions) and distances. The Dice of lesions is a mean
+/// over those that were met, and where none was it has no value, whether the other map is empty or elsewhere. Sensitivity has no value
 /// without a reference, the positive predictive value none where both are empty, and 0 where the other map alone holds the class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -112,6 +113,7 @@ impl Policy {
             (_, Kind::Difference, Missed | Invented) => ordinary,
             (Definition::Iou, _, Neither) if self == Self::MetricsReloaded => None,
             (_, Kind::Share, Neither) => fills.then_some(1.0),
+            (Definition::LesionDice(_), _, Missed | Invented) => None,
             (Definition::Dice | Definition::Iou, _, Invented) if self == Self::Monai => None,
             (_, Kind::Share, Missed | Invented) => Some(0.0),
             (_, Kind::Distance, Neither) => fills.then_some(0.0),
@@ -169,7 +171,7 @@ mod tests {
     fn the_table_of_policies() {
         let diagonal = Some(373.0);
         let (zero, one) = (Some(0.0), Some(1.0));
-        let rows: [Row; 9] = [
+        let rows: [Row; 10] = [
             (
                 "dice",
                 [
@@ -218,6 +220,16 @@ mod tests {
                     [None, INF, INF],
                     [None, INF, INF],
                     [zero, diagonal, diagonal],
+                ],
+            ),
+            (
+                "lesion-dice:overlap",
+                [
+                    [None, None, None],
+                    [one, None, None],
+                    [None, None, None],
+                    [None, None, None],
+                    [one, None, None],
                 ],
             ),
             ("sensitivity", [[None, zero, None]; 5]),

@@ -51,7 +51,8 @@ impl Side {
 fn sum(values: &[f64]) -> f64 {
     const BLOCK: usize = 128;
     if values.len() < 8 {
-        return values.iter().sum();
+        // the sum of no floats is -0 in Rust, and that would be written so
+        return values.iter().fold(0.0, |total, value| total + value);
     }
     if values.len() <= BLOCK {
         let mut lanes = [0.0; 8];

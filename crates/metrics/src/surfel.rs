@@ -32,7 +32,7 @@ pub const fn is_surface(code: u8) -> bool {
 pub fn areas(spacing_zyx: [f64; 3]) -> [f64; CODES] {
     let mut areas = [0.0; CODES];
     for (code, area) in (0..=u8::MAX).zip(&mut areas) {
-        *area = normals(code).iter().map(|normal| triangle(*normal, spacing_zyx)).sum();
+        *area = normals(code).iter().fold(0.0, |area, normal| area + triangle(*normal, spacing_zyx));
     }
     areas
 }
