@@ -19,13 +19,14 @@ WRAPPERS = ("network_weights", "state_dict", "model_state_dict", "model", "net",
 
 
 def tensors(found):
-    """The first dict of tensors in `found` or under one of the known names."""
-    while isinstance(found, dict):
-        of_tensors = {name: value for name, value in found.items() if torch.is_tensor(value)}
-        if of_tensors:
-            return of_tensors
-        found = next((found[name] for name in WRAPPERS if name in found), None)
-    return None
+    """The tensors in a dict under one of the known names, else those of `found` itself: beside a state dict there may be others, such as the epoch."""
+    if not isinstance(found, dict):
+        return None
+    for name in WRAPPERS:
+        weights = tensors(found.get(name))
+        if weights:
+            return weights
+    return {name: value for name, value in found.items() if torch.is_tensor(value)} or None
 
 
 def main():

@@ -90,7 +90,7 @@ pub enum Error {
     },
     /// Too few of the network's weights are in the file.
     #[error(
-        "{path}: only {found} of {expected} tensors match ({share:.0} %, at least {minimum:.0} % wanted); first \
+        "{path}: only {found} of {expected} tensors match ({share} %, at least {minimum:.0} % wanted); first \
          difference: {first}. Use weights of the same architecture, or train from scratch"
     )]
     TooFewWeights {
@@ -100,8 +100,8 @@ pub enum Error {
         found: usize,
         /// Tensors that could be loaded.
         expected: usize,
-        /// The share in percent.
-        share: f64,
+        /// The share in percent, rounded down.
+        share: usize,
         /// The smallest share that is accepted, in percent.
         minimum: f64,
         /// The first tensor that was not loaded, and why.

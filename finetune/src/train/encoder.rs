@@ -109,6 +109,23 @@ fn has_channels_of(one: &ModelPlan, other: &ModelPlan) -> bool {
         && (matches!(one.objective, Objective::Affinities(_)) || labels(one) == labels(other))
 }
 
+/// Why weights are not loaded, and what to do.
+fn refused(error: &networks::Error) -> Message {
+    let message = Message::error("E401", error.to_string());
+    match error {
+        // no other network or share would make numbers of them
+        networks::Error::NotFinite { .. } => message
+            .cause("The training that wrote the file diverged, or the file is damaged")
+            .fix("Give --encoder-weights another file, such as an earlier checkpoint of that training"),
+        networks::Error::TooFewWeights { .. } | networks::Error::OtherNetwork { .. } => {
+            message.fix("Use the network that the encoder was made for, or lower --minimum-match knowingly")
+        }
+        // says itself how such a file is converted
+        networks::Error::Pickle { .. } => message,
+        _ => message.fix("Give --encoder-weights a whole safetensors file"),
+    }
+}
+
 /// Fills the network's encoder and, where that is asked for, what the file has of its decoder.
 ///
 /// # Errors
@@ -120,12 +137,7 @@ pub(super) fn load(
     arguments: &Train,
     context: &Context,
 ) -> anyhow::Result<weights::LoadReport> {
-    let load = |options: &LoadOptions| {
-        weights::load(store, file, options).map_err(|e| {
-            Message::error("E401", e.to_string())
-                .fix("Use the network that the encoder was made for, or lower --minimum-match knowingly")
-        })
-    };
+    let load = |options: &LoadOptions| weights::load(store, file, options).map_err(|e| refused(&e));
     // that the encoder fits is asked for in any case
     let mut report = load(&LoadOptions::encoder(arguments.minimum_match))?;
     if let Some(text) = report.other_encoder() {
@@ -133,6 +145,13 @@ pub(super) fn load(
             Message::warning("W442", text)
                 .cause(OTHER_ENCODER)
                 .fix("Compare the weights' network with --network, its size and the data set's patch"),
+        );
+    }
+    if let Some(text) = report.random_stem() {
+        context.tell(
+            Message::warning("W444", text)
+                .cause("What the other layers learnt rests on that of the first")
+                .fix("Use weights of a network whose first convolution has this shape"),
         );
     }
     if arguments.with_decoder {

@@ -191,7 +191,7 @@ impl<'a> Plan<'a> {
     fn match_up(&mut self, name: &'a str, view: &TensorView<'a>, target: &str) {
         if self.options.without_scores && is_score(target) {
             self.unfit.insert(target.to_owned());
-            return self.skip(name, "scores of other classes".to_owned());
+            return self.misfit(name, "scores of other classes".to_owned());
         }
         let found = read::shape(view.shape());
         let variable = &self.variables[target];
@@ -203,7 +203,7 @@ impl<'a> Plan<'a> {
         if floating != variable.is_floating_point() {
             self.unfit.insert(target.to_owned());
             return self
-                .skip(name, format!("number format {:?}, expected {:?}", view.dtype(), variable.kind()));
+                .misfit(name, format!("number format {:?}, expected {:?}", view.dtype(), variable.kind()));
         }
         let same_but_channels = || {
             found.len() == 5 && expected.len() == 5 && found[0] == expected[0] && found[2..] == expected[2..]
@@ -218,13 +218,18 @@ impl<'a> Plan<'a> {
             Some(expected[1])
         } else {
             self.unfit.insert(target.to_owned());
-            return self.skip(name, format!("shape {found:?}, expected {expected:?}"));
+            return self.misfit(name, format!("shape {found:?}, expected {expected:?}"));
         };
         self.sources.insert(target.to_owned(), Source { name, view: view.clone(), channels });
     }
 
     fn skip(&mut self, name: &str, reason: String) {
-        self.skipped.push(Skipped { name: name.to_owned(), reason });
+        self.skipped.push(Skipped { name: name.to_owned(), reason, unfit: false });
+    }
+
+    /// Skips a tensor for which there is a variable.
+    fn misfit(&mut self, name: &str, reason: String) {
+        self.skipped.push(Skipped { name: name.to_owned(), reason, unfit: true });
     }
 
     fn report(&self, path: &Path) -> LoadReport {
@@ -243,6 +248,13 @@ impl<'a> Plan<'a> {
             adapted: self.adapted.clone(),
             skipped: self.skipped.clone(),
             unplaced: self.unplaced.iter().cloned().collect(),
+            unfit: self
+                .unfit
+                .iter()
+                .filter(counted)
+                .filter(|name| !self.sources.contains_key(*name))
+                .cloned()
+                .collect(),
             missing: self
                 .variables
                 .keys()
@@ -255,11 +267,13 @@ impl<'a> Plan<'a> {
 }
 
 fn check(report: &LoadReport, options: &LoadOptions) -> Result<(), Error> {
-    let skipped = report.skipped.iter().map(|skipped| format!("{}: {}", skipped.name, skipped.reason));
-    let missing = report.missing.iter().map(|name| format!("{name}: not in the file"));
-    // A shape says more than an absent name.
-    let mut differences: Vec<String> = skipped.chain(missing).collect();
-    differences.sort_by_key(|text| !text.contains(": shape"));
+    // Tensors that do not fit say most, then those that are wanted and absent, and least those that nobody asked for.
+    let (unfit, unused): (Vec<_>, Vec<_>) = report.skipped.iter().partition(|skipped| skipped.unfit);
+    let skipped = |found: Vec<&Skipped>| -> Vec<String> {
+        found.into_iter().map(|skipped| format!("{}: {}", skipped.name, skipped.reason)).collect()
+    };
+    let missing = report.missing.iter().map(|name| format!("{name}: not in the file")).collect();
+    let mut differences: Vec<String> = [skipped(unfit), missing, skipped(unused)].concat();
     if options.exact && !differences.is_empty() {
         let rest = differences.len().saturating_sub(3);
         differences.truncate(3);
@@ -272,10 +286,47 @@ fn check(report: &LoadReport, options: &LoadOptions) -> Result<(), Error> {
             path: report.path.clone(),
             found: report.loaded(),
             expected: report.considered,
-            share: 100.0 * report.share(),
+            share: report.percent(),
             minimum: 100.0 * options.minimum_share,
             first: differences.into_iter().next().unwrap_or_else(|| "no tensors in the file".to_owned()),
         });
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_difference_is_a_shape_then_what_is_missing_then_what_nobody_asked_for() {
+        let skipped = |name: &str, reason: &str, unfit| Skipped {
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+            unfit,
+        };
+        let mut report = LoadReport {
+            path: "w.safetensors".into(),
+            considered: 4,
+            matched: vec!["bn1.bias".to_owned()],
+            adapted: Vec::new(),
+            skipped: vec![
+                skipped("a.head.weight", "no tensor of this encoder", false),
+                skipped("layer1.0.conv1.weight", "shape [1], expected [2]", true),
+            ],
+            unplaced: Vec::new(),
+            missing: vec!["bn1.weight".to_owned(), "conv1.weight".to_owned()],
+            unfit: vec!["layer1.0.conv1.weight".to_owned()],
+        };
+        let first = |report: &LoadReport| check(report, &LoadOptions::encoder(0.9)).unwrap_err().to_string();
+        let said = first(&report);
+        assert!(said.contains("first difference: layer1.0.conv1.weight: shape"), "{said}");
+        assert!(said.contains("only 1 of 4 tensors match (25 %"), "{said}");
+        report.skipped.truncate(1);
+        let said = first(&report);
+        assert!(said.contains("first difference: bn1.weight: not in the file"), "{said}");
+        report.missing.clear();
+        let said = first(&report);
+        assert!(said.contains("first difference: a.head.weight: no tensor"), "{said}");
+    }
 }

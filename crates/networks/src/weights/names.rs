@@ -21,8 +21,8 @@ const STEMS: [&str; 4] = [
 /// What every name of SwinUNETR's transformer begins with.
 const SWIN: &str = "swinViT.";
 
-/// Prefixes that wrappers put before every name.
-const WRAPPERS: [&str; 4] = ["module.", "model.", "backbone.", "network."];
+/// Prefixes that wrappers put before every name; the last is that of `torch.compile`.
+const WRAPPERS: [&str; 5] = ["module.", "model.", "backbone.", "network.", "_orig_mod."];
 
 /// Whether the variable belongs to an image encoder.
 pub fn is_encoder(name: &str) -> bool {
@@ -101,6 +101,11 @@ pub(crate) fn canonical(name: &str) -> String {
     name.replace(".mlp.fc1.", ".mlp.linear1.").replace(".mlp.fc2.", ".mlp.linear2.")
 }
 
+/// Whether a network may hold the tensor that a file calls `name` as `variable`.
+pub(crate) fn leads_to(name: &str, variable: &str) -> bool {
+    candidates(&canonical(name)).iter().any(|candidate| candidate == variable)
+}
+
 /// Names under which a network may hold the tensor that a file calls `name` (canonical), the likeliest first.
 pub(crate) fn candidates(name: &str) -> Vec<String> {
     let mut names = vec![name.to_owned()];
@@ -175,7 +180,10 @@ mod tests {
 
     #[test]
     fn wrappers_come_off_and_both_resnets_find_each_other() {
-        assert_eq!(canonical("module.backbone.layer1.0.conv1.weight"), "layer1.0.conv1.weight");
+        for wrapped in ["module.backbone.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."] {
+            let name = format!("{wrapped}layer1.0.conv1.weight");
+            assert_eq!(canonical(&name), "layer1.0.conv1.weight");
+        }
         assert!(candidates("layer4.2.bn3.bias").contains(&"encoder5.2.bn3.bias".to_owned()));
         assert!(candidates("encoder.conv1.weight").contains(&"encoder1.0.weight".to_owned()));
         assert!(candidates("encoder1.1.running_var").contains(&"bn1.running_var".to_owned()));

@@ -1,5 +1,6 @@
 //! What became of each tensor of a file and each variable of a network.
 
+use crate::weights::names::{self, is_stem};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub struct LoadReport {
     pub unplaced: Vec<String>,
     /// Variables that kept their value because the file has no tensor for them.
     pub missing: Vec<String>,
+    /// Variables that kept their value because the file's tensor does not fit.
+    pub unfit: Vec<String>,
 }
 
 /// A variable that took a changed tensor.
@@ -44,6 +47,8 @@ pub struct Skipped {
     pub name: String,
     /// Why not, found against expected.
     pub reason: String,
+    /// Whether the network has a variable for it, which it does not fit.
+    pub unfit: bool,
 }
 
 impl LoadReport {
@@ -61,6 +66,20 @@ impl LoadReport {
         ))
     }
 
+    /// What to say where the first convolution, which sees the image, kept its random weights.
+    pub fn random_stem(&self) -> Option<String> {
+        let stem = self.unfit.iter().chain(&self.missing).find(|name| is_stem(name))?;
+        let skipped =
+            self.skipped.iter().find(|skipped| skipped.unfit && names::leads_to(&skipped.name, stem));
+        let why = skipped.map_or_else(|| "not in the file".to_owned(), |skipped| skipped.reason.clone());
+        Some(format!("the encoder's first convolution keeps random weights: {stem}, {why}"))
+    }
+
+    /// The share in whole percent, rounded down: all but one of many are not all.
+    pub(super) fn percent(&self) -> usize {
+        100 * self.loaded() / self.considered.max(1)
+    }
+
     /// The share of the variables considered that took a tensor, from 0 to 1.
     pub fn share(&self) -> f64 {
         if self.considered == 0 { 0.0 } else { self.loaded() as f64 / self.considered as f64 }
@@ -73,14 +92,17 @@ impl fmt::Display for LoadReport {
         const SHOWN: usize = 5;
         write!(
             f,
-            "{}: {} matched, {} adapted, {} skipped, {} missing ({:.0} % of the network's tensors)",
+            "{}: {} matched, {} adapted, {} skipped, {} missing",
             self.path.display(),
             self.matched.len(),
             self.adapted.len(),
             self.skipped.len(),
             self.missing.len(),
-            100.0 * self.share()
         )?;
+        if !self.unfit.is_empty() {
+            write!(f, ", {} unfit", self.unfit.len())?;
+        }
+        write!(f, " ({} % of the network's tensors)", self.percent())?;
         for adapted in self.adapted.iter().take(SHOWN) {
             write!(f, "\n  adapted {}: {}", adapted.name, adapted.how)?;
         }
@@ -98,5 +120,44 @@ impl fmt::Display for LoadReport {
             write!(f, "\n  and {hidden} more")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_but_one_are_not_all_and_a_random_stem_is_told() {
+        let skipped = |name: &str, reason: &str, unfit| Skipped {
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+            unfit,
+        };
+        let mut report = LoadReport {
+            path: "resnet50.safetensors".into(),
+            considered: 265,
+            matched: (0..264).map(|i| format!("encoder2.{i}")).collect(),
+            adapted: Vec::new(),
+            skipped: vec![
+                skipped("fc.weight", "no tensor of this encoder", false),
+                skipped("module.conv1.weight", "shape [64, 1, 7, 7, 7], expected [64, 1, 3, 7, 7]", true),
+            ],
+            unplaced: Vec::new(),
+            missing: Vec::new(),
+            unfit: vec!["encoder1.0.weight".to_owned()],
+        };
+        let text = report.to_string();
+        assert!(text.contains("264 matched, 0 adapted, 2 skipped, 0 missing, 1 unfit (99 % of"), "{text}");
+        let said = report.random_stem().unwrap();
+        assert!(
+            said.ends_with("encoder1.0.weight, shape [64, 1, 7, 7, 7], expected [64, 1, 3, 7, 7]"),
+            "{said}"
+        );
+        (report.unfit, report.missing) = (Vec::new(), vec!["encoder1.0.weight".to_owned()]);
+        report.skipped.truncate(1);
+        assert!(report.random_stem().unwrap().ends_with("encoder1.0.weight, not in the file"));
+        (report.missing, report.considered) = (Vec::new(), 264);
+        assert!(report.to_string().contains("0 missing (100 % of") && report.random_stem().is_none());
     }
 }

@@ -209,7 +209,7 @@ weights = load_file(sys.argv[1])
 for name in list(weights):
     if name.startswith("encoder."):
         weights["decoder." + name] = weights[name]
-torch.save({"epoch": 3, "network_weights": weights}, sys.argv[2])
+torch.save({"epoch": torch.tensor(3), "network_weights": weights, "loss": torch.tensor(0.5)}, sys.argv[2])
 torch.save({"logging": Exception("not a tensor"), "state_dict": weights}, sys.argv[3])
 torch.save({"epoch": 3}, sys.argv[4])
 "#;
