@@ -32,8 +32,8 @@ struct Training {
     /// As in `plan.json`.
     plan: Value,
     licence: String,
-    /// The last validation that was recorded: step and pooled score.
-    validation: Option<(u64, f64)>,
+    /// The last validation that was recorded: step and pooled score, where it has one.
+    validation: Option<(u64, Option<f64>)>,
 }
 
 /// Runs the command.
@@ -78,11 +78,11 @@ fn training(directory: &Path) -> anyhow::Result<Option<Training>> {
 }
 
 /// Step and score of the last line of kind `validation`.
-fn last_validation(records: &str) -> Option<(u64, f64)> {
+fn last_validation(records: &str) -> Option<(u64, Option<f64>)> {
     records.lines().rev().find_map(|line| {
         let line: Value = serde_json::from_str(line).ok()?;
         let is_validation = line["kind"] == "validation";
-        is_validation.then(|| Some((line["step"].as_u64()?, line["score"].as_f64()?)))?
+        is_validation.then(|| Some((line["step"].as_u64()?, line["score"].as_f64())))?
     })
 }
 
@@ -168,7 +168,8 @@ impl Sheet {
             ),
         ]);
         if let Some((step, score)) = training.validation {
-            lines.push(("validation", format!("{score:.4} pooled, at step {step}")));
+            let score = score.map_or_else(|| "n/a".to_owned(), |score| format!("{score:.4} pooled"));
+            lines.push(("validation", format!("{score}, at step {step}")));
         }
         lines.push(("licence", training.licence.clone()));
         lines
@@ -182,7 +183,10 @@ mod tests {
     #[test]
     fn the_last_validation_is_told() {
         let records = "{\"step\":2,\"kind\":\"validation\",\"score\":0.5}\n{\"step\":3,\"kind\":\"step\",\"loss\":1.0}\n";
-        assert_eq!(last_validation(records), Some((2, 0.5)));
+        assert_eq!(last_validation(records), Some((2, Some(0.5))));
+        // not the one before
+        let not_finite = format!("{records}{{\"step\":4,\"kind\":\"validation\",\"loss\":\"NaN\"}}\n");
+        assert_eq!(last_validation(&not_finite), Some((4, None)));
         assert_eq!(last_validation("{\"step\":3,\"kind\":\"step\"}\n"), None);
     }
 }

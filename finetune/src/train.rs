@@ -24,8 +24,10 @@ use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
 use torch_runtime::Precision;
+use training::TrainingError;
 use training::checkpoint::{self, Folder, RunState, Which};
 use training::compute::{choose_kernels, slow_precision};
+use training::error::OTHER_PLAN;
 use training::optimizer::{Optimizer, named_variables};
 use training::prefetch::{Prefetch, check_room, depth};
 use training::processes::Process;
@@ -137,7 +139,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
                 Manifest::withdraw(out)?;
             }
             let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
-                .map_err(|e| e.message())?;
+                .map_err(|e| not_opened(&e, out))?;
             // not before the run was accepted: a refused command leaves a finished stage as it was
             Manifest::withdraw(out)?;
             anyhow::Ok(session)
@@ -213,6 +215,20 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     })?;
     context.say(&format!("Model: {}", out.join(model::FILE_NAME).display()));
     Ok(ExitStatus::Done)
+}
+
+/// Why a run cannot begin here; what goes on from a model's weights is an option of this stage.
+fn not_opened(error: &TrainingError, out: &Path) -> Message {
+    match error {
+        TrainingError::OtherPlan { .. } => {
+            let file = out.join(model::FILE_NAME);
+            error.message().fix(format!(
+                "{OTHER_PLAN}. To train longer, start another run from its weights: --encoder-weights {} --with-decoder",
+                file.display()
+            ))
+        }
+        _ => error.message(),
+    }
 }
 
 fn write_json(path: &Path, value: &impl Serialize) -> anyhow::Result<()> {

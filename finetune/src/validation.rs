@@ -41,9 +41,11 @@ impl Segmentation {
         let options = self.windows();
         let (store, ids) = &self.validation;
         let mut sheet = Sheet::default();
+        let mut not_finite = 0_u64;
         for id in ids {
             let case = store.case(id).map_err(|e| e.message(id))?;
             let shape = case.record().shape_zyx;
+            let mut finite = true;
             let region = Region::whole(shape);
             let image = self.image(&case, &region).map_err(|e| e.message(id))?;
             let truth = case.read_label(&region).map_err(|e| e.message(id))?;
@@ -58,6 +60,7 @@ impl Segmentation {
                 let labels: Vec<i64> = truth[start..start + voxels].iter().copied().map(i64::from).collect();
                 let labels = Tensor::from_slice(&labels).view(size.as_slice());
                 pooled.add(scores, &labels)?;
+                finite = finite && is_finite(scores)?;
                 let known = match ignore_label {
                     Some(ignored) => labels.ne(ignored),
                     None => labels.ones_like().to_kind(Kind::Bool),
@@ -77,6 +80,7 @@ impl Segmentation {
             };
             // slab by slab: classes times voxels are never in memory at once
             predict_image(&image, &options, network, compute, Output::Scores, &|| true, &mut score)?;
+            not_finite += u64::from(!finite);
             if let Some([reference, prediction]) = &shown {
                 let image = Vec::<f32>::try_from(image.get(0).contiguous().view(-1))?;
                 sheet.add_classes(&self.shown(&case, shape), &image, [reference, prediction]);
@@ -84,6 +88,9 @@ impl Segmentation {
         }
         let mut values = Values::new();
         values.extend(pooled.finish().map(|loss| ("loss".to_owned(), loss)));
+        if not_finite > 0 {
+            return Ok(without_score(not_finite, values, sheet));
+        }
         let mut scored = Vec::new();
         for (name, (both, size)) in semantic.names.iter().zip(both.into_iter().zip(sizes)) {
             if size > 0 {
@@ -99,7 +106,7 @@ impl Segmentation {
     /// F1 of pairs of voxels that are apart, at one half, pooled over the middles of the validation cases, and their loss.
     pub(crate) fn boundary_f1(&self, plan: &AffinityPlan) -> Result<Validation, BoxedError> {
         let mut pooled = BoundaryScore::default();
-        let (mut loss, mut voxels) = (0.0, 0);
+        let (mut loss, mut voxels, mut not_finite) = (0.0, 0, 0_u64);
         let mut sheet = Sheet::default();
         let (store, ids) = &self.validation;
         for id in ids {
@@ -116,6 +123,7 @@ impl Segmentation {
             let network = (std::slice::from_ref(&self.network), self.filled_zyx);
             let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
             pooled.add(&found, &targets);
+            not_finite += u64::from(!is_finite(&found)?);
             let (known, weight) = (targets.values.get(0), targets.weights.get(0));
             loss += loss_of_probabilities(&found, &known, &weight, plan.loss)?;
             voxels += looked.iter().product::<usize>();
@@ -132,6 +140,9 @@ impl Segmentation {
         if voxels > 0 {
             values.insert("loss".to_owned(), loss / voxels as f64);
         }
+        if not_finite > 0 {
+            return Ok(without_score(not_finite, values, sheet));
+        }
         for (offset, f1) in plan.offsets_zyx.iter().zip(each) {
             if let Some(f1) = f1 {
                 let [z, y, x] = offset;
@@ -146,6 +157,17 @@ impl Segmentation {
         let [_, y, x] = case.record().spacing_zyx_mm;
         Shown { id: &case.record().id, shape_zyx, spacing_yx: [y, x], from_feet: self.from_feet }
     }
+}
+
+fn is_finite(scores: &Tensor) -> Result<bool, tch::TchError> {
+    Ok(scores.f_isfinite()?.f_all()?.f_int64_value(&[])? != 0)
+}
+
+/// What is found where a network gives no numbers for some cases: the largest of scores that are none is a class all the same, and its Dice
+/// would pass for a score.
+fn without_score(cases: u64, mut values: Values, sheet: Sheet) -> Validation {
+    values.insert("not_finite_cases".to_owned(), cases as f64);
+    Validation { score: Some(f64::NAN), values, picture: sheet.finish() }
 }
 
 /// The numbers of a label map.

@@ -83,6 +83,9 @@ pub struct RunState {
     pub smoothed_score: Option<f64>,
     /// The best validation so far.
     pub best: Option<Best>,
+    /// Whether the last validation found that what the network gives is not finite.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validated_not_finite: bool,
     /// What the next record line will average.
     pub window: Window,
     /// On what the last steps were computed; empty in checkpoints of older versions.

@@ -134,6 +134,16 @@ pub enum TrainingError {
         #[source]
         source: BoxedError,
     },
+    /// A run whose last weights are not to be handed on.
+    #[error("the run diverged and ends at step {step} without a model: {why}")]
+    Diverged {
+        /// Completed steps.
+        step: u64,
+        /// What was not finite.
+        why: String,
+        /// The step of the best validation, whose checkpoint is there.
+        best: Option<u64>,
+    },
     /// The network of a prediction failed.
     #[error("prediction: {source}")]
     Network {
@@ -158,6 +168,10 @@ pub enum TrainingError {
         name: String,
     },
 }
+
+/// What to do where a directory holds a run of another plan; how a stage goes on from its weights, it says itself.
+pub const OTHER_PLAN: &str =
+    "Repeat the run's own options, use another --out, or --overwrite the earlier run";
 
 impl TrainingError {
     /// A tensor whose shape is not the expected one.
@@ -189,7 +203,7 @@ impl TrainingError {
     pub fn code(&self) -> &'static str {
         match self {
             _ if self.memory().is_some() => "E305",
-            Self::NotFinite { .. } => "E302",
+            Self::NotFinite { .. } | Self::Diverged { .. } => "E302",
             Self::OutOfMemory { .. } | Self::NoRoom(_) => "E305",
             Self::Damaged { .. }
             | Self::NoUsableCheckpoint { .. }
@@ -246,16 +260,20 @@ impl TrainingError {
                     "Train in another --out with a lower --lr, --clip 1.0 or --precision fp32; pretrain goes on from the kept checkpoint \
                      by --init",
                 ),
+            Self::Diverged { best, .. } => message
+                .detail(match best {
+                    Some(step) => format!("The checkpoints are kept, that of the best validation is of step {step}"),
+                    None => "The last checkpoint is kept".to_owned(),
+                })
+                .cause("Most often the learning rate is too high")
+                .fix("Train in another --out with a lower --lr, --clip 1.0 or --precision fp32"),
             Self::NothingToResume { .. } => message.fix("Omit --resume to start"),
             Self::RunExists { .. } => message.fix("Continue it with --resume, or choose another --out"),
             Self::NoUsableCheckpoint { .. } | Self::Damaged { .. } => message
                 .cause("Usually a full disk or a copy that was cut short")
                 .fix("Restore the file or start again in another --out"),
             Self::OtherPlan { .. } => {
-                message.fix(
-                    "Repeat the run's own options, use another --out, or --overwrite the earlier run. To train longer, start another run from \
-                     its weights (--init)",
-                )
+                message.fix(format!("{OTHER_PLAN}. To train longer, start another run from its weights (of pretrain: --init)"))
             }
             Self::NoRoom(_) => message.fix("Try a smaller patch, a smaller --batch or fewer --workers"),
             Self::OtherTensors { .. } => message.cause("The checkpoint was made for another network"),

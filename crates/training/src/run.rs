@@ -230,6 +230,7 @@ impl Session {
             if self.disk.as_ref().is_some_and(|disk| !disk.has_latest) {
                 self.save(Which::Latest, optimizer)?;
             }
+            self.expect_finite_end()?;
             if let Some(disk) = &self.disk {
                 disk.folder.finish()?;
             }
@@ -259,6 +260,20 @@ impl Session {
             Some(_) => None,
             None => own,
         })
+    }
+
+    /// Refuses to hand on weights of which the last that is known is that they give no finite numbers.
+    fn expect_finite_end(&self) -> Result<()> {
+        let RunState { step, skipped_in_a_row, validated_not_finite, .. } = self.state;
+        let why = match skipped_in_a_row {
+            _ if validated_not_finite => {
+                "at the last validation what the network gives was not finite".to_owned()
+            }
+            0 => return Ok(()),
+            1 => "the last step had no finite loss or gradient".to_owned(),
+            n => format!("the last {n} steps had no finite loss or gradient"),
+        };
+        Err(TrainingError::Diverged { step, why, best: self.state.best.map(|best| best.step) })
     }
 
     fn source_error(&self, text: String) -> TrainingError {
@@ -351,6 +366,12 @@ impl Session {
         let validation = validation?.map_err(|source| TrainingError::Task { step, source })?;
         let mut values = validation.values;
         let mut is_best = false;
+        self.state.validated_not_finite = validation.score.is_some_and(|score| !score.is_finite());
+        if self.state.validated_not_finite {
+            let text =
+                format!("validation after step {step}: no score, since what the network gives is not finite");
+            observer.message(Message::warning("W302", text));
+        }
         if let Some(score) = validation.score.filter(|s| s.is_finite()) {
             let smoothed = match self.state.smoothed_score.filter(|_| options.score_smoothing > 0.0) {
                 // scores that stay the same stay so

@@ -27,7 +27,8 @@ pub struct StepLoss {
 /// What a validation found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Validation {
-    /// The score that chooses the best checkpoint, higher is better; `None` where it is undefined.
+    /// The score that chooses the best checkpoint, higher is better; `None` where it is undefined, NaN where what the network gives is not
+    /// finite: a run does not end well with that.
     pub score: Option<f64>,
     /// Named numbers for the record.
     pub values: Values,

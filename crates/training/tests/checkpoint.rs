@@ -21,6 +21,7 @@ fn state(step: u64) -> RunState {
         best: Some(Best { step: 3, score: 1.0 / 3.0 }),
         window: Window { sums: BTreeMap::from([("loss".to_owned(), (std::f64::consts::PI, 2))]) },
         computed_on: "a CPU with 2 threads".to_owned(),
+        validated_not_finite: true,
     }
 }
 

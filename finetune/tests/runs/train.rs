@@ -35,6 +35,7 @@ fn a_run_from_scratch_writes_a_whole_stage_once() {
     let other = ["--from-scratch", "--validate-every", "2", "--log-every", "1", "--lr", "0.5"];
     let said = study.train("model", 4, &other).expect(1);
     assert!(said.contains("E307") && said.contains("lr") && said.contains("--overwrite"), "{said}");
+    assert!(said.contains("model.safetensors --with-decoder") && !said.contains("--init"), "{said}");
     assert_eq!(study.bytes("model/manifest.json"), before);
     let said = study.train("model", 4, &[&other[..], &["--overwrite"]].concat()).expect(0);
     assert!(!said.contains("resuming"), "{said}");
@@ -285,6 +286,25 @@ fn fractions_hold_at_least_one_case_and_nest() {
 }
 
 #[test]
+fn a_run_that_diverges_hands_no_model_on() {
+    let study = Study::new(Kind::Ct);
+    let settings = ["--from-scratch", "--lr", "1e9", "--validate-every", "1"];
+    // the same command ends in the same way, again
+    for _ in 0..2 {
+        let said = study.train("model", 3, &settings).expect(1);
+        assert!(said.contains("E302 the run diverged and ends at step 3 without a model"), "{said}");
+        assert!(said.contains("--lr"), "{said}");
+    }
+    let records = fs_err::read_to_string(study.path("model/metrics.jsonl")).unwrap();
+    let last = records.lines().rfind(|line| line.contains("\"validation\"")).unwrap();
+    assert!(last.contains("\"not_finite_cases\":1.0") && !last.contains("score"), "{records}");
+    assert!(study.path("model/checkpoint_latest.safetensors").is_file());
+    for name in ["model.safetensors", "manifest.json", "checkpoint_final.safetensors"] {
+        assert!(!study.path("model").join(name).exists(), "{name}");
+    }
+}
+
+#[test]
 fn a_class_that_is_absent_is_named() {
     // one of four cases keeps class 2: it trains or validates, never both
     let study = Study::edited(Kind::Ct, |_, raw| replace_label(raw, 1, 2, 1));
@@ -325,6 +345,26 @@ fn what_does_not_fit_is_refused_by_code() {
     weights::save_tensors(&tensors, &resnet, &plan).unwrap();
     let said = train(&["--network", "resenc", "--encoder-weights", text(&resnet)]);
     assert!(said.contains("E401") && said.contains("Use --network resunet50"), "{said}");
+    // numbers that are none: no other network and no lower share would help
+    let mut broken: BTreeMap<String, Tensor> = weights::read_tensors(&encoder).unwrap().into_iter().collect();
+    let stem = "encoder.stem.convs.0.conv.weight";
+    let shape = broken[stem].size();
+    broken.insert(stem.to_owned(), Tensor::full(&shape, f64::NAN, (tch::Kind::Float, tch::Device::Cpu)));
+    let other = study.path("other.safetensors");
+    weights::save_tensors(&broken, &other, &BTreeMap::new()).unwrap();
+    let said = train(&["--network", "resenc", "--encoder-weights", text(&other)]);
+    assert!(said.contains("E401") && said.contains("the file is damaged"), "{said}");
+    assert!(!said.contains("--minimum-match"), "{said}");
+    // a first convolution of another shape is left as it was drawn, and that is said
+    let wider: Vec<i64> = shape.iter().enumerate().map(|(axis, n)| if axis < 2 { *n } else { 7 }).collect();
+    broken.insert(stem.to_owned(), Tensor::zeros(&wider, (tch::Kind::Float, tch::Device::Cpu)));
+    weights::save_tensors(&broken, &other, &BTreeMap::new()).unwrap();
+    let stemless = ["--network", "resenc", "--encoder-weights", text(&other), "--validate-every", "0"];
+    let said = study.train("stemless", 1, &stemless[2..]).expect(0);
+    assert!(said.contains("W444") && said.contains(&format!("expected {shape:?}")), "{said}");
+    assert!(said.contains("0 missing, 1 unfit (9"), "{said}");
+    let said = train(&["--network", "resenc", "--from-scratch", "--affinities", "nearest"]);
+    assert!(said.contains("E411 --affinities is of labels that are objects"), "{said}");
     // weights of other origin: what fits decides
     weights::save_tensors(&tensors, &resnet, &BTreeMap::new()).unwrap();
     let said = train(&["--network", "resenc", "--encoder-weights", text(&resnet)]);

@@ -31,7 +31,8 @@ impl Retrieval {
     /// Mean of one over the place, from near 0 to 1 for all at the first.
     #[must_use]
     pub fn mean_reciprocal_rank(&self) -> f64 {
-        self.ranks.iter().map(|rank| 1.0 / rank).sum::<f64>() / self.ranks.len().max(1) as f64
+        // from 0: the sum of no floats is -0
+        self.ranks.iter().fold(0.0, |sum, rank| sum + 1.0 / rank) / self.ranks.len().max(1) as f64
     }
 
     /// The middle place; NaN without images.

@@ -81,8 +81,9 @@ impl Observer for Reporter<'_> {
 
     fn validated(&mut self, step: u64, values: &Values, is_best: bool) {
         let best = if is_best { " (best so far)" } else { "" };
-        self.progress
-            .suspend(|| self.context.say(&format!("validation after step {step}: {}{best}", list(values))));
+        let score = if values.contains_key("score") { "" } else { ", score n/a" };
+        let text = format!("validation after step {step}: {}{score}{best}", list(values));
+        self.progress.suspend(|| self.context.say(&text));
     }
 
     fn message(&mut self, message: Message) {

@@ -1,6 +1,7 @@
 //! The loop: resuming, skipping, stopping.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
+mod diverged;
 mod tiny;
 mod together;
 
