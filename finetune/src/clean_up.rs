@@ -14,8 +14,11 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 pub(crate) struct CleanUp {
     schema: String,
-    /// SHA-256 of the models' manifests, ascending.
+    /// SHA-256 of the models as predictions list them, of a directory its manifest's; ascending.
     models: Vec<String>,
+    /// SHA-256 of their weights in that order; files of earlier versions do not say.
+    #[serde(default)]
+    weights: Vec<String>,
     /// Validation cases that it was chosen on.
     cases: usize,
     /// Whether only the largest component of the whole foreground stays.
@@ -47,6 +50,10 @@ impl Chosen for CleanUp {
 
     fn models(&self) -> &[String] {
         &self.models
+    }
+
+    fn weights(&self) -> &[String] {
+        &self.weights
     }
 }
 
@@ -106,12 +113,13 @@ fn keep_largest(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chosen;
+    use crate::chosen::{self, tests::identity};
 
     fn choice(foreground: bool, classes: &[u16]) -> CleanUp {
         CleanUp {
             schema: CleanUp::SCHEMA.to_owned(),
             models: vec!["a".to_owned(), "b".to_owned()],
+            weights: vec!["wa".to_owned(), "wb".to_owned()],
             cases: 2,
             foreground,
             classes: classes.to_vec(),
@@ -141,10 +149,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("choice.json");
         fs_err::write(&path, serde_json::to_vec(&choice(true, &[2])).unwrap()).unwrap();
-        let models = ["a", "b"].map(str::to_owned);
+        let models = [identity(Some("a"), None), identity(None, Some("wb"))];
         assert_eq!(chosen::load::<CleanUp>(&path, &models).unwrap(), choice(true, &[2]));
         let said = chosen::load::<CleanUp>(&path, &models[..1]).unwrap_err().to_string();
         assert!(said.starts_with("E423 this choice was made for other models"), "{said}");
+        // of an earlier version
+        let earlier = CleanUp { weights: Vec::new(), ..choice(true, &[]) };
+        fs_err::write(&path, serde_json::to_vec(&earlier).unwrap()).unwrap();
+        let said = chosen::load::<CleanUp>(&path, &models).unwrap_err().to_string();
+        assert!(said.starts_with("E423 this choice does not say whether"), "{said}");
+        let by_directory = ["b", "a"].map(|listed| identity(Some(listed), Some("w")));
+        chosen::load::<CleanUp>(&path, &by_directory).unwrap();
         fs_err::write(&path, "{}").unwrap();
         let said = chosen::load::<CleanUp>(&path, &models).unwrap_err().to_string();
         assert!(said.starts_with("E423 this is not a choice"), "{said}");

@@ -6,7 +6,7 @@ pub(crate) mod method;
 pub(crate) use evidence::{OnDisk, of_blocks};
 
 use crate::arguments::{Instances, StackFormat};
-use crate::chosen::{self, models_of};
+use crate::chosen;
 use crate::kept::{Kept, WORK};
 use crate::predict::{Row, TABLE};
 use crate::stacks::{Failure, Labels, ZARR, create_labels, each_section};
@@ -62,7 +62,8 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     let (method, pieces) = match &arguments.choice {
         Some(file) => {
             inputs.push(Artefact::of_file("choice", file, out)?);
-            let choice = chosen::load::<Choice>(file, &models_of(&predicted))?;
+            let models = chosen::predicted_by(&predicted, &arguments.predictions);
+            let choice = chosen::load::<Choice>(file, &models)?;
             (choice.method()?, choice.pieces())
         }
         None => {

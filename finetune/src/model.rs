@@ -76,15 +76,7 @@ impl Model {
             match &mut whole {
                 None => whole = Some(Self { networks: vec![network()?], plan }),
                 Some(whole) => {
-                    if let Some(what) = difference(&whole.plan, &plan) {
-                        return Err(Message::error(
-                            "E418",
-                            format!("models with different {what} cannot predict together"),
-                        )
-                        .detail(path.display().to_string())
-                        .fix("Give --model those of one data set and of options that differ in seed or fold")
-                        .into());
-                    }
+                    expect_together(&whole.plan, &plan, &path)?;
                     for axis in 0..3 {
                         whole.plan.filled_zyx[axis] &= plan.filled_zyx[axis];
                     }
@@ -108,6 +100,28 @@ pub(crate) fn file_of(given: &Path) -> PathBuf {
 pub(crate) fn as_input(given: &Path, base: &Path) -> anyhow::Result<Artefact> {
     let file = Manifest::file_as_input("model", &file_of(given), base)?;
     Ok(if given.is_dir() { Manifest::as_input("model", given, base)? } else { file })
+}
+
+/// The plan of models that can predict together, the first one's.
+///
+/// # Errors
+/// `E410` for what is no model; `E418` for models that cannot predict together.
+pub(crate) fn common_plan(given: &[PathBuf]) -> anyhow::Result<ModelPlan> {
+    let mut plans =
+        given.iter().map(|given| file_of(given)).map(|path| anyhow::Ok((stored_plan(&path)?, path)));
+    let (first, _) = plans.next().ok_or_else(|| Message::error("E410", "no model was given"))??;
+    for other in plans {
+        let (plan, path) = other?;
+        expect_together(&first, &plan, &path)?;
+    }
+    Ok(first)
+}
+
+fn expect_together(first: &ModelPlan, other: &ModelPlan, path: &Path) -> Result<(), Message> {
+    let Some(what) = difference(first, other) else { return Ok(()) };
+    Err(Message::error("E418", format!("models with different {what} cannot predict together"))
+        .detail(path.display().to_string())
+        .fix("Give --model those of one data set and of options that differ in seed or fold"))
 }
 
 /// What a model's file says beside its weights: all that prediction needs is inside.

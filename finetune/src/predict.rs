@@ -126,9 +126,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     let mut inputs: Vec<Artefact> = inputs.collect::<anyhow::Result<_>>()?;
     let clean_up = match &arguments.clean_up {
         Some(file) => {
-            let mut models: Vec<String> = inputs.iter().map(|input| input.sha256.clone()).collect();
-            models.sort_unstable();
-            let choice = chosen::load::<CleanUp>(file, &models)?;
+            let choice = chosen::load::<CleanUp>(file, &chosen::given(&arguments.model)?)?;
             inputs.push(Artefact::of_file("clean-up", file, out)?);
             Some(choice)
         }

@@ -7,7 +7,7 @@ mod choice;
 pub(crate) use choice::Choice;
 
 use crate::arguments::{Criterion, MethodName, Threshold};
-use crate::chosen::{models_of, predicted_by};
+use crate::chosen;
 use crate::flaw::message_of;
 use crate::instances::{OnDisk, go_on, method, of_blocks, rows_of};
 use crate::model;
@@ -26,8 +26,9 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
     let first = arguments.model.first().map(|given| model::stored_plan(&model::file_of(given)));
     let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
     let predicted = Manifest::load(&arguments.predictions, "predict")?;
-    let models = models_of(&predicted);
-    if !predicted_by(&arguments.model, &predicted, &arguments.predictions)? {
+    let (given, models) =
+        (chosen::given(&arguments.model)?, chosen::predicted_by(&predicted, &arguments.predictions));
+    if !chosen::same(&given, &models) {
         return Err(Message::error("E437", "these predictions are of other models")
             .detail(arguments.predictions.display().to_string())
             .fix("Give --predictions what 'finetune predict' wrote with the same --model")
@@ -66,6 +67,7 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
     progress.finish();
     let trials = trials.into_iter().map(|(trial, _)| trial.mean(rows.len())).collect();
     let ids = rows.into_iter().map(|row| row.id).collect();
+    let models = chosen::stored(&models, &given);
     let choice = Choice::new(models, ids, arguments.by, (arguments.details, arguments.pieces), trials)?;
     for line in choice.lines() {
         context.print(&line)?;

@@ -97,19 +97,19 @@ pub(crate) struct Train {
     /// Of labels that are classes: take each class's Dice over the whole batch instead of sample by sample
     #[arg(long)]
     pub(crate) batch_dice: bool,
-    /// Of labels that are objects: the affinities that are learnt
-    #[arg(long, default_value = "long-range")]
-    pub(crate) affinities: OffsetSet,
-    /// Of labels that are objects: voxels by which their borders are widened within sections before affinities are taken
-    #[arg(long, value_name = "VOXELS", default_value_t = 1)]
-    pub(crate) widen_borders: u16,
-    /// Of labels that are objects: what compares affinities, bce (cross-entropy) or mse (squared difference, as published)
-    #[arg(long, default_value = "bce", value_parser = parse_affinity_loss)]
-    pub(crate) affinity_loss: AffinityLoss,
+    /// Of labels that are objects: the affinities that are learnt [default: long-range]
+    #[arg(long)]
+    pub(crate) affinities: Option<OffsetSet>,
+    /// Of labels that are objects: voxels by which their borders are widened within sections before affinities are taken [default: 1]
+    #[arg(long, value_name = "VOXELS")]
+    pub(crate) widen_borders: Option<u16>,
+    /// Of labels that are objects: what compares affinities, bce (cross-entropy) or mse (squared difference, as published) [default: bce]
+    #[arg(long, value_parser = parse_affinity_loss)]
+    pub(crate) affinity_loss: Option<AffinityLoss>,
     /// Of labels that are objects: over which channels pairs that are apart and pairs that are not get the same say, jointly (as published)
-    /// or per-channel
-    #[arg(long, default_value = "jointly", value_parser = parse_balance)]
-    pub(crate) affinity_balance: Balance,
+    /// or per-channel [default: jointly]
+    #[arg(long, value_parser = parse_balance)]
+    pub(crate) affinity_balance: Option<Balance>,
     /// What patches undergo: nnunet (its defaults), or strong (more of it, stretched and bent; for few labels)
     #[arg(long, default_value = "nnunet", value_parser = parse_augmentation)]
     pub(crate) augmentation: AugmentSet,

@@ -1,8 +1,8 @@
-//! `finetune clean-up`: which clean-up helps on the validation cases of a prediction directory.
+//! `finetune clean-up`: which clean-up helps on the validation cases of prediction directories.
 
 use super::{CleanUp, Trial, keep_largest};
 use crate::arguments::CleanUpArguments;
-use crate::chosen::{Chosen, models_of, predicted_by};
+use crate::chosen::{self, Chosen, Identity};
 use crate::flaw::message_of;
 use crate::kept::listed;
 use crate::model::{self, ModelPlan};
@@ -11,43 +11,46 @@ use crate::stacks::{Failure, each_section};
 use data_manifests::raw::open::{self, RawVoxels};
 use data_manifests::{Descriptor, Manifest, cases};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
+use std::collections::BTreeMap;
 use std::path::Path;
 use volume::nifti;
 
 /// Dice of a class: by whether the foreground was cleaned, then by whether the class was; none where it is in neither map.
 type Dice = [[Option<f64>; 2]; 2];
 
+/// A prediction directory.
+struct Predictions<'a> {
+    directory: &'a Path,
+    manifest: Manifest,
+    /// Its labelled validation cases.
+    rows: Vec<Row>,
+}
+
 /// Runs the command.
 pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    let first = arguments.model.first().map(|given| model::stored_plan(&model::file_of(given)));
-    let plan = first.ok_or_else(|| Message::error("E410", "no model was given"))??;
+    let plan = model::common_plan(&arguments.model)?;
     if !plan.objective.is_semantic() {
         return Err(Message::error("E423", "this is a model of objects: there are no label maps to clean")
             .fix("Give 'finetune instances' a --smallest instead")
             .into());
     }
-    let predicted = Manifest::load(&arguments.predictions, "predict")?;
-    let models = checked_models(arguments, &predicted)?;
-    let rows: Vec<Row> = cases::from_csv(&arguments.predictions.join(TABLE))?;
-    let rows: Vec<&Row> = rows.iter().filter(|row| row.split == "val" && !row.label.is_empty()).collect();
-    if rows.is_empty() {
-        return Err(Message::error("E423", "no validation case is among these predictions")
-            .detail(arguments.predictions.display().to_string())
-            .fix("Predict them: 'finetune predict --cases val' with the raw folder as --input")
-            .into());
-    }
-    let progress = context.progress("clean-up", rows.len() as u64);
-    let mut measured = Vec::with_capacity(rows.len());
-    for row in &rows {
+    let several = arguments.model.len() > 1;
+    let read = arguments.predictions.iter().map(|directory| Predictions::read(directory, several));
+    let pooled: Vec<Predictions<'_>> = read.collect::<anyhow::Result<_>>()?;
+    let models = checked_models(arguments, &pooled)?;
+    refuse_twice(&pooled)?;
+    let cases: usize = pooled.iter().map(|predictions| predictions.rows.len()).sum();
+    let progress = context.progress("clean-up", cases as u64);
+    let mut measured = Vec::with_capacity(cases);
+    for (predictions, row) in pooled.iter().flat_map(|found| found.rows.iter().map(move |row| (found, row))) {
         if interrupt::requested() {
             progress.finish();
-            let text =
-                format!("interrupted after {} of {} cases: nothing was chosen", measured.len(), rows.len());
+            let text = format!("interrupted after {} of {cases} cases: nothing was chosen", measured.len());
             context.tell(Message::info("I306", text).fix("Rerun the same command"));
             return Ok(ExitStatus::Interrupted);
         }
-        unchanged(row, arguments, &predicted)?;
-        measured.push(measure(row, arguments, &plan)?);
+        predictions.expect_unchanged(row)?;
+        measured.push(measure(row, predictions.directory, &arguments.references, &plan)?);
         progress.step(&row.id);
     }
     progress.finish();
@@ -63,44 +66,93 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
     Ok(ExitStatus::Done)
 }
 
-/// Digests of the models' manifests, which must be those that predicted, and as they did without a clean-up.
-fn checked_models(arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<Vec<String>> {
-    let wrong = |what: &str| {
-        Message::error("E423", what.to_owned())
-            .detail(arguments.predictions.display().to_string())
-            .fix("Give --predictions what 'finetune predict' wrote with the same --model and no --clean-up")
-    };
-    if predicted.inputs.iter().any(|input| input.role == "clean-up") {
-        return Err(wrong("these predictions are cleaned already").into());
+impl<'a> Predictions<'a> {
+    /// `several` tells whether models of several splits may have predicted together.
+    fn read(directory: &'a Path, several: bool) -> anyhow::Result<Self> {
+        let manifest = Manifest::load(directory, "predict")?;
+        let detail = directory.display().to_string();
+        if manifest.inputs.iter().any(|input| input.role == "clean-up") {
+            return Err(Message::error("E423", "these predictions are cleaned already")
+                .detail(detail)
+                .fix("Give --predictions what 'finetune predict' wrote without --clean-up")
+                .into());
+        }
+        let rows: Vec<Row> = cases::from_csv(&directory.join(TABLE))?;
+        let rows: Vec<Row> =
+            rows.into_iter().filter(|row| row.split == "val" && !row.label.is_empty()).collect();
+        if rows.is_empty() {
+            let message =
+                Message::error("E423", "no validation case is among these predictions").detail(detail);
+            return Err(match several {
+                false => message
+                    .fix("Predict them: 'finetune predict --cases val' with the raw folder as --input"),
+                true => message
+                    .cause("With the folds of a cross-validation no case is for validation in all models")
+                    .fix("Predict the validation cases of each model alone ('finetune predict --model MODEL --cases val') and give --predictions all these directories"),
+            }
+            .into());
+        }
+        Ok(Self { directory, manifest, rows })
     }
-    if !predicted_by(&arguments.model, predicted, &arguments.predictions)? {
-        return Err(wrong("these predictions are of other models").into());
+
+    /// Fails where a label map is not the one that its stage wrote.
+    fn expect_unchanged(&self, row: &Row) -> anyhow::Result<()> {
+        let file = self.directory.join(&row.file);
+        let (path, (_, found)) = listed(&file, &row.file)?;
+        if self.manifest.outputs.iter().any(|output| output.path == path && output.sha256 == found) {
+            return Ok(());
+        }
+        Err(Message::error("E423", "the prediction was changed after it was written")
+            .case(&row.id)
+            .detail(file.display().to_string())
+            .fix("Remove the file and run 'finetune predict' again")
+            .into())
     }
-    Ok(models_of(predicted))
 }
 
-/// Fails where a label map is not the one that its stage wrote.
-fn unchanged(row: &Row, arguments: &CleanUpArguments, predicted: &Manifest) -> anyhow::Result<()> {
-    let (path, (_, found)) = listed(&arguments.predictions.join(&row.file), &row.file)?;
-    if predicted.outputs.iter().any(|output| output.path == path && output.sha256 == found) {
-        return Ok(());
+/// What a choice stores of the models, each of which must have predicted once: together with the others, or alone.
+fn checked_models(
+    arguments: &CleanUpArguments,
+    pooled: &[Predictions<'_>],
+) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let given = chosen::given(&arguments.model)?;
+    let predicted: Vec<Identity> =
+        pooled.iter().flat_map(|found| chosen::predicted_by(&found.manifest, found.directory)).collect();
+    if chosen::same(&given, &predicted) {
+        return Ok(chosen::stored(&predicted, &given));
     }
-    Err(Message::error("E423", "the prediction was changed after it was written")
-        .case(&row.id)
-        .detail(arguments.predictions.join(&row.file).display().to_string())
-        .fix("Remove the file and run 'finetune predict' again")
+    let directories: Vec<String> =
+        arguments.predictions.iter().map(|directory| directory.display().to_string()).collect();
+    Err(Message::error("E423", "these predictions are of other models")
+        .detail(directories.join(", "))
+        .fix("Give --predictions what 'finetune predict' wrote with the same --model: one directory of all of them together, or one of each")
         .into())
 }
 
+/// Refuses a case that counts twice.
+fn refuse_twice(pooled: &[Predictions<'_>]) -> Result<(), Message> {
+    let mut seen = BTreeMap::new();
+    for (predictions, row) in pooled.iter().flat_map(|found| found.rows.iter().map(move |row| (found, row))) {
+        if let Some(first) = seen.insert(&row.id, predictions.directory) {
+            return Err(Message::error("E423", "a case is for validation in two of these directories")
+                .case(&row.id)
+                .detail(format!("{} and {}", first.display(), predictions.directory.display()))
+                .cause("The models are of one split, such as several seeds of it")
+                .fix("Predict its validation cases with all models together, and give --predictions that directory"));
+        }
+    }
+    Ok(())
+}
+
 /// Dice of each class of a case, in the order of the descriptor's classes.
-fn measure(row: &Row, arguments: &CleanUpArguments, plan: &ModelPlan) -> anyhow::Result<Vec<Dice>> {
+fn measure(row: &Row, directory: &Path, references: &Path, plan: &ModelPlan) -> anyhow::Result<Vec<Dice>> {
     let failed = |error: volume::VolumeError| message_of(&error).case(&row.id);
-    let reference = row.reference(&arguments.references, "E423")?;
+    let reference = row.reference(references, "E423")?;
     let open::RawLabels { grid, voxels, .. } = open::labels(&reference, &plan.descriptor).map_err(failed)?;
     let RawVoxels::Narrow(truth) = voxels else {
         return Err(Message::error("E423", "the reference holds objects, not classes").case(&row.id).into());
     };
-    let path = arguments.predictions.join(&row.file);
+    let path = directory.join(&row.file);
     let (shape_zyx, values) = prediction(&path).map_err(|failure| failure.0.case(&row.id))?;
     if shape_zyx != grid.shape_zyx {
         return Err(Message::error("E423", "prediction and reference differ in shape (z, y, x)")
@@ -164,7 +216,11 @@ fn dice(truth: &[u32], guess: &[u16], class: u16, ignored: Option<u32>) -> Optio
 
 /// As nnU-Net: the foreground's clean-up where the mean over classes rises and no class falls, then that of each class whose own
 /// Dice rises.
-fn choose(cases: &[Vec<Dice>], descriptor: &Descriptor, models: Vec<String>) -> CleanUp {
+fn choose(
+    cases: &[Vec<Dice>],
+    descriptor: &Descriptor,
+    (models, weights): (Vec<String>, Vec<String>),
+) -> CleanUp {
     let names = descriptor.labels.as_ref().map(|labels| labels.classes.as_slice()).unwrap_or_default();
     let classes = cases.first().map_or(0, Vec::len);
     // a class that no case holds has no say
@@ -195,6 +251,7 @@ fn choose(cases: &[Vec<Dice>], descriptor: &Descriptor, models: Vec<String>) -> 
     CleanUp {
         schema: CleanUp::SCHEMA.to_owned(),
         models,
+        weights,
         cases: cases.len(),
         foreground,
         classes: taken,
@@ -214,7 +271,7 @@ mod tests {
             .iter()
             .map(|(truth, guess)| of_maps(truth, guess.to_vec(), SHAPE, 2, Some(9)).unwrap())
             .collect();
-        choose(&cases, &descriptor, Vec::new())
+        choose(&cases, &descriptor, Default::default())
     }
 
     #[test]

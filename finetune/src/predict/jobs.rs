@@ -79,11 +79,20 @@ pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> any
             .into());
     }
     if found.jobs.is_empty() {
-        return Err(Message::error("E414", format!("no case in the parts {}", arguments.cases.join(", ")))
-            .fix("Name other parts with --cases")
-            .into());
+        return Err(nothing_found(arguments).into());
     }
     Ok(found)
+}
+
+/// Says that no case is in the wanted parts.
+fn nothing_found(arguments: &Predict) -> Message {
+    let message = Message::error("E414", format!("no case in the parts {}", arguments.cases.join(", ")));
+    if arguments.model.len() == 1 || !arguments.cases.iter().any(|part| part == "val") {
+        return message.fix("Name other parts with --cases");
+    }
+    message
+        .cause("Of several models a case is for validation if it is in all of their splits: with the folds of a cross-validation none is")
+        .fix("Predict the validation cases of each model alone, into a directory of its own: 'finetune clean-up' and 'evaluate score' take several such directories")
 }
 
 fn folder(

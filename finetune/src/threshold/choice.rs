@@ -13,8 +13,11 @@ use stage::Message;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Choice {
     schema: String,
-    /// Digests of the models that predicted, ascending.
+    /// Digests of the models that predicted, as predictions list them; ascending.
     models: Vec<String>,
+    /// Digests of their weights in that order; files of earlier versions do not say.
+    #[serde(default)]
+    weights: Vec<String>,
     /// The volumes that it was chosen on.
     cases: Vec<String>,
     by: Criterion,
@@ -87,6 +90,10 @@ impl Chosen for Choice {
     fn models(&self) -> &[String] {
         &self.models
     }
+
+    fn weights(&self) -> &[String] {
+        &self.weights
+    }
 }
 
 impl Choice {
@@ -95,7 +102,7 @@ impl Choice {
     /// # Errors
     /// `E437` where nothing could be scored so.
     pub(super) fn new(
-        models: Vec<String>,
+        (models, weights): (Vec<String>, Vec<String>),
         cases: Vec<String>,
         by: Criterion,
         (details, pieces): (Details, Pieces),
@@ -109,6 +116,7 @@ impl Choice {
         Ok(Self {
             schema: Self::SCHEMA.to_owned(),
             models,
+            weights,
             cases,
             by,
             method: best.method,
@@ -158,7 +166,7 @@ impl Choice {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chosen;
+    use crate::chosen::{self, tests::identity};
 
     fn trial(method: MethodName, threshold: Option<f64>, voi: f64, arand: Option<f64>) -> Trial {
         Trial { voi_split: voi / 4.0, voi_merge: voi * 0.75, arand, ..Trial::new(method, threshold) }
@@ -172,7 +180,13 @@ mod tests {
             trial(MethodName::Mean, Some(0.6), 0.3, Some(0.3)),
             trial(MethodName::MutexWatershed, None, 0.9, None),
         ];
-        Choice::new(vec!["a".to_owned()], vec!["s".to_owned()], by, (details, pieces), tried)
+        Choice::new(
+            (vec!["a".to_owned()], vec!["w".to_owned()]),
+            vec!["s".to_owned()],
+            by,
+            (details, pieces),
+            tried,
+        )
     }
 
     #[test]
@@ -190,7 +204,13 @@ mod tests {
         let details = Details { quantile: 50, strides: [1; 3] };
         let pieces = by_voi.pieces();
         assert_eq!((pieces.smallest, pieces.block, pieces.halo), (9, [8, 64, 64], [2, 8, 8]));
-        let none = Choice::new(Vec::new(), Vec::new(), Criterion::Arand, (details, pieces), Vec::new());
+        let none = Choice::new(
+            (Vec::new(), Vec::new()),
+            Vec::new(),
+            Criterion::Arand,
+            (details, pieces),
+            Vec::new(),
+        );
         assert!(none.unwrap_err().to_string().contains("E437"));
     }
 
@@ -200,10 +220,12 @@ mod tests {
         let path = directory.path().join("choice.json");
         let made = choice(Criterion::Voi).unwrap();
         fs_err::write(&path, serde_json::to_vec(&made).unwrap()).unwrap();
-        assert_eq!(chosen::load::<Choice>(&path, &["a".to_owned()]).unwrap(), made);
+        for model in [identity(Some("a"), None), identity(None, Some("w"))] {
+            assert_eq!(chosen::load::<Choice>(&path, &[model]).unwrap(), made);
+        }
         let details = Details { quantile: 25, strides: [1, 2, 3] };
         assert_eq!(made.method().unwrap(), method::of(MethodName::Mean, 0.6, details).unwrap());
-        let said = chosen::load::<Choice>(&path, &["b".to_owned()]).unwrap_err().to_string();
+        let said = chosen::load::<Choice>(&path, &[identity(Some("b"), None)]).unwrap_err().to_string();
         assert!(said.starts_with("E437 this choice was made for other models"), "{said}");
         fs_err::write(&path, "{}").unwrap();
         let said = chosen::load::<Choice>(&path, &[]).unwrap_err().to_string();

@@ -2,12 +2,14 @@
 
 use super::plan::TrainPlan;
 use crate::arguments::Train;
-use crate::objective::{AffinityPlan, Objective, SemanticTargets};
+use crate::objective::{AffinityPlan, Objective, OffsetSet, SemanticTargets};
 use crate::semantic::{Semantic, SemanticLoss};
 use crate::task::Goal;
 use data_manifests::Descriptor;
 use data_manifests::descriptor::LabelKind;
+use label_maps::targets::Balance;
 use stage::Message;
+use training::losses::affinity::AffinityLoss;
 
 /// What the labels teach.
 pub(super) fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::Result<Objective> {
@@ -18,12 +20,13 @@ pub(super) fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::R
     };
     if labels.kind == LabelKind::Instances {
         return Ok(Objective::Affinities(AffinityPlan {
-            offsets_zyx: arguments.affinities.offsets_zyx(),
-            widen_borders: usize::from(arguments.widen_borders),
-            balance: arguments.affinity_balance,
-            loss: arguments.affinity_loss,
+            offsets_zyx: arguments.affinities.unwrap_or(OffsetSet::LongRange).offsets_zyx(),
+            widen_borders: usize::from(arguments.widen_borders.unwrap_or(1)),
+            balance: arguments.affinity_balance.unwrap_or(Balance::Jointly),
+            loss: arguments.affinity_loss.unwrap_or(AffinityLoss::Bce),
         }));
     }
+    refuse_options_of_objects(arguments, &descriptor.name)?;
     match (arguments.targets, labels.regions.is_empty()) {
         (Some(SemanticTargets::Regions), true) => {
             Err(Message::error("E411", format!("data set '{}' declares no regions", descriptor.name))
@@ -33,6 +36,21 @@ pub(super) fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::R
         (Some(SemanticTargets::Classes), _) | (None, true) => Ok(Objective::Classes),
         (Some(SemanticTargets::Regions) | None, false) => Ok(Objective::Regions),
     }
+}
+
+/// Refuses options that say nothing where labels are classes.
+fn refuse_options_of_objects(arguments: &Train, dataset: &str) -> Result<(), Message> {
+    let given = [
+        ("--affinities", arguments.affinities.is_some()),
+        ("--widen-borders", arguments.widen_borders.is_some()),
+        ("--affinity-loss", arguments.affinity_loss.is_some()),
+        ("--affinity-balance", arguments.affinity_balance.is_some()),
+    ];
+    let Some((option, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    let what = format!("{option} is of labels that are objects, and those of '{dataset}' are classes");
+    Err(Message::error("E411", what).fix(format!(
+        "Omit {option}, or declare kind = \"instances\" in the descriptor's [labels] and run preprocess again"
+    )))
 }
 
 /// What is learnt, and how it is told from the truth.

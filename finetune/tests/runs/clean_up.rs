@@ -41,6 +41,21 @@ fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
     study.predict("clean", &[&raw], &more).expect(0);
     study.verified("clean");
     assert_eq!(components(&study, &format!("clean/{file}")), 1);
+    // the same model by its file, and by a copy of it alone
+    let copy = study.path("copy.safetensors");
+    fs_err::copy(model.join("model.safetensors"), &copy).unwrap();
+    for (file_of_model, out) in [(model.join("model.safetensors"), "by-file"), (copy, "by-copy")] {
+        let out_path = study.path(out);
+        let words = ["predict", "--model", text(&file_of_model), "--input", text(&raw), "--overlap", "0.25"];
+        run(&[&words[..], &["--out", text(&out_path)], &more].concat()).expect(0);
+        assert!(study.bytes(&format!("{out}/{file}")) == study.bytes(&format!("clean/{file}")));
+    }
+    // the last checkpoint has the same weights and is another file
+    let refused = study.path("refused");
+    let words = ["predict", "--input", text(&raw), "--out", text(&refused), "--model"];
+    let checkpoint = model.join("checkpoint_final.safetensors");
+    let said = run(&[&words[..], &[text(&checkpoint)], &more].concat()).expect(1);
+    assert!(said.contains("E423 this choice was made for other models"), "{said}");
     // another choice is other work
     found["foreground"] = false.into();
     fs_err::write(&choice, found.to_string()).unwrap();
@@ -59,6 +74,7 @@ fn a_choice_on_validation_cases_is_applied_to_its_model_only() {
     let said = clean_up("test").expect(1);
     assert!(said.contains("E423 no validation case"), "{said}");
     found["models"] = serde_json::json!(["0123"]);
+    found["weights"] = serde_json::json!(["4567"]);
     fs_err::write(&choice, found.to_string()).unwrap();
     let said = study.predict("other", &[&raw], &more).expect(1);
     assert!(said.contains("E423 this choice was made for other models"), "{said}");

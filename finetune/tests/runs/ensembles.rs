@@ -59,6 +59,31 @@ fn folds_predict_together() {
     assert_eq!(map("one"), map("twice"));
     assert!(map("one") != map("other") && map("one") != map("both"));
 
+    // a clean-up for both is chosen on the validation cases of each
+    let said = predict(&[first, second], "none", &["--cases", "val"]).expect(1);
+    assert!(said.contains("E414") && said.contains("folds of a cross-validation"), "{said}");
+    predict(&[first], "val0", &["--cases", "val"]).expect(0);
+    predict(&[second], "val1", &["--cases", "val"]).expect(0);
+    let choice = study.path("clean-up.json");
+    let clean_up = |models: &[&str], predictions: &[&str]| {
+        let predictions = predictions.iter().map(|name| study.path(name)).collect::<Vec<_>>();
+        let predictions: Vec<&str> = predictions.iter().map(|path| text(path)).collect();
+        let words = ["clean-up", "--references", text(&raw), "--out", text(&choice), "--model"];
+        run(&[&words[..], models, &["--predictions"], &predictions[..]].concat())
+    };
+    let said = clean_up(&[first, second], &["both"]).expect(1);
+    assert!(said.contains("E423 no validation case") && said.contains("of each model alone"), "{said}");
+    let said = clean_up(&[first, second], &["val0"]).expect(1);
+    assert!(said.contains("E423 these predictions are of other models"), "{said}");
+    let said = clean_up(&[first, first], &["val0", "val0"]).expect(1);
+    assert!(said.contains("E423") && said.contains("for validation in two of these directories"), "{said}");
+    clean_up(&[second, first], &["val0", "val1"]).expect(0);
+    assert_eq!(study.json("clean-up.json")["cases"], validated.len());
+    let with = ["--cases", "test", "--clean-up", text(&choice)];
+    predict(&[first, second], "clean", &with).expect(0);
+    let said = predict(&[first], "clean-one", &with).expect(1);
+    assert!(said.contains("E423 this choice was made for other models"), "{said}");
+
     // the file of nnU-Net gives the same folds
     let members = data_manifests::splits::members(
         &data_manifests::cases::from_csv(&study.shards().join("cases.csv")).unwrap(),

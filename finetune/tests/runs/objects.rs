@@ -190,8 +190,13 @@ fn method_and_threshold_are_chosen_on_labelled_sections() {
     .concat());
     assert!(said.expect(1).contains("E437 these predictions are of other models"));
     let text_of = fs_err::read_to_string(&file).unwrap();
-    let models = choice["models"][0].as_str().unwrap();
-    fs_err::write(&file, text_of.replace(models, &"0".repeat(64))).unwrap();
+    // known by what the predictions list, and by its weights
+    let [listed, weights] = ["models", "weights"].map(|key| choice[key][0].as_str().unwrap());
+    assert_ne!(listed, weights);
+    let moved = text_of.replace(listed, &"0".repeat(64));
+    fs_err::write(&file, &moved).unwrap();
+    instances(&study, "by-weights", &["--choice", text(&file)]).expect(0);
+    fs_err::write(&file, moved.replace(weights, &"1".repeat(64))).unwrap();
     let said = instances(&study, "foreign", &["--choice", text(&file)]).expect(1);
     assert!(said.contains("E437 this choice was made for other models"), "{said}");
     // chosen on what is not scored, unless told

@@ -344,6 +344,53 @@ fn stacks_in_hdf5_become_nifti() {
     assert!(a == b);
 }
 
+/// An image in OME-Zarr 0.4: Zarr 2, one chunk without compression.
+fn write_zarr(path: &Path, voxels: &[u8], grid: &Grid) {
+    let [z, y, x] = grid.spacing_zyx_nm();
+    let space = |name: &str| serde_json::json!({"name": name, "type": "space", "unit": "nanometer"});
+    let attributes = serde_json::json!({"multiscales": [{
+        "version": "0.4",
+        "axes": [space("z"), space("y"), space("x")],
+        "datasets": [{"path": "0", "coordinateTransformations": [{"type": "scale", "scale": [z, y, x]}]}],
+    }]});
+    let array = serde_json::json!({
+        "zarr_format": 2, "shape": grid.shape_zyx, "chunks": grid.shape_zyx, "dtype": "|u1", "compressor": null,
+        "fill_value": 0, "order": "C", "filters": null, "dimension_separator": "/",
+    });
+    fs_err::create_dir_all(path.join("0/0/0")).unwrap();
+    fs_err::write(path.join(".zgroup"), "{\"zarr_format\": 2}").unwrap();
+    fs_err::write(path.join(".zattrs"), attributes.to_string()).unwrap();
+    fs_err::write(path.join("0/.zarray"), array.to_string()).unwrap();
+    fs_err::write(path.join("0/0/0/0"), voxels).unwrap();
+}
+
+#[test]
+fn an_image_in_ome_zarr_is_predicted_as_in_nifti() {
+    let study = Study::new(Kind::Em);
+    study.model();
+    let raw = study.raw();
+    let mut stacks = fs_err::read_dir(&raw).unwrap().map(|entry| entry.unwrap().path());
+    let stack = stacks.find(|path| CremiFile::open(path).is_ok()).unwrap();
+    let stack = CremiFile::open(stack).unwrap();
+    let grid = stack.raw().grid().unwrap();
+    let voxels = stack.read_raw_slab(0..grid.shape_zyx[0]).unwrap();
+    let [nifti, zarr] = ["nifti/scan.nii.gz", "zarr/scan.zarr"].map(|name| study.path(name));
+    for file in [&nifti, &zarr] {
+        fs_err::create_dir_all(file.parent().unwrap()).unwrap();
+    }
+    let floats: Vec<f32> = voxels.iter().map(|value| f32::from(*value)).collect();
+    nifti::write_image(&nifti, &floats, 1, &grid, ImageType::F32).unwrap();
+    write_zarr(&zarr, &voxels, &grid);
+    study.predict("of-nifti", &[&nifti], &[]).expect(0);
+    study.predict("of-zarr", &[&zarr], &[]).expect(0);
+    study.verified("of-zarr");
+    let [a, b] =
+        ["of-nifti", "of-zarr"].map(|out| nifti::read_labels(study.path(out).join("scan.nii.gz")).unwrap());
+    assert_eq!(a.grid.shape_zyx, b.grid.shape_zyx);
+    assert!(volume::same_geometry(&a.grid, &b.grid) < 1e-6);
+    assert!(a.data == b.data && a.data.iter().any(|label| *label != a.data[0]));
+}
+
 #[test]
 fn images_in_the_output_directory_are_safe() {
     let study = Study::new(Kind::Ct);
