@@ -47,6 +47,72 @@ fn note(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!(" ({text})") }
 }
 
+/// Why a volume has no foreground.
+#[derive(Debug, Clone, PartialEq)]
+pub enum NoForeground {
+    /// No voxel is what counts as foreground.
+    Nothing {
+        /// Shape of the volume.
+        shape_zyx: [usize; 3],
+        /// What counts.
+        criterion: &'static str,
+    },
+    /// All voxels other than 0 have one value, so that nothing can be normalised.
+    OneValue {
+        /// The value.
+        value: f32,
+    },
+    /// The rule's window clips all voxels to one value.
+    OutsideWindow {
+        /// Smallest intensity.
+        min: f32,
+        /// Largest intensity.
+        max: f32,
+        /// Lower end of the window.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Resampling left so few voxels that they do not differ any more.
+    Collapsed {
+        /// Voxels before, z, y, x.
+        from_zyx: [usize; 3],
+        /// Their size, mm.
+        from_mm: [f64; 3],
+        /// Voxels after.
+        to_zyx: [usize; 3],
+        /// Their size, mm.
+        to_mm: [f64; 3],
+    },
+}
+
+impl fmt::Display for NoForeground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing { shape_zyx, criterion } => {
+                write!(f, "no voxel of {} is {criterion}", size(shape_zyx))
+            }
+            Self::OneValue { value } => write!(f, "every voxel other than 0 is {value}"),
+            Self::OutsideWindow { min, max, low, high } => {
+                write!(f, "intensities span [{min}, {max}], outside of the window [{low}, {high}]")
+            }
+            Self::Collapsed { from_zyx, from_mm, to_zyx, to_mm } => write!(
+                f,
+                "resampling {} voxels of {} mm to {} mm leaves {} (z×y×x), which do not differ",
+                size(from_zyx),
+                lengths(from_mm),
+                lengths(to_mm),
+                size(to_zyx)
+            ),
+        }
+    }
+}
+
+/// Lengths along z, y and x with four digits.
+pub(crate) fn lengths(mm: &[f64; 3]) -> String {
+    mm.map(|mm| format!("{mm:.3e}").parse().unwrap_or(mm)).map(|mm: f64| mm.to_string()).join("×")
+}
+
 /// Everything that can be wrong with one volume.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -358,12 +424,10 @@ pub enum VolumeError {
     },
 
     /// Nothing is left after the foreground crop.
-    #[error("no foreground: no voxel of {} is {criterion}", size(shape_zyx))]
+    #[error("no foreground: {reason}")]
     EmptyForeground {
-        /// Shape of the volume.
-        shape_zyx: [usize; 3],
-        /// What counted as foreground.
-        criterion: &'static str,
+        /// Why.
+        reason: NoForeground,
     },
 
     /// A box that does not lie in its volume.
@@ -485,6 +549,32 @@ pub enum VolumeError {
         raw_nm: f64,
         /// Offset in raw voxels.
         shift_voxels: f64,
+    },
+
+    /// A label stack that is smaller than the raw one, without a word on where it lies.
+    #[error("{}: {dataset} has {} voxels, the raw stack {} (z×y×x), and no attribute 'offset' says where it lies in it", path.display(), size(label_zyx), size(raw_zyx))]
+    Unplaced {
+        /// File.
+        path: PathBuf,
+        /// Dataset path.
+        dataset: String,
+        /// Shape of the labels.
+        label_zyx: [usize; 3],
+        /// Shape of the raw stack.
+        raw_zyx: [usize; 3],
+    },
+
+    /// Classes for a part of a stack, where no value says that the rest is not annotated.
+    #[error("{}: labels {dataset} cover {:.1} % of the raw stack, and the data set has no value for what nobody annotated", path.display(), 100.0 * covered)]
+    PartlyLabelled {
+        /// File.
+        path: PathBuf,
+        /// Dataset.
+        dataset: String,
+        /// Share of the raw stack's voxels.
+        covered: f64,
+        /// A value that no class has.
+        free: u32,
     },
 
     /// A stack whose voxel size nobody states.

@@ -45,7 +45,7 @@ mod voxels;
 mod warning;
 
 pub use channels::{NamedChannel, check_same_channels};
-pub use error::{Result, ValueTable, VolumeError};
+pub use error::{NoForeground, Result, ValueTable, VolumeError};
 pub use geometry::{Grid, check_same_grid, length_text, same_geometry};
 pub use limits::{READ_OVERHEAD, ReadLimits};
 pub use orientation::Orientation;

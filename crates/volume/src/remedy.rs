@@ -1,7 +1,12 @@
 //! Stable codes of errors and how to get rid of them.
 
-use crate::error::VolumeError;
-use std::path::PathBuf;
+use crate::error::{NoForeground, VolumeError};
+use std::path::{Path, PathBuf};
+
+fn is_hdf5(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
+    ending.is_some_and(|ending| ["h5", "hdf", "hdf5"].contains(&ending.as_str()))
+}
 
 impl VolumeError {
     /// Stable code, `E` and three digits; the numbers of the hundreds `E1xx` belong to reading and preparing volumes.
@@ -41,6 +46,8 @@ impl VolumeError {
             Self::Hdf5Type { .. } | Self::LabelInexact { .. } => "E181",
             Self::Hdf5Dataset { .. } => "E182",
             Self::Raster { .. } => "E183",
+            Self::Unplaced { .. } => "E184",
+            Self::PartlyLabelled { .. } => "E185",
             Self::Length { .. }
             | Self::OutsideVolume { .. }
             | Self::NoChannel { .. }
@@ -65,6 +72,10 @@ impl VolumeError {
                 "Join the pair: python -c \"import nibabel as n; n.save(n.load('x.hdr'), 'x.nii.gz')\""
             }
             Self::UnsupportedType { .. } => "Convert colour or complex voxels to one number per voxel first",
+            // a header that says nothing usable is no time series
+            Self::Dimensions { reason, .. } if !reason.starts_with("only one axis") => {
+                "The header is damaged, or was written by a faulty program. Fetch the file again, or export it again"
+            }
             Self::Dimensions { .. } => {
                 "Split a time series or a vector field so that channels are the only axis beyond x, y, z"
             }
@@ -74,6 +85,11 @@ impl VolumeError {
             Self::Memory { .. } => "Lower --workers or --max-ram, or use a machine with more memory",
             Self::ReadLimit { .. } => {
                 "If that size is right, raise --max-ram; if not, the header is damaged: fetch the file again"
+            }
+            Self::Spacing { path, .. } if is_hdf5(path) => {
+                "Write the voxel size in nm as z, y, x: python -c \"import h5py; \
+                 h5py.File('x.h5', 'r+')['/volumes/raw'].attrs['resolution'] = [40.0, 4.0, 4.0]\" with the true numbers, and likewise \
+                 for the labels"
             }
             Self::Spacing { .. } => {
                 "Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c \"import nibabel as n, numpy as np; \
@@ -115,9 +131,20 @@ impl VolumeError {
             }
             Self::NonFinite { .. } => "Replace them with --nan fill=min, or export the image again",
             Self::Constant { .. } => "Probably an empty export. Check the source image",
-            Self::EmptyForeground { .. } => {
-                "Probably an empty image, or one whose values lie outside of the data set's intensity window. Check the source image"
-            }
+            Self::EmptyForeground { reason } => match reason {
+                NoForeground::Nothing { .. } => "Probably an empty image. Check the source image",
+                NoForeground::OneValue { .. } => {
+                    "Probably a mask or a label in place of the image. Check the source image"
+                }
+                NoForeground::OutsideWindow { .. } => {
+                    "Check that the intensities are in the unit of the window: CT in Hounsfield units, rescaled once; or widen low and high \
+                     below [intensity] of the data set's descriptor"
+                }
+                NoForeground::Collapsed { .. } => {
+                    "The file's voxel size is probably in another unit than it says, such as cm or µm in place of mm. Correct it, or the \
+                     target spacing"
+                }
+            },
             Self::IntensityRange { .. } => "Check the modality, or rescale the stack to 8 bits before",
             Self::Channels { .. } => "Check the channels that the data set declares",
             Self::ChannelGrid { .. } => {
@@ -137,6 +164,18 @@ impl VolumeError {
                 "Expected CREMI's layout: /volumes/raw and /volumes/labels/neuron_ids"
             }
             Self::Raster { .. } => "Resample the labels to the raw stack's resolution first",
+            Self::Unplaced { path, dataset, .. } => {
+                return Some(format!(
+                    "Write the place of its first voxel, in nm as z, y, x: python -c \"import h5py; \
+                     h5py.File('{}', 'r+')['{dataset}'].attrs['offset'] = [0.0, 0.0, 0.0]\" with the true numbers",
+                    path.display()
+                ));
+            }
+            Self::PartlyLabelled { free, .. } => {
+                return Some(format!(
+                    "Add ignore = {free} below [labels] of the data set's descriptor: the rest then counts as not annotated"
+                ));
+            }
             Self::StackSpacing { path, .. } => {
                 return Some(format!(
                     "Give {} {{\"spacing_zyx_um\":[0.08,0.0076,0.0076]}} or --spacing-zyx. Order is z,y,x",
@@ -170,5 +209,22 @@ impl VolumeError {
     #[must_use]
     pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
         Self::InFile { path: path.into(), source: Box::new(self) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_is_for_the_flaw_and_the_format_at_hand() {
+        let dimensions =
+            |reason| VolumeError::Dimensions { path: "a.nii".into(), found: String::new(), reason };
+        let advice = |error: VolumeError| error.hint().unwrap_or_default();
+        assert!(advice(dimensions("every axis needs at least one voxel")).contains("damaged"));
+        assert!(advice(dimensions("only one axis beyond x, y, z can be channels")).contains("time series"));
+        let spacing = |path: &str| VolumeError::Spacing { path: path.into(), found: String::new() };
+        assert!(advice(spacing("a.HDF")).contains("attrs['resolution']"));
+        assert!(advice(spacing("a.nii.gz")).contains("nibabel"));
     }
 }

@@ -1,6 +1,6 @@
 //! What somebody should know about a volume that is still usable.
 
-use crate::error::size;
+use crate::error::{lengths, size};
 use crate::geometry::length_text;
 use crate::grouped;
 use serde::{Deserialize, Serialize};
@@ -104,6 +104,13 @@ pub enum Warning {
         /// Share of voxels below -1100.
         below_share: f64,
     },
+    /// Intensities of a CT without any of air, lung or fat.
+    UnscaledHounsfield {
+        /// Smallest intensity.
+        min: f32,
+        /// Largest intensity.
+        max: f32,
+    },
     /// A channel holds one value only; it was normalised to zeros.
     ConstantChannel {
         /// Channel.
@@ -150,6 +157,31 @@ pub enum Warning {
         /// The words.
         found: String,
     },
+    /// Labels that cover a part of their image only.
+    PartlyLabelled {
+        /// Share of the image's voxels that they cover.
+        covered: f64,
+        /// What the others became.
+        value: u64,
+    },
+    /// Slices whose names differ in more than their numbers.
+    MixedNames {
+        /// The first slice.
+        first: String,
+        /// One that is named otherwise.
+        other: String,
+    },
+    /// A volume that resampling leaves little of.
+    Shrunk {
+        /// Voxels before, z, y, x.
+        from_zyx: [usize; 3],
+        /// Their size, mm.
+        from_mm: [f64; 3],
+        /// Voxels after.
+        to_zyx: [usize; 3],
+        /// Their size, mm.
+        to_mm: [f64; 3],
+    },
     /// A jump in the numbers of a stack's slices.
     SliceGap {
         /// Slice before the jump.
@@ -162,6 +194,8 @@ pub enum Warning {
 impl Warning {
     /// The code of [`Warning::LabelAligned`], by which a record tells that its label was.
     pub const ALIGNED: &str = "W128";
+    /// The code of intensities that are no Hounsfield units.
+    pub const IMPLAUSIBLE: &str = "W131";
 
     /// Stable code, `W` and three digits.
     pub fn code(&self) -> &'static str {
@@ -178,7 +212,7 @@ impl Warning {
             Self::QformUnusable { .. } => "W127",
             Self::LabelAligned { .. } => Self::ALIGNED,
             Self::NonFiniteFilled { .. } => "W130",
-            Self::ImplausibleHounsfield { .. } => "W131",
+            Self::ImplausibleHounsfield { .. } | Self::UnscaledHounsfield { .. } => Self::IMPLAUSIBLE,
             Self::ConstantChannel { .. } => "W132",
             Self::ScalingIgnored { .. } => "W133",
             Self::SpacingSourcesDiffer { .. } => "W140",
@@ -187,9 +221,16 @@ impl Warning {
             Self::LeakingObject { .. } => "W144",
             Self::AbsentChunks { .. } => "W145",
             Self::OrientationUnknown { .. } => "W146",
+            Self::PartlyLabelled { .. } => "W147",
+            Self::MixedNames { .. } => "W148",
+            Self::Shrunk { .. } => "W150",
         }
     }
 }
+
+/// What helps where intensities are no Hounsfield units.
+const RESCALE: &str =
+    "export it again with the DICOM slope and intercept applied once, or correct scl_slope and scl_inter";
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,11 +300,19 @@ impl fmt::Display for Warning {
             Self::ImplausibleHounsfield { min, max, below_share } => write!(
                 f,
                 "intensities span [{min}, {max}], {:.1} % below -1100: not plausible Hounsfield units. This looks like \
-                 rescale applied twice or an unscaled image",
+                 rescale applied twice or an unscaled image. Air is near -1000: {RESCALE}",
                 100.0 * below_share
             ),
+            Self::UnscaledHounsfield { min, max } => write!(
+                f,
+                "intensities span [{min}, {max}], none between -1100 and -200: not plausible Hounsfield units, unless the volume was cut out \
+                 inside of the body. This looks like an unscaled image or one of 8 bits. Air is near -1000: {RESCALE}"
+            ),
             Self::ConstantChannel { channel, value } => {
-                write!(f, "channel {channel} is constant ({value}) and was normalised to zeros")
+                write!(
+                    f,
+                    "channel {channel} has no contrast (every voxel, or every one that the rule counts, is {value}) and was normalised to zeros"
+                )
             }
             Self::SpacingSourcesDiffer { used, used_zyx_mm, ignored, ignored_zyx_mm } => write!(
                 f,
@@ -290,6 +339,24 @@ impl fmt::Display for Warning {
             Self::OrientationUnknown { found } => write!(
                 f,
                 "orientation '{found}' is not understood: axes taken as RAS+. Left and right may be swapped"
+            ),
+            Self::MixedNames { first, other } => write!(
+                f,
+                "slices are named in more than one way, as {first} and {other}. If they are two series, z is wrong: give each a folder"
+            ),
+            Self::Shrunk { from_zyx, from_mm, to_zyx, to_mm } => write!(
+                f,
+                "resampling {} voxels of {} mm to {} mm leaves {} (z×y×x). If the file's voxel size is in another unit than it says, or \
+                 the target spacing is wrong, correct it",
+                size(from_zyx),
+                lengths(from_mm),
+                lengths(to_mm),
+                size(to_zyx)
+            ),
+            Self::PartlyLabelled { covered, value } => write!(
+                f,
+                "labels cover {:.1} % of the raw stack. The rest counts as not annotated ({value})",
+                100.0 * covered
             ),
             Self::SliceGap { before, after } => write!(
                 f,

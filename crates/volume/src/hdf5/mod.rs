@@ -203,6 +203,36 @@ mod tests {
     }
 
     #[test]
+    fn smaller_labels_without_an_offset_are_not_put_into_the_corner() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sample.h5");
+        let (raw, info, mut labels) = example();
+        labels[0].info.offset_zyx_nm = [0.0; 3];
+        let whole =
+            LabelStack { info: StackInfo { name: "whole".into(), ..info.clone() }, data: vec![1; 192] };
+        labels.push(whole);
+        write_cremi(&path, &raw, &info, &labels).unwrap();
+        let bounds = CremiFile::open(&path).unwrap().label_bounds(NEURON_IDS).unwrap();
+        assert_eq!((bounds.start_zyx, bounds.end_zyx), ([0; 3], [2, 3, 4]), "where the file says so");
+        let file = h5::File::open_rw(&path).unwrap();
+        for name in [NEURON_IDS, "whole"] {
+            file.dataset(&format!("{LABELS}/{name}")).unwrap().delete_attr("offset").unwrap();
+        }
+        file.close().unwrap();
+        let open = || CremiFile::open(&path).unwrap();
+        for file in [open(), open().with_sections(0..2).unwrap()] {
+            let error = file.label_bounds(NEURON_IDS).unwrap_err();
+            assert_eq!(error.code(), "E184");
+            assert!(error.to_string().contains("has 2×3×4 voxels"), "{error}");
+            assert!(error.hint().unwrap().contains("['/volumes/labels/neuron_ids'].attrs['offset']"));
+            // one of the raw stack's shape can lie in one place only, and one that has an offset lies there
+            assert_eq!(file.label_bounds("whole").unwrap().shape(), file.raw().shape_zyx);
+        }
+        assert_eq!(open().label_bounds("clefts").unwrap().start_zyx, [1, 2, 1]);
+        assert_eq!(open().label_bounds("none").unwrap_err().code(), "E182");
+    }
+
+    #[test]
     fn a_part_of_the_sections_is_a_file_of_its_own() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sample.h5");

@@ -1,6 +1,7 @@
 //! Reading, in slabs of sections, of a whole file or of a part of its sections.
 
 use super::{Cremi, LABELS, LabelStack, NEURON_IDS, RAW, StackInfo, library};
+use crate::crop::BoundingBox;
 use crate::error::{Result, VolumeError};
 use crate::limits::{ReadLimits, reserve};
 use hdf5_metno as h5;
@@ -26,6 +27,8 @@ struct Labels {
     info: StackInfo,
     /// Section of the file's stack that is the first one here.
     first: usize,
+    /// It is smaller than the raw stack, and nothing says where it lies in it.
+    unplaced: bool,
 }
 
 impl CremiFile {
@@ -76,13 +79,14 @@ impl CremiFile {
                 let name = name.rsplit('/').next().unwrap_or(&name);
                 // Neuron ids of a wrong type must be heard of when they are read, not be overlooked.
                 if (integers && dataset.ndim() == 3) || name == NEURON_IDS {
-                    labels.push(info(&path, &format!("{LABELS}/{name}"), &dataset)?);
+                    let info = info(&path, &format!("{LABELS}/{name}"), &dataset)?;
+                    labels.push((info, attribute(&path, &dataset, "offset")?.is_some()));
                 }
             }
         }
-        labels.sort_by(|a, b| a.name.cmp(&b.name));
-        let neurons = labels.iter().find(|info| info.name == NEURON_IDS);
-        let Some(raw) = raw.or_else(|| neurons.or(labels.first()).cloned()) else {
+        labels.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        let neurons = labels.iter().find(|(info, _)| info.name == NEURON_IDS);
+        let Some(raw) = raw.or_else(|| neurons.or(labels.first()).map(|(info, _)| info.clone())) else {
             let found = file.member_names().map_err(|error| library("read", &path, &error))?;
             return Err(VolumeError::Hdf5Dataset {
                 path,
@@ -90,7 +94,11 @@ impl CremiFile {
                 found: format!("the file's root holds {found:?}"),
             });
         };
-        let labels = labels.into_iter().map(|info| Labels { info, first: 0 }).collect();
+        let labels = labels.into_iter().map(|(info, placed)| {
+            let unplaced = !placed && info.shape_zyx != raw.shape_zyx;
+            Labels { info, first: 0, unplaced }
+        });
+        let labels = labels.collect();
         Ok(Self { path, file, raw, first: 0, labels, limits })
     }
 
@@ -125,7 +133,7 @@ impl CremiFile {
             if !covered.is_empty() {
                 let skipped = covered.start - z0;
                 let info = cut(&stack.info, skipped, covered.len());
-                labels.push(Labels { info, first: stack.first + skipped });
+                labels.push(Labels { info, first: stack.first + skipped, unplaced: stack.unplaced });
             }
         }
         self.raw = cut(&self.raw, sections.start, sections.len());
@@ -142,6 +150,34 @@ impl CremiFile {
     /// The label stacks, by name.
     pub fn labels(&self) -> impl Iterator<Item = &StackInfo> {
         self.labels.iter().map(|labels| &labels.info)
+    }
+
+    /// The voxels of the raw stack that a label stack covers.
+    ///
+    /// # Errors
+    /// No such labels; [`VolumeError::Unplaced`] for a smaller stack without an `offset`; as [`StackInfo::bounds_in`].
+    pub fn label_bounds(&self, name: &str) -> Result<BoundingBox> {
+        let labels = self.find(name)?;
+        if labels.unplaced {
+            return Err(VolumeError::Unplaced {
+                path: self.path.clone(),
+                dataset: format!("/{LABELS}/{name}"),
+                label_zyx: labels.info.shape_zyx,
+                raw_zyx: self.raw.shape_zyx,
+            });
+        }
+        labels.info.bounds_in(&self.raw).map_err(|error| error.in_file(&self.path))
+    }
+
+    fn find(&self, name: &str) -> Result<&Labels> {
+        self.labels.iter().find(|labels| labels.info.name == name).ok_or_else(|| {
+            let names: Vec<&str> = self.labels().map(|info| info.name.as_str()).collect();
+            VolumeError::Hdf5Dataset {
+                path: self.path.clone(),
+                dataset: format!("/{LABELS}/{name}"),
+                found: format!("label stacks are {names:?}"),
+            }
+        })
     }
 
     /// Raw intensities (z, y, x) of the sections `sections`.
@@ -165,14 +201,7 @@ impl CremiFile {
     /// No such labels, sections outside, a slab beyond the limit, negative values or another number type, damaged data.
     pub fn read_label_slab(&self, name: &str, sections: Range<usize>) -> Result<Vec<u64>> {
         let dataset_name = format!("{LABELS}/{name}");
-        let Some(Labels { info, first }) = self.labels.iter().find(|labels| labels.info.name == name) else {
-            let names: Vec<&str> = self.labels().map(|info| info.name.as_str()).collect();
-            return Err(VolumeError::Hdf5Dataset {
-                path: self.path.clone(),
-                dataset: format!("/{dataset_name}"),
-                found: format!("label stacks are {names:?}"),
-            });
-        };
+        let Labels { info, first, .. } = self.find(name)?;
         let dataset =
             self.file.dataset(&dataset_name).map_err(|error| library("read", &self.path, &error))?;
         let wrong = |found: String| VolumeError::Hdf5Type {

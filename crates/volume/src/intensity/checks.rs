@@ -25,12 +25,16 @@ pub struct Contents {
     smallest: f32,
     largest: f32,
     implausible: u64,
+    /// Voxels that have the smallest value.
+    at_smallest: u64,
+    /// Voxels between the lowest plausible value and the densest fat.
+    airy: u64,
 }
 
 impl Default for Contents {
     fn default() -> Self {
         let (smallest, largest) = (f32::INFINITY, f32::NEG_INFINITY);
-        Self { voxels: 0, nan: 0, infinite: 0, smallest, largest, implausible: 0 }
+        Self { voxels: 0, nan: 0, infinite: 0, smallest, largest, implausible: 0, at_smallest: 0, airy: 0 }
     }
 }
 
@@ -39,15 +43,17 @@ impl Contents {
     pub fn add(&mut self, values: &[f32]) {
         // Counters of 32 bits do for a piece and are as wide as the voxels.
         for piece in values.chunks(1 << 16) {
-            let [mut nan, mut infinite, mut implausible] = [0_u32; 3];
+            let [mut nan, mut infinite, mut implausible, mut airy] = [0_u32; 4];
             let (mut smallest, mut largest) = (f32::INFINITY, f32::NEG_INFINITY);
             for &value in piece {
                 nan += u32::from(value.is_nan());
                 infinite += u32::from(value.is_infinite());
                 implausible += u32::from(value.is_finite() && value < LOWEST_HOUNSFIELD);
+                airy += u32::from((LOWEST_HOUNSFIELD..=DENSEST_FAT).contains(&value));
                 smallest = if value.is_finite() && value < smallest { value } else { smallest };
                 largest = if value.is_finite() && value > largest { value } else { largest };
             }
+            let at_smallest = piece.iter().fold(0_u32, |count, value| count + u32::from(*value == smallest));
             *self = self.joined(&Self {
                 voxels: piece.len() as u64,
                 nan: nan.into(),
@@ -55,6 +61,8 @@ impl Contents {
                 smallest,
                 largest,
                 implausible: implausible.into(),
+                at_smallest: at_smallest.into(),
+                airy: airy.into(),
             });
         }
     }
@@ -62,13 +70,17 @@ impl Contents {
     /// Both pieces together.
     #[must_use]
     pub fn joined(&self, other: &Self) -> Self {
+        let smallest = self.smallest.min(other.smallest);
+        let at = |part: &Self| if part.smallest == smallest { part.at_smallest } else { 0 };
         Self {
             voxels: self.voxels + other.voxels,
             nan: self.nan + other.nan,
             infinite: self.infinite + other.infinite,
-            smallest: self.smallest.min(other.smallest),
+            smallest,
             largest: self.largest.max(other.largest),
             implausible: self.implausible + other.implausible,
+            at_smallest: at(self) + at(other),
+            airy: self.airy + other.airy,
         }
     }
 
@@ -119,28 +131,33 @@ impl Contents {
     }
 
     /// A warning if the intensities of a CT, given by its channels, are not plausible Hounsfield units: more than 0.5 %
-    /// below -1100 (air is -1000), or any above 30000. Voxels that are not finite count as filled.
+    /// below -1100 (air is -1000) unless all of these have one value, with which scanners pad; any above 30000; none where air, lung
+    /// and fat lie. Voxels that are not finite count as filled.
     pub fn hounsfield_warning(channels: &[Self]) -> Option<Warning> {
         let mut whole = Self::default();
         for channel in channels {
             let mut filled = *channel;
             if channel.smallest < LOWEST_HOUNSFIELD {
                 filled.implausible += channel.nan + channel.infinite;
+                filled.at_smallest += channel.nan + channel.infinite;
             }
             whole = whole.joined(&filled);
         }
         let (min, max) = (whole.smallest, whole.largest);
         let below_share = whole.implausible as f64 / whole.voxels.max(1) as f64;
-        (below_share > 0.005 || max > 30000.0).then_some(Warning::ImplausibleHounsfield {
-            min,
-            max,
-            below_share,
-        })
+        let padding = min < LOWEST_HOUNSFIELD && whole.at_smallest == whole.implausible;
+        if (below_share > 0.005 && !padding) || max > 30000.0 {
+            return Some(Warning::ImplausibleHounsfield { min, max, below_share });
+        }
+        (whole.airy == 0).then_some(Warning::UnscaledHounsfield { min, max })
     }
 }
 
 /// No tissue and no air is below; scanners fill with less than 0.5 % of such values at most.
 const LOWEST_HOUNSFIELD: f32 = -1100.0;
+
+/// Air, lung and fat are below; nearly every CT holds some.
+const DENSEST_FAT: f32 = -200.0;
 
 /// Refuses or repairs NaN and infinite voxels of an image (c, z, y, x).
 ///
@@ -217,7 +234,32 @@ mod tests {
     #[test]
     fn rescale_applied_twice_is_noticed() {
         assert_eq!(hounsfield_warning(&[-1000.0, 40.0, 1500.0]), None);
-        assert_eq!(hounsfield_warning(&[-2024.0, 40.0, 1500.0]).unwrap().code(), "W131");
+        let found = hounsfield_warning(&[-2024.0, -2020.0, -984.0, 500.0]).unwrap();
+        assert!(found.code() == "W131" && found.to_string().contains("applied once"), "{found}");
+    }
+
+    #[test]
+    fn a_value_that_pads_is_no_sign_of_it() {
+        let mut data = vec![-1000.0, -100.0, 40.0, 1500.0];
+        data.resize(20, -3024.0);
+        assert_eq!(hounsfield_warning(&data), None);
+        // by pieces too
+        let mut contents = Contents::default();
+        data.chunks(3).for_each(|piece| contents.add(piece));
+        assert_eq!(contents, Contents::of(&data));
+        assert!(matches!(hounsfield_warning(&data[1..]), Some(Warning::UnscaledHounsfield { .. })));
+    }
+
+    #[test]
+    fn unscaled_images_are_noticed() {
+        let body = [-1000.0_f32, -90.0, 40.0, 60.0, 1200.0];
+        assert_eq!(hounsfield_warning(&body), None);
+        let scales: [&dyn Fn(f32) -> f32; 3] =
+            [&|v| v + 1024.0, &|v| v / 1000.0, &|v| ((v + 1000.0) / 2200.0 * 255.0).round()];
+        for scale in scales {
+            let found = hounsfield_warning(&body.map(scale)).unwrap();
+            assert!(found.code() == "W131" && found.to_string().contains("scl_slope"), "{found}");
+        }
     }
 
     #[test]

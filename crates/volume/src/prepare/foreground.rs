@@ -2,7 +2,6 @@
 
 use super::statistics::{Channel, Clamp};
 use crate::crop::BoundingBox;
-use crate::error::{Result, VolumeError};
 use crate::intensity::{ChannelTransform, IntensityRule};
 use crate::resample::Resampling;
 
@@ -31,7 +30,7 @@ impl Foreground {
         (self == Self::AboveMinimum).then_some(clip)
     }
 
-    fn criterion(self) -> &'static str {
+    pub(super) fn criterion(self) -> &'static str {
         match self {
             Self::NonZero => "other than 0",
             Self::AboveMinimum => "above the minimum",
@@ -54,17 +53,13 @@ impl Foreground {
         Some(bounds)
     }
 
-    /// The smallest box around the foreground of all channels.
+    /// The smallest box around the foreground of all channels, if there is any.
     pub(super) fn bounds<'a>(
         self,
         channels: impl Iterator<Item = &'a Channel>,
         clip: Clamp,
-        shape_zyx: [usize; 3],
-    ) -> Result<BoundingBox> {
-        channels
-            .filter_map(|channel| self.of_channel(channel, clip))
-            .reduce(|all, one| all.joined(&one))
-            .ok_or(VolumeError::EmptyForeground { shape_zyx, criterion: self.criterion() })
+    ) -> Option<BoundingBox> {
+        channels.filter_map(|channel| self.of_channel(channel, clip)).reduce(|all, one| all.joined(&one))
     }
 
     /// Smallest and largest normalised value of a channel within the box.

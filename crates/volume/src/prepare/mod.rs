@@ -13,11 +13,13 @@
 //! box of the result. Both give the same bits: they share the pieces in which statistics are summed, and each voxel is a
 //! pure function of the source.
 
+mod absence;
 mod foreground;
 mod statistics;
 mod steps;
 mod survey;
 
+pub use absence::{check, shrinkage};
 pub use steps::{LabelSlabs, Steps};
 pub use survey::{Survey, survey};
 

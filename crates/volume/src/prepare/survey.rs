@@ -2,11 +2,11 @@
 
 use super::foreground::{Foreground, normalised};
 use super::statistics::{Channel, Clamp, non_finite};
-use super::{Method, Steps};
+use super::{Method, Steps, absence};
 use crate::crop::BoundingBox;
-use crate::error::{Result, VolumeError};
+use crate::error::{NoForeground, Result, VolumeError};
 use crate::geometry::Grid;
-use crate::intensity::{ChannelTransform, IntensityRule};
+use crate::intensity::{ChannelStatistics, ChannelTransform, IntensityRule};
 use crate::orientation::Orientation;
 use crate::resample::{self, Clip, Label, Resampling, Spline, axis_lines, separate_axis};
 use crate::voxels::{Part, Voxels};
@@ -203,7 +203,12 @@ impl Linear {
         let transforms = fit(source, &channels, &BoundingBox::whole(shape_zyx), rule)?;
         // A channel that becomes zeros has no foreground.
         let varying = channels.iter().zip(&transforms).filter(|(_, transform)| !transform.constant);
-        let bounds = foreground.bounds(varying.map(|(channel, _)| channel), clip, shape_zyx)?;
+        let bounds = foreground.bounds(varying.map(|(channel, _)| channel), clip).ok_or_else(|| {
+            let [from, to] = [&self.canonical, &self.target];
+            let statistics: Vec<ChannelStatistics> =
+                transforms.iter().map(|transform| transform.statistics).collect();
+            absence::error(method, &statistics, from, to)
+        })?;
         let ranges = channels
             .iter()
             .zip(&transforms)
@@ -254,7 +259,10 @@ fn nnunet(source: &dyn Voxels<f32>, stored: &Grid, method: &Method) -> Result<Su
     let channels: Vec<Channel> = (0..source.channels())
         .map(|channel| Channel::of(source, channel, foreground.needs(clip)))
         .collect::<Result<_>>()?;
-    let part = foreground.bounds(channels.iter(), clip, canonical.shape_zyx)?;
+    let part = foreground.bounds(channels.iter(), clip).ok_or_else(|| {
+        let (shape_zyx, criterion) = (canonical.shape_zyx, foreground.criterion());
+        VolumeError::EmptyForeground { reason: NoForeground::Nothing { shape_zyx, criterion } }
+    })?;
     let transforms = fit(source, &channels, &part, rule)?;
     let each = || channels.iter().zip(&transforms);
     let ranges: Vec<[f32; 2]> =

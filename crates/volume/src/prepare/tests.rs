@@ -239,14 +239,81 @@ fn air_is_background_and_nothing_is_an_error() {
     assert_eq!(box_of(&data, 1, [3; 3], rule).unwrap_err().code(), "E133");
     // clipped to what air is clipped to
     data[12] = -950.0;
-    assert_eq!(box_of(&data, 1, [3; 3], rule).unwrap_err().code(), "E133");
+    let error = box_of(&data, 1, [3; 3], rule).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no foreground: intensities span [-1024, -950], outside of the window [-900, 200]"
+    );
     data[13] = 40.0;
     let one = BoundingBox { start_zyx: [1; 3], end_zyx: [2; 3] };
     assert_eq!(box_of(&data, 1, [3; 3], rule).unwrap(), one);
     let grid = Grid::from_spacing([3; 3], [1.0; 3], [0.0; 3]).unwrap();
     let nnunet = Method { resampling: Resampling::Nnunet, ..method(rule) };
     assert_eq!(image(&data, 1, &grid, &nnunet).unwrap().grid.shape_zyx, [3; 3]);
-    assert_eq!(image(&[0.0; 27], 1, &grid, &nnunet).unwrap_err().code(), "E133");
+    let error = image(&[0.0; 27], 1, &grid, &nnunet).unwrap_err();
+    assert_eq!(error.to_string(), "no foreground: no voxel of 3×3×3 is other than 0");
+    assert_eq!(error.code(), "E133");
+    // one voxel, or a mask in place of an image
+    let mut data = [0.0_f32; 27];
+    data[13] = 5.0;
+    let zeros = IntensityRule::MriZScore { nonzero: true };
+    let error = image(&data, 1, &grid, &method(zeros)).unwrap_err();
+    assert_eq!(error.to_string(), "no foreground: every voxel other than 0 is 5");
+    assert!(error.hint().unwrap().contains("mask"), "{error}");
+    // centimetres in place of millimetres, or worse
+    let grid = Grid::from_spacing([3; 3], [0.01; 3], [0.0; 3]).unwrap();
+    data[12] = 9.0;
+    let error = image(&data, 1, &grid, &method(zeros)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no foreground: resampling 3×3×3 voxels of 0.01×0.01×0.01 mm to 1×1×1 mm leaves 1×1×1 (z×y×x), which do not differ"
+    );
+    assert!(error.hint().unwrap().contains("unit"), "{error}");
+}
+
+#[test]
+fn statistics_alone_tell_what_preparing_refuses() {
+    let grid = Grid::from_spacing([3; 3], [1.0; 3], [0.0; 3]).unwrap();
+    let mut one = [0.0_f32; 27];
+    one[13] = 5.0;
+    let mut two = one;
+    two[12] = 300.0;
+    let rules = [
+        IntensityRule::CtWindow { low: -100.0, high: 200.0 },
+        IntensityRule::CtWindow { low: 400.0, high: 500.0 },
+        IntensityRule::CtPercentile { low: -100.0, high: 0.0, mean: 1.0, std: 1.0 },
+        IntensityRule::MriZScore { nonzero: true },
+        IntensityRule::MriZScore { nonzero: false },
+        IntensityRule::EmScale,
+    ];
+    for (data, rule) in [one, two, [0.0; 27]].iter().flat_map(|data| rules.map(|rule| (data, rule))) {
+        for resampling in [Resampling::Linear, Resampling::Nnunet] {
+            let method = Method { resampling, ..method(rule) };
+            let Ok(transform) = rule.fit(data) else {
+                assert!(image(data, 1, &grid, &method).is_err());
+                continue;
+            };
+            let by_statistics = check(&[transform.statistics], &grid, &method).map_err(|e| e.to_string());
+            let by_voxels = image(data, 1, &grid, &method).map(drop).map_err(|e| e.to_string());
+            assert_eq!(by_statistics, by_voxels, "{method:?}");
+        }
+    }
+}
+
+#[test]
+fn little_that_resampling_leaves_is_doubted() {
+    let grid = |shape, mm| Grid::from_spacing(shape, mm, [0.0; 3]).unwrap();
+    let found = shrinkage(&grid([30, 64, 64], [0.1; 3]), &grid([4, 7, 7], [1.0; 3])).unwrap();
+    assert_eq!(found.code(), "W150");
+    assert!(
+        found
+            .to_string()
+            .starts_with("resampling 30×64×64 voxels of 0.1×0.1×0.1 mm to 1×1×1 mm leaves 4×7×7"),
+        "{found}"
+    );
+    assert!(shrinkage(&grid([2, 64, 64], [0.1, 1.0, 1.0]), &grid([1, 64, 64], [1.0; 3])).is_some());
+    assert_eq!(shrinkage(&grid([1, 64, 64], [1.0; 3]), &grid([1, 32, 32], [2.0; 3])), None);
+    assert_eq!(shrinkage(&grid([30, 64, 64], [1.0; 3]), &grid([15, 16, 16], [2.0, 4.0, 4.0])), None);
 }
 
 #[test]

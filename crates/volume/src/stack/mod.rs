@@ -5,6 +5,7 @@
 //! it is never guessed. Opening reads headers only; pixels are decoded slab by slab.
 
 mod listing;
+mod order;
 pub(crate) mod pixels;
 mod png_slices;
 pub(crate) mod spacing;

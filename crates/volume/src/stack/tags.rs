@@ -92,6 +92,10 @@ fn imagej(text: &str, resolution: Resolution, pages: Option<usize>) -> Result<Ta
     let unit = value("unit");
     let size = |axis: &str, own_unit: &str, edge: Option<f64>| -> Result<f64, String> {
         let name = value(own_unit).or(unit).ok_or("unit is missing".to_owned())?;
+        // what programs write that know no voxel size: 72 dots per inch are those of a screen
+        if matches!(name, "inch" | "in") {
+            return Err("unit inch is a print resolution".to_owned());
+        }
         let mm = unit_mm(name).ok_or_else(|| format!("unit {name} is no length known here"))?;
         let edge = edge.ok_or_else(|| format!("{axis} is missing"))?;
         positive(edge.abs() * mm).ok_or_else(|| format!("{axis} is {edge}"))
@@ -270,6 +274,12 @@ mod tests {
         assert!(missing("ImageJ=1\nunit=nm\n", FINE).contains("z (spacing=) is missing"));
         assert!(missing("ImageJ=1\nspacing=2\n", FINE).contains("unit is missing"));
         assert!(missing("ImageJ=1\nunit=pixel\nspacing=2\n", FINE).contains("unit pixel"));
+        let print = Resolution { pixel_y: Some(1.0 / 72.0), pixel_x: Some(1.0 / 72.0) };
+        for unit in ["inch", "in"] {
+            let found = read(&format!("ImageJ=1\nunit={unit}\nspacing=1\n"), print, None).unwrap();
+            assert_eq!(found.spacing, None);
+            assert!(found.missing.contains("unit inch is a print resolution"), "{}", found.missing);
+        }
         assert!(
             missing("ImageJ=1\nunit=nm\nspacing=0\n", Resolution::default()).contains("z (spacing=) is 0")
         );
