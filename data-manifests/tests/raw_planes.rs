@@ -33,6 +33,7 @@ fn agree(source: &Source, label: Option<&Source>, descriptor: &Descriptor) {
             data.extend_from_slice(&out);
         }
         assert_eq!((data, labels.remaining()), (expected, 0));
+        assert_eq!(labels.warnings(), whole.warnings);
     }
 }
 
@@ -76,9 +77,24 @@ fn labels_that_cover_a_part_and_ids_beyond_32_bits_are_mapped_first() {
     let label = Source::CremiLabels(path, "neuron_ids".into(), None);
     let mut descriptor = Kind::Em.descriptor(Size::Small);
     descriptor.labels.as_mut().unwrap().map = [("5".to_owned(), 1), (u64::MAX.to_string(), 0)].into();
+    // 0 around them would be background that nobody drew
+    let refused = |error: volume::VolumeError| (error.code(), error.hint());
+    let error = refused(open::labels(&label, &descriptor).unwrap_err());
+    assert_eq!(error, refused(planes::labels(&label, &descriptor, ReadLimits::UNLIMITED).unwrap_err()));
+    let classes = descriptor.labels.as_ref().unwrap().classes.len() as u32;
+    assert_eq!(error.0, "E185");
+    assert!(error.1.unwrap().contains(&format!("ignore = {classes} below [labels]")));
+    let labels = descriptor.labels.as_mut().unwrap();
+    labels.ignore = Some(classes);
+    // the map is for what the file holds: the value around its labels stays
+    labels.map.insert(classes.to_string(), 0);
     agree(&image, Some(&label), &descriptor);
-    let found = open::labels(&label, &descriptor).unwrap().voxels;
-    assert!(matches!(found, RawVoxels::Narrow(v) if v.iter().sum::<u32>() == 7), "mapped before 32 bits");
+    let open::RawLabels { voxels, warnings, .. } = open::labels(&label, &descriptor).unwrap();
+    let RawVoxels::Narrow(values) = voxels else { panic!("mapped before 32 bits") };
+    assert_eq!(values.iter().filter(|value| **value == classes).count(), 5 * 6 * 7 - 12);
+    assert_eq!(values.iter().filter(|value| **value == 1).count(), 7);
+    let expected = volume::Warning::PartlyLabelled { covered: 12.0 / 210.0, value: classes.into() };
+    assert_eq!(warnings, [expected]);
     descriptor.labels.as_mut().unwrap().map.clear();
     let error = open::labels(&label, &descriptor).unwrap_err();
     assert_eq!(error.code(), "E110");

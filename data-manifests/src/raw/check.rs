@@ -99,15 +99,22 @@ fn headers(descriptor: &Descriptor, case: &RawCase, root: &Path) -> Vec<Message>
         }
     };
     if let Some(label) = &case.label {
-        match (open::header(label), image) {
-            (Ok((_, grid)), Some(image)) => {
+        match (open::label_header(label, descriptor), image) {
+            (Ok((grid, warning)), Some(image)) => {
+                found.extend(warning.map(remark));
                 match check_same_grid(case.image.path(), &image, label.path(), &grid) {
                     Ok(warning) => found.extend(warning.map(remark)),
                     Err(error) => found.push(flaw(error)),
                 }
             }
             (Ok(_), None) => {}
-            (Err(error), _) => found.push(flaw(error)),
+            (Err(error), _) => {
+                // one file may hold image and labels, and say the same of both
+                let message = flaw(error);
+                if found.iter().all(|other| other.to_string() != message.to_string()) {
+                    found.push(message);
+                }
+            }
         }
     }
     found

@@ -4,6 +4,7 @@ use super::{Sections, Source};
 use crate::descriptor::{Descriptor, LabelKind};
 use std::collections::BTreeMap;
 use std::path::Path;
+use volume::crop::BoundingBox;
 use volume::hdf5::{CremiFile, NOT_ANNOTATED};
 use volume::ome_zarr::{self, OmeZarr};
 use volume::stack::Stack;
@@ -61,6 +62,20 @@ pub fn header(source: &Source) -> Result<(usize, Grid)> {
         Source::CremiRaw(path, sections) | Source::CremiLabels(path, _, sections) => {
             Ok((1, cremi(path, *sections)?.raw().grid()?))
         }
+    }
+}
+
+/// The grid on which labels come, without their voxels, and what is to be said of how they lie on it.
+///
+/// # Errors
+/// As [`labels`], except for flaws of the voxels.
+pub fn label_header(source: &Source, descriptor: &Descriptor) -> Result<(Grid, Option<Warning>)> {
+    match source {
+        Source::CremiLabels(path, name, sections) => {
+            let found = cremi_labels(path, name, *sections, descriptor)?;
+            Ok((found.grid, found.warning))
+        }
+        _ => Ok((header(source)?.1, None)),
     }
 }
 
@@ -235,11 +250,12 @@ pub fn image(source: &Source) -> Result<RawImage> {
     }
 }
 
-/// Reads labels, with the descriptor's `labels.map` applied: before values are held against 32 bits. CREMI labels that cover a part of the raw stack come back on its
-/// whole grid, around them 0 where they are classes and [`NOT_ANNOTATED`] where they are objects: 0 would say that there is none.
+/// Reads labels, with the descriptor's `labels.map` applied: before values are held against 32 bits. CREMI labels that cover a part of the
+/// raw stack come back on its whole grid, around them `labels.ignore` where they are classes and [`NOT_ANNOTATED`] where they are objects.
 ///
 /// # Errors
-/// Whatever is wrong with the file; semantic labels beyond 32 bits after the map.
+/// Whatever is wrong with the file; semantic labels beyond 32 bits after the map, or for a part of a stack where `labels.ignore` is not
+/// declared.
 pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
     let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
     match source {
@@ -254,12 +270,15 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
             Ok(RawLabels { grid, voxels: RawVoxels::Narrow(data), warnings })
         }
         Source::CremiLabels(path, name, sections) => {
-            let file = cremi(path, *sections)?;
-            let grid = file.raw().grid()?;
-            let stack = file.read_labels(name)?;
-            let mut ids = stack.on_raw_grid(file.raw(), around(descriptor)).map_err(|e| e.in_file(path))?;
-            volume::labels::remap(&mut ids, &map);
-            Ok(RawLabels { grid, voxels: by_kind(ids, descriptor, source)?, warnings: Vec::new() })
+            let CremiLabels { file, grid, bounds, around, warning } =
+                cremi_labels(path, name, *sections, descriptor)?;
+            let mut stack = file.read_labels(name)?;
+            volume::labels::remap(&mut stack.data, &map);
+            let shape_zyx = file.raw().shape_zyx;
+            let ids = volume::crop::uncrop(&stack.data, 1, shape_zyx, &bounds, around)
+                .map_err(|e| e.in_file(path))?;
+            let warnings = warning.into_iter().collect();
+            Ok(RawLabels { grid, voxels: by_kind(ids, descriptor, source)?, warnings })
         }
         Source::Stack { path, spacing_zyx_mm, like } => {
             let stack = Stack::open(path, *spacing_zyx_mm)?;
@@ -285,9 +304,47 @@ pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
     }
 }
 
-/// The value of voxels that the labels of a stack do not cover.
-pub(super) fn around(descriptor: &Descriptor) -> u64 {
-    if is_semantic(descriptor) { 0 } else { NOT_ANNOTATED }
+/// A label stack of an HDF5 file, and how it lies in the raw one.
+pub(super) struct CremiLabels {
+    pub(super) file: CremiFile,
+    /// Of the raw stack.
+    pub(super) grid: Grid,
+    /// Voxels of the raw stack that have labels.
+    pub(super) bounds: BoundingBox,
+    /// What the others become.
+    pub(super) around: u64,
+    /// Says that there are others.
+    pub(super) warning: Option<Warning>,
+}
+
+/// Opens a label stack. Where it covers a part of the raw one, the rest is not annotated: 0 would assert that it is background.
+pub(super) fn cremi_labels(
+    path: &Path,
+    name: &str,
+    sections: Option<Sections>,
+    descriptor: &Descriptor,
+) -> Result<CremiLabels> {
+    let file = cremi(path, sections)?;
+    let (grid, bounds) = (file.raw().grid()?, file.label_bounds(name)?);
+    let voxels = |shape: [usize; 3]| shape.iter().map(|n| *n as f64).product::<f64>();
+    let whole = bounds.shape() == grid.shape_zyx;
+    let covered = voxels(bounds.shape()) / voxels(grid.shape_zyx);
+    let labels = descriptor.labels.as_ref();
+    let around = match labels.filter(|labels| labels.kind == LabelKind::Semantic) {
+        Some(labels) => match labels.ignore {
+            Some(ignore) => ignore.into(),
+            None if whole => 0,
+            None => {
+                let (path, dataset) = (path.to_owned(), name.to_owned());
+                let free = labels.classes.len() as u32;
+                return Err(VolumeError::PartlyLabelled { path, dataset, covered, free });
+            }
+        },
+        // that mark is a value of the files, which `labels.map` may give another meaning
+        None => labels.and_then(|l| l.mapping().get(&NOT_ANNOTATED).copied()).unwrap_or(NOT_ANNOTATED),
+    };
+    let warning = (!whole).then_some(Warning::PartlyLabelled { covered, value: around });
+    Ok(CremiLabels { file, grid, bounds, around, warning })
 }
 
 /// Applies `labels.map` to 32-bit labels; its values beyond 32 bits do not occur in them.

@@ -1,7 +1,9 @@
 //! Raw cases some planes at a time, in bounded memory: the same values, grids and errors as [`super::open`].
 
 use super::Source;
-use super::open::{around, channel_headers, cremi, header, is_semantic, ome, ome_labels, stack_grid};
+use super::open::{
+    CremiLabels, channel_headers, cremi, cremi_labels, header, is_semantic, ome, ome_labels, stack_grid,
+};
 use crate::Descriptor;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
@@ -183,7 +185,20 @@ enum LabelFile {
     Objects(Box<nifti::LabelPlanes<u64>>),
     Stack { stack: Box<Stack>, next: usize },
     Ome(Box<ome_zarr::Planes>),
-    Cremi { file: Box<CremiFile>, name: String, bounds: BoundingBox, around: u64, next: usize },
+    Cremi(Box<CremiStack>),
+}
+
+/// Labels of an HDF5 file on the way.
+#[derive(Debug)]
+struct CremiStack {
+    file: CremiFile,
+    name: String,
+    /// Voxels of the raw stack that have labels; the others become `around`.
+    bounds: BoundingBox,
+    around: u64,
+    /// The next section of the raw stack.
+    next: usize,
+    warnings: Vec<Warning>,
 }
 
 /// Opens labels for reading by planes.
@@ -211,26 +226,17 @@ pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> R
             (grid, LabelFile::Ome(Box::new(image.planes())))
         }
         Source::CremiLabels(path, name, sections) => {
-            let file = cremi(path, *sections)?;
-            let grid = file.raw().grid()?;
-            let bounds = match file.labels().find(|info| info.name == *name) {
-                Some(info) => info.bounds_in(file.raw()).map_err(|e| e.in_file(path))?,
-                // the reader names the label sets that are there
-                None => {
-                    file.read_label_slab(name, 0..0)?;
-                    BoundingBox { start_zyx: [0; 3], end_zyx: [0; 3] }
-                }
+            let CremiLabels { file, grid, bounds, around, warning } =
+                cremi_labels(path, name, *sections, descriptor)?;
+            let stack = CremiStack {
+                file,
+                name: name.clone(),
+                bounds,
+                around,
+                next: 0,
+                warnings: warning.into_iter().collect(),
             };
-            (
-                grid,
-                LabelFile::Cremi {
-                    file: Box::new(file),
-                    name: name.clone(),
-                    bounds,
-                    around: around(descriptor),
-                    next: 0,
-                },
-            )
+            (grid, LabelFile::Cremi(Box::new(stack)))
         }
         Source::Channels(channels) => {
             let path = source.path().to_owned();
@@ -256,7 +262,7 @@ impl LabelPlanes {
             LabelFile::Objects(planes) => planes.warnings(),
             LabelFile::Stack { stack, .. } => stack.warnings(),
             LabelFile::Ome(planes) => planes.warnings(),
-            LabelFile::Cremi { .. } => &[],
+            LabelFile::Cremi(stack) => &stack.warnings,
         }
     }
 
@@ -267,7 +273,8 @@ impl LabelPlanes {
             LabelFile::Classes(planes, _) => planes.remaining(),
             LabelFile::Objects(planes) => planes.remaining(),
             LabelFile::Ome(planes) => planes.remaining(),
-            LabelFile::Stack { next, .. } | LabelFile::Cremi { next, .. } => self.grid.shape_zyx[0] - next,
+            LabelFile::Stack { next, .. } => self.grid.shape_zyx[0] - next,
+            LabelFile::Cremi(stack) => self.grid.shape_zyx[0] - stack.next,
         }
     }
 
@@ -294,11 +301,10 @@ impl LabelPlanes {
                 *next += planes;
                 planes
             }
-            LabelFile::Cremi { file, name, bounds, around, next } => {
-                *out = cremi_slab(file, name, (bounds, *around), *next, planes)
-                    .map_err(|e| e.in_file(&self.path))?;
-                *next += planes;
-                planes
+            // the map is for the file's values, not for what lies around them
+            LabelFile::Cremi(stack) => {
+                *out = stack.slab(planes, &self.map).map_err(|e| e.in_file(&self.path))?;
+                return Ok(planes);
             }
         };
         volume::labels::remap(out, &self.map);
@@ -306,27 +312,26 @@ impl LabelPlanes {
     }
 }
 
-/// Planes of the raw stack's grid from labels that cover a part of it, `around` where they do not.
-fn cremi_slab(
-    file: &CremiFile,
-    name: &str,
-    (bounds, around): (&BoundingBox, u64),
-    first: usize,
-    planes: usize,
-) -> Result<Vec<u64>> {
-    let [_, height, width] = file.raw().shape_zyx;
-    let mut out = vec![around; planes * height * width];
-    let covered = first.max(bounds.start_zyx[0])..(first + planes).min(bounds.end_zyx[0]);
-    if covered.is_empty() {
-        return Ok(out);
+impl CremiStack {
+    /// The next planes of the raw stack's grid.
+    fn slab(&mut self, planes: usize, map: &BTreeMap<u64, u64>) -> Result<Vec<u64>> {
+        let first = self.next;
+        self.next += planes;
+        let [_, height, width] = self.file.raw().shape_zyx;
+        let mut out = vec![self.around; planes * height * width];
+        let [z0, y0, x0] = self.bounds.start_zyx;
+        let covered = first.max(z0)..(first + planes).min(self.bounds.end_zyx[0]);
+        if covered.is_empty() {
+            return Ok(out);
+        }
+        let mut labels = self.file.read_label_slab(&self.name, covered.start - z0..covered.end - z0)?;
+        volume::labels::remap(&mut labels, map);
+        let [_, rows, columns] = self.bounds.shape();
+        for (i, row) in labels.chunks_exact(columns).enumerate() {
+            let (z, y) = (covered.start - first + i / rows, y0 + i % rows);
+            let at = (z * height + y) * width + x0;
+            out[at..at + columns].copy_from_slice(row);
+        }
+        Ok(out)
     }
-    let [z0, y0, x0] = bounds.start_zyx;
-    let labels = file.read_label_slab(name, covered.start - z0..covered.end - z0)?;
-    let [_, rows, columns] = bounds.shape();
-    for (i, row) in labels.chunks_exact(columns).enumerate() {
-        let (z, y) = (covered.start - first + i / rows, y0 + i % rows);
-        let at = (z * height + y) * width + x0;
-        out[at..at + columns].copy_from_slice(row);
-    }
-    Ok(out)
 }

@@ -3,7 +3,7 @@
 use crate::support::Task;
 use data_manifests::Descriptor;
 use data_manifests::cases::{self, CaseRow};
-use data_manifests::descriptor::Raw;
+use data_manifests::descriptor::{LabelKind, Raw};
 use patches::Region;
 use stage::ExitStatus;
 use volume::hdf5::{self, LabelStack, NOT_ANNOTATED, StackInfo};
@@ -55,7 +55,12 @@ fn task_of(ids: Vec<u64>, resolution: impl FnOnce(&mut StackInfo)) -> (Task, Vec
 #[test]
 fn ids_beyond_doubles_reach_the_shards_unchanged() {
     let (task, raw) = task(|_| {});
-    task.run_cleanly(&[]);
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    insta::assert_snapshot!(crate::support::said(&messages), @r#"
+    W147 case s: s.hdf: labels cover 20.8 % of the raw stack. The rest counts as not annotated (18446744073709551615).
+    I191 1 case is smaller than the patch of 18x160x160. s (6x40x48). Training pads each channel with its smallest value, half on either side.
+    "#);
     let case = task.open("s");
     assert_eq!(case.record().shape_zyx, RAW_ZYX);
     let image = case.read_image(&Region::whole(RAW_ZYX)).unwrap();
@@ -91,7 +96,7 @@ fn ids_beyond_doubles_reach_the_shards_unchanged() {
 #[test]
 fn one_id_can_become_another() {
     let (task, _) = task(|_| {});
-    task.run_cleanly(&["--label-map", &format!("{NOT_ANNOTATED}=0")]);
+    task.run(&["--label-map", &format!("{NOT_ANNOTATED}=0")]).0.unwrap();
     let case = task.open("s");
     let found = case.read_label_wide(&Region::whole(RAW_ZYX)).unwrap();
     assert!(!found.contains(&NOT_ANNOTATED) && found.contains(&((1 << 53) + 1)));
@@ -114,7 +119,7 @@ fn an_object_that_is_nearly_all_is_pointed_at() {
     insta::assert_snapshot!(warnings[0].to_string(), @"W144 case s: s.hdf: one of 10 objects is 99.6 % of all that is labelled. Objects made by connecting what lies between membranes leak from section to section: connect within sections, or training and scores say little.");
     // two large ones are not
     let (task, _) = task_of((0..voxels).map(|i| if i < 9 { i + 3 } else { 1 + i % 2 }).collect(), |_| {});
-    task.run_cleanly(&[]);
+    assert!(task.run(&[]).1.iter().all(|message| message.code != "W144"));
 }
 
 #[test]
@@ -123,6 +128,54 @@ fn labels_off_the_raster_are_refused() {
     let (status, messages) = task.run(&[]);
     assert!(status.unwrap_err().to_string().starts_with("E197"));
     insta::assert_snapshot!(messages[0].to_string(), @"E183 case s: s.hdf: neuron_ids is not on the raster of the raw stack along y: resolution 8 against 4 nm, offset 8 voxels. Resample the labels to the raw stack's resolution first.");
+}
+
+/// The same file with classes in place of objects, for half of each axis.
+fn semantic(ignore: Option<u32>) -> Task {
+    let voxels = LABELS_ZYX.iter().product::<usize>() as u64;
+    let (task, _) = task_of((0..voxels).map(|i| i % 2).collect(), |_| {});
+    let text = fs_err::read_to_string(task.file("dataset.toml")).unwrap();
+    let mut descriptor: Descriptor = toml::from_str(&text).unwrap();
+    let labels = descriptor.labels.as_mut().unwrap();
+    (labels.kind, labels.ignore) = (LabelKind::Semantic, ignore);
+    labels.classes = vec!["background".into(), "membrane".into()];
+    descriptor.tolerance = Descriptor::find("msd04-hippocampus").unwrap().tolerance;
+    fs_err::write(task.file("dataset.toml"), toml::to_string(&descriptor).unwrap()).unwrap();
+    task
+}
+
+#[test]
+fn what_classes_do_not_cover_is_no_background() {
+    let task_without = semantic(None);
+    let (status, messages) = task_without.run(&[]);
+    assert!(status.unwrap_err().to_string().starts_with("E197"));
+    insta::assert_snapshot!(messages[0].to_string(), @"E185 case s: s.hdf: labels neuron_ids cover 20.8 % of the raw stack, and the data set has no value for what nobody annotated. Add ignore = 2 below [labels] of the data set's descriptor: the rest then counts as not annotated.");
+    // said before a run too
+    assert_eq!(raw_check(&task_without), messages[0].to_string());
+
+    let task = semantic(Some(2));
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    insta::assert_snapshot!(crate::support::said(&messages), @r#"
+    W147 case s: s.hdf: labels cover 20.8 % of the raw stack. The rest counts as not annotated (2).
+    I191 1 case is smaller than the patch of 18x160x160. s (6x40x48). Training pads each channel with its smallest value, half on either side.
+    "#);
+    let found = task.open("s").read_label_wide(&Region::whole(RAW_ZYX)).unwrap();
+    let outside = (RAW_ZYX.iter().product::<usize>() - LABELS_ZYX.iter().product::<usize>()) as u64;
+    assert_eq!(found.iter().filter(|value| **value == 2).count() as u64, outside);
+    let in_memory = task.tree();
+    fs_err::remove_dir_all(task.out()).unwrap();
+    task.run(&["--max-ram", "0.0001"]).0.unwrap();
+    let differing: Vec<_> =
+        in_memory.into_iter().filter(|(name, bytes)| task.tree()[name] != *bytes).collect();
+    assert!(differing.is_empty(), "{differing:?}");
+}
+
+/// What `data-manifests validate` says of the raw folder.
+fn raw_check(task: &Task) -> String {
+    let text = fs_err::read_to_string(task.file("dataset.toml")).unwrap();
+    let descriptor: Descriptor = toml::from_str(&text).unwrap();
+    crate::support::said(&data_manifests::raw::check(&descriptor, &task.raw()))
 }
 
 #[test]
