@@ -6,7 +6,7 @@ use crate::plan::rules;
 use crate::raw::index::{FILE_NAME, Index, Kind};
 use crate::raw::{self, open};
 use rayon::prelude::*;
-use stage::Message;
+use stage::{Message, Severity};
 use std::path::Path;
 use volume::Orientation;
 
@@ -14,6 +14,8 @@ use volume::Orientation;
 const CT_WINDOW: [f32; 2] = [-1000.0, 1000.0];
 /// GPU memory that the patch is made for, as nnU-Net's default.
 const GPU_GB: f64 = 8.0;
+/// Problems that are named where there is nothing else.
+const PROBLEMS_SHOWN: usize = 5;
 const COMPLETE: &str = "derived, to be completed";
 
 impl Descriptor {
@@ -123,18 +125,42 @@ fn headers(descriptor: &Descriptor, folder: &Path) -> anyhow::Result<Vec<([f64; 
         })
         .collect();
     if grids.is_empty() {
-        let detail = read.into_iter().find_map(Result::err).map(|e| e.to_string());
-        let why = detail.unwrap_or_else(|| format!("{}: no case has all its files", folder.display()));
-        return Err(Message::error("E022", "no header can be read, so spacing and patch are unknown")
+        let unreadable = read.into_iter().filter_map(Result::err).map(|e| e.to_string());
+        let problems =
+            listing.problems.iter().filter(|p| p.severity == Severity::Error).map(ToString::to_string);
+        let all: Vec<String> = problems.chain(unreadable).collect();
+        let more = all.len().saturating_sub(PROBLEMS_SHOWN);
+        let mut why = all.iter().take(PROBLEMS_SHOWN).cloned().collect::<Vec<_>>().join("; ");
+        if more > 0 {
+            why.push_str(&format!("; and {more} more"));
+        }
+        if why.is_empty() {
+            why = format!("{}: no case has all its files", folder.display());
+        }
+        return Err(Message::error("E022", "no case can be read, so spacing and patch are unknown")
             .detail(why)
-            .fix("See 'data-manifests validate' on the folder for all that is wrong with it")
+            .fix("Correct the files or dataset.json, or write a descriptor")
             .into());
     }
     Ok(grids)
 }
 
+/// Channel names by which nnU-Net chooses a normalisation that no rule here is, in lower case.
+const NORMALISATIONS: [&str; 3] = ["nonorm", "rescale_to_0_1", "rgb_to_0_1"];
+
 /// By the channels' names, as nnU-Net tells CT from the rest.
 fn modality(channels: &[String], index: &Index) -> anyhow::Result<Modality> {
+    let is_normalisation = |name: &&String| NORMALISATIONS.contains(&name.trim().to_lowercase().as_str());
+    if let Some(name) = channels.iter().find(is_normalisation) {
+        return Err(Message::error("E022", format!("'{name}' is a normalisation of nnU-Net's that no intensity rule here is"))
+            .detail(index.place(&["channel_names"]))
+            .cause("A z-score in its place would be other network input")
+            .fix(
+                "Write a descriptor with the rule that fits (em-scale divides by 255, ct-window scales a range to 0 to 1): see \
+                 'data-manifests show msd01-braintumour'",
+            )
+            .into());
+    }
     let of = |name: &String| match name.trim().to_lowercase().as_str() {
         "ct" => Modality::Ct,
         "em" | "electron microscopy" => Modality::Em,

@@ -112,6 +112,9 @@ pub fn check_file(path: &Path) -> anyhow::Result<Option<&'static str>> {
         "split.json" => Split::load(path).map(|_| Some("split")),
         cases::FILE_NAME => {
             let rows: Vec<CaseRow> = cases::from_csv(path)?;
+            if rows.is_empty() {
+                anyhow::bail!("{}: the table has no cases", place());
+            }
             check_cases(&rows).with_context(place)?;
             Ok(Some("case table"))
         }

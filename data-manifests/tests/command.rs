@@ -198,6 +198,16 @@ fn a_split_is_written_from_shards() {
         --- err
         E014 the file breaks a rule. split.json: case 'c0' is in the split twice. Correct it, or run the stage again that wrote it.
     "#);
+    fs_err::create_dir(at.join("raw")).unwrap();
+    let raw = run(at, &["validate", "raw"]);
+    assert!(raw.contains("E016") && raw.contains("--dataset"), "{raw}");
+    fs_err::write(
+        at.join("cases.csv"),
+        fs_err::read_to_string(at.join("shards/cases.csv")).unwrap().lines().next().unwrap(),
+    )
+    .unwrap();
+    let empty = run(at, &["validate", "cases.csv"]);
+    assert!(empty.contains("the table has no cases"), "{empty}");
     insta::assert_snapshot!(run(at, &["validate", "shards/other.bin"]), @r#"
         exit 1
         --- out

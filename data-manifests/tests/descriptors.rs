@@ -87,6 +87,17 @@ fn wrong_descriptors_are_explained() {
     insta::assert_snapshot!(said("classes = [\"background\", \"spleen\"]", "classes = [\"background\", \"spleen\", \"spleen\"]"), @"E021 the dataset descriptor is not valid. mine.toml: labels.classes: 'spleen' occurs twice. Compare it with the output of 'data-manifests show msd04-hippocampus'.");
     insta::assert_snapshot!(said("classes = [\"background\", \"spleen\"]", "classes = [\"background\", \" \"]"), @"E021 the dataset descriptor is not valid. mine.toml: labels.classes: a name is empty. Compare it with the output of 'data-manifests show msd04-hippocampus'.");
     insta::assert_snapshot!(said("layout = \"msd\"", "layout = \"table\"\ncases = [{ id = \"a\", image = \"1\" }, { id = \"A\", image = \"2\" }]"), @"E021 the dataset descriptor is not valid. mine.toml: raw.cases: 'a' occurs twice. Compare it with the output of 'data-manifests show msd04-hippocampus'.");
+    for (image, label) in
+        [("../a.nii.gz", ""), ("/abs/a.nii.gz", ""), ("", ""), ("a.nii.gz", "b/../../c.h5#ids[0:4]")]
+    {
+        let label = if label.is_empty() { String::new() } else { format!(", label = \"{label}\"") };
+        let cases = format!("cases = [{{ id = \"first\", image = \"{image}\"{label} }}]");
+        let text = said("layout = \"msd\"", &format!("layout = \"table\"\n{cases}"));
+        assert!(text.starts_with("E021 ") && text.contains("of 'first' "), "{text}");
+    }
+    let table =
+        "layout = \"table\"\ncases = [{ id = \"a\", image = \"b/a.h5[0:75]\", label = \"a.zarr#ids[2:9]\" }]";
+    Descriptor::parse(&good.replace("layout = \"msd\"", table), "mine.toml").unwrap();
     insta::assert_snapshot!(said("kind = \"semantic\"", "kind = \"semantic\"\nmap = { \"255\" = 7 }"), @"E021 the dataset descriptor is not valid. mine.toml: labels.map: 255 becomes 7, but there are 2 classes. Compare it with the output of 'data-manifests show msd04-hippocampus'.");
     insta::assert_snapshot!(said("licence = ", "license = "), @r#"
         E021 the dataset descriptor is not valid. mine.toml: TOML parse error at line 5, column 1

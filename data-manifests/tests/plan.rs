@@ -93,6 +93,20 @@ fn nnunets_plans_are_read_and_what_is_left_out_is_said() {
 }
 
 #[test]
+fn a_mask_that_is_another_one_here_is_said() {
+    let notes = |masked: bool| {
+        let mut plans = nnunet_plans();
+        plans["configurations"]["base"] =
+            json!({"normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [masked]});
+        let plan = Plan::parse(&plans.to_string(), "nnUNetPlans.json").unwrap();
+        assert_eq!(plan.intensity, Intensity::MriZscore { nonzero: masked });
+        plan.notes.into_iter().filter(|note| note.contains("use_mask_for_norm")).collect::<Vec<_>>()
+    };
+    insta::assert_snapshot!(notes(true).join("\n"), @"use_mask_for_norm followed as statistics of each channel over its own voxels other than 0, which stay 0; nnU-Net takes one mask for all channels, the voxels that are not 0 in any of them with holes filled, and normalises the zeros within it too");
+    assert_eq!(notes(false), [""; 0]);
+}
+
+#[test]
 fn plans_that_cannot_be_followed_are_explained() {
     let said = |edit: &dyn Fn(&mut Value)| {
         let mut plans = nnunet_plans();

@@ -127,6 +127,45 @@ fn missing_channels_and_lonely_files_are_named() {
 }
 
 #[test]
+fn a_folder_that_cannot_be_described_says_why_of_each_case() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut json = nnunet(root);
+    json["channel_names"] = json!({"0": "T1"});
+    write(root, &json);
+    let error = Descriptor::from_folder(root).unwrap_err().to_string();
+    assert!(error.starts_with("E022 ") && !error.contains("data-manifests validate"), "{error}");
+    assert!(error.contains("E141 case a: found 2 channels, expected 1"), "{error}");
+    assert!(error.contains("E141 case b: "), "{error}");
+}
+
+#[test]
+fn channel_names_that_choose_a_normalisation_are_no_z_score() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut json = nnunet(root);
+    for (name, refused) in [
+        ("noNorm", true),
+        ("rescale_to_0_1", true),
+        ("rgb_to_0_1", true),
+        ("zscore", false),
+        ("FLAIR", false),
+    ] {
+        json["channel_names"] = json!({"0": "T1", "1": name});
+        write(root, &json);
+        match Descriptor::from_folder(root) {
+            Ok(found) => {
+                assert!(!refused && found.intensity == Intensity::MriZscore { nonzero: false }, "{name}")
+            }
+            Err(error) => {
+                let error = error.to_string();
+                assert!(refused && error.starts_with("E022 ") && error.contains(name), "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn channels_on_other_grids_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
@@ -279,4 +318,26 @@ fn a_ct_folder_of_the_decathlon_is_told_by_its_modality() {
     assert_eq!((descriptor.modality, descriptor.title.as_str()), (Modality::Ct, "Liver"));
     assert!(matches!(descriptor.intensity, Intensity::CtWindow { .. }));
     assert_eq!(descriptor.text.vocabulary, ["liver"]);
+}
+
+#[test]
+fn tables_of_another_encoding_and_ids_that_are_too_long_are_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let text =
+        fs_err::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/datasets/msd09-spleen.toml")).unwrap();
+    let text = text.replace("layout = \"msd\"", "layout = \"table\"\nfile = \"cases.csv\"");
+    let descriptor = Descriptor::parse(&text, "mine.toml").unwrap();
+    for bytes in [&b"\xff\xfei\x00d\x00"[..], b"id,image\n\xe4,a.nii\n"] {
+        fs_err::write(root.join("cases.csv"), bytes).unwrap();
+        let error = refused(&descriptor, root);
+        assert!(
+            error.starts_with("E198 the case table is no UTF-8 text") && error.contains("CSV UTF-8"),
+            "{error}"
+        );
+    }
+    image(&root.join("a.nii"), 0.0, &grid(0.0));
+    fs_err::write(root.join("cases.csv"), format!("id,image\n{},a.nii\n", "ä".repeat(101))).unwrap();
+    let error = refused(&descriptor, root);
+    assert!(error.starts_with("E190 an id has 202 bytes, at most 200 can be"), "{error}");
 }

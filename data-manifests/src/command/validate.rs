@@ -41,6 +41,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     let directory = if is_manifest { path.parent().unwrap_or(Path::new("")) } else { path };
     let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    if directory.is_dir() && !directory.join(manifest::FILE_NAME).exists() {
+        return Err(Message::error("E016", "neither a manifest.json nor a dataset.json is here")
+            .detail(directory.display().to_string())
+            .fix("Give the directory of a finished stage; for a raw folder, --dataset with a built-in name or a descriptor")
+            .into());
+    }
     let wrong = rules::check_directory(directory)?;
     for line in &wrong {
         context.print(line)?;

@@ -1,5 +1,6 @@
 //! `data-manifests verify DIR`.
 
+use crate::Manifest;
 use crate::verify::verify;
 use stage::{Context, ExitStatus, Message};
 use std::path::PathBuf;
@@ -24,6 +25,13 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     Err(Message::error("E015", format!("{} files are not as they were written", wrong.len()))
         .detail(directory.display().to_string())
         .cause("They were changed, added or lost since the stage finished")
-        .fix("Remove the directory and run the stage again")
+        .fix(if Manifest::load(directory, "preprocess").is_ok() {
+            format!(
+                "Make what is damaged anew: preprocess verify {} --repair all --raw DIR",
+                directory.display()
+            )
+        } else {
+            "Remove the directory and run the stage again".to_owned()
+        })
         .into())
 }

@@ -1,6 +1,7 @@
 //! Rules of a descriptor that types cannot say.
 
 use super::{Descriptor, Intensity, LabelKind, Labels, PartRole, Raw, SectionPart};
+use crate::raw::Source;
 use anyhow::bail;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -56,7 +57,18 @@ fn check_raw(raw: &Raw) -> anyhow::Result<()> {
             bail!("raw: the layout 'table' needs 'file' (a CSV table) or 'cases'")
         }
         // as files, ids that differ in case only are the same on some file systems
-        Raw::Table { cases, .. } => named_once("raw.cases", cases.iter().map(|case| case.id.to_lowercase())),
+        Raw::Table { cases, .. } => {
+            named_once("raw.cases", cases.iter().map(|case| case.id.to_lowercase()))?;
+            for case in cases {
+                for (field, text) in [("image", Some(&case.image)), ("label", case.label.as_ref())] {
+                    let flaw = text.and_then(|text| Some((text, Source::check_name(text).err()?)));
+                    if let Some((text, why)) = flaw {
+                        bail!("raw.cases: {field} '{text}' of '{}' {why}", case.id);
+                    }
+                }
+            }
+            Ok(())
+        }
         Raw::Stack { spacing_zyx: Some(spacing), unit, .. } => {
             if !spacing.iter().all(|s| s.is_finite() && *s > 0.0) {
                 bail!("raw.spacing_zyx must be positive, found {spacing:?}");

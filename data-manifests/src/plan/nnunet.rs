@@ -9,6 +9,10 @@ use std::collections::BTreeSet;
 /// The configuration that is read.
 const CONFIGURATION: &str = "3d_fullres";
 
+/// What `use_mask_for_norm` is there and here.
+const MASKS_DIFFER: &str = "use_mask_for_norm followed as statistics of each channel over its own voxels other than 0, which stay 0; nnU-Net \
+     takes one mask for all channels, the voxels that are not 0 in any of them with holes filled, and normalises the zeros within it too";
+
 impl Plan {
     /// The plan in the configuration `3d_fullres` of nnU-Net's plans: spacing, patch, intensity rule and resampling. What else
     /// stands there is named in [`Plan::notes`].
@@ -65,6 +69,9 @@ fn read(plans: &Value, origin: &str) -> Result<Plan, String> {
         );
     }
     let intensity = intensity(plans, member("normalization_schemes")?, found.get("use_mask_for_norm"))?;
+    if intensity == (Intensity::MriZscore { nonzero: true }) {
+        notes.push(MASKS_DIFFER.to_owned());
+    }
     let resampling = resampling(&found, &mut notes)?;
     let configurations = plans.get("configurations").and_then(Value::as_object);
     let others: Vec<&str> = configurations

@@ -41,6 +41,8 @@ pub struct RawCase {
 /// What is said of half a pair.
 const NO_LABEL: &str = "the image has no label";
 const NO_IMAGE: &str = "the label has no image";
+/// Bytes of an id: file systems allow names of 255, and temporary ones are longer than the id.
+const LONGEST_ID: usize = 200;
 /// Names in a message that sums up many files.
 const NAMES_SHOWN: usize = 5;
 
@@ -215,6 +217,18 @@ fn refuse_unusable_ids(listing: &Listing) -> anyhow::Result<()> {
                 .cause("Cases become folders of their names")
                 .fix("Use letters, digits, '-', '_' and '.', and begin with none of the last")
                 .into());
+        }
+        if case.id.len() > LONGEST_ID {
+            return Err(Message::error(
+                "E190",
+                format!("an id has {} bytes, at most {LONGEST_ID} can be", case.id.len()),
+            )
+            .detail(&case.id)
+            .cause(
+                "Cases become folders of their names, beside which others are made while they are worked on",
+            )
+            .fix("Give the case a shorter id, or rename its files")
+            .into());
         }
         if let Some(other) = seen.insert(case.id.to_lowercase(), &case.id) {
             let (what, cause) = if other == case.id {

@@ -156,6 +156,16 @@ impl Source {
         Sections::source(path, root).unwrap_or_else(|| Self::image(root.join(path)))
     }
 
+    /// Whether a text names something below the raw folder; the error says in words that follow the text why not.
+    ///
+    /// # Errors
+    /// Nothing, or a path that leads out of the folder.
+    pub(crate) fn check_name(text: &str) -> Result<(), &'static str> {
+        let file = Sections::of(text).0;
+        let file = file.split_once('#').map_or(file, |(file, _)| file);
+        paths::below(file).map(drop)
+    }
+
     /// One source of several channels; a single one is itself. `None` without any.
     #[must_use]
     pub fn channels(mut sources: Vec<Self>) -> Option<Self> {

@@ -45,7 +45,13 @@ pub(super) fn list(root: &Path, file: &str) -> anyhow::Result<Listing> {
             .fix("Give --raw the folder that holds it, or correct 'file' below [raw] in the descriptor")
             .into());
     }
-    let text = fs_err::read_to_string(&path)?;
+    let text = String::from_utf8(fs_err::read(&path)?).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Message::error("E198", "the case table is no UTF-8 text")
+            .detail(format!("{}: byte {at} begins no character", path.display()))
+            .cause("Spreadsheets save it as UTF-16 or Latin-1 unless they are told")
+            .fix("Save it as 'CSV UTF-8', or: iconv -f UTF-16 -t UTF-8 (for Latin-1: -f LATIN1)")
+    })?;
     let (cases, flaws) = parse(text.trim_start_matches('\u{feff}'));
     if !flaws.is_empty() {
         let more = match flaws.len().saturating_sub(SHOWN) {
