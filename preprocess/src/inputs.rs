@@ -2,11 +2,13 @@
 
 use crate::arguments::Arguments;
 use crate::case::{Digests, ReadDigests};
+use crate::messages::{counted, some_names};
 use anyhow::bail;
 use data_manifests::descriptor::{LabelKind, Raw, Unit};
 use data_manifests::plan::Plan;
 use data_manifests::raw::{self, Listing, RawCase, Source};
 use data_manifests::{Artefact, Descriptor};
+use patches::ShardStore;
 use rayon::prelude::*;
 use stage::{Context, Message, Severity, interrupt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,9 +66,10 @@ pub(crate) fn map_labels(descriptor: &mut Descriptor, replaced: &[(u64, u32)]) -
         if let Some(other) = stated.insert(from, to).filter(|other| *other != to) {
             bail!(wrong(format!("{from} becomes {other} and {to}")).fix("Name each value once"));
         }
-        if labels.kind == LabelKind::Semantic && to as usize >= labels.classes.len() {
+        if labels.kind == LabelKind::Semantic && !labels.allowed().contains(&u64::from(to)) {
             let last = labels.classes.len() - 1;
-            let detail = format!("{from} becomes {to}, expected a class from 0 to {last}");
+            let or = labels.ignore.map_or_else(String::new, |ignore| format!(" or {ignore} (not annotated)"));
+            let detail = format!("{from} becomes {to}, expected a class from 0 to {last}{or}");
             bail!(wrong(detail).fix("Map to a declared class, or to 0 for the background"));
         }
         labels.map.insert(from.to_string(), to);
@@ -181,6 +184,27 @@ pub(crate) fn digests(
         });
     }
     Ok((inputs, digests))
+}
+
+/// Refuses to go on where a raw file of a finished case cannot be read now: the case would fail, and its shards be removed as outdated.
+pub(crate) fn refuse_unreadable(
+    cases: &[RawCase],
+    digests: &[ReadDigests],
+    out: &Path,
+) -> anyhow::Result<()> {
+    let unreadable = cases.iter().zip(digests).filter_map(|(case, digests)| {
+        let why = digests.as_ref().err()?;
+        ShardStore::case_directory(out, &case.id).is_dir().then_some((case, why))
+    });
+    let unreadable: Vec<_> = unreadable.collect();
+    let Some((_, why)) = unreadable.first() else { return Ok(()) };
+    let ids: Vec<String> = unreadable.iter().map(|(case, _)| case.id.clone()).collect();
+    let what = format!("raw files of {} cannot be read now", counted(ids.len(), "finished case"));
+    Err(Message::error("E167", what)
+        .detail(format!("{}: {why}", some_names(&ids)))
+        .cause("Their shards would be removed as outdated")
+        .fix("Check the files' rights and disk, then rerun the same command; or move the shards away, or use another --out")
+        .into())
 }
 
 /// The message where nothing can be worked on.

@@ -10,24 +10,31 @@ use volume::{VolumeError, Warning};
 
 /// The message of an error in a case; paths are shown as below `raw`, where the user knows them.
 pub(crate) fn of_error(case: &str, error: &anyhow::Error, raw: &Path) -> Message {
-    // without a folder paths stay as they are
-    let below = format!("{}/", raw.display());
-    let shorten = |text: String| if below == "/" { text } else { text.replace(&below, "") };
+    let shorten = |text: String| below(raw, text);
     if let Some(message) = error.downcast_ref::<Message>() {
         let mut message = message.clone().case(case);
         message.detail = message.detail.map(shorten);
         return message;
     }
     match error.downcast_ref::<VolumeError>() {
-        Some(volume) => {
-            let message = Message::error(volume.code(), shorten(volume.to_string())).case(case);
-            match volume.hint() {
-                Some(hint) => message.fix(shorten(hint)),
-                None => message,
-            }
-        }
+        Some(volume) => of_volume(volume, raw).case(case),
         None => Message::error("E199", shorten(format!("{error:#}"))).case(case),
     }
+}
+
+/// The message of what makes a volume unusable.
+pub(crate) fn of_volume(error: &VolumeError, raw: &Path) -> Message {
+    let message = Message::error(error.code(), below(raw, error.to_string()));
+    match error.hint() {
+        Some(hint) => message.fix(below(raw, hint)),
+        None => message,
+    }
+}
+
+/// A text with paths as below `raw`; without a folder they stay as they are.
+fn below(raw: &Path, text: String) -> String {
+    let folder = format!("{}/", raw.display());
+    if folder == "/" { text } else { text.replace(&folder, "") }
 }
 
 /// The message of a failed case with what becomes of the `done` others.

@@ -4,16 +4,17 @@ mod fingerprint;
 mod forecast;
 
 use crate::messages;
-use crate::treatment::Flags;
-use crate::{data_set, inputs, preflight};
-use data_manifests::CaseSplit;
+use crate::treatment::{Flags, Treatment};
+use crate::{data_set, estimate, inputs, preflight};
 use data_manifests::cases::triple;
 use data_manifests::descriptor::{Intensity, Resampling};
 use data_manifests::plan::{Plan, Prediction};
 use data_manifests::raw::{self, RawCase};
-use fingerprint::Sampling;
+use data_manifests::{CaseSplit, Descriptor};
+use fingerprint::{Found, Sampling};
 use stage::limits::size;
 use stage::{Context, ExitStatus, Message, Severity, interrupt};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 const EXAMPLES: &str = "\
@@ -50,7 +51,8 @@ pub(crate) struct Arguments {
     /// Memory of the GPU that the patch is planned for, in GiB
     #[arg(long, value_name = "GIB", default_value_t = 8.0, value_parser = crate::arguments::positive)]
     gpu_gb: f64,
-    /// Memory to stay below, in GiB [default: four fifths of what is available]
+    /// Memory for cases that are measured at once, in GiB; a single one that needs more is read all the same, with a warning
+    /// [default: four fifths of what is available]
     #[arg(long, value_name = "GIB", value_parser = crate::arguments::positive)]
     max_ram: Option<f64>,
     #[command(flatten)]
@@ -102,28 +104,37 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     let treatment = arguments.treatment.treatment();
     let sampling = Sampling { voxels: arguments.sample as usize, seed: arguments.seed };
-    let measured =
+    let mut measured =
         fingerprint::measure(&train, &descriptor, sampling, treatment, arguments.max_ram, context)?;
     if interrupt::requested() {
         let message = Message::info("I164", "interrupted: no plan was written");
         context.tell(message.fix("Run the same command again"));
         return Ok(ExitStatus::Interrupted);
     }
-    failed += measured.failed.len();
-    for (id, error) in &measured.failed {
-        context.tell(messages::of_error(id, error, &raw));
-    }
-    let resampling = arguments.resampling.map_or(descriptor.grid.resampling, Resampling::from);
-    let mut plan = Plan::from_fingerprint(&descriptor, measured.fingerprint, resampling, arguments.gpu_gb)?;
-    let planned = descriptor.with_plan(&plan)?;
-    let forecast = forecast::of(&all, &planned, &raw, treatment, !arguments.no_timing, context)?;
-    for (case, error) in &forecast.failed {
-        // unreadable training cases were named above
-        if !measured.failed.iter().any(|(id, _)| id == case) {
-            failed += 1;
-            context.tell(messages::of_error(case, error, &raw));
+    let mut refused: BTreeSet<String> = BTreeSet::new();
+    let mut tell = |found: Vec<(String, anyhow::Error)>| {
+        for (id, error) in found {
+            if refused.insert(id.clone()) {
+                context.tell(messages::of_error(&id, &error, &raw));
+            }
         }
-    }
+        failed + refused.len()
+    };
+    tell(std::mem::take(&mut measured.failed));
+    let resampling = arguments.resampling.map_or(descriptor.grid.resampling, Resampling::from);
+    let (mut plan, planned) = loop {
+        let plan = Plan::from_fingerprint(&descriptor, measured.fingerprint(), resampling, arguments.gpu_gb)?;
+        let planned = descriptor.clone().with_plan(&plan)?;
+        // what a run by this plan refuses has no say in it
+        let found = measured.refuse(|found| acceptable(found, &train[found.place], &planned, treatment));
+        if found.is_empty() {
+            break (plan, planned);
+        }
+        tell(found);
+    };
+    let timing = (!arguments.no_timing).then_some(arguments.max_ram);
+    let forecast = forecast::of(&all, &planned, &raw, treatment, timing, context)?;
+    let failed = tell(forecast.failed);
     plan.predicted = Some(forecast.prediction);
     if !arguments.label_map.is_empty() {
         let replaced: Vec<_> = arguments.label_map.iter().map(|(from, to)| format!("{from}={to}")).collect();
@@ -133,6 +144,19 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     context.count("cases", train.len() as u64);
     summary(&plan, all.len(), &arguments.out, context)?;
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+/// Refuses a case that a run by a plan refuses: a grid that only a wrong voxel size explains, no foreground.
+fn acceptable(
+    found: &Found,
+    case: &RawCase,
+    planned: &Descriptor,
+    treatment: Treatment,
+) -> anyhow::Result<()> {
+    estimate::of_case(case, planned, treatment.align_labels)?.refuse_explosion()?;
+    volume::prepare::check(&found.statistics, &found.grid, &planned.method())
+        .map_err(|error| error.naming_channels(&planned.channels).in_file(case.image.path()))?;
+    Ok(())
 }
 
 fn summary(plan: &Plan, cases: usize, out: &Path, context: &Context) -> anyhow::Result<()> {

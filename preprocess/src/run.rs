@@ -52,6 +52,7 @@ pub(crate) fn run(
     if interrupt::requested() {
         return Ok(interrupted(Counts { converted: 0, kept: 0, failed: 0 }, &cases, context));
     }
+    inputs::refuse_unreadable(&cases, &digests, out)?;
     let parameters = Parameters {
         descriptor: &descriptor,
         only: arguments.only.iter().collect(),

@@ -2,6 +2,7 @@
 
 use super::{Room, Rules};
 use crate::estimate::PLANES_BYTES;
+use crate::messages;
 use data_manifests::descriptor::Modality;
 use data_manifests::raw::open::{self, RawImage};
 use data_manifests::raw::{RawCase, Source, planes};
@@ -11,7 +12,7 @@ use volume::crop::BoundingBox;
 use volume::intensity::{self, ChannelTransform, Contents, NonFinite};
 use volume::prepare::{self, Prepared, Steps, Survey};
 use volume::spool::{Spool, SpoolWriter};
-use volume::{Filled, Grid, Orientation, ReadLimits, Voxels, Warning};
+use volume::{Filled, Grid, Orientation, ReadLimits, VolumeError, Voxels, Warning};
 
 /// An image that went through all steps, or goes through them while it is read.
 pub(super) struct Image {
@@ -41,6 +42,9 @@ impl Image {
             Room::Disk(scratch) => on_disk(rules, &case.image, scratch, room),
         }?;
         image.warnings.extend(intensity::constant_warnings(&image.transforms));
+        let Steps { canonical, part, resampled, .. } = &image.steps;
+        let before = canonical.cropped(part.start_zyx, part.shape());
+        image.warnings.extend(prepare::shrinkage(&before, resampled));
         Ok(image)
     }
 
@@ -70,7 +74,8 @@ fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
     if rules.descriptor.modality == Modality::Ct {
         warnings.extend(intensity::hounsfield_warning(&data));
     }
-    let prepared = prepare::image(&data, channels, &grid, &rules.descriptor.method()).map_err(in_image)?;
+    let prepared = prepare::image(&data, channels, &grid, &rules.descriptor.method())
+        .map_err(|error| doubted(in_image(error), &warnings, rules))?;
     let Prepared { data, transforms, ranges, steps, .. } = prepared;
     Ok(Image { steps, transforms, ranges, warnings, voxels: Intensities::Memory(data) })
 }
@@ -112,8 +117,8 @@ fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) 
     };
     room.proceed()?;
     let method = rules.descriptor.method();
-    let survey =
-        with_filled(&spool, &fill, |image| prepare::survey(image, &grid, &method)).map_err(in_image)?;
+    let survey = with_filled(&spool, &fill, |image| prepare::survey(image, &grid, &method))
+        .map_err(|error| doubted(in_image(error), &warnings, rules))?;
     Ok(Image {
         steps: survey.steps.clone(),
         transforms: survey.transforms.clone(),
@@ -121,6 +126,17 @@ fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) 
         warnings,
         voxels: Intensities::Disk { spool, fill, survey: Box::new(survey) },
     })
+}
+
+/// An error, with what was found odd about the intensities before: the one may be the other's cause.
+fn doubted(error: VolumeError, warnings: &[Warning], rules: &Rules<'_>) -> anyhow::Error {
+    let doubt = warnings.iter().find(|warning| warning.code() == Warning::IMPLAUSIBLE);
+    match doubt {
+        Some(doubt) => {
+            messages::of_volume(&error, rules.raw_root).cause(format!("{}: {doubt}", doubt.code())).into()
+        }
+        None => error.into(),
+    }
 }
 
 /// Reads `spool` as it is, or with a value per channel in place of what is not finite.

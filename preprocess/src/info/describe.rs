@@ -3,7 +3,7 @@
 use super::statistics::{First, MOST_VALUES, Second, Statistics};
 use crate::estimate::{self, Estimate};
 use crate::messages;
-use data_manifests::descriptor::{LabelKind, Modality};
+use data_manifests::descriptor::{LabelKind, Modality, Raw};
 use data_manifests::raw::open::{self, RawImage};
 use data_manifests::raw::{self, RawCase, Source};
 use data_manifests::{CaseSplit, Descriptor};
@@ -12,8 +12,10 @@ use stage::Message;
 use std::ops::Range;
 use std::path::Path;
 use volume::hdf5::CremiFile;
+use volume::intensity::Contents;
 use volume::nifti::{self, Datatype, Header};
 use volume::ome_zarr::OmeZarr;
+use volume::prepare;
 use volume::stack::Stack;
 use volume::{Grid, Orientation, ReadLimits, ValueTable, VolumeError, Warning, labels};
 
@@ -50,6 +52,12 @@ pub(super) struct Volume {
     pub(super) warnings: Vec<Flaw>,
     /// What a run would refuse it for.
     pub(super) errors: Vec<Message>,
+}
+
+impl Volume {
+    fn grid(&self) -> Grid {
+        Grid { shape_zyx: self.shape_zyx, affine: self.affine }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -272,12 +280,13 @@ fn judge(
     if volume.labels.likely {
         return Ok(());
     }
-    if descriptor.modality == Modality::Ct
-        && let [only] = volume.statistics.as_slice()
-        && (only.below_air > 0.005 || only.max > 30000.0)
-    {
-        let (min, max, below_share) = (only.min, only.max, only.below_air);
-        volume.warnings.push(flaw(&Warning::ImplausibleHounsfield { min, max, below_share }));
+    if descriptor.modality == Modality::Ct {
+        let contents: Vec<Contents> = volume.statistics.iter().map(|channel| channel.contents).collect();
+        volume.warnings.extend(Contents::hounsfield_warning(&contents).as_ref().map(flaw));
+    }
+    if let Some(error) = unfit(volume, descriptor) {
+        let error = error.naming_channels(&descriptor.channels).in_file(path);
+        volume.errors.push(messages::of_error(&case, &error.into(), Path::new("")));
     }
     let raw_case = RawCase {
         id: case.clone(),
@@ -290,8 +299,26 @@ fn judge(
     if let Err(message) = estimate.refuse_explosion() {
         volume.errors.push(message.case(&case));
     }
+    volume.warnings.extend(shrinkage(volume, descriptor)?.as_ref().map(flaw));
     volume.preparation.target = Some(target(&estimate, descriptor));
     Ok(())
+}
+
+/// What the rule and the crop to the foreground refuse, by the statistics; nothing where the volume is refused already.
+fn unfit(volume: &Volume, descriptor: &Descriptor) -> Option<VolumeError> {
+    if !volume.errors.is_empty() {
+        return None;
+    }
+    let method = descriptor.method();
+    let statistics: Vec<_> = volume.statistics.iter().map(|channel| channel.for_rule(&method.rule)).collect();
+    prepare::check(&statistics, &volume.grid(), &method).err()
+}
+
+fn shrinkage(volume: &Volume, descriptor: &Descriptor) -> volume::Result<Option<Warning>> {
+    let (grid, method) = (volume.grid(), descriptor.method());
+    let canonical = Orientation::to_canonical(&grid).apply_to_grid(&grid);
+    let target = method.resampling.target_grid(&canonical, method.spacing_zyx_mm)?;
+    Ok(prepare::shrinkage(&canonical, &target))
 }
 
 fn target(estimate: &Estimate, descriptor: &Descriptor) -> Target {
@@ -462,6 +489,11 @@ fn slabs(depth: usize) -> impl Iterator<Item = Range<usize>> {
     (0..depth).step_by(SLICES).map(move |z| z..(z + SLICES).min(depth))
 }
 
+/// Whether a run takes its labels from the stack of this name.
+fn reads(descriptor: &Descriptor, name: &str) -> bool {
+    matches!(&descriptor.raw, Raw::Cremi { labels: Some(labels), .. } if labels == name)
+}
+
 /// The raw stack and the label stacks of a CREMI file, read some sections at a time.
 fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Volume>> {
     let file = CremiFile::open(path)?;
@@ -512,7 +544,19 @@ fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Vo
             }
         }
         let guess = of_counts("a label stack", &counts);
-        found.push(describe(format!("/volumes/labels/{}", info.name), "uint64", &grid, Vec::new(), guess));
+        let part = format!("/volumes/labels/{}", info.name);
+        let mut stack = describe(part, "uint64", &grid, Vec::new(), guess);
+        if let Some(descriptor) = descriptor.filter(|descriptor| reads(descriptor, &info.name)) {
+            let source = Source::CremiLabels(path.to_owned(), info.name.clone(), None);
+            match open::label_header(&source, descriptor) {
+                Ok((_, warning)) => stack.warnings.extend(warning.as_ref().map(flaw)),
+                Err(error) => {
+                    let case = raw::case_name(path);
+                    stack.errors.push(messages::of_error(&case, &error.into(), Path::new("")));
+                }
+            }
+        }
+        found.push(stack);
     }
     Ok(found)
 }

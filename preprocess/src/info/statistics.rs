@@ -2,15 +2,13 @@
 
 use serde::Serialize;
 use std::collections::BTreeMap;
+use volume::intensity::{ChannelStatistics, Contents, IntensityRule};
 
 /// Distinct values up to which a channel has a table of them.
 pub(super) const MOST_VALUES: usize = 256;
 
 /// Percentiles that are told.
 const PERCENTILES: [f64; 5] = [0.5, 25.0, 50.0, 75.0, 99.5];
-
-/// Lowest Hounsfield unit that a scanner may give, with some room.
-const BELOW_AIR: f32 = -1100.0;
 
 /// What is known of a channel's values; NaN and infinite ones count in `nan` and `infinite` only.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,9 +28,25 @@ pub(super) struct Statistics {
     pub(super) values: Option<Vec<(f32, u64)>>,
     /// Of neighbours along x that are not both 0, the share that are equal.
     pub(super) equal_neighbours: f64,
-    /// Share of voxels below -1100.
+    /// The same as a run sees it.
     #[serde(skip)]
-    pub(super) below_air: f64,
+    pub(super) contents: Contents,
+}
+
+impl Statistics {
+    /// As a rule takes them; those of voxels other than 0 where it leaves out zeros.
+    pub(super) fn for_rule(&self, rule: &IntensityRule) -> ChannelStatistics {
+        let Self { voxels, min, max, mean, std, .. } = *self;
+        let used = voxels - self.zeros;
+        if !rule.keeps_zeros() || used == 0 {
+            return ChannelStatistics { min, max, mean, std, used: voxels, voxels };
+        }
+        // zeros add nothing to the sum, and nothing to the sum of squares
+        let share = voxels as f64 / used as f64;
+        let own = mean * share;
+        let variance = (std * std + mean * mean) * share - own * own;
+        ChannelStatistics { min, max, mean: own, std: variance.max(0.0).sqrt(), used, voxels }
+    }
 }
 
 /// The first pass over a channel.
@@ -43,7 +57,7 @@ pub(super) struct First {
     nan: u64,
     infinite: u64,
     zeros: u64,
-    below_air: u64,
+    contents: Contents,
     min: f32,
     max: f32,
     mean: f64,
@@ -73,7 +87,7 @@ impl First {
             nan: 0,
             infinite: 0,
             zeros: 0,
-            below_air: 0,
+            contents: Contents::default(),
             min: f32::INFINITY,
             max: f32::NEG_INFINITY,
             mean: 0.0,
@@ -88,6 +102,7 @@ impl First {
     /// Takes whole rows of `width` voxels.
     pub(super) fn add(&mut self, rows: &[f32], width: usize) {
         self.voxels += rows.len() as u64;
+        self.contents.add(rows);
         for row in rows.chunks(width.max(1)) {
             for pair in row.windows(2).filter(|pair| pair[0] != 0.0 || pair[1] != 0.0) {
                 self.pairs += 1;
@@ -121,7 +136,6 @@ impl First {
             self.min = self.min.min(v);
             self.max = self.max.max(v);
             self.zeros += u64::from(v == 0.0);
-            self.below_air += u64::from(v < BELOW_AIR);
             self.coarse[(key(v) >> 16) as usize] += 1;
             count += 1;
             sum += f64::from(v);
@@ -203,7 +217,7 @@ impl Second {
             percentiles,
             values: first.values.map(|v| v.into_iter().map(|(key, count)| (value(key), count)).collect()),
             equal_neighbours: share(first.equal, first.pairs),
-            below_air: share(first.below_air, first.finite),
+            contents: first.contents,
         }
     }
 }
@@ -267,13 +281,28 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_leaves_out_zeros_gets_the_others_statistics() {
+        let voxels: Vec<f32> =
+            (0..60).map(|i| if i % 3 == 0 { 0.0 } else { 100.0 + (i * i % 17) as f32 }).collect();
+        let rule = IntensityRule::MriZScore { nonzero: true };
+        let (found, expected) =
+            (measured(&voxels, 10).for_rule(&rule), rule.fit(&voxels).unwrap().statistics);
+        assert_eq!((found.used, found.min, found.max), (expected.used, expected.min, expected.max));
+        assert!((found.mean - expected.mean).abs() < 1e-9 && (found.std - expected.std).abs() < 1e-9);
+        // one value is no contrast, rounding or not
+        let mask: Vec<f32> = (0..1000).map(|i| if i % 7 == 0 { 0.1 } else { 0.0 }).collect();
+        let flat = measured(&mask, 10).for_rule(&rule);
+        assert!(rule.fit_statistics(&flat).unwrap().constant, "{flat:?}");
+    }
+
+    #[test]
     fn invalid_voxels_are_counted_apart() {
         let rows = [f32::NAN, 1.0, 1.0, 0.0, f32::INFINITY, -2000.0, 0.0, -0.0];
         let found = measured(&rows, 4);
         assert_eq!((found.voxels, found.nan, found.infinite, found.zeros), (8, 1, 1, 3));
         assert_eq!((found.min, found.max), (-2000.0, 1.0));
         assert_eq!(found.values.unwrap(), [(-2000.0, 1), (0.0, 3), (1.0, 2)]);
-        assert_eq!(found.below_air, 1.0 / 6.0);
+        assert_eq!((found.contents.smallest(), found.contents.largest()), (-2000.0, 1.0));
         let nothing = measured(&[f32::NAN], 1);
         assert!(nothing.percentiles.is_empty() && nothing.std == 0.0);
         let many: Vec<f32> = (0..300).map(|v| v as f32).collect();

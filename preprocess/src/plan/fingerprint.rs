@@ -5,6 +5,7 @@
 use crate::case::place::Place;
 use crate::resources;
 use crate::treatment::Treatment;
+use data_manifests::descriptor::LabelKind;
 use data_manifests::plan::{CaseSize, ChannelStatistics, Fingerprint};
 use data_manifests::raw::RawCase;
 use data_manifests::raw::open::{self, RawVoxels};
@@ -17,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use volume::crop::BoundingBox;
 use volume::intensity;
 use volume::resample::{Aligned, Label};
-use volume::{Grid, InMemory, Orientation, Voxels};
+use volume::{Grid, InMemory, Orientation, VolumeError, Voxels, labels};
 
 /// How much of the foreground is taken, and how.
 #[derive(Debug, Clone, Copy)]
@@ -27,20 +28,58 @@ pub(super) struct Sampling {
     pub(super) seed: u64,
 }
 
-/// The fingerprint, and cases that could not be measured.
+/// The measured cases, and those that could not be measured.
 #[derive(Debug)]
 pub(super) struct Measured {
-    pub(super) fingerprint: Fingerprint,
+    found: Vec<Found>,
+    channels: usize,
     pub(super) failed: Vec<(String, anyhow::Error)>,
 }
 
 /// One measured case.
-struct Found {
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Its place among the cases.
+    pub(super) place: usize,
     size: CaseSize,
+    /// Grid as stored.
+    pub(super) grid: Grid,
+    /// Of each channel, by the data set's own rule.
+    pub(super) statistics: Vec<volume::intensity::ChannelStatistics>,
     /// Share of the volume that the crop to what is not zero leaves.
     share: f64,
     /// Sampled foreground intensities of each channel.
     samples: Vec<Vec<f32>>,
+}
+
+impl Measured {
+    /// What the measured cases are like.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        let channel = |channel: usize| {
+            let pooled: Vec<f32> =
+                self.found.iter().flat_map(|found| &found.samples[channel]).copied().collect();
+            ChannelStatistics::of(&pooled)
+        };
+        let sizes = self.found.iter().map(|found| found.size.clone()).collect();
+        let shares: Vec<f64> = self.found.iter().map(|found| found.share).collect();
+        Fingerprint::new(sizes, &shares, (0..self.channels).filter_map(channel).collect())
+    }
+
+    /// Takes out the cases that `check` refuses.
+    pub(super) fn refuse(
+        &mut self,
+        check: impl Fn(&Found) -> anyhow::Result<()>,
+    ) -> Vec<(String, anyhow::Error)> {
+        let mut refused = Vec::new();
+        self.found.retain(|found| match check(found) {
+            Ok(()) => true,
+            Err(error) => {
+                refused.push((found.size.id.clone(), error));
+                false
+            }
+        });
+        refused
+    }
 }
 
 /// Measures the cases, several at once; the result does not depend on how many.
@@ -83,22 +122,14 @@ pub(super) fn measure(
     });
     progress.finish();
     results.sort_by_key(|(i, _)| *i);
-    let (mut sizes, mut shares, mut failed) = (Vec::new(), Vec::new(), Vec::new());
-    let mut pooled: Vec<Vec<f32>> = vec![Vec::new(); descriptor.channels.len()];
-    for (i, result) in results {
+    let (mut found, mut failed) = (Vec::new(), Vec::new());
+    for (place, result) in results {
         match result {
-            Ok(found) => {
-                sizes.push(found.size);
-                shares.push(found.share);
-                for (all, own) in pooled.iter_mut().zip(found.samples) {
-                    all.extend(own);
-                }
-            }
-            Err(error) => failed.push((cases[i].id.clone(), error)),
+            Ok(one) => found.push(Found { place, ..one }),
+            Err(error) => failed.push((cases[place].id.clone(), error)),
         }
     }
-    let channels = pooled.iter().filter_map(|samples| ChannelStatistics::of(samples)).collect();
-    Ok(Measured { fingerprint: Fingerprint::new(sizes, &shares, channels), failed })
+    Ok(Measured { found, channels: descriptor.channels.len(), failed })
 }
 
 fn one(
@@ -116,13 +147,19 @@ fn one(
             .into());
     }
     // as in a run: what it refuses is no case to plan for, and what it fills in is sampled
-    intensity::check_finite(&mut image.data, image.channels, treatment.non_finite)
-        .map_err(|error| error.naming_channels(&descriptor.channels).in_file(case.image.path()))?;
+    let in_image =
+        |error: VolumeError| error.naming_channels(&descriptor.channels).in_file(case.image.path());
+    intensity::check_finite(&mut image.data, image.channels, treatment.non_finite).map_err(in_image)?;
+    intensity::check_varies(&image.data, image.channels).map_err(in_image)?;
     let shape = image.grid.shape_zyx;
     let voxels = shape.iter().product::<usize>();
+    let rule = descriptor.method().rule;
+    let fitted = image.data.chunks_exact(voxels).map(|channel| Ok(rule.fit(channel)?.statistics));
+    let statistics = fitted.collect::<volume::Result<_>>().map_err(in_image)?;
     let mut samples = vec![Vec::new(); image.channels];
     if let Some(source) = &case.label {
         let labels = open::labels(source, descriptor)?;
+        check_classes(&labels.voxels, descriptor).map_err(|error| error.in_file(source.path()))?;
         let place = Place::of(treatment, (case.image.path(), &image.grid), (source.path(), &labels.grid))?;
         let ignore = descriptor.labels.as_ref().and_then(|labels| labels.ignore).map(u64::from);
         let is_foreground = |value: u64| value != 0 && Some(value) != ignore;
@@ -144,6 +181,9 @@ fn one(
     let cropped: [usize; 3] = std::array::from_fn(|a| hi[a] - lo[a]);
     let orientation = Orientation::to_canonical(&image.grid);
     Ok(Found {
+        place: 0,
+        grid: image.grid,
+        statistics,
         size: CaseSize {
             id: case.id.clone(),
             shape_zyx: orientation.shape(cropped),
@@ -152,6 +192,15 @@ fn one(
         share: cropped.iter().product::<usize>() as f64 / voxels as f64,
         samples,
     })
+}
+
+/// Classes must be declared.
+fn check_classes(voxels: &RawVoxels, descriptor: &Descriptor) -> volume::Result<()> {
+    let semantic = descriptor.labels.as_ref().filter(|labels| labels.kind == LabelKind::Semantic);
+    if let (Some(declared), RawVoxels::Narrow(values)) = (semantic, voxels) {
+        labels::check(labels::counts(values), &declared.allowed())?;
+    }
+    Ok(())
 }
 
 /// The labels on the grid of their image, both as stored.

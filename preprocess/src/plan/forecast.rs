@@ -20,13 +20,14 @@ pub(super) struct Forecast {
     pub(super) failed: Vec<(String, anyhow::Error)>,
 }
 
-/// Predicts from the headers; the time from one case of median size, which is preprocessed into a folder that is removed.
+/// Predicts from the headers; the time, if it is wanted, from one case of median size, which is preprocessed into a folder that is
+/// removed, in the memory that `timing` allows.
 pub(super) fn of(
     cases: &[RawCase],
     descriptor: &Descriptor,
     raw: &Path,
     treatment: Treatment,
-    timing: bool,
+    timing: Option<Option<f64>>,
     context: &Context,
 ) -> anyhow::Result<Forecast> {
     let estimates: Vec<anyhow::Result<Estimate>> = cases
@@ -55,14 +56,14 @@ pub(super) fn of(
         seconds: None,
         measured_on: None,
     };
-    if timing {
+    if let Some(max_ram) = timing {
         // with labels where there are any: they are a part of the work; a flawed case is passed over
         let half = sized.len() / 2;
         let nearest = sized[half..].iter().chain(sized[..half].iter().rev());
         let (labelled, others): (Vec<_>, Vec<_>) = nearest.partition(|(case, _)| case.label.is_some());
         let total: f64 = sized.iter().map(|(_, estimate)| work(estimate) as f64).sum();
         for (case, estimate) in labelled.into_iter().chain(others).take(5) {
-            let Ok(seconds) = time(case, descriptor, raw, treatment) else { continue };
+            let Ok(seconds) = time(case, descriptor, raw, (treatment, max_ram)) else { continue };
             prediction.seconds = Some(seconds * total / work(estimate).max(1) as f64 / workers as f64);
             prediction.measured_on =
                 Some(format!("{}, times {} cases on {workers} cores", case.id, sized.len()));
@@ -82,12 +83,17 @@ fn work(estimate: &Estimate) -> u64 {
 }
 
 /// Seconds that one case takes.
-fn time(case: &RawCase, descriptor: &Descriptor, raw: &Path, treatment: Treatment) -> anyhow::Result<f64> {
+fn time(
+    case: &RawCase,
+    descriptor: &Descriptor,
+    raw: &Path,
+    (treatment, max_ram): (Treatment, Option<f64>),
+) -> anyhow::Result<f64> {
     let folder = tempfile::tempdir()?;
     let rules = Rules { descriptor, treatment, raw_root: raw };
     let digests = Digests { image: String::new(), label: case.label.as_ref().map(|_| String::new()) };
     let estimate = estimate::of_case(case, descriptor, treatment.align_labels)?;
-    let room = Admission::new(resources::budget(None).0).room(&estimate, folder.path());
+    let room = Admission::new(resources::budget(max_ram).0).room(&estimate, folder.path());
     let started = Instant::now();
     case::make(&rules, case, &digests, &folder.path().join("case"), &room)?.pending.publish()?;
     Ok(started.elapsed().as_secs_f64())

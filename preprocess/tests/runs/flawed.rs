@@ -150,6 +150,15 @@ fn what_the_messages_advise_helps() {
     let error = task.run(&["--label-map", "7=3"]).0.unwrap_err().to_string();
     let twice = task.run(&["--label-map", "7=1,7=0"]).0.unwrap_err().to_string();
     insta::assert_snapshot!(twice, @"E168 --label-map cannot be used. 7 becomes 1 and 0. Name each value once.");
+    // as labels.map of a descriptor, it may say that nobody annotated a value
+    task.describe(|d| {
+        let own = data_manifests::Descriptor::find("msd04-hippocampus").unwrap();
+        (d.modality, d.intensity) = (own.modality, own.intensity);
+        d.labels.as_mut().unwrap().ignore = Some(3);
+    });
+    assert_eq!(task.run(&["--label-map", "255=3"]).0.unwrap(), ExitStatus::Done);
+    let other = task.run(&["--label-map", "255=4"]).0.unwrap_err().to_string();
+    assert!(other.contains("from 0 to 2 or 3 (not annotated)"), "{other}");
     insta::assert_snapshot!(error, @"E168 --label-map cannot be used. 7 becomes 3, expected a class from 0 to 2. Map to a declared class, or to 0 for the background.");
 }
 

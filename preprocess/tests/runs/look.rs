@@ -10,7 +10,7 @@ const SHAPE: [usize; 3] = [20, 24, 22];
 #[test]
 fn info_tells_geometry_values_and_what_a_run_does() {
     let mut task = Task::new();
-    task.describe(|d| d.grid.spacing_zyx = [2.0, 1.0, 1.0]);
+    task.describe(|d| (d.grid.spacing_zyx, d.modality) = ([2.0, 1.0, 1.0], Modality::Mri));
     // x runs down, y to the left, z to the front
     let affine = [[0.0, -1.5, 0.0, 3.0], [0.0, 0.0, 1.0, 4.0], [-2.0, 0.0, 0.0, 5.0], [0.0, 0.0, 0.0, 1.0]];
     let grid = Grid::new([4, 5, 6], affine).unwrap();
@@ -66,6 +66,45 @@ raw/labelsTr/a.nii.gz
         (Some(false), Some(true))
     );
     assert_eq!(label["labels"]["values"], serde_json::json!([[0.0, 61], [1.0, 40], [2.0, 19]]));
+}
+
+/// A grid, voxels and an intensity rule, what a run and `info` say of them, and whether that costs the case.
+#[test]
+fn info_foresees_what_rule_foreground_and_resampling_do() {
+    let shape_zyx = [30, 64, 64];
+    let voxels: usize = shape_zyx.iter().product();
+    let image = |value: &dyn Fn(usize) -> f32| (0..voxels).map(value).collect::<Vec<_>>();
+    let ct = (Modality::Ct, Intensity::CtWindow { low: -160.0, high: 240.0 });
+    let mri = (Modality::Mri, Intensity::MriZscore { nonzero: true });
+    let em = (Modality::Em, Intensity::EmScale);
+    let cases = [
+        ("rescaled twice", 1.0, ct.clone(), image(&|i| -2048.0 + (i % 1000) as f32), "E133", "W131"),
+        ("a mask", 1.0, mri.clone(), image(&|i| if i == 9 { 5.0 } else { 0.0 }), "E133", ""),
+        ("16 bits", 1.0, em, image(&|i| (i % 4000) as f32), "E131", ""),
+        ("centimetres", 0.1, mri, image(&|i| (i % 90) as f32), "", "W150"),
+        ("unscaled", 1.0, ct, image(&|i| (i % 2000) as f32), "", "W131"),
+    ];
+    for (name, mm, (modality, intensity), image, error, warning) in cases {
+        let mut task = Task::new();
+        task.describe(|d| (d.modality, d.intensity) = (modality, intensity));
+        let grid = Grid::from_spacing(shape_zyx, [mm; 3], [0.0; 3]).unwrap();
+        task.case("a", &grid, 1, &image, &(0..voxels as u32).map(|i| i % 3).collect::<Vec<_>>());
+        let (status, messages) = task.run(&[]);
+        let run = crate::support::said(&messages);
+        assert_eq!(status.is_err(), !error.is_empty(), "{name}: {run}");
+        assert!(run.contains(error) && run.contains(warning), "{name}: {run}");
+        let (code, text, said) = task.ask(&["info", "raw/imagesTr/a.nii.gz", "--dataset", "dataset.toml"]);
+        assert_eq!(code, i32::from(!error.is_empty()), "{name}: {said}");
+        assert!(said.contains(error) && text.contains(warning), "{name}: {text}{said}");
+        if !error.is_empty() {
+            // in the same words, but for the path and what the run adds
+            let words =
+                |text: &str| text.split_once("a.nii.gz: ").unwrap().1.split(". ").next().unwrap().to_owned();
+            assert_eq!(words(&run), words(&said), "{name}");
+        }
+        let fix = if name == "rescaled twice" { "Hounsfield units, rescaled once" } else { "" };
+        assert!(run.contains(fix), "{name}: {run}");
+    }
 }
 
 #[test]

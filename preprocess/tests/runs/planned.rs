@@ -76,6 +76,10 @@ fn a_plan_follows_from_the_cases() {
     };
     let whole = again(&[]);
     assert_eq!(again(&["--max-ram", "0.5"]), whole);
+    // one case is read whole, whatever it needs, and that is said
+    let (code, _, said) = task.ask(&[&words[..], &["--no-timing", "--max-ram", "0.00001"]].concat());
+    assert!(code == 0 && said.contains("W160 the largest case needs about "), "{said}");
+    assert_eq!(fs_err::read_to_string(task.file("plan.json")).unwrap(), whole);
     let small = again(&["--sample", "50"]);
     assert_eq!(again(&["--sample", "50", "--seed", "0"]), small);
     assert!(again(&["--sample", "50", "--seed", "1"]) != small && small != whole);
@@ -104,9 +108,12 @@ fn a_plan_treats_cases_as_a_run_does() {
         let found = plan.fingerprint.unwrap();
         (code, text, said, found.cases.len(), found.channels[0].clone(), plan.notes)
     };
-    let (code, _, said, cases, channel, notes) = planned(&[]);
+    let (code, _, said) = task.ask(&words);
+    assert!(code == 1 && said.contains("E130 case c1") && said.contains("E110 case c0"), "{said}");
+    assert!(said.contains("E023 no plan without cases"), "{said}");
+    let (code, _, said, cases, channel, _) = planned(&["--label-map", "255=1"]);
     assert!(code == 3 && said.contains("E130 case c1") && cases == 1, "{said}");
-    assert!(channel.max == 2000.0 && !notes.iter().any(|note| note.contains("label-map")), "{notes:?}");
+    assert_eq!(channel.max, 2000.0);
     let (code, text, said, cases, channel, notes) = planned(&["--label-map", "255=0", "--nan", "fill=min"]);
     assert_eq!((code, cases), (0, 2), "{said}");
     assert!(channel.max < 50.0, "{channel:?}");
@@ -117,6 +124,31 @@ fn a_plan_treats_cases_as_a_run_does() {
     assert!(code != 0 && said.contains("E168 --label-map cannot be used. 255 becomes 7"), "{said}");
     let (code, _, said) = task.ask(&[&words[..], &["--compression", "zstd"]].concat());
     assert!(code == 2 && said.contains("--compression") && said.contains("--no-timing"), "{said}");
+}
+
+/// What a run refuses neither counts as a case nor lends its intensities.
+#[test]
+fn a_plan_does_not_measure_what_a_run_refuses() {
+    let (mut task, foreground) = task();
+    let shape_zyx = [16, 20, 20];
+    let voxels: usize = shape_zyx.iter().product();
+    let grid = |mm: f64| Grid::from_spacing(shape_zyx, [mm; 3], [0.0; 3]).unwrap();
+    let image: Vec<f32> = (0..voxels).map(|i| 2000.0 + (i % 900) as f32 - (i % 2) as f32 * 2900.0).collect();
+    let labels = vec![1_u32; voxels];
+    let with = |value| (0..voxels).map(|i| if i == 5 { value } else { 1_u32 }).collect::<Vec<_>>();
+    task.case("undeclared", &grid(1.0), 1, &image, &with(7));
+    task.case("constant", &grid(1.0), 1, &vec![3000.0; voxels], &labels);
+    task.case("metres", &grid(1000.0), 1, &image, &labels);
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json", "--no-timing"];
+    let (code, _, said) = task.ask(&words);
+    assert_eq!(code, 3, "{said}");
+    for refused in ["E110 case undeclared", "E132 case constant", "E150 case metres"] {
+        assert_eq!(said.matches(refused).count(), 1, "{refused}: {said}");
+    }
+    let found = Plan::load(&task.file("plan.json")).unwrap().fingerprint.unwrap();
+    let ids: Vec<_> = found.cases.iter().map(|case| case.id.as_str()).collect();
+    assert_eq!(ids, ["c0", "c1", "c2"]);
+    assert_eq!(found.channels[0].max, *foreground.last().unwrap());
 }
 
 #[test]

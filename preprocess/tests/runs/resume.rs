@@ -41,6 +41,32 @@ fn the_same_command_twice_gives_the_same_bytes() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_for_now_costs_no_shards() {
+    let task = Task::noise(3, SHAPE);
+    task.run_cleanly(&[]);
+    let whole = task.tree();
+    let path = task.raw().join("imagesTr/c01.nii.gz");
+    let aside = task.file("aside");
+    fs_err::rename(&path, &aside).unwrap();
+    // a file whose first byte is an input/output error, for root too
+    fs_err::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+    let error = task.run(&[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E167 raw files of 1 finished case cannot be read now. c01: "), "{error}");
+    assert!(error.contains("rerun the same command"), "{error}");
+    assert_eq!(task.tree(), whole);
+    fs_err::remove_file(&path).unwrap();
+    fs_err::rename(&aside, &path).unwrap();
+    assert!(task.process(&[]).1.starts_with("Nothing to do"));
+    // without shards it costs its case only
+    fs_err::remove_dir_all(task.out()).unwrap();
+    fs_err::remove_file(&path).unwrap();
+    fs_err::os::unix::fs::symlink("/proc/self/mem", &path).unwrap();
+    let (status, messages) = task.run(&[]);
+    assert_eq!(status.unwrap(), stage::ExitStatus::Partial);
+    assert!(messages.iter().any(|m| m.code == "E100" && m.case.as_deref() == Some("c01")));
+}
+
+#[test]
 fn a_signal_stops_after_the_case_and_says_how_to_go_on() {
     let task = Task::noise(10, SHAPE);
     task.run_cleanly(&[]);

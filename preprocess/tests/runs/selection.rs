@@ -201,7 +201,7 @@ E150 case c01: resampling 12x14x16 voxels of 1x1x1 mm to 0.001x1x1 mm gives 1100
 fn small_volumes_are_padded_and_kept_ones_repeat_their_warnings() {
     let mut task = Task::noise(1, [40, 64, 44]);
     let grid = Grid::from_spacing([1, 14, 16], [1.0; 3], [0.0; 3]).unwrap();
-    let image: Vec<f32> = (0..14 * 16).map(|i| (i % 13) as f32).collect();
+    let image: Vec<f32> = (0..14 * 16).map(|i| (i % 13) as f32 * 100.0 - 1000.0).collect();
     let labels: Vec<u32> = (0..14 * 16).map(|i| i % 3).collect();
     task.case("slice", &grid, 1, &image, &labels);
     task.describe(|d| d.grid.patch_zyx = [32, 56, 40]);

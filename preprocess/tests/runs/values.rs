@@ -163,6 +163,7 @@ fn voxels_keep_place_and_value_in_every_orientation() {
 #[test]
 fn resampling_follows_the_world() {
     let mut task = Task::new();
+    task.describe(|d| d.modality = Modality::Mri);
     let (_, oblique) = directions().remove(2);
     for (name, directions) in [("ras", directions()[0].1), ("oblique", oblique)] {
         let grid = grid(directions, [15, 20, 31], [0.75, 1.5, 2.0]);
@@ -196,7 +197,7 @@ fn resampling_follows_the_world() {
 #[test]
 fn nnunets_convention_follows_the_world_too() {
     let mut task = Task::new();
-    task.describe(|d| d.grid.resampling = Resampling::Nnunet);
+    task.describe(|d| (d.grid.resampling, d.modality) = (Resampling::Nnunet, Modality::Mri));
     let (_, oblique) = directions().remove(2);
     let spacing_xyz = [0.75, 1.5, 2.0];
     for (name, directions) in [("ras", directions()[0].1), ("oblique", oblique)] {
