@@ -1,20 +1,21 @@
 //! `finetune sweep`: label fractions × seeds × starts, each trained, predicted and scored by the commands that do one, and one table.
 //!
 //! Every run is a process of its own, so that none leaves memory to the next, and each command knows what of its work is done already:
-//! repeating a sweep continues it.
+//! repeating a sweep continues it. What is finished is visited first: until it is, and where a run is refused, tables stay as they are.
 
 mod child;
+mod commands;
+mod holder;
 mod table;
 
 use crate::arguments::Sweep;
 use child::{Ended, Programs};
+use commands::{Commands, Place};
 use data_manifests::descriptor::LabelKind;
 use data_manifests::splits::{self, Split};
-use data_manifests::{Manifest, cases};
+use data_manifests::{Manifest, cases, digest, manifest};
 use stage::{Context, ExitStatus, Message, atomic};
-use std::ffi::OsString;
-use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use table::{Row, Run};
 
 /// Tidy table of all scores.
@@ -34,25 +35,36 @@ pub(crate) fn run(arguments: &Sweep, quiet: bool, context: &Context) -> anyhow::
     let manifest = Manifest::load(&arguments.shards, "preprocess")?;
     let dataset = arguments.shards.join("dataset.toml");
     refuse_objects(&dataset, &manifest)?;
-    let split = match &arguments.split {
-        Some(file) => file.clone(),
-        None => shared_split(arguments, &dataset)?,
-    };
     let programs = Programs::find(arguments.evaluate.as_deref(), quiet)?;
+    let split = arguments.split.clone().unwrap_or_else(|| out.join(SPLIT));
+    let commands = Commands { arguments, split, dataset: &dataset };
     let runs = runs(arguments);
-    let (mut rows, mut failed) = (Vec::new(), 0_u64);
-    for (index, run) in runs.iter().enumerate() {
-        context.say(&format!("run {} of {}: {run}", index + 1, runs.len()));
-        let directory = out.join(RUNS).join(run.name());
-        match one(arguments, run, &directory, (&split, &dataset), &programs)? {
+    let first = runs.first().ok_or_else(|| Message::error("E420", "there is no run to do"))?;
+    let overwrites = commands.check(first)?.overwrite;
+    if arguments.split.is_none() {
+        share_split(arguments, &dataset, overwrites)?;
+    }
+    let mut sweep = Progress { out, done: vec![None; runs.len()], redone: false };
+    let mut failed = 0_u64;
+    for (turn, (index, scored)) in finished_first(&runs, out)?.into_iter().enumerate() {
+        let (run, directory) = (&runs[index], out.join(RUNS).join(runs[index].name()));
+        context.say(&format!("run {} of {}: {run}", turn + 1, runs.len()));
+        match one(&commands, run, &Place::of(&directory), &programs, context)? {
             Ended::Done => {
-                rows.extend(table::rows(run, &directory)?);
-                write(out, &rows)?;
+                sweep.redone |= scored.is_none() || scored != digest_of_scores(&directory)?;
+                sweep.done[index] = Some(table::rows(run, &directory)?);
             }
             Ended::Interrupted => {
-                let text = format!("interrupted: {index} of {} runs are done", runs.len());
+                let text = format!("interrupted: {turn} of {} runs are done", runs.len());
                 context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
                 return Ok(ExitStatus::Interrupted);
+            }
+            // another command than the one that wrote it: new runs would stand beside such of other options
+            Ended::Failed(command) if scored.is_some() && command.ends_with(" train") => {
+                return Err(Message::error("E420", format!("run {run} is finished, and this command is refused for it"))
+                    .detail(format!("{}: see the message above; nothing was changed", directory.display()))
+                    .fix("Repeat the command that wrote it, give another --out, or add --overwrite after -- to do all runs anew")
+                    .into());
             }
             Ended::Failed(command) => {
                 failed += 1;
@@ -63,24 +75,64 @@ pub(crate) fn run(arguments: &Sweep, quiet: bool, context: &Context) -> anyhow::
                 );
             }
         }
+        sweep.write()?;
     }
     context.count("runs", runs.len() as u64 - failed);
     context.count("failed", failed);
+    let rows = sweep.rows();
     if rows.is_empty() {
-        // tables of an earlier sweep would pass for this one's
-        for name in [TABLE, SUMMARY] {
-            match fs_err::remove_file(out.join(name)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-                _ => {}
-            }
-        }
         return Err(Message::error("E420", "no run of the sweep succeeded")
             .fix("See the messages above")
             .into());
     }
+    sweep.redone = true;
+    sweep.write()?;
     context.print(&table::summary(&rows))?;
     context.say(&format!("Tables: {} and {}", out.join(TABLE).display(), out.join(SUMMARY).display()));
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
+}
+
+/// What this command has of the table.
+struct Progress<'a> {
+    out: &'a Path,
+    /// The rows of each run that is done, in the order of the table.
+    done: Vec<Option<Vec<Row>>>,
+    /// Whether a run has other scores than before, so that the tables that are there are no longer true.
+    redone: bool,
+}
+
+impl Progress<'_> {
+    fn rows(&self) -> Vec<Row> {
+        self.done.iter().flatten().flatten().cloned().collect()
+    }
+
+    /// Writes the tables, once they would say more than those that are there.
+    fn write(&self) -> anyhow::Result<()> {
+        let rows = self.rows();
+        if !self.redone || rows.is_empty() {
+            return Ok(());
+        }
+        atomic::write(&self.out.join(TABLE), &cases::to_csv(&rows)?)?;
+        Ok(atomic::write(&self.out.join(SUMMARY), table::summary(&rows).as_bytes())?)
+    }
+}
+
+/// The digest of a run's scores, of a run that is finished.
+fn digest_of_scores(directory: &Path) -> anyhow::Result<Option<String>> {
+    let place = Place::of(directory);
+    if !place.all().iter().all(|stage| stage.join(manifest::FILE_NAME).is_file()) {
+        return Ok(None);
+    }
+    Ok(Some(digest::file(&place.scores.join(manifest::FILE_NAME))?.1))
+}
+
+/// Places of runs in the order of their turns, with the digests of those that are finished: these take a moment each.
+fn finished_first(runs: &[Run], out: &Path) -> anyhow::Result<Vec<(usize, Option<String>)>> {
+    let found = runs.iter().map(|run| digest_of_scores(&out.join(RUNS).join(run.name()))).enumerate();
+    let mut turns: Vec<(usize, Option<String>)> =
+        found.map(|(index, scored)| anyhow::Ok((index, scored?))).collect::<anyhow::Result<_>>()?;
+    turns.sort_by_key(|(index, scored)| (scored.is_none(), *index));
+    Ok(turns)
 }
 
 /// All runs, those of a fraction and seed beside each other: whatever is interrupted leaves whole pairs behind.
@@ -112,7 +164,10 @@ fn refuse_objects(dataset: &Path, manifest: &Manifest) -> anyhow::Result<()> {
 }
 
 /// One split for all runs: else every seed would be scored on other cases.
-fn shared_split(arguments: &Sweep, dataset: &Path) -> anyhow::Result<PathBuf> {
+///
+/// # Errors
+/// `E420` where runs that are kept were begun with another.
+fn share_split(arguments: &Sweep, dataset: &Path, overwrites: bool) -> anyhow::Result<()> {
     let descriptor = data_manifests::Descriptor::find(&dataset.display().to_string())?;
     let rows = cases::from_csv(&arguments.shards.join(cases::FILE_NAME))?;
     let members = splits::members(&rows, descriptor.ignored());
@@ -123,54 +178,36 @@ fn shared_split(arguments: &Sweep, dataset: &Path) -> anyhow::Result<PathBuf> {
         })?,
     };
     let path = arguments.out.join(SPLIT);
-    split.save(&path)?;
-    Ok(path)
+    if path.is_file() && arguments.out.join(RUNS).is_dir() && !overwrites {
+        if Split::load(&path)? == split {
+            return Ok(());
+        }
+        return Err(Message::error("E420", "the runs that are here share another split")
+            .detail(format!("{} differs from what --val-share, --split-seed and the shards give now", path.display()))
+            .fix("Give those with which it was made, --split with that file, another --out, or --overwrite after -- to do all runs anew")
+            .into());
+    }
+    split.save(&path)
 }
 
 /// Trains, predicts and scores.
 fn one(
-    arguments: &Sweep,
+    commands: &Commands<'_>,
     run: &Run,
-    directory: &Path,
-    (split, dataset): (&Path, &Path),
+    place: &Place,
     programs: &Programs,
+    context: &Context,
 ) -> anyhow::Result<Ended> {
-    let [model, predictions, scores] = ["model", "predictions", "scores"].map(|name| directory.join(name));
-    let compute =
-        ["--device".into(), (&arguments.device).into(), "--precision".into(), (&arguments.precision).into()];
-    let mut train: Vec<OsString> = vec!["train".into(), "--shards".into(), (&arguments.shards).into()];
-    train.extend(["--out".into(), (&model).into(), "--split".into(), split.into()]);
-    train.extend([
-        "--fraction".into(),
-        run.fraction.to_string().into(),
-        "--seed".into(),
-        run.seed.to_string().into(),
-    ]);
-    match &arguments.encoder_weights {
-        Some(file) if run.pretrained => train.extend(["--encoder-weights".into(), file.into()]),
-        _ => train.push("--from-scratch".into()),
-    }
-    train.extend(compute.clone());
-    train.extend(arguments.train.iter().cloned());
-    let mut predict: Vec<OsString> = vec!["predict".into(), "--model".into(), (&model).into()];
-    predict.extend(["--input".into(), (&arguments.raw).into(), "--cases".into(), "val".into()]);
-    predict.extend(["--out".into(), (&predictions).into(), "--overwrite".into()]);
-    predict.extend(compute);
-    let mut score: Vec<OsString> = vec!["score".into(), "--references".into(), (&arguments.raw).into()];
-    score.extend(["--predictions".into(), (&predictions).into(), "--dataset".into(), dataset.into()]);
-    score.extend(["--out".into(), (&scores).into()]);
-    for (program, words) in
-        [(&programs.finetune, train), (&programs.finetune, predict), (&programs.evaluate, score)]
-    {
+    holder::wait(&place.all(), context)?;
+    for (program, words) in [
+        (&programs.finetune, commands.train(run, &place.model)),
+        (&programs.finetune, commands.predict(place)),
+        (&programs.evaluate, commands.score(place)),
+    ] {
         match programs.run(program, &words)? {
             Ended::Done => {}
             other => return Ok(other),
         }
     }
     Ok(Ended::Done)
-}
-
-fn write(out: &Path, rows: &[Row]) -> anyhow::Result<()> {
-    atomic::write(&out.join(TABLE), &cases::to_csv(rows)?)?;
-    Ok(atomic::write(&out.join(SUMMARY), table::summary(rows).as_bytes())?)
 }

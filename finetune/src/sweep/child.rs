@@ -1,14 +1,18 @@
-//! A command as a process of its own, which gets the signals that this one gets.
+//! A command as a process of its own, which gets the signals that this one gets, and ends when this one dies.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{
+    Pid, Signal, getpid, getppid, kill_process, set_parent_process_death_signal as on_death_of_parent,
+};
 use stage::{ExitStatus, Message, interrupt};
 use std::ffi::OsString;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// How often a process is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// How a command ended.
 pub(super) enum Ended {
@@ -51,6 +55,7 @@ impl Programs {
         if self.quiet {
             command.arg("--quiet");
         }
+        end_with_this_process(&mut command);
         let code = wait(&mut command.spawn()?)?;
         Ok(match code {
             Some(code) if code == i32::from(ExitStatus::Done.code()) => Ended::Done,
@@ -62,6 +67,22 @@ impl Programs {
                 words.first().map(|word| word.to_string_lossy()).unwrap_or_default()
             )),
         })
+    }
+}
+
+/// Has the command save and end, as on SIGTERM, when this process is killed: it would go on alone, and the repeated sweep would find its
+/// directory taken and train beside it.
+fn end_with_this_process(command: &mut Command) {
+    let parent = getpid();
+    let tie = move || {
+        on_death_of_parent(Some(Signal::TERM))?;
+        // it may have died before that was asked for
+        if getppid() == Some(parent) { Ok(()) } else { Err(ErrorKind::Interrupted.into()) }
+    };
+    // SAFETY: between fork and exec it makes two system calls, and neither allocates nor takes a lock
+    #[expect(unsafe_code, reason = "what runs between fork and exec may do little")]
+    unsafe {
+        command.pre_exec(tie);
     }
 }
 

@@ -49,8 +49,12 @@ pub(super) struct Row {
     /// A class, or `foreground` for the mean over classes.
     pub(super) class: String,
     pub(super) definition: String,
-    /// Empty where nothing was scored.
+    /// Over finite values; empty where nothing was scored.
     pub(super) mean: Option<f64>,
+    /// Infinite distances, which are in no mean: of a class that one of both maps lacks.
+    pub(super) infinite: u64,
+    /// The mean with the volume's diagonal in their place; empty of what is no distance.
+    pub(super) mean_with_diagonal: Option<f64>,
 }
 
 /// The part of `summary.json` that is read here.
@@ -75,6 +79,10 @@ struct Class {
 struct Metric {
     definition: String,
     mean: Option<f64>,
+    #[serde(default)]
+    infinite: u64,
+    #[serde(default)]
+    mean_with_diagonal: Option<f64>,
 }
 
 /// The rows of a finished run.
@@ -91,6 +99,8 @@ pub(super) fn rows(run: &Run, directory: &Path) -> anyhow::Result<Vec<Row>> {
         class: class.to_owned(),
         definition: metric.definition,
         mean: metric.mean,
+        infinite: metric.infinite,
+        mean_with_diagonal: metric.mean_with_diagonal,
     };
     let Details { foreground, classes } = scores.gtgm;
     let mut rows: Vec<Row> = foreground.into_iter().map(|metric| row(FOREGROUND, metric)).collect();
@@ -158,6 +168,8 @@ mod tests {
             class: FOREGROUND.to_owned(),
             definition: DICE.to_owned(),
             mean: Some(mean),
+            infinite: 0,
+            mean_with_diagonal: None,
         };
         let rows = [
             row("scratch", 1.0, 0, 0.9),

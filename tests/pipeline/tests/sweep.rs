@@ -4,7 +4,7 @@
 use pipeline::{Program, run};
 use stage::ExitStatus;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -37,6 +37,11 @@ impl Study {
     }
 
     fn sweep(&self, out: &str, train: &[&str]) -> Command {
+        self.sweep_with(out, &[], train)
+    }
+
+    /// Also with options of the sweep's own.
+    fn sweep_with(&self, out: &str, own: &[&str], train: &[&str]) -> Command {
         let mut command = Command::new(self.at("finetune"));
         command
             .arg("sweep")
@@ -44,8 +49,8 @@ impl Study {
             .arg(self.at("shards"))
             .arg("--raw")
             .arg(self.at("p/phantom-mri/PhantomMRI"));
-        command.arg("--out").arg(self.at(out)).args(["--fractions", "0.5,1,1.0", "--seeds", "3,4,3", "--"]);
-        command.args(["--network", "resenc", "--validate-every", "0"]).args(train);
+        command.arg("--out").arg(self.at(out)).args(["--fractions", "0.5,1,1.0", "--seeds", "3,4,3"]);
+        command.args(own).args(["--", "--network", "resenc", "--validate-every", "0"]).args(train);
         command
             .env("SLURM_CPUS_PER_TASK", "1")
             .env("OMP_NUM_THREADS", "1")
@@ -85,7 +90,9 @@ fn a_sweep_fills_one_table_and_goes_on_where_it_was_stopped() {
         serde_json::from_str(&study.text("whole/runs/scratch-1-seed4/scores/summary.json")).unwrap();
     let dice =
         summary["gtgm"]["foreground"].as_array().unwrap().iter().find(|m| m["definition"] == "dice").unwrap();
-    assert!(lines[3].ends_with(&format!(",{}", dice["mean"])), "{} {dice}", lines[3]);
+    assert!(lines[3].ends_with(&format!(",{},0,", dice["mean"])), "{} {dice}", lines[3]);
+    let header = "start,fraction,seed,train_cases,class,definition,mean,infinite,mean_with_diagonal";
+    assert_eq!(table.lines().next(), Some(header));
     // all runs are scored on the same cases
     let val = |name: &str| -> serde_json::Value {
         let split: serde_json::Value =
@@ -97,11 +104,7 @@ fn a_sweep_fills_one_table_and_goes_on_where_it_was_stopped() {
     assert!(printed.contains("| 50 % | 2 | ") && printed.contains("| 100 % | 3 | "), "{printed}");
 
     let mut child = study.sweep("parts", &["--steps", "1"]).spawn().unwrap();
-    let start = Instant::now();
-    while !is_trained(&study.at("parts/runs/scratch-0.5-seed3")) {
-        assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(120));
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    wait_for(&mut child, || is_trained(&study.at("parts/runs/scratch-0.5-seed3")));
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let said = expect(&child.wait_with_output().unwrap(), 75);
@@ -111,12 +114,104 @@ fn a_sweep_fills_one_table_and_goes_on_where_it_was_stopped() {
     assert_eq!(study.text("parts/sweep.md"), study.text("whole/sweep.md"));
 }
 
+/// Waits until the sweep has come so far.
+#[track_caller]
+fn wait_for(child: &mut Child, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(120));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_a_finished_sweep_wrote_outlives_repeated_and_refused_ones() {
+    let study = Study::new();
+    let steps = ["--steps", "1"];
+    expect(&study.sweep("out", &steps).output().unwrap(), 0);
+    let files = ["out/sweep.csv", "out/sweep.md", "out/split.json"];
+    let before = files.map(|file| study.text(file));
+    let unchanged = || assert_eq!(files.map(|file| study.text(file)), before);
+
+    // stopped while it looks at what is done
+    let mut child = study.sweep("out", &steps).spawn().unwrap();
+    let second = study.at("out/runs/scratch-0.5-seed4/model/report.json");
+    fs_err::remove_file(&second).unwrap();
+    wait_for(&mut child, || second.is_file());
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    expect(&child.wait_with_output().unwrap(), 75);
+    unchanged();
+
+    let said = expect(&study.sweep("out", &["--steps", "4"]).output().unwrap(), 1);
+    assert!(
+        said.contains("E307") && said.contains("run scratch, 0.5 of the labels, seed 3 is finished"),
+        "{said}"
+    );
+    assert!(said.contains("run 1 of 4") && !said.contains("run 2 of 4"), "{said}");
+    unchanged();
+
+    let said = expect(&study.sweep_with("out", &["--split-seed", "5"], &steps).output().unwrap(), 1);
+    assert!(said.contains("E420 the runs that are here share another split"), "{said}");
+    assert!(!said.contains("run 1 of 4"), "{said}");
+    unchanged();
+
+    // what another run of the same options adds stands beside them
+    expect(&study.sweep_with("out", &["--fractions", "0.2"], &steps).output().unwrap(), 0);
+    assert!(study.text("out/sweep.csv").len() > before[0].len());
+    // and all anew, where that is asked for
+    expect(&study.sweep("out", &["--steps", "2", "--overwrite"]).output().unwrap(), 0);
+    assert_ne!(study.text("out/sweep.csv"), before[0]);
+}
+
+#[test]
+fn the_command_of_a_killed_sweep_saves_and_ends_and_the_next_sweep_waits_for_it() {
+    let study = Study::new();
+    let train = ["--steps", "15", "--checkpoint-every", "1"];
+    let mut child = study.sweep("out", &train).spawn().unwrap();
+    let model = study.at("out/runs/scratch-0.5-seed3/model");
+    wait_for(&mut child, || model.join("checkpoint_latest.safetensors").is_file());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // a moment later nobody writes there any more, and the run is not done
+    let start = Instant::now();
+    let lock = || fs_err::read(model.join(".lock")).unwrap();
+    while !lock().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(60), "{}", String::from_utf8_lossy(&lock()));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let report: serde_json::Value =
+        serde_json::from_str(&study.text("out/runs/scratch-0.5-seed3/model/report.json")).unwrap();
+    assert_eq!(report["status"], "interrupted");
+    assert!(!is_trained(&study.at("out/runs/scratch-0.5-seed3")));
+
+    // somebody has it for a while
+    let held = fs_err::OpenOptions::new().write(true).open(model.join(".lock")).unwrap();
+    held.file().lock().unwrap();
+    held.file().set_modified(std::time::SystemTime::now()).unwrap();
+    let repeated = study.sweep("out", &["--steps", "15", "--checkpoint-every", "40"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    drop(held);
+    let said = expect(&repeated.wait_with_output().unwrap(), 0);
+    assert!(said.contains("I443 a command of an earlier sweep still writes"), "{said}");
+    assert!(said.contains("resuming after step") && !said.contains("E162"), "{said}");
+}
+
+#[test]
+fn options_that_no_run_accepts_are_refused_once() {
+    let study = Study::new();
+    for (words, why) in [(&["--seed", "4"][..], "--seed"), (&["--network-of-my-own"], "--network-of-my-own")]
+    {
+        let said = expect(&study.sweep("out", &[&["--steps", "1"], words].concat()).output().unwrap(), 1);
+        assert!(said.contains("E420 the options after --") && said.contains(why), "{said}");
+        assert!(!said.contains("run 1 of 4"), "{said}");
+    }
+    assert!(!study.at("out/split.json").exists());
+}
+
 #[test]
 fn a_run_that_fails_is_named_and_the_program_that_scores_must_be_there() {
     let study = Study::new();
-    fs_err::create_dir(study.at("bad")).unwrap();
-    fs_err::write(study.at("bad/sweep.csv"), "of an earlier sweep").unwrap();
-    let said = expect(&study.sweep("bad", &["--steps", "1", "--network-of-my-own"]).output().unwrap(), 1);
+    let said = expect(&study.sweep("bad", &["--steps", "1", "--lr=-1"]).output().unwrap(), 1);
     assert!(
         said.contains("E420 run scratch, 0.5 of the labels, seed 3 failed in 'finetune train'"),
         "{said}"
