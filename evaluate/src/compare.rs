@@ -13,7 +13,7 @@ use clap::Args;
 use data_manifests::{Artefact, Manifest};
 use serde::{Deserialize, Serialize};
 use stage::{Context, ExitStatus, Message, atomic};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use text::{markdown, table};
 
@@ -78,7 +78,8 @@ pub(crate) fn run(arguments: &CompareArguments, context: &Context) -> Result<Exi
         |definition: &str| arguments.metrics.is_empty() || arguments.metrics.iter().any(|m| m == definition);
     alike::check(&scores, wanted, context)?;
     let groups = groups(arguments.groups.as_deref())?;
-    let common = comparison::common_cases(&runs).len();
+    let in_common = comparison::common_cases(&runs);
+    let common = in_common.len();
     if common == 0 {
         return Err(Message::error("E515", "the runs have no case in common")
             .cause("They scored different splits or data sets")
@@ -91,6 +92,11 @@ pub(crate) fn run(arguments: &CompareArguments, context: &Context) -> Result<Exi
             let text = format!("{alone} cases of '{name}' are not in every run: they are left out");
             context.tell(Message::warning("W515", text));
         }
+    }
+    if let Some(path) = &arguments.groups {
+        let known: BTreeSet<&str> = runs.iter().flat_map(|(_, values)| values.cases()).collect();
+        let grouped = in_common.iter().filter(|case| groups.contains_key(**case)).count();
+        check_groups(&groups, &known, grouped, path, context)?;
     }
     let mut rows = comparison::compare(&runs, &groups);
     rows.retain(|row| wanted(&row.definition));
@@ -127,6 +133,38 @@ pub(crate) fn run(arguments: &CompareArguments, context: &Context) -> Result<Exi
         context.say(&format!("Written: {}", out.display()));
     }
     Ok(ExitStatus::Done)
+}
+
+/// Says which cases of a table of groups no run has.
+///
+/// # Errors
+/// `E517` where the table groups none of the cases that are compared.
+fn check_groups(
+    groups: &BTreeMap<String, String>,
+    known: &BTreeSet<&str>,
+    grouped: usize,
+    path: &Path,
+    context: &Context,
+) -> Result<(), Message> {
+    let unknown: Vec<&str> = groups.keys().map(String::as_str).filter(|case| !known.contains(case)).collect();
+    if grouped == 0 {
+        let first = unknown.first().or(known.first()).copied().unwrap_or_default();
+        return Err(Message::error(
+            "E517",
+            "the table of groups has none of the cases that the runs have in common",
+        )
+        .detail(format!("{}: {} cases, first {first}", path.display(), groups.len()))
+        .fix("Name cases as in metrics.csv, without folder and ending"));
+    }
+    if let Some(first) = unknown.first() {
+        let text = format!("{} cases of the table of groups are in no run: first {first}", unknown.len());
+        context.tell(
+            Message::warning("W519", text)
+                .detail(path.display().to_string())
+                .fix("Name cases as in metrics.csv, without folder and ending"),
+        );
+    }
+    Ok(())
 }
 
 fn groups(path: Option<&Path>) -> Result<BTreeMap<String, String>> {

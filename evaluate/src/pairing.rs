@@ -1,5 +1,7 @@
 //! Which prediction belongs to which reference.
 
+mod listed;
+
 use crate::maps::Map;
 use crate::score::ScoreArguments;
 use crate::splits::takes;
@@ -72,10 +74,11 @@ pub(crate) fn pair(
     context: &Context,
 ) -> Result<Pairing> {
     if let Some(table) = &arguments.pairs {
-        return listed(table);
+        return listed::listed(table);
     }
     let (references, predictions) = (arguments.references(), arguments.predictions());
-    for (flag, directory) in [("--references", references), ("--predictions", predictions)] {
+    let flags = predictions.iter().map(|directory| ("--predictions", *directory));
+    for (flag, directory) in std::iter::once(("--references", references)).chain(flags) {
         if !directory.is_dir() {
             return Err(Message::error("E506", format!("{flag} is not a directory"))
                 .detail(format!("{} does not exist", directory.display()))
@@ -83,17 +86,16 @@ pub(crate) fn pair(
                 .into());
         }
     }
-    let has_manifest = predictions.join(data_manifests::manifest::FILE_NAME).is_file();
-    let mut pairing = if has_manifest {
-        by_table(arguments, descriptor, context)?
-    } else {
-        by_name(arguments, descriptor, context)?
+    let is_stage = |directory: &Path| directory.join(data_manifests::manifest::FILE_NAME).is_file();
+    let mut pairing = match predictions[..] {
+        [directory] if !is_stage(directory) => by_name(arguments, directory, descriptor, context)?,
+        _ => pooled(arguments, &predictions, descriptor, context)?,
     };
     pairing.pairs.sort_by(|a, b| a.id.cmp(&b.id));
     if pairing.pairs.is_empty() && pairing.failed.is_empty() {
         let detail = format!(
             "{} and {} have no case in common that has a reference",
-            predictions.display(),
+            names(&predictions),
             references.display()
         );
         return Err(Message::error("E507", "there is nothing to score")
@@ -105,9 +107,69 @@ pub(crate) fn pair(
     Ok(pairing)
 }
 
+fn names(directories: &[&Path]) -> String {
+    directories.iter().map(|directory| directory.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Endings of volumes in other formats, which are not read here.
+const OTHERS: [&str; 8] = [".nrrd", ".mha", ".mhd", ".mgz", ".npy", ".npz", ".tif", ".tiff"];
+
+/// Where predictions were looked for, and what of other formats lies there.
+pub(crate) fn describe(arguments: &ScoreArguments) -> std::io::Result<String> {
+    let mut text = names(&arguments.predictions());
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for directory in arguments.predictions() {
+        for entry in fs_err::read_dir(directory)? {
+            let name = entry?.file_name().to_string_lossy().to_lowercase();
+            if let Some(ending) = OTHERS.iter().find(|ending| name.ends_with(*ending)) {
+                *counts.entry(ending).or_default() += 1;
+            }
+        }
+    }
+    for (ending, count) in counts {
+        text.push_str(&format!("; {count} files {ending} lie there"));
+        text.push_str(match ending.starts_with(".tif") {
+            true => ", which are read where a table for --pairs lists them",
+            false => ", a format that is not read: convert them to ID.nii.gz",
+        });
+    }
+    Ok(text)
+}
+
+/// All finished prediction directories together, which have no case in common.
+fn pooled(
+    arguments: &ScoreArguments,
+    directories: &[&Path],
+    descriptor: &Descriptor,
+    context: &Context,
+) -> Result<Pairing> {
+    let mut pooled = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: true, absent: None };
+    let mut places: BTreeMap<String, &Path> = BTreeMap::new();
+    for directory in directories {
+        let Pairing { pairs, failed, .. } = by_table(arguments, directory, descriptor, context)?;
+        for pair in &pairs {
+            if let Some(first) = places.insert(pair.id.clone(), directory) {
+                return Err(Message::error("E506", "two directories of --predictions are to hold this case")
+                    .case(&pair.id)
+                    .detail(format!("{} and {}", first.display(), directory.display()))
+                    .fix("Name the part in which they differ, for the folds of a cross-validation --split val, or score each alone")
+                    .into());
+            }
+        }
+        pooled.pairs.extend(pairs);
+        pooled.failed.extend(failed);
+    }
+    Ok(pooled)
+}
+
 /// By the table that `finetune predict` writes, and the list of cases that it was to predict.
-fn by_table(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
-    let (raw, predictions) = (arguments.references(), arguments.predictions());
+fn by_table(
+    arguments: &ScoreArguments,
+    predictions: &Path,
+    descriptor: &Descriptor,
+    context: &Context,
+) -> Result<Pairing> {
+    let raw = arguments.references();
     let manifest = Manifest::load(predictions, "predict")?;
     let outputs: BTreeMap<&str, &Artefact> = manifest.outputs.iter().map(|o| (o.path.as_str(), o)).collect();
     let rows: Vec<Row> = cases::from_csv(&predictions.join(PREDICTIONS))?;
@@ -228,9 +290,14 @@ fn listed_references(
 }
 
 /// By file names, for predictions of other programs.
-fn by_name(arguments: &ScoreArguments, descriptor: &Descriptor, context: &Context) -> Result<Pairing> {
+fn by_name(
+    arguments: &ScoreArguments,
+    directory: &Path,
+    descriptor: &Descriptor,
+    context: &Context,
+) -> Result<Pairing> {
     let (references, failed) = listed_references(arguments.references(), descriptor, context)?;
-    let mut predictions = label_maps(arguments.predictions(), context)?;
+    let mut predictions = label_maps(directory, context)?;
     let pairs: Vec<_> = references
         .into_iter()
         .map(|(id, (reference, image))| Pair {
@@ -295,69 +362,4 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
         );
     }
     Ok(maps)
-}
-
-/// A row of a table for `--pairs`; paths are relative to the table's folder.
-#[derive(Debug, Deserialize)]
-struct Listed {
-    case: String,
-    reference: String,
-    /// Empty where there is none.
-    prediction: String,
-    /// For overlays.
-    #[serde(default)]
-    image: String,
-}
-
-/// By a table of the columns case, reference, prediction and, if wanted, image.
-fn listed(table: &Path) -> Result<Pairing> {
-    let wrong = |what: String| {
-        Message::error("E506", what)
-            .detail(table.display().to_string())
-            .fix("Give --pairs a CSV file with the columns case,reference,prediction (and image for overlays); paths are relative to it")
-    };
-    let root = table.parent().unwrap_or(Path::new(""));
-    let rows: Vec<Listed> = cases::from_csv(table).map_err(|e| wrong(format!("{e:#}")))?;
-    let mut pairing = Pairing { pairs: Vec::new(), failed: Vec::new(), has_manifest: false, absent: None };
-    let mut seen = BTreeSet::new();
-    for row in rows {
-        if !seen.insert(row.case.clone()) {
-            return Err(wrong(format!("the case {} is listed twice", row.case)).into());
-        }
-        // pictures are named after it
-        if row.case.is_empty() || row.case.contains('/') {
-            return Err(wrong(format!("'{}' cannot be the name of a case", row.case)).into());
-        }
-        let there = |text: &str| {
-            let map = Some(Map::named(text, root)).filter(|_| !text.is_empty())?;
-            map.missing().is_none().then_some(map)
-        };
-        let Some(reference) = there(&row.reference) else {
-            pairing.failed.push(
-                Message::error("E506", "the reference of this case is missing")
-                    .case(&row.case)
-                    .detail(root.join(&row.reference).display().to_string())
-                    .fix("Correct the table of --pairs: paths are relative to its folder"),
-            );
-            continue;
-        };
-        let prediction = there(&row.prediction);
-        if prediction.is_none() && !row.prediction.is_empty() {
-            pairing.absent.get_or_insert_with(|| root.join(&row.prediction));
-        }
-        let image = Some(Source::named(&row.image, root)).filter(|_| !row.image.is_empty());
-        pairing.pairs.push(Pair {
-            prediction,
-            expected: None,
-            split: None,
-            image: image.filter(|image| image.missing().is_none()),
-            reference,
-            id: row.case,
-        });
-    }
-    pairing.pairs.sort_by(|a, b| a.id.cmp(&b.id));
-    if pairing.pairs.is_empty() && pairing.failed.is_empty() {
-        return Err(wrong("this table lists no case".to_owned()).into());
-    }
-    Ok(pairing)
 }

@@ -29,6 +29,10 @@ impl Remarks {
     /// Tells a remark, unless it was told or there were many like it.
     pub(crate) fn tell(&mut self, remark: Remark, context: &Context) {
         let Remark { case, path, warning } = remark;
+        // what it says is of training; a label map of one section is scored as any other
+        if matches!(warning, Warning::SingleSlice { .. }) {
+            return;
+        }
         let files = self.files.entry(warning.code()).or_default();
         let detail = path.display().to_string();
         if files.insert(path) && files.len() <= NAMED {
@@ -69,6 +73,7 @@ mod tests {
             remarks.tell(remark(i, Warning::FormsDisagree { corner_mm }), &context);
         }
         remarks.tell(remark(0, Warning::NoOrientation), &context);
+        remarks.tell(remark(0, Warning::SingleSlice { shape_zyx: [1, 9, 9] }), &context);
         remarks.finish(&context);
         let told: Vec<String> = context.messages().iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), 12, "{told:?}");

@@ -136,7 +136,7 @@ fn resolve_missing(
             format!("{} names {}, which is not there", table.display(), path.display())
         }
         (_, Some(table)) => table.display().to_string(),
-        _ => arguments.predictions().display().to_string(),
+        _ => pairing::describe(arguments)?,
     };
     arguments.missing.tell(&missing, listed, place, context)?;
     if arguments.missing == Missing::Skip {
@@ -153,7 +153,9 @@ fn inputs(arguments: &ScoreArguments, pairing: &Pairing) -> Result<Vec<Artefact>
         inputs.push(Artefact::of_file("pairs", table, out)?);
     }
     if pairing.has_manifest {
-        inputs.push(Manifest::as_input("predictions", arguments.predictions(), out)?);
+        for directory in arguments.predictions() {
+            inputs.push(Manifest::as_input("predictions", directory, out)?);
+        }
     } else {
         for map in pairing.pairs.iter().filter_map(|p| p.prediction.as_ref()) {
             inputs.push(map.artefact("predictions", out)?);
@@ -224,7 +226,7 @@ fn summarise(
         .filter_map(|result| {
             let pair = pairing.pairs.iter().find(|p| p.id == result.id)?;
             let prediction = pair.prediction.as_ref().map(|map| {
-                let name = map.portable(arguments.predictions());
+                let name = map.portable(arguments.predictions_of(map.path()));
                 name.strip_prefix("$RAW/").map_or(name.clone(), str::to_owned)
             });
             Some(CaseEntry {

@@ -64,7 +64,14 @@ const SLAB: usize = 1 << 17;
 /// A flaw of a file as a message of this case.
 pub(crate) fn flaw(case: &str, error: &VolumeError) -> Message {
     let message = Message::error(error.code(), error.to_string()).case(case);
+    let holds_none = |values: String| ["NaN", "inf"].iter().any(|none| values.contains(none));
     match error.hint() {
+        // no interpolation makes these
+        _ if matches!(error, VolumeError::LabelNotInteger { values, .. } if holds_none(values.to_string())) => {
+            message
+                .cause("NaN and infinity come of a division by zero, or of a network that diverged")
+                .fix("Correct the program that wrote it: a label map holds whole numbers")
+        }
         Some(hint) => message.fix(hint),
         None => message,
     }

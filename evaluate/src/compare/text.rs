@@ -50,11 +50,17 @@ pub(super) fn markdown(
     for (group, n) in sizes {
         let power = metrics::paired::power(n);
         let group = if group == ALL { "all cases" } else { group };
-        let warning = if power.least_p > 0.05 { ": no difference can be significant at 5 %" } else { "" };
+        // a size that would be found is none where nothing can be
+        let shows = match power.least_p > 0.05 {
+            true => ": no difference can be significant at 5 %".to_owned(),
+            false => format!(
+                "; a mean difference of {:.2} standard deviations of the differences is found at 5 % in four of five such studies",
+                power.detectable
+            ),
+        };
         lines.push(format!(
-            "- {group}, n = {n}: the smallest possible p is {}{warning}; a mean difference of {:.2} standard deviations of the differences is found at 5 % in four of five such studies.",
-            p_value(Some(power.least_p)),
-            power.detectable
+            "- {group}, n = {n}: the smallest possible p is {}{shows}.",
+            p_value(Some(power.least_p))
         ));
     }
     if runs.len() > 1 && !rankings.is_empty() {

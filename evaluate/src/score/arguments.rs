@@ -14,16 +14,18 @@ References are the raw directory of the data set, or any folder of ID.nii.gz.
 In such folders ID.h5 (CREMI's layout) and folders ID of cases in shards (Zarr) are label maps too.
 In a table, a label map is any of these, or FILE.h5#NAME, or a TIFF stack, relative to the table.
 
-Example:
-  evaluate score --references data/Task04_Hippocampus --predictions runs/predictions --dataset msd04-hippocampus --out runs/scores"
+Examples:
+  evaluate score --references data/Task04_Hippocampus --predictions runs/predictions --dataset msd04-hippocampus --out runs/scores
+  evaluate score --references data/Task04_Hippocampus --predictions val0 val1 val2 --dataset msd04-hippocampus --out scores    three folds"
 )]
 pub struct ScoreArguments {
     /// Directory of the reference labels
     #[arg(long, value_name = "DIR", required_unless_present = "pairs")]
     references: Option<PathBuf>,
-    /// Directory of the predicted label maps
-    #[arg(long, value_name = "DIR", required_unless_present = "pairs")]
-    predictions: Option<PathBuf>,
+    /// Directory of the predicted label maps; several of 'finetune predict' with different cases, as of the folds of a cross-validation, are
+    /// scored as one
+    #[arg(long, value_name = "DIR", required_unless_present = "pairs", num_args = 1..)]
+    predictions: Vec<PathBuf>,
     /// In place of both: a table with the columns case, reference, prediction and, for overlays, image
     #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["references", "predictions", "split"])]
     pub pairs: Option<PathBuf>,
@@ -72,9 +74,19 @@ impl ScoreArguments {
         self.references.as_deref().unwrap_or_else(|| self.table())
     }
 
-    /// Likewise for predictions.
-    pub(crate) fn predictions(&self) -> &Path {
-        self.predictions.as_deref().unwrap_or_else(|| self.table())
+    /// Likewise for predictions, at least one.
+    pub(crate) fn predictions(&self) -> Vec<&Path> {
+        if self.pairs.is_some() {
+            return vec![self.table()];
+        }
+        self.predictions.iter().map(PathBuf::as_path).collect()
+    }
+
+    /// The directory of predictions that holds a path; the first where none does.
+    pub(crate) fn predictions_of(&self, path: &Path) -> &Path {
+        let all = self.predictions();
+        let found = all.iter().find(|directory| path.starts_with(directory)).or(all.first());
+        found.copied().unwrap_or(Path::new(""))
     }
 
     /// The folder of the table of pairs.

@@ -57,6 +57,8 @@ fn differences_tests_and_rankings_are_written() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    // and no difference would be found, then
+    assert!(!text.contains("is found at 5 %"), "{text}");
     let json: serde_json::Value =
         serde_json::from_slice(&fs_err::read(world.path("comparison/comparison.json")).unwrap()).unwrap();
     let ranking = json["rankings"].as_array().unwrap().iter();
@@ -82,6 +84,14 @@ fn what_cannot_be_compared_is_said() {
     fs_err::write(&groups, "id,group\na,x\n").unwrap();
     let error = run(&["compare", &first, &second, "--groups", &groups]).0.unwrap_err().to_string();
     assert!(error.starts_with("E517"), "{error}");
+    fs_err::write(&groups, "case,group\na.nii.gz,x\nz,x\n").unwrap();
+    let error = run(&["compare", &first, &second, "--groups", &groups]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E517 the table of groups has none of the cases"), "{error}");
+    fs_err::write(&groups, "case,group\na,x\nb,x\nz,x\n").unwrap();
+    let (status, context) = run(&["compare", &first, &second, "--groups", &groups]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    let warning = context.messages().iter().find(|m| m.code == "W519").unwrap().to_string();
+    assert!(warning.starts_with("W519 1 cases of the table of groups are in no run: first z"), "{warning}");
     // a case that only one run scored is left out, and said
     fs_err::remove_file(world.path("predictions/c.nii.gz")).unwrap();
     world.seal();

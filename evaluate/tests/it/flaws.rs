@@ -24,6 +24,34 @@ fn predictions_without_a_reference_are_listed() {
 }
 
 #[test]
+fn numbers_that_are_none_are_not_laid_to_interpolation() {
+    let world = World::new();
+    let mut values: Vec<f32> = labels(5).iter().map(|value| f32::from(*value)).collect();
+    values[7] = f32::NAN;
+    write_image(world.path("predictions/a.nii.gz"), &values, 1, &grid(), ImageType::F32).unwrap();
+    values[7] = 0.5;
+    write_image(world.path("predictions/b.nii.gz"), &values, 1, &grid(), ImageType::F32).unwrap();
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Partial);
+    let told = errors(&context);
+    assert!(told[0].starts_with("E111 case a") && told[0].contains("a network that diverged"), "{told:?}");
+    assert!(!told[0].contains("interpolat"), "{told:?}");
+    assert!(told[1].starts_with("E111 case b") && told[1].contains("interpolat"), "{told:?}");
+}
+
+#[test]
+fn files_of_other_formats_are_counted_where_predictions_are_missing() {
+    let world = World::new();
+    for id in ["a", "b"] {
+        fs_err::remove_file(world.path(&format!("predictions/{id}.nii.gz"))).unwrap();
+        fs_err::write(world.path(&format!("predictions/{id}.nrrd")), "NRRD0004").unwrap();
+    }
+    let error = world.portable(&world.score(&[]).0.unwrap_err().to_string());
+    assert!(error.starts_with("E501 2 of 3 references have no prediction (first: a)"), "{error}");
+    assert!(error.contains("2 files .nrrd lie there, a format that is not read"), "{error}");
+}
+
+#[test]
 fn a_small_displacement_is_a_warning_and_a_larger_one_an_error() {
     let world = World::new();
     // grids are compared by their corners: 0.05 mm is less than a tenth of the smallest edge, 1 mm

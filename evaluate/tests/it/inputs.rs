@@ -5,7 +5,10 @@ use data_manifests::descriptor::LabelKind;
 use data_manifests::verify;
 use patches::{LabelType, LabelVoxels};
 use stage::{Context, ExitStatus};
+use std::process::Command;
+use test_peers::{python, run_script};
 use volume::hdf5::{LabelStack, StackInfo, write_cremi};
+use volume::nifti::read_labels;
 
 /// Label maps in CREMI's layout, with the spacing of the raw data.
 fn put_hdf5(world: &World, file: &str, names: &[&str], values: &[u8]) {
@@ -47,6 +50,38 @@ fn metrics(world: &World) -> String {
 fn expected(world: &World) -> String {
     assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
     metrics(world)
+}
+
+#[test]
+fn label_maps_of_zarr_python_are_scored_as_those_of_nifti() {
+    let Some(python) = python("zarr, numpy") else { return };
+    let world = World::new();
+    let nifti = expected(&world);
+    let folder = world.path("zarr");
+    fs_err::create_dir_all(&folder).unwrap();
+    for id in ["a", "b", "c"] {
+        let map = read_labels(world.path(&format!("predictions/{id}.nii.gz"))).unwrap().data;
+        let bytes: Vec<u8> = map.iter().map(|value| u8::try_from(*value).unwrap()).collect();
+        fs_err::write(folder.join(format!("{id}.raw")), bytes).unwrap();
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/label_zarr.py");
+    let place = |place: [f64; 3]| format!("{place:?}");
+    let [x, y, z] = grid().world([0.0; 3]);
+    let mut command = Command::new(python);
+    command.args(["-W", "ignore", script]).arg(&folder);
+    command.args([place(grid().spacing_zyx_mm()), place([z, y, x]), format!("{SHAPE:?}")]);
+    run_script(command.args(["a", "b", "c"])).unwrap();
+    assert!(folder.join("a.zarr/labels/classes/0/.zarray").is_file());
+    let (status, context) = folders(&world, "raw", "zarr");
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+    assert_eq!(metrics(&world), nifti);
+    // one of them by its name, in a table
+    let rows = "case,reference,prediction\na,raw/labelsTr/a.nii.gz,zarr/a.zarr#classes\n";
+    assert_eq!(table(&world, rows, &[]).0.unwrap(), ExitStatus::Done);
+    let of_a = |text: &str| {
+        text.lines().filter(|line| line.starts_with("a,")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(of_a(&metrics(&world)), of_a(&nifti));
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod flaws;
 mod inputs;
 mod instances;
 mod options;
+mod pooled;
 mod remarks;
 mod tables;
 mod world;
