@@ -1,7 +1,7 @@
 //! `embed`: turns reports into vectors with a frozen text encoder.
 
 use super::fresh_input;
-use crate::embed::{Distinct, rows, similar, to_safetensors};
+use crate::embed::{Distinct, rows, to_safetensors};
 use crate::sides;
 use anyhow::Context as _;
 use data_manifests::records::{self, OPPOSITES, Report};
@@ -60,6 +60,8 @@ fn cosine(text: &str) -> Result<f32, String> {
 /// What decides the vectors and groups, beside reports and encoder.
 #[derive(Serialize)]
 struct Parameters {
+    /// Which texts share a vector: vectors of other rules are made anew.
+    texts: &'static str,
     pooling: Pooling,
     similar: f32,
     /// Where it is another number than usual.
@@ -92,7 +94,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         inputs.push(Artefact::of_rooted("text-encoder", file, "TEXT_ENCODER", &folder)?);
     }
     let max_tokens = Some(arguments.max_tokens).filter(|tokens| *tokens != MAX_TOKENS);
-    let parameters = Parameters { pooling: arguments.pooling, similar: arguments.similar, max_tokens };
+    let parameters =
+        Parameters { texts: "exact", pooling: arguments.pooling, similar: arguments.similar, max_tokens };
     let mut manifest =
         Manifest::new("embed", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if let Some(found) = manifest.reusable(out)? {
@@ -128,7 +131,16 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
     }
     progress.finish();
-    let groups = similar(&vectors, features, arguments.similar);
+    let progress = context.progress("texts grouped", distinct.texts.len() as u64);
+    let step = |n| {
+        (0..n).for_each(|_| progress.step(""));
+        !interrupt::requested()
+    };
+    let Some(groups) = distinct.groups(&vectors, features, arguments.similar, step)? else {
+        context.say("Interrupted; the same command starts over.");
+        return Ok(ExitStatus::Interrupted);
+    };
+    progress.finish();
     let found = groups.iter().max().map_or(0, |last| last + 1);
     let grouped = reports.len() - found;
     if grouped as f64 > MANY_GROUPED * reports.len() as f64 {

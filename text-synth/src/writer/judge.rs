@@ -65,14 +65,21 @@ const TURNS: [&str; 9] =
 /// What stands around the names of the others.
 const AROUND: [(&str, &str); 2] = [("<|", "|>"), ("<\u{ff5c}", "\u{ff5c}>")];
 
+/// What before a number makes another of it.
+const SIGNS: [char; 14] =
+    ['-', '+', '<', '>', '=', '~', '\u{2212}', '\u{2013}', '±', '≤', '≥', '≈', '≠', '≪'];
+/// What behind a number makes another of it.
+const SHARES: [char; 2] = ['%', '‰'];
+
 /// A mark of a chat template within a text: the server does not know the model's end, and what stands behind the mark is a turn that nobody
 /// asked for.
 fn mark(text: &str) -> Option<&str> {
+    // a name has no white space in it: a mark is within one word, and no text takes more than one look
     let between = |(open, close): (&str, &str)| {
-        text.match_indices(open).find_map(|(start, _)| {
-            let name = &text[start + open.len()..];
-            let end = name.find(close).filter(|end| is_name(&name[..*end]))?;
-            Some(&text[start..start + open.len() + end + close.len()])
+        text.split_whitespace().find_map(|word| {
+            let start = word.find(open)?;
+            let name = &word[start + open.len()..];
+            Some(&word[start..start + open.len() + name.find(close)? + close.len()])
         })
     };
     let turn = || TURNS.into_iter().find(|mark| text.contains(mark));
@@ -165,12 +172,46 @@ fn begins_with_one_of(text: &str, beginnings: &[&str]) -> bool {
         .any(|words| start.strip_prefix(words).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric)))
 }
 
-/// Lower-case words without punctuation around them: what "equal" means for texts.
+/// Lower-case words without punctuation around them: what "equal" means for texts. A sign, a comparison or a share beside a number stays: `-5`,
+/// `> 5` and `5 %` are not 5.
 #[must_use]
 pub fn normalised(text: &str) -> String {
-    let words =
-        text.split_whitespace().map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
-    words.filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" ")
+    let mut words: Vec<String> = Vec::new();
+    // of a word that is nothing else
+    let mut signs = String::new();
+    for word in text.split_whitespace() {
+        let core = word.trim_matches(|c: char| !c.is_alphanumeric());
+        let Some(start) = word.find(core).filter(|_| !core.is_empty()) else {
+            if word.contains(SHARES)
+                && let Some(last) = words.last_mut().filter(|last| last.ends_with(char::is_numeric))
+            {
+                last.extend(word.chars().filter(|c| SHARES.contains(c)));
+                signs.clear();
+            } else if !word.chars().all(|c| matches!(c, '-' | '\u{2013}')) {
+                // a dash alone parts sentences
+                signs = word.chars().filter(|c| SIGNS.contains(c)).map(plain_sign).collect();
+            }
+            continue;
+        };
+        let mut kept = String::new();
+        let (before, after) = (&word[..start], &word[start + core.len()..]);
+        if core.starts_with(char::is_numeric) {
+            kept.push_str(&signs);
+            kept.extend(before.chars().filter(|c| SIGNS.contains(c)).map(plain_sign));
+            kept.push_str(if before.ends_with('.') && !before.ends_with("..") { "." } else { "" });
+        }
+        kept.push_str(&core.to_lowercase());
+        if core.ends_with(char::is_numeric) {
+            kept.extend(after.chars().filter(|c| SHARES.contains(c)));
+        }
+        signs.clear();
+        words.push(kept);
+    }
+    words.join(" ")
+}
+
+fn plain_sign(sign: char) -> char {
+    if matches!(sign, '\u{2212}' | '\u{2013}') { '-' } else { sign }
 }
 
 /// Why a cleaned reply cannot be used; nothing when it can.
@@ -264,6 +305,42 @@ mod tests {
         assert_eq!(clean("**Place:**\nleft\nSize:\n12 mm"), "left Size: 12 mm");
         assert_eq!(clean("Sure! Here is the report:"), "");
         assert_eq!(clean("Let me know."), "");
+    }
+
+    #[test]
+    fn what_makes_another_number_keeps_texts_apart() {
+        for [a, b] in [
+            ["a focus of > 5 mm", "a focus of < 5 mm"],
+            ["at -5 HU", "at 5 HU"],
+            ["at \u{2212} 5 HU", "at 5 HU"],
+            ["about 5 % of it", "about 5 of it"],
+            ["(<5 mm)", "(5 mm)"],
+            ["5%.", "5."],
+            [".5 mm", "5 mm"],
+        ] {
+            assert_ne!(normalised(a), normalised(b), "{a}");
+        }
+        for [a, b] in [
+            ["A Focus, of (5 mm).", "a focus of 5 mm"],
+            ["> 5 mm, 5 %.", ">5 MM; 5%"],
+            ["\u{2212}5 HU", "-5 hu"],
+            ["a - b", "a b"],
+            ["left-sided -- 3-5 mm", "left-sided 3-5 mm"],
+            ["Is it > than <this>?", "is it than this"],
+        ] {
+            assert_eq!(normalised(a), normalised(b), "{a}");
+        }
+    }
+
+    #[test]
+    fn marks_are_found_in_one_look() {
+        let started = std::time::Instant::now();
+        for hostile in ["<|", "<| ", "|>", "<|\u{ff5c}>"] {
+            let text = hostile.repeat(200_000);
+            assert_eq!((mark(&text), answer(&text).is_empty()), (None, false));
+        }
+        assert_eq!(mark("a <| b<|im_end|> c"), Some("<|im_end|>"));
+        assert!(started.elapsed() < std::time::Duration::from_secs(5));
     }
 
     #[test]
