@@ -16,11 +16,14 @@ fn flag() -> &'static Arc<AtomicBool> {
 /// # Errors
 /// Fails when the system refuses a handler.
 pub fn install() -> io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
     signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(flag()))?;
     for signal in [SIGINT, SIGTERM, SIGUSR1] {
         signal_hook::flag::register(signal, Arc::clone(flag()))?;
     }
+    // with a handler of whatever kind, a file beyond the limit of `ulimit -f` is an error of its write, which is told, and not the end of
+    // the process
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     Ok(())
 }
 

@@ -67,6 +67,18 @@ fn a_file_that_cannot_be_read_for_now_costs_no_shards() {
 }
 
 #[test]
+fn a_file_beyond_the_limit_is_an_error_with_a_message() {
+    let task = Task::noise(1, SHAPE);
+    let run = task.command(&[]);
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", "ulimit -f 8; exec \"$@\"", "sh"]).arg(run.get_program()).args(run.get_args());
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("File too large"), "{said}");
+}
+
+#[test]
 fn a_signal_stops_after_the_case_and_says_how_to_go_on() {
     let task = Task::noise(10, SHAPE);
     task.run_cleanly(&[]);
