@@ -1,4 +1,5 @@
 //! OME-Zarr images written by zarr-python: the same voxels at the same places here.
+#![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -154,7 +155,7 @@ fn what_is_missing_is_said() {
     let error = unitless.grid().unwrap_err();
     assert!(error.to_string().contains("its axes have no unit"), "{error}");
     assert!(error.hint().unwrap().contains("unitless.zarr.json"), "{:?}", error.hint());
-    std::fs::write(at("unitless.zarr.json"), "{\"spacing_zyx_nm\": [80, 8, 7.6]}").unwrap();
+    fs_err::write(at("unitless.zarr.json"), "{\"spacing_zyx_nm\": [80, 8, 7.6]}").unwrap();
     let unitless = open(&at("unitless.zarr")).unwrap();
     assert!(near(unitless.grid().unwrap().spacing_zyx_mm(), [80e-6, 8e-6, 7.6e-6]));
     assert!(matches!(unitless.spacing_source(), Some(SpacingSource::Sidecar(_))));
