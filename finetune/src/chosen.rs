@@ -169,7 +169,7 @@ pub(crate) mod tests {
             .map(|(listed, weights)| identity(listed, weights));
         assert!(super::same(&[directory.clone(), other.clone()], &[other.clone(), file.clone()]));
         assert!(!super::same(&[directory.clone(), directory.clone()], &[directory.clone(), other.clone()]));
-        assert!(!super::same(&[directory.clone()], &[]));
+        assert!(!super::same(std::slice::from_ref(&directory), &[]));
         assert_eq!(
             super::stored(&[other, identity(Some("m"), None)], &[directory, identity(Some("n"), Some("v"))]),
             (vec!["m".to_owned(), "n".to_owned()], vec!["w".to_owned(), "v".to_owned()])
