@@ -4,16 +4,18 @@ pub mod batches;
 pub mod classify;
 mod completion;
 pub mod endpoint;
-mod messages;
+pub mod finish;
+pub(crate) mod messages;
 pub mod pace;
 pub mod retry;
 pub mod schema;
 pub mod secret;
+pub mod streak;
 
 use classify::{Answer, Reply, Verdict};
 use endpoint::Endpoint;
 use pace::{Pace, Rates};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, redirect};
 use retry::Backoff;
 use schema::Schema;
@@ -27,6 +29,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Largest reply that is read.
 const LARGEST_REPLY: usize = 8 << 20;
+/// Answers of good status to one request that are no replies, before it is given up: each may have been paid for.
+const MOST_UNREADABLE: u32 = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Retries whose wait may be cut short; a request that fails more often waits its time.
 const HURRIED: u32 = 3;
@@ -108,8 +112,10 @@ pub enum Event {
 /// Why a request got no reply.
 #[derive(Debug)]
 pub enum Failure {
-    /// Only this request is concerned.
-    Item(Message),
+    /// All attempts ended without an answer.
+    Unreached(Message),
+    /// The server refuses this request, and may take others: what it says.
+    Refused(String),
     /// No request can succeed.
     Run(Message),
     /// A limit of the user's does not allow it.
@@ -195,7 +201,7 @@ impl Client {
     /// [`Failure`] says whether others may succeed.
     pub async fn chat(&self, body: &Value, tokens: u64, slot: Slot) -> Result<Reply, Failure> {
         let mut slot = Some(slot);
-        let mut retry = 0;
+        let (mut retry, mut unreadable) = (0, 0);
         loop {
             let held = self.turn(slot.take(), tokens).await?;
             if !self.shared.take(self.options.most_requests) {
@@ -224,10 +230,17 @@ impl Client {
                     continue;
                 }
                 Verdict::Item(reason) | Verdict::NoSchema(reason) => {
-                    return Err(Failure::Item(self.refused(&reason)));
+                    return Err(Failure::Refused(reason));
                 }
                 Verdict::Run(reason) => return Err(self.fatal(self.refused(&reason))),
                 Verdict::Insecure(reason) => return Err(self.fatal(self.insecure(&reason))),
+                Verdict::Unreadable(reason) => {
+                    unreadable += 1;
+                    if unreadable >= MOST_UNREADABLE {
+                        return Err(Failure::Unreached(self.unreadable(&reason)));
+                    }
+                    (reason, None, false)
+                }
                 Verdict::Again { reason, after, pause } => (reason, after, pause),
             };
             if let Some(after) = after
@@ -237,20 +250,25 @@ impl Client {
             }
             retry += 1;
             if retry > self.options.retries {
-                return Err(Failure::Item(self.unreached(&reason)));
+                return Err(Failure::Unreached(self.unreached(&reason)));
             }
-            let wait = self.options.backoff.delay(retry, after, rand::random());
+            let chance = rand::random();
+            let wait = self.options.backoff.delay(retry, after, chance);
             if pause {
-                let begins = self.shared.pace.pause(wait);
-                self.tell(Event::Paused { wait, reason, begins });
+                let all = self.options.backoff.pause(retry, after, chance);
+                let begins = self.shared.pace.pause(all);
+                self.tell(Event::Paused { wait: all, reason, begins });
+                if all == wait {
+                    continue;
+                }
             } else {
                 self.tell(Event::Retrying { reason, retry });
-                drop(held);
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = self.is_answering(), if retry <= HURRIED => {}
-                    () = self.is_over() => return Err(Failure::NotSent),
-                }
+            }
+            drop(held);
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.is_answering(), if retry <= HURRIED => {}
+                () = self.is_over() => return Err(Failure::NotSent),
             }
         }
     }
@@ -338,10 +356,13 @@ impl Client {
             content_type: header(CONTENT_TYPE).unwrap_or_default(),
             retry_after: header(RETRY_AFTER),
             body: Vec::new(),
+            location: header(LOCATION).map(|to| self.endpoint.secret.hide(endpoint::masked(&to))),
+            is_too_large: false,
             secret: self.endpoint.secret.clone(),
         };
         while let Some(chunk) = response.chunk().await? {
-            if answer.body.len() + chunk.len() > LARGEST_REPLY {
+            answer.is_too_large = answer.body.len() + chunk.len() > LARGEST_REPLY;
+            if answer.is_too_large {
                 break;
             }
             answer.body.extend_from_slice(&chunk);

@@ -1,6 +1,8 @@
 //! The append-only record of paid answers: one JSON line each, on disk before it is used, keyed by the digest of the request.
 //! A run that is killed and started again finds here what was answered and never sends it again.
 
+pub mod round;
+
 use serde::{Deserialize, Serialize};
 use stage::Message;
 use std::collections::HashMap;
@@ -10,6 +12,12 @@ use std::sync::Arc;
 
 /// File name of a ledger.
 pub const FILE_NAME: &str = "ledger.jsonl";
+/// File name of a finished directory's ledger with what came since: its manifest lists the other one, which stays as it is until there is
+/// something to put in the place of what was finished. Where it is, it holds all that the other one does.
+pub const NEXT_NAME: &str = "ledger.next.jsonl";
+
+/// Beginning of the reason of a request that was refused for good.
+const REFUSED: &str = "refused: ";
 
 const FORMAT: &str = "gtgm/ledger/1";
 
@@ -56,11 +64,66 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// What is kept of a request that cannot succeed, so that it is not sent again.
+    #[must_use]
+    pub fn of_refusal(request: &str, reason: &str) -> Self {
+        Self {
+            request: request.to_owned(),
+            reasons: vec![format!("{REFUSED}{reason}")],
+            text: String::new(),
+            finish_reason: None,
+            served_model: None,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+        }
+    }
+
     /// Whether the answer can be used.
     #[must_use]
     pub fn accepted(&self) -> bool {
         self.reasons.is_empty()
     }
+
+    /// Whether the request was refused, and nothing was said.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        refusal(&self.reasons).is_some()
+    }
+}
+
+/// Why a request was refused, where these reasons say so.
+#[must_use]
+pub fn refusal(reasons: &[String]) -> Option<&str> {
+    reasons.iter().find_map(|reason| reason.strip_prefix(REFUSED))
+}
+
+/// The file to work on in `directory`.
+fn place(directory: &Path) -> PathBuf {
+    let next = directory.join(NEXT_NAME);
+    if next.is_file() { next } else { directory.join(FILE_NAME) }
+}
+
+/// As [`place`], where the file of a finished directory is not to be changed.
+fn place_to_write(directory: &Path) -> std::io::Result<PathBuf> {
+    let (path, next) = (place(directory), directory.join(NEXT_NAME));
+    if path == next || !path.is_file() || !directory.join(data_manifests::manifest::FILE_NAME).is_file() {
+        return Ok(path);
+    }
+    stage::atomic::write(&next, &fs_err::read(&path)?)?;
+    Ok(next)
+}
+
+/// Puts what came since a directory was finished in the place of its ledger; the manifest is withdrawn.
+///
+/// # Errors
+/// Any I/O error.
+pub fn take_over(directory: &Path) -> std::io::Result<()> {
+    let next = directory.join(NEXT_NAME);
+    if next.is_file() {
+        fs_err::rename(next, directory.join(FILE_NAME))?;
+        stage::atomic::sync_directory(directory)?;
+    }
+    Ok(())
 }
 
 /// Tokens of prompts and of replies in answers.
@@ -154,7 +217,12 @@ impl Ledger {
     /// # Errors
     /// `E212` when it holds answers of another model, prompt or parameters; `E215` when a whole line is not an entry.
     pub fn open(directory: &Path, header: &Header) -> anyhow::Result<Self> {
-        let path = directory.join(FILE_NAME);
+        let path = place(directory);
+        if path.is_file() {
+            // refused before anything is copied
+            Content::read(&fs_err::read(&path)?, &path, header)?;
+        }
+        let path = place_to_write(directory)?;
         let mut file = fs_err::OpenOptions::new()
             .read(true)
             .write(true)
@@ -182,7 +250,7 @@ impl Ledger {
     /// # Errors
     /// As [`Self::open`].
     pub fn peek(directory: &Path, header: &Header) -> anyhow::Result<HashMap<String, Vec<Entry>>> {
-        let path = directory.join(FILE_NAME);
+        let path = place(directory);
         match fs_err::read(&path) {
             Ok(bytes) => Ok(Content::read(&bytes, &path, header)?.entries),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(HashMap::new()),
@@ -212,6 +280,17 @@ impl Ledger {
     #[must_use]
     pub fn accepted(&self, request: &str) -> Option<&Entry> {
         self.answers(request).iter().find(|e| e.accepted())
+    }
+
+    /// The answers that can be used.
+    pub fn used(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.values().flatten().filter(|entry| entry.accepted())
+    }
+
+    /// Whether any request was replied to.
+    #[must_use]
+    pub fn has_replies(&self) -> bool {
+        self.entries.values().flatten().any(|entry| !entry.is_refusal())
     }
 
     /// All answers, by request.
@@ -324,6 +403,38 @@ mod tests {
             drop(again);
             assert_eq!(Ledger::open(directory.path(), &header).unwrap().answers("z").len(), 1);
         }
+    }
+
+    #[test]
+    fn a_finished_ledger_stays_until_it_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let header = Header::new("m", "p/1", json!({}));
+        let mut ledger = Ledger::open(directory.path(), &header).unwrap();
+        ledger.append(vec![entry("a", &[]), Entry::of_refusal("b", "HTTP 400: no")]).unwrap();
+        drop(ledger);
+        let path = directory.path().join(FILE_NAME);
+        let manifest = directory.path().join(data_manifests::manifest::FILE_NAME);
+        fs_err::write(&manifest, "{}").unwrap();
+        let finished = fs_err::read(&path).unwrap();
+        let mut ledger = Ledger::open(directory.path(), &header).unwrap();
+        assert!(ledger.answers("b")[0].is_refusal() && !ledger.answers("a")[0].is_refusal());
+        ledger.append(vec![entry("b", &[])]).unwrap();
+        drop(ledger);
+        // a killed run's answers are found, whether or not the manifest is still there
+        for _ in 0..2 {
+            assert!(Ledger::peek(directory.path(), &header).unwrap()["b"].len() == 2);
+            let ledger = Ledger::open(directory.path(), &header).unwrap();
+            assert_eq!(ledger.answers("b").len(), 2);
+            ledger.settle(&["b".into()]).unwrap();
+            assert!(fs_err::read(&path).unwrap() == finished);
+            if manifest.is_file() {
+                fs_err::remove_file(&manifest).unwrap();
+            }
+        }
+        take_over(directory.path()).unwrap();
+        take_over(directory.path()).unwrap();
+        assert!(!directory.path().join(NEXT_NAME).exists());
+        assert_eq!(Ledger::open(directory.path(), &header).unwrap().answers("b").len(), 2);
     }
 
     #[test]

@@ -273,3 +273,40 @@ fn a_signal_ends_the_run_with_75_and_keeps_what_was_answered() {
     ends(&bench.run(&["--concurrency", "16"]), 0);
     assert_eq!((bench.requests().len(), bench.captions().len()), (24, 24));
 }
+
+#[test]
+fn refused_pictures_neither_end_the_run_nor_lose_a_finished_one() {
+    let seen = Mutex::new(Vec::<Vec<u8>>::new());
+    // pictures 6 to 9 are refused, four in a row
+    let bench = Bench::with(move |r: &Request| {
+        let mut seen = seen.lock().unwrap();
+        let picture = picture(r);
+        let place = seen.iter().position(|known| *known == picture).unwrap_or_else(|| {
+            seen.push(picture);
+            seen.len() - 1
+        });
+        if (6..10).contains(&place) {
+            ResponseTemplate::new(400).set_body_json(json!({"error": {"message": "content policy"}}))
+        } else {
+            good(r)
+        }
+    });
+    let text = ends(&bench.run(&["--concurrency", "1"]), 3);
+    assert!(text.contains("the request was refused. HTTP 400: content policy."), "{text}");
+    assert_eq!((bench.captions().len(), bench.requests().len()), (20, 24));
+    for (extra, requests) in [(&[][..], 24), (&["--retry-rejected"], 28)] {
+        ends(&bench.run(&[&["--concurrency", "1"], extra].concat()), 3);
+        assert_eq!(
+            (bench.captions().len(), bench.rejected().len() >= 4, bench.requests().len()),
+            (20, true, requests)
+        );
+        verify::verify(&bench.at("captions")).unwrap();
+    }
+    let mut gone = bench.arguments(&["--retry-rejected", "--retries", "0"]);
+    let base = gone.iter().position(|word| word == "--base-url").unwrap() + 1;
+    gone[base] = "http://127.0.0.1:9/v1".to_owned();
+    let before = fs_err::read(bench.at("captions").join("manifest.json")).unwrap();
+    text_synth().args(&gone).assert().code(3);
+    verify::verify(&bench.at("captions")).unwrap();
+    assert!(!before.is_empty() && bench.captions().len() == 20);
+}

@@ -4,9 +4,12 @@
 use super::{PictureCaptioner, Seen, Told};
 use crate::client::classify::Reply;
 use crate::client::endpoint::Endpoint;
+use crate::client::finish;
 use crate::client::pace::Rates;
 use crate::client::schema::Content;
+use crate::client::streak::Streak;
 use crate::client::{self, Client, Event, Failure, Shared};
+use crate::ledger::round::Round;
 use crate::ledger::{self, Entry, Header, Ledger};
 use crate::prompts::{Prompt, Rendered};
 use crate::render;
@@ -31,14 +34,12 @@ pub const NAME: &str = "api/1";
 
 /// Replies that are paid for before a picture is given up.
 const ATTEMPTS: usize = 2;
-/// How long requests in flight may still be answered after the run was asked to stop.
+/// How much longer than a request may take one in flight is waited for when the run ends.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the wish to stop is looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// Retries that are told one by one; the rest is counted.
 const RETRIES_TOLD: u64 = 5;
-/// Requests in a row without any reply that end the run, at least; otherwise the number in flight.
-const FEWEST_FAILURES: usize = 4;
 /// Requests that were started and not looked at since, per request in flight.
 const STARTED: usize = 2;
 /// Pictures handed over at a time, for each request in flight: the last ones of a batch leave the server idle.
@@ -85,9 +86,13 @@ pub struct Api {
     vocabulary: Vec<String>,
     options: Options,
     retries: u32,
+    /// How long requests in flight are waited for when the run ends.
+    patience: Duration,
+    streak: Streak,
+    /// What is asked again although it was answered.
+    round: Round,
     /// Digests of requests in the order of the pictures.
     order: Vec<String>,
-    asked: HashSet<String>,
     told_retries: u64,
     sent: u64,
 }
@@ -123,8 +128,13 @@ impl Api {
             );
         }
         let (sender, events) = mpsc::unbounded_channel();
-        let retries = sending.retries;
+        let (retries, patience) = (sending.retries, sending.timeout + GRACE);
+        let has_replied = ledger.has_replies();
+        let round = Round::open(directory, ledger.entries(), options.retry_rejected)?;
         Ok(Self {
+            streak: Streak::new(options.concurrency, has_replied),
+            round,
+            patience,
             client: Arc::new(Client::new(
                 endpoint,
                 sending,
@@ -139,7 +149,6 @@ impl Api {
             options,
             retries,
             order: Vec::new(),
-            asked: HashSet::new(),
             told_retries: 0,
             sent: 0,
         })
@@ -202,8 +211,8 @@ impl Api {
         let mut tasks: JoinSet<Done> = JoinSet::new();
         let mut tick = tokio::time::interval(TICK);
         let mut stop: Option<Result<(), Message>> = None;
+        let mut refused: Vec<Entry> = Vec::new();
         let mut deadline: Option<Instant> = None;
-        let mut in_a_row = 0;
         loop {
             // what ended and was not looked at yet counts too: a server that is gone is known before many are started
             while stop.is_none()
@@ -238,23 +247,25 @@ impl Api {
                     for (work, result) in batch {
                         match result {
                             Ok(reply) => {
-                                in_a_row = 0;
+                                self.streak.replied();
                                 let entry = entry(&work, reply, self.options.max_tokens);
                                 if !entry.accepted() && work.attempt < ATTEMPTS {
                                     queue.push_back(Work { attempt: work.attempt + 1, ..work });
                                 }
                                 entries.push(entry);
                             }
-                            Err(Failure::Item(message)) => {
-                                in_a_row += 1;
-                                if in_a_row >= self.options.concurrency.max(FEWEST_FAILURES) {
-                                    stop.get_or_insert_with(|| Err(
-                                        Message::error("E201", format!("{in_a_row} requests in a row got no reply"))
-                                            .detail(message.to_string())
-                                            .fix("Check the server, then run the same command again; what was answered is kept"),
-                                    ));
+                            Err(Failure::Unreached(message)) => {
+                                if let Some(end) = self.streak.unreached(&message) {
+                                    stop.get_or_insert(Err(end));
                                 }
                                 unanswered.insert(work.request, message);
+                            }
+                            Err(Failure::Refused(reason)) => {
+                                if let Some(end) = self.streak.refused(&reason) {
+                                    stop.get_or_insert(Err(end));
+                                }
+                                refused.push(Entry::of_refusal(&work.request, &reason));
+                                unanswered.insert(work.request, self.client.refused(&reason));
                             }
                             Err(Failure::Run(message) | Failure::Limit(message)) => {
                                 stop.get_or_insert(Err(message));
@@ -263,7 +274,16 @@ impl Api {
                             Err(Failure::NotSent) => {}
                         }
                     }
-                    ledger.append(entries)?;
+                    // a server that replies to nobody may be the wrong one: what it refuses is not written down
+                    if self.streak.has_replied() {
+                        for entry in refused.drain(..) {
+                            unanswered.remove(&entry.request);
+                            entries.push(entry);
+                        }
+                    }
+                    if !entries.is_empty() {
+                        ledger.append(entries)?;
+                    }
                 }
                 Some(event) = self.events.recv() => self.hear(event, tasks.len(), queue.len(), context),
                 _ = tick.tick() => {}
@@ -274,7 +294,8 @@ impl Api {
             if stop.is_some() {
                 self.client.end();
             }
-            if stop.is_some() && Instant::now() >= *deadline.get_or_insert(Instant::now() + GRACE) {
+            // what is in flight is paid for and worth its time; a second interruption ends the process
+            if stop.is_some() && Instant::now() >= *deadline.get_or_insert(Instant::now() + self.patience) {
                 break;
             }
         }
@@ -321,15 +342,12 @@ fn max_tokens(base: u32, attempt: usize) -> u32 {
 fn entry(work: &Work, reply: Reply, base: u32) -> Entry {
     let content = reply.content.unwrap_or_default();
     let mut text = String::new();
-    let reasons = match reply.finish_reason.as_deref() {
-        Some("length") => {
-            let spent = if content.is_empty() && reply.reasoning { ", all spent on reasoning" } else { "" };
-            vec![format!("cut at max_tokens={}{spent}", max_tokens(base, work.attempt))]
-        }
-        Some("content_filter") => vec!["refusal (content filter)".to_owned()],
-        Some("tool_calls" | "function_call") => vec!["a tool call instead of text".to_owned()],
-        _ if reply.refused => vec!["refusal".to_owned()],
-        _ => match Content::of(&content) {
+    let is_all_reasoning = content.is_empty() && reply.reasoning;
+    let most = max_tokens(base, work.attempt);
+    let reasons = match finish::objection(reply.finish_reason.as_deref(), most, is_all_reasoning) {
+        Some(objection) => vec![objection],
+        None if reply.refused => vec!["refusal".to_owned()],
+        None => match Content::of(&content) {
             Content::Broken(reason) => vec![format!("broken JSON: {reason}")],
             Content::Plain(said) | Content::Report(said) => {
                 text = super::clean::clean(&judge::clean(&said));
@@ -368,11 +386,11 @@ impl PictureCaptioner for Api {
             let body = self.body(&prompt, &render::png(&seen.picture)?);
             let request = digest::digest_of(&(&self.prompt.sha256, &body))?;
             requests.push(request.clone());
-            // what this run has asked is not asked again, whatever came of it
-            let retry = self.options.retry_rejected && !self.asked.contains(&request);
-            let answers = self.ledger()?.answers(&request);
-            let given_up = answers.len() >= ATTEMPTS && !retry;
-            let attempt = if retry { 1 } else { answers.len() + 1 };
+            let ledger = self.ledger.as_ref().context("the ledger was settled already")?;
+            let answers = ledger.answers(&request);
+            let counted = self.round.counted(&request, answers);
+            let attempt = counted.len() + 1;
+            let given_up = attempt > ATTEMPTS || counted.iter().any(Entry::is_refusal);
             let to_do = !answers.iter().any(Entry::accepted) && !given_up;
             if to_do && queued.insert(request.clone()) {
                 queue.push_back(Work { request, body, prompt, attempt });
@@ -381,7 +399,6 @@ impl PictureCaptioner for Api {
         let mut unanswered = HashMap::new();
         let finished = queue.is_empty() || self.send(queue, &mut unanswered, context)?;
         self.order.extend(requests.iter().cloned());
-        self.asked.extend(requests.iter().cloned());
         if !finished {
             return Ok(None);
         }
@@ -415,6 +432,9 @@ impl PictureCaptioner for Api {
     fn finish(&mut self, context: &Context) -> anyhow::Result<Vec<(&'static str, u64)>> {
         let ledger = self.ledger.take().context("the ledger was settled already")?;
         let [prompt_tokens, completion_tokens] = ledger::tokens(ledger.entries());
+        if let Some(message) = finish::unknown(ledger.used().map(|entry| entry.finish_reason.as_deref())) {
+            context.tell(message);
+        }
         context.count("requests_sent", self.sent);
         context.count("retries", self.told_retries);
         ledger.settle(&self.order)?;

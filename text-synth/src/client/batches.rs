@@ -94,6 +94,7 @@ impl Client {
                     return Err(Trouble::Refused(status, self.refused(&reason)));
                 }
                 Verdict::Again { reason, after, pause } => (reason, after, pause),
+                Verdict::Unreadable(reason) => (reason, None, false),
                 Verdict::Item(reason) | Verdict::NoSchema(reason) | Verdict::Run(reason) => {
                     return Err(Trouble::Refused(status, self.refused(&reason)));
                 }

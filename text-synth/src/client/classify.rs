@@ -1,7 +1,7 @@
 //! What an HTTP answer means: a reply, try again, this request is wrong, or no request can succeed.
 
-use super::completion;
 use super::secret::Secret;
+use super::{LARGEST_REPLY, completion};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::error::Error;
@@ -22,6 +22,10 @@ pub struct Answer {
     pub retry_after: Option<String>,
     /// Body.
     pub body: Vec<u8>,
+    /// Where a redirect leads, without what may be secret in it.
+    pub location: Option<String>,
+    /// Whether the body was longer than what is read of one.
+    pub is_too_large: bool,
     /// What must not be quoted from it.
     pub secret: Secret,
 }
@@ -59,6 +63,8 @@ pub enum Verdict {
         /// Whether others have to wait too.
         pause: bool,
     },
+    /// A good status with what is no reply: it may have been paid for, and is worth one more try.
+    Unreadable(String),
     /// This request cannot succeed; others may.
     Item(String),
     /// The server does not know the wish for an object; the same request without it may succeed.
@@ -72,7 +78,23 @@ pub enum Verdict {
 /// Classifies the answer to a chat completion; `now` is needed for dates in `Retry-After`.
 #[must_use]
 pub fn classify(answer: &Answer, now: SystemTime) -> Verdict {
-    refusal(answer, now).unwrap_or_else(|| completion::read(answer))
+    let hidden = hidden_status(answer).map(|status| Answer { status, ..answer.clone() });
+    refusal(hidden.as_ref().unwrap_or(answer), now).unwrap_or_else(|| completion::read(answer))
+}
+
+/// The status of an error that some proxies send with status 200: the code inside it, or what its kind stands for.
+fn hidden_status(answer: &Answer) -> Option<u16> {
+    if !(200..300).contains(&answer.status) {
+        return None;
+    }
+    let body: Value = serde_json::from_slice(&answer.body).ok()?;
+    let error = body.get("error").filter(|error| error.is_object() && body.get("choices").is_none())?;
+    let codes = ["code", "status", "status_code"].into_iter().filter_map(|name| error.get(name));
+    let number = |code: &Value| code.as_u64().or_else(|| code.as_str()?.parse().ok());
+    let numbers = codes.filter_map(number).filter_map(|code| u16::try_from(code).ok());
+    let kind = error.get("type").and_then(Value::as_str).unwrap_or_default();
+    let of_kind = if kind.starts_with("rate_limit") || kind == "overloaded_error" { Some(429) } else { None };
+    numbers.into_iter().find(|code| (400..600).contains(code)).or(of_kind)
 }
 
 /// What it means that the server did not do what was asked, whatever that was; none where it did.
@@ -83,7 +105,11 @@ pub fn refusal(answer: &Answer, now: SystemTime) -> Option<Verdict> {
     let reason = format!("HTTP {}: {said}", answer.status);
     Some(match answer.status {
         200..=299 => return None,
-        300..=399 => Verdict::Run(format!("{reason}; redirects are not followed")),
+        300..=399 => {
+            let to =
+                answer.location.as_deref().map_or_else(String::new, |location| format!(" to {location}"));
+            Verdict::Run(format!("HTTP {}: redirects{to} are not followed", answer.status))
+        }
         429 | 503 | 529 => Verdict::Again { reason, after, pause: true },
         408 | 409 | 425 | 500..=599 => Verdict::Again { reason, after, pause: after.is_some() },
         401 | 403 | 404 | 405 | 407 => Verdict::Run(reason),
@@ -129,20 +155,24 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
     }
 }
 
-/// The body of an answer; a page of a proxy and half an object may be right the next time.
+/// The body of an answer, whatever its media type says unless that is of a page or a stream; a page of a proxy and half an object may be right
+/// the next time.
 ///
 /// # Errors
-/// [`Verdict::Again`] where it is no `what`.
+/// [`Verdict::Unreadable`] where it is no `what`, [`Verdict::Item`] where it is too large.
 pub fn parse<T: DeserializeOwned>(answer: &Answer, what: &str) -> Result<T, Verdict> {
-    let is_json = answer.content_type.is_empty() || answer.content_type.contains("json");
-    let parsed = if is_json {
+    if answer.is_too_large {
+        return Err(Verdict::Item(format!("the reply is larger than {} MiB", LARGEST_REPLY >> 20)));
+    }
+    let is_other = ["html", "event-stream"].iter().any(|kind| answer.content_type.contains(kind));
+    let parsed = if is_other {
+        Err(format!("got {} ({}) instead of JSON", media_type(&answer.content_type), answer.status))
+    } else {
         serde_json::from_slice(&answer.body)
             .map_err(|error| format!("HTTP {}: no {what} ({error}): {}", answer.status, quote(answer)))
-    } else {
-        Err(format!("got {} ({}) instead of JSON", media_type(&answer.content_type), answer.status))
     };
     // an error of the parser quotes what it found
-    parsed.map_err(|reason| Verdict::Again { reason: answer.secret.hide(reason), after: None, pause: false })
+    parsed.map_err(|reason| Verdict::Unreadable(answer.secret.hide(reason)))
 }
 
 /// Seconds or an HTTP date; none for what is neither. A date in the past is no wait.
@@ -209,6 +239,7 @@ mod tests {
             Verdict::Reply(_) => "reply",
             Verdict::Again { pause: true, .. } => "pause",
             Verdict::Again { .. } => "again",
+            Verdict::Unreadable(_) => "unreadable",
             Verdict::Item(_) => "item",
             Verdict::NoSchema(_) => "schema",
             Verdict::Run(_) => "run",
@@ -262,13 +293,47 @@ mod tests {
             panic!("accepted")
         };
         assert_eq!(reason, "HTTP 502: got text/html instead of JSON");
-        let Verdict::Again { reason, .. } = of(&answer(200, "text/html", "<html>")) else {
-            panic!("accepted")
-        };
-        assert_eq!(reason, "got text/html (200) instead of JSON");
-        for half in ["", "{", r#"{"choices":[]}"#, r#"{"choices":[{"mess"#] {
-            assert!(matches!(of(&answer(200, "application/json", half)), Verdict::Again { .. }), "{half}");
+        for (kind, body) in [("text/html", "<html>"), ("text/event-stream", "data: {}")] {
+            let expected = format!("got {kind} (200) instead of JSON");
+            assert_eq!(of(&answer(200, kind, body)), Verdict::Unreadable(expected));
         }
+        for half in ["", "{", r#"{"choices":[]}"#, r#"{"choices":[{"mess"#] {
+            assert!(matches!(of(&answer(200, "application/json", half)), Verdict::Unreadable(_)), "{half}");
+        }
+    }
+
+    #[test]
+    fn a_completion_is_one_whatever_its_media_type() {
+        let body = r#"{"choices":[{"finish_reason":"stop","message":{"content":"text"}}]}"#;
+        for kind in ["text/plain; charset=utf-8", "application/octet-stream", "", "application/json"] {
+            assert!(matches!(of(&answer(200, kind, body)), Verdict::Reply(_)), "{kind}");
+        }
+        let large = Answer { is_too_large: true, ..answer(200, "application/json", "{") };
+        assert_eq!(of(&large), Verdict::Item("the reply is larger than 8 MiB".into()));
+    }
+
+    #[test]
+    fn an_error_with_a_good_status_is_what_its_code_says() {
+        let kind = |error: Value| of(&answer(200, "application/json", &json!({"error": error}).to_string()));
+        for code in [json!(429), json!("429")] {
+            let verdict = kind(json!({"code": code, "message": "slow down"}));
+            let Verdict::Again { reason, pause: true, .. } = verdict else { panic!("{verdict:?}") };
+            assert_eq!(reason, "HTTP 429: slow down");
+        }
+        assert!(matches!(kind(json!({"code": 400, "message": "no"})), Verdict::Item(_)));
+        assert!(matches!(kind(json!({"code": 401, "message": "no"})), Verdict::Run(_)));
+        assert!(matches!(kind(json!({"type": "rate_limit_error"})), Verdict::Again { pause: true, .. }));
+        assert!(matches!(kind(json!({"code": "odd", "message": "no"})), Verdict::Unreadable(_)));
+    }
+
+    #[test]
+    fn a_redirect_is_said_with_its_place() {
+        let location = Some("https://example.org/v1/chat/completions".to_owned());
+        let Verdict::Run(reason) = of(&Answer { location, ..answer(307, "", "") }) else {
+            panic!("followed")
+        };
+        let expected = "HTTP 307: redirects to https://example.org/v1/chat/completions are not followed";
+        assert_eq!(reason, expected);
     }
 
     #[test]
@@ -277,7 +342,10 @@ mod tests {
         let reason = |status, content_type: &str, body: &str| {
             let answer = Answer { secret: secret.clone(), ..answer(status, content_type, body) };
             match of(&answer) {
-                Verdict::Run(reason) | Verdict::Item(reason) | Verdict::Again { reason, .. } => reason,
+                Verdict::Run(reason)
+                | Verdict::Item(reason)
+                | Verdict::Unreadable(reason)
+                | Verdict::Again { reason, .. } => reason,
                 other => panic!("{other:?}"),
             }
         };

@@ -70,8 +70,7 @@ pub(super) fn read(answer: &Answer) -> Verdict {
         Err(verdict) => return verdict,
     };
     let Some(choice) = completion.choices.into_iter().next() else {
-        let reason = "the completion has no choices".to_owned();
-        return Verdict::Again { reason, after: None, pause: false };
+        return Verdict::Unreadable("the completion has no choices".to_owned());
     };
     let text = |value: &Value| value.as_str().map(|text| answer.secret.hide(text.to_owned()));
     let given = |value: &Value| !matches!(value, Value::Null | Value::Bool(false)) && value != "";

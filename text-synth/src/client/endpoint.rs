@@ -43,13 +43,16 @@ impl Endpoint {
                 .fix("Give --base-url or $OPENAI_BASE_URL the form http://127.0.0.1:8000/v1")
         };
         let text = base_url.trim().trim_matches(['"', '\'']).trim_end_matches('/');
-        let base = Url::parse(text).map_err(|e| wrong(&format!("'{text}': {e}")))?;
+        let said = masked(text);
+        let base = Url::parse(text).map_err(|e| wrong(&format!("'{said}': {e}")))?;
         // a password in a URL would end in manifests and messages
         if !base.username().is_empty() || base.password().is_some() {
             return Err(wrong("it holds a user name or password; keys belong into $OPENAI_API_KEY"));
         }
         if !matches!(base.scheme(), "http" | "https") || base.query().is_some() || base.fragment().is_some() {
-            return Err(wrong(&format!("'{text}' is not a plain http or https address")));
+            return Err(wrong(&format!(
+                "'{said}' is not a plain http or https address; keys belong into $OPENAI_API_KEY"
+            )));
         }
         let host = base.host_str().map(str::to_owned).ok_or_else(|| wrong("it names no host"))?;
         let bare = host.trim_matches(['[', ']']);
@@ -92,6 +95,36 @@ impl Endpoint {
     pub fn base(&self) -> &str {
         &self.base
     }
+}
+
+/// Refuses a base URL that holds a user name, a password or a key, before anything is written: arguments are kept in `report.json`.
+///
+/// # Errors
+/// `E216`.
+pub fn refuse_secrets(base_url: &str) -> Result<(), Message> {
+    if masked(base_url) == base_url {
+        return Ok(());
+    }
+    Err(Message::error("E216", "the base URL cannot be used")
+        .detail(format!(
+            "'{}' held a user name, a password or a key, which would be stored",
+            masked(base_url)
+        ))
+        .fix("Give --base-url the form http://127.0.0.1:8000/v1, and the key in $OPENAI_API_KEY"))
+}
+
+/// An address without what may be secret in it: user name, password, query and fragment. Also of what is no URL.
+#[must_use]
+pub fn masked(url: &str) -> String {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let start = url[..end].find("://").map_or(0, |at| at + 3);
+    let authority = url[start..end].find('/').map_or(end, |at| start + at);
+    // of what is no URL a password may reach further: it may hold a slash
+    let within = if Url::parse(url).is_ok() { authority } else { end };
+    let host = url[start..within].rfind('@').map_or(start, |at| start + at);
+    let instead = if host > start { "…" } else { "" };
+    let query = url[end..].chars().next().map_or_else(String::new, |mark| format!("{mark}…"));
+    format!("{}{instead}{}{query}", &url[..start], &url[host..end])
 }
 
 fn authorization(key: &str) -> Result<HeaderValue, Message> {
@@ -145,6 +178,29 @@ mod tests {
             ["127.0.0.1:8000", "ftp://127.0.0.1/", "http://a:b@127.0.0.1/v1", "http://127.0.0.1/v1?key=1", ""]
         {
             assert_eq!(code(broken, &[], None), "E216", "{broken}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_secret_is_not_said() {
+        for (url, expected) in [
+            ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+            ("http://user:hunter@127.0.0.1:99999/v1", "http://…@127.0.0.1:99999/v1"),
+            ("http://user:p@/ss@host/v1", "http://…@host/v1"),
+            ("user:hunter@host:1/v1", "…@host:1/v1"),
+            ("http://127.0.0.1/v1?api-key=abc", "http://127.0.0.1/v1?…"),
+            ("http://u:p@h/v1?k=a#b", "http://…@h/v1?…"),
+            ("http://h/v1#key", "http://h/v1#…"),
+        ] {
+            assert_eq!(masked(url), expected);
+            assert_eq!(refuse_secrets(url).is_err(), url != expected);
+            if url != expected {
+                let said = Endpoint::new(url, &[], None).unwrap_err().to_string();
+                assert!(
+                    !said.contains("hunter") && !said.contains("abc") && !said.contains("#key"),
+                    "{said}"
+                );
+            }
         }
     }
 

@@ -4,6 +4,14 @@ use super::Client;
 use stage::Message;
 use std::time::Duration;
 
+/// What is said of one request that cannot succeed where others may.
+#[must_use]
+pub(crate) fn refused_alone(reason: &str) -> Message {
+    Message::error("E202", "the request was refused")
+        .detail(reason)
+        .fix("It is not sent again unless --retry-rejected asks for it")
+}
+
 impl Client {
     pub(super) fn asks_too_much(&self, after: Duration, reason: &str) -> Message {
         Message::error("E201", format!("the server asks to wait {} s", after.as_secs()))
@@ -17,7 +25,13 @@ impl Client {
             .fix("Check the server, then run the same command again; what was answered is kept")
     }
 
-    /// What is said of a request that cannot succeed.
+    pub(super) fn unreadable(&self, reason: &str) -> Message {
+        Message::error("E203", "the server's answers to it cannot be read")
+            .detail(format!("{}: {reason}", self.endpoint.base()))
+            .fix("Check that --base-url is of a server of chat completions, then run the same command again; what was answered is kept")
+    }
+
+    /// What is said where no request can succeed.
     #[must_use]
     pub fn refused(&self, reason: &str) -> Message {
         let key = if self.endpoint.authorization.is_some() {
@@ -27,7 +41,7 @@ impl Client {
         };
         Message::error("E202", "the server refused the request")
             .detail(format!("{}: {reason}", self.endpoint.base()))
-            .fix(format!("Check --base-url, --model and {key}; such a request is not sent again"))
+            .fix(format!("Check --base-url, --model and {key}, then run the same command again"))
     }
 
     pub(super) fn insecure(&self, reason: &str) -> Message {

@@ -26,18 +26,25 @@ impl Default for Backoff {
 impl Backoff {
     /// The wait before retry number `retry` (from 1), `chance` in 0 … 1.
     ///
-    /// What the server asked for is kept and at most a tenth (or a second) added, so that not all come back at once; without it the wait
-    /// lies between half and the whole of `base * 2^(retry - 1)`, at most `cap`.
+    /// The wait lies between half and the whole of `base * 2^(retry - 1)`, at most `cap`. What the server asked for is kept where it is longer, and at
+    /// most a tenth (or a second) added, so that not all come back at once; less than the own wait would burn all attempts at once.
     #[must_use]
     pub fn delay(&self, retry: u32, after: Option<Duration>, chance: f64) -> Duration {
-        match after {
-            Some(after) => after + after.div_f64(10.0).min(Duration::from_secs(1)).mul_f64(chance),
-            None => {
-                let whole = self.base.saturating_mul(1 << (retry.clamp(1, 20) - 1)).min(self.cap);
-                whole.mul_f64(0.5 + 0.5 * chance)
-            }
-        }
+        let whole = self.base.saturating_mul(1 << (retry.clamp(1, 20) - 1)).min(self.cap);
+        let own = whole.mul_f64(0.5 + 0.5 * chance);
+        after.map_or(own, |after| own.max(spread(after, chance)))
     }
+
+    /// As [`Self::delay`], for all others where the server turned one away: as long as the server asked. What the own wait is longer by is for
+    /// those alone that were turned away.
+    #[must_use]
+    pub fn pause(&self, retry: u32, after: Option<Duration>, chance: f64) -> Duration {
+        after.map_or_else(|| self.delay(retry, None, chance), |after| spread(after, chance))
+    }
+}
+
+fn spread(after: Duration, chance: f64) -> Duration {
+    after + after.div_f64(10.0).min(Duration::from_secs(1)).mul_f64(chance)
 }
 
 #[cfg(test)]
@@ -51,9 +58,13 @@ mod tests {
             let backoff = Backoff::default();
             let after = after.map(Duration::from_secs);
             let wait = backoff.delay(retry, after, chance);
+            let own = backoff.delay(retry, None, chance);
+            prop_assert!(own >= backoff.base / 2 && own <= backoff.cap);
             match after {
-                Some(after) => prop_assert!(wait >= after && wait <= after + Duration::from_secs(1)),
-                None => prop_assert!(wait >= backoff.base / 2 && wait <= backoff.cap),
+                Some(after) => prop_assert!(
+                    wait >= own && wait >= after && wait <= own.max(after + Duration::from_secs(1))
+                ),
+                None => prop_assert_eq!(wait, own),
             }
         }
     }

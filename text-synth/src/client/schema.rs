@@ -1,6 +1,7 @@
 //! Replies as JSON objects `{"report": "…"}`: asked for until a server turns out not to know how, and taken apart.
 
 use super::classify::Reply;
+use super::finish::Finish;
 use crate::writer::judge;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ impl Schema {
                 None
             }
             // nothing to judge by: no text, or only the beginning of one
-            Content::Plain(text) if text.is_empty() || reply.finish_reason.as_deref() != Some("stop") => None,
+            Content::Plain(text) if text.is_empty() || !is_at_its_end(reply) => None,
             Content::Plain(_) => {
                 // one plain text of a server that has answered with an object is that reply's fault, not the server's
                 let first = self.0.compare_exchange(UNKNOWN, GIVEN_UP, Ordering::Relaxed, Ordering::Relaxed);
@@ -48,6 +49,11 @@ impl Schema {
             Content::Broken(_) => None,
         }
     }
+}
+
+/// Whether the server says that the model was at its end.
+fn is_at_its_end(reply: &Reply) -> bool {
+    reply.finish_reason.is_some() && Finish::of(reply.finish_reason.as_deref()) == Finish::Whole
 }
 
 /// The request with the wish for an object. It decides nothing else, so that a request has one digest whatever the server knows.

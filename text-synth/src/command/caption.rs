@@ -7,7 +7,7 @@ mod work;
 use super::planning::Planning;
 use crate::captioner::Captioner;
 use crate::captioner::blip::journal;
-use crate::ledger;
+use crate::ledger::{self, round};
 use crate::measure::Measure;
 use crate::slices::{self, PlanOptions};
 use crate::writer::REJECTED;
@@ -78,7 +78,16 @@ pub(crate) struct Parameters {
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    let own = [records::CAPTIONS, slices::FILE_NAME, REJECTED, ledger::FILE_NAME, journal::FILE_NAME];
+    arguments.models.refuse_secrets()?;
+    let own = [
+        records::CAPTIONS,
+        slices::FILE_NAME,
+        REJECTED,
+        ledger::FILE_NAME,
+        ledger::NEXT_NAME,
+        round::FILE_NAME,
+        journal::FILE_NAME,
+    ];
     Manifest::refuse_foreign(out, |name| own.contains(&name))?;
     let output = context.open_output(out)?;
     let store = ShardStore::open(&arguments.shards)?;
@@ -119,13 +128,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if let Some(ready) = &ready {
         ready.check(out)?;
     }
-    // not before all was accepted: a refused command leaves finished captions as they were
-    Manifest::withdraw(out)?;
+    // what was finished stays so until there is something to put in its place
     atomic::sweep(out)?;
-    let rejected = out.join(REJECTED);
-    if rejected.exists() {
-        fs_err::remove_file(rejected)?;
-    }
 
     let workers = arguments.workers.map_or_else(limits::cores, usize::from);
     let made = match ready {

@@ -7,11 +7,11 @@ mod texts;
 
 use super::{CaptionParameters, fresh_input, tell_some};
 use crate::client;
-use crate::client::endpoint::Endpoint;
+use crate::client::endpoint::{self, Endpoint};
 use crate::client::retry::Backoff;
 use crate::grounding::Grounding;
 use crate::grounding::terms::Terms;
-use crate::ledger;
+use crate::ledger::{self, round};
 use crate::prompts::Prompts;
 use crate::writer::api::batch::state;
 use crate::writer::api::{self, Api};
@@ -158,7 +158,19 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         return Ok(ExitStatus::Usage);
     }
     let out = arguments.out.as_path();
-    let own = [records::REPORTS, records::VOLUMES, REJECTED, ledger::FILE_NAME, state::FILE_NAME];
+    if let Some(base) = &arguments.base_url {
+        endpoint::refuse_secrets(base)?;
+    }
+    arguments.sending.check_files(out, &arguments.captions)?;
+    let own = [
+        records::REPORTS,
+        records::VOLUMES,
+        REJECTED,
+        ledger::FILE_NAME,
+        ledger::NEXT_NAME,
+        round::FILE_NAME,
+        state::FILE_NAME,
+    ];
     Manifest::refuse_foreign(out, |name| own.contains(&name))?;
     let output = context.open_output(out)?;
     let input = fresh_input(&arguments.captions, "caption")?;
@@ -206,8 +218,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     output.to_write()?;
     writer.check()?;
-    // not before all was accepted: a refused command leaves finished reports as they were
-    Manifest::withdraw(out)?;
+    // what was finished stays so until there is something to put in its place
     atomic::sweep(out)?;
     let texting = Texting {
         grounding: grounding.as_ref(),

@@ -8,10 +8,11 @@ mod reply;
 
 use super::{Rejected, Stopped, Task, Text, Writer, Written};
 use crate::client::endpoint::Endpoint;
-use crate::client::{self, Client, Shared};
+use crate::client::streak::Streak;
+use crate::client::{self, Client, Shared, finish};
+use crate::ledger::round::Round;
 use crate::ledger::{self, Entry, Header, Ledger};
 use crate::prompts::{Prompts, Rendered};
-use batch::state::Earlier;
 use budget::{Limits, estimated_tokens, money};
 use data_manifests::digest;
 use drive::Drive;
@@ -27,6 +28,9 @@ use tokio::sync::mpsc;
 const NAME: &str = "api/1";
 /// Replies that are paid for before an item is given up.
 const ATTEMPTS: usize = 2;
+
+/// What is said to a reply that was to be an object and is none.
+const REPAIR: &str = r#"That is not valid JSON. Give the same report as one JSON object of the form {"report": "…"} and nothing else."#;
 
 /// What decides the replies, beside caption and prompt, and how many there may be.
 #[derive(Debug, Clone)]
@@ -75,6 +79,7 @@ pub struct Counted {
     retries: u64,
     pauses: u64,
     batches: u64,
+    told_of_ends: bool,
 }
 
 /// A request that is to be made; its text is made when it is sent, so that a queue of many needs little memory.
@@ -125,10 +130,9 @@ impl Api {
         let mut body = self.body(&prompt, max_tokens);
         let mut bytes = prompt.system.len() + prompt.user.len();
         if let (Some(broken), Some(messages)) = (&work.broken, body["messages"].as_array_mut()) {
-            let repair = r#"That is not valid JSON. Give the same report as one JSON object of the form {"report": "…"} and nothing else."#;
             messages.push(json!({"role": "assistant", "content": broken}));
-            messages.push(json!({"role": "user", "content": repair}));
-            bytes += broken.len() + repair.len();
+            messages.push(json!({"role": "user", "content": REPAIR}));
+            bytes += broken.len() + REPAIR.len();
         }
         let need = [estimated_tokens(bytes), u64::from(max_tokens)];
         let (request, caption) = (work.request.clone(), task.caption.clone());
@@ -136,12 +140,12 @@ impl Api {
         (Asked { request, caption, draft, prompt, max_tokens }, body, need)
     }
 
-    /// What is to be done; `earlier` tells what batches of this run, which may have been killed since, have brought.
+    /// What is to be done; `round` tells which answers count.
     fn plan(
         &self,
         tasks: &[Task],
         answered: &HashMap<String, Vec<Entry>>,
-        earlier: &Earlier,
+        round: &Round,
     ) -> serde_json::Result<Plan> {
         let mut plan =
             Plan { requests: Vec::with_capacity(tasks.len()), queue: VecDeque::new(), distinct: 0 };
@@ -153,12 +157,9 @@ impl Api {
                 digest::digest_of(&(&prompt.sha256, self.body(&rendered, self.options.max_tokens)))?;
             plan.requests.push(request.clone());
             let answers = answered.get(&request).map_or(&[][..], Vec::as_slice);
-            let had = if self.options.retry_rejected {
-                earlier.get(&request).map_or(0, |past| past.rejected)
-            } else {
-                answers.len()
-            };
-            let given_up = had >= ATTEMPTS;
+            let counted = round.counted(&request, answers);
+            let had = counted.len();
+            let given_up = had >= ATTEMPTS || counted.iter().any(Entry::is_refusal);
             if seen.insert(request.clone()) && !answers.iter().any(Entry::accepted) && !given_up {
                 let attempt = had + 1;
                 let broken = answers.last().filter(|last| attempt > 1 && is_broken(&last.reasons));
@@ -181,6 +182,7 @@ impl Api {
     ) -> anyhow::Result<()> {
         let endpoint = self.endpoint.clone().ok_or_else(batch::no_server)?;
         let done = plan.distinct - plan.queue.len();
+        let has_replied = ledger.has_replies();
         let progress = context.progress("report", plan.distinct as u64);
         progress.start_at(done as u64);
         let (sender, events) = mpsc::unbounded_channel();
@@ -198,7 +200,8 @@ impl Api {
             retries: 0,
             pauses: 0,
             done,
-            in_a_row: 0,
+            streak: Streak::new(self.sending.concurrency, has_replied),
+            refused: Vec::new(),
         };
         runtime.block_on(drive.run(client, events))?;
         let (retries, pauses) = (drive.retries, drive.pauses);
@@ -226,12 +229,22 @@ impl Api {
             context.count("cost_millionths", (amount * 1e6).round() as u64);
             cost = format!(", cost {}", money(amount));
         }
-        let answers: usize = ledger.entries().values().map(Vec::len).sum();
+        let answers = ledger.entries().values().flatten().filter(|entry| !entry.is_refusal()).count();
         let sent = self.shared.sent();
         context.say(&format!(
             "Tokens of {answers} answers: {} of prompts, {} of replies{cost}; {sent} requests sent by this run.",
             used[0], used[1],
         ));
+    }
+}
+
+impl Api {
+    fn tell_of_ends(&mut self, ledger: &Ledger, context: &Context) {
+        let reasons = ledger.used().map(|entry| entry.finish_reason.as_deref());
+        if let Some(message) = finish::unknown(reasons).filter(|_| !self.counted.told_of_ends) {
+            self.counted.told_of_ends = true;
+            context.tell(message);
+        }
     }
 }
 
@@ -261,6 +274,7 @@ impl Writer for Api {
     fn check(&self) -> anyhow::Result<()> {
         Ledger::peek(&self.directory, &self.header())?;
         batch::state::State::load(&self.directory)?;
+        Round::peek(&self.directory, &HashMap::new(), self.options.retry_rejected)?;
         Ok(())
     }
 
@@ -272,7 +286,8 @@ impl Writer for Api {
                     .detail(ledger.path().display().to_string()),
             );
         }
-        let mut plan = self.plan(tasks, ledger.entries(), &Earlier::new())?;
+        let round = Round::open(&self.directory, ledger.entries(), self.options.retry_rejected)?;
+        let mut plan = self.plan(tasks, ledger.entries(), &round)?;
         let cached = plan.distinct - plan.queue.len();
         if cached > 0 {
             context.tell(Message::info(
@@ -287,10 +302,10 @@ impl Writer for Api {
         self.counted.cached += cached as u64;
         let mut written = Written::default();
         if !plan.queue.is_empty() && self.batch.is_used() {
-            written.stopped = self.exchange_files(tasks, &mut plan, &mut ledger, context)?;
+            written.stopped = self.exchange_files(tasks, &mut plan, &mut ledger, &round, context)?;
         } else {
             if self.batching.is_some() {
-                self.exchange_batches(tasks, &plan, &mut ledger, &mut written, context)?;
+                self.exchange_batches(tasks, &plan, &mut ledger, &round, &mut written, context)?;
             }
             if self.batching.is_none() && !plan.queue.is_empty() {
                 match self.left_open(&plan)? {
@@ -300,6 +315,7 @@ impl Writer for Api {
             }
         }
         self.count(&ledger, context);
+        self.tell_of_ends(&ledger, context);
         for (task, request) in tasks.iter().zip(&plan.requests) {
             let accepted = ledger.accepted(request);
             written.texts.push(accepted.map(|e| Text { text: e.text.clone(), request: request.clone() }));

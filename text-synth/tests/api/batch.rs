@@ -160,3 +160,35 @@ fn the_template_writer_takes_no_batches() {
         assert!(text.contains("--writer api") && !bench.out().exists(), "{text}");
     }
 }
+
+/// Requests are not written over what was paid for, nor over what is no file of requests.
+#[test]
+fn requests_are_not_written_over_other_files() {
+    let bench = Bench::new(2, Vec::new());
+    ends(&bench.run(&[]), 0);
+    let mine = bench.directory.path().join("notes.txt");
+    fs_err::write(&mine, "notes").unwrap();
+    let inside = bench.out().join("ledger.jsonl");
+    let captions = bench.directory.path().join("captions/new.jsonl");
+    let paid = fs_err::read(&inside).unwrap();
+    for file in [&inside, &captions, &mine] {
+        let text = ends(&bench.run(&["--retry-rejected", "--batch-out", file.to_str().unwrap()]), 1);
+        assert!(text.contains("E229 the requests cannot be written there"), "{text}");
+    }
+    assert!(fs_err::read(&inside).unwrap() == paid && fs_err::read(&mine).unwrap() == b"notes");
+    assert!(bench.out().join("manifest.json").exists() && !captions.exists());
+}
+
+/// Requests of a directory with unanswered captions are handed over, and what was finished stays so.
+#[test]
+fn handing_requests_over_loses_no_finished_stage() {
+    let bench = Bench::new(3, vec![wiremock::ResponseTemplate::new(500)]);
+    ends(&bench.run(&["--retries", "0"]), 3);
+    let file = bench.directory.path().join("requests.jsonl");
+    // twice: a file of requests may be replaced
+    for _ in 0..2 {
+        ends(&bench.run(&["--batch-out", file.to_str().unwrap()]), 0);
+        assert_eq!(crate::bench::lines(&file), 1);
+        data_manifests::verify::verify(&bench.out()).unwrap();
+    }
+}

@@ -291,7 +291,7 @@ fn what_no_batch_answers_is_given_up() {
     let fate = |_: usize, request: usize| if request == 1 { Fate::Fails(400) } else { Fate::Answered };
     let (bench, server) = self::bench(3, Script { fate, ..Script::default() });
     let text = ends(&bench.run(&["--batch"]), 3);
-    assert!(text.contains("E202 case patient_1:axial:0:0: the server refused the request."), "{text}");
+    assert!(text.contains("E202 case patient_1:axial:0:0: the request was refused."), "{text}");
     assert_eq!(server.times(), [1, 1, 1]);
 
     // replies that are rejected have a second attempt, and two more where that is asked for

@@ -55,8 +55,12 @@ fn a_wrong_request_fails_alone() {
     let text = ends(&bench.run(&[]), 3);
     assert!(text.contains("E202 case patient_0:axial:0:0:") && text.contains("context too long"), "{text}");
     assert_eq!((bench.reports().len(), bench.requests().len()), (2, 3));
-    // the next run asks for the missing one only
-    ends(&bench.run(&[]), 0);
+    // it is not sent again, and nothing is lost
+    let text = ends(&bench.run(&[]), 3);
+    assert!(text.contains("Nothing to do"), "{text}");
+    assert_eq!((bench.reports().len(), bench.requests().len()), (2, 3));
+    // unless that is asked for: the missing one only
+    ends(&bench.run(&["--retry-rejected"]), 0);
     assert_eq!((bench.reports().len(), bench.requests().len()), (3, 4));
 }
 
@@ -134,7 +138,7 @@ fn what_is_not_there_is_said_with_the_servers_words() {
     );
     let text = ends(&bench.run(&[]), 1);
     let expected = format!(
-        "E202 the server refused the request. {}/v1: HTTP 404: The model `tiny` does not exist. Check --base-url, --model and $OPENAI_API_KEY; such a request is not sent again.",
+        "E202 the server refused the request. {}/v1: HTTP 404: The model `tiny` does not exist. Check --base-url, --model and $OPENAI_API_KEY, then run the same command again.",
         bench.server.uri()
     );
     assert!(text.contains(&expected), "{text}");
@@ -202,4 +206,153 @@ fn reply() -> String {
 /// A port on which nobody listens.
 fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Captions 1 to 4 (with one request in flight, four in a row) are refused, whatever is asked around them.
+fn refuses_some(request: &wiremock::Request) -> ResponseTemplate {
+    let body = String::from_utf8_lossy(&request.body);
+    if (1..5).any(|n| body.contains(&format!("abdomen with {n} dense"))) {
+        ResponseTemplate::new(400).set_body_json(json!({"error": {"message": "content policy"}}))
+    } else {
+        crate::bench::good(request)
+    }
+}
+
+#[test]
+fn refusals_in_a_row_neither_end_a_run_nor_lose_a_finished_one() {
+    let bench = Bench::with(9, refuses_some);
+    let text = ends(&bench.run(&[]), 3);
+    assert_eq!(text.matches("E202 case patient_").count(), 4, "{text}");
+    assert!(
+        text.contains("HTTP 400: content policy. It is not sent again unless --retry-rejected"),
+        "{text}"
+    );
+    assert_eq!((bench.reports().len(), bench.requests().len()), (5, 9));
+    assert_eq!(bench.rejected()[0]["reasons"], json!(["refused: HTTP 400: content policy"]));
+    for (extra, requests) in [(&[][..], 9), (&["--retry-rejected"], 13), (&[], 13)] {
+        ends(&bench.run(extra), 3);
+        assert_eq!((bench.reports().len(), bench.requests().len()), (5, requests));
+        data_manifests::verify::verify(&bench.out()).unwrap();
+    }
+}
+
+#[test]
+fn a_server_that_refuses_everything_ends_the_run_early() {
+    let bench = Bench::with(40, |_: &wiremock::Request| {
+        ResponseTemplate::new(400).set_body_json(json!({"error": {"message": "no such model"}}))
+    });
+    let text = ends(&bench.run(&[]), 1);
+    assert!(text.contains("E201 the server refused all of the first 16 requests"), "{text}");
+    assert_eq!((bench.requests().len(), crate::bench::lines(&bench.out().join("ledger.jsonl"))), (16, 1));
+}
+
+/// A finished directory stays one while a rerun fails, and what the rerun paid for is kept.
+#[test]
+fn a_rerun_that_fails_loses_no_finished_stage() {
+    let down = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let state = Arc::clone(&down);
+    let bench = Bench::with(12, move |r: &wiremock::Request| {
+        let n = state.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        // the first run gets 6 answers, the second one 2, the third all
+        if (6..12).contains(&n) || (14..18).contains(&n) {
+            ResponseTemplate::new(500)
+        } else {
+            crate::bench::good(r)
+        }
+    });
+    let first = ["--retries", "0", "--concurrency", "7"];
+    ends(&bench.run(&first), 3);
+    assert_eq!(bench.reports().len(), 6);
+    let listed = ["manifest.json", "reports.jsonl", "ledger.jsonl", "rejected.jsonl"];
+    let read = || listed.map(|name| fs_err::read(bench.out().join(name)).unwrap());
+    let finished = read();
+    let text = ends(&bench.run(&["--retries", "0"]), 1);
+    assert!(text.contains("E201 4 requests in a row got no reply"), "{text}");
+    assert!(read() == finished, "what was finished was changed");
+    data_manifests::verify::verify(&bench.out()).unwrap();
+    ends(&bench.run(&[]), 0);
+    // the two answers of the run that failed were kept
+    assert_eq!((bench.reports().len(), bench.requests().len()), (12, 22));
+    data_manifests::verify::verify(&bench.out()).unwrap();
+    assert!(!bench.out().join("ledger.next.jsonl").exists());
+}
+
+/// A wait that is shorter than the own one does not burn all attempts.
+#[test]
+fn a_wait_of_no_length_does_not_hurry() {
+    let limited = || {
+        ResponseTemplate::new(429)
+            .insert_header("retry-after", "0")
+            .set_body_json(json!({"error": {"message": "slow down"}}))
+    };
+    let start = Instant::now();
+    let bench = Bench::with(3, move |r: &wiremock::Request| {
+        if start.elapsed() < Duration::from_secs(3) { limited() } else { crate::bench::good(r) }
+    });
+    ends(&bench.run(&[]), 0);
+    assert!(bench.reports().len() == 3 && bench.requests().len() < 30, "{}", bench.requests().len());
+}
+
+/// What is in flight when an answer ends the run is paid for: it is waited for and kept.
+#[test]
+fn what_is_in_flight_when_the_run_ends_is_kept() {
+    let server = Server::start(move |n, _| match n {
+        0 => Act::error(503, "retry-after: 700\r\n"),
+        _ => Act::reply(Duration::from_secs(7), reply()),
+    });
+    let directory = tempdir().unwrap();
+    caption_directory(&directory.path().join("captions"), 4);
+    let mut command = text_synth();
+    command.args(report(directory.path(), &server.base(), &["--concurrency", "4"]));
+    let text = ends(&command.output().unwrap(), 1);
+    assert!(text.contains("E201 the server asks to wait 700 s"), "{text}");
+    let kept = crate::bench::lines(&directory.path().join("reports/ledger.jsonl")) - 1;
+    assert_eq!(kept, server.requests() - 1, "{text}");
+}
+
+/// A completion is bought once, whatever its envelope.
+#[test]
+fn replies_in_odd_envelopes_are_not_bought_again() {
+    let said = reply();
+    let raw = |body: &str, kind: &str| ResponseTemplate::new(200).set_body_raw(body.to_owned(), kind);
+    let hidden = json!({"error": {"code": 400, "message": "content policy"}}).to_string();
+    let cases = [
+        (raw(&said, "text/plain"), 0, 1),
+        (raw("data: {}\n\n", "text/event-stream"), 1, 2),
+        (raw(r#"{"choices": []}"#, "application/json"), 1, 2),
+        (raw(&"x".repeat(9 << 20), "application/json"), 1, 1),
+        (raw(&hidden, "application/json"), 1, 1),
+    ];
+    for (answer, code, requests) in cases {
+        let bench = Bench::with(1, move |_: &wiremock::Request| answer.clone());
+        let text = ends(&bench.run(&[]), code);
+        assert_eq!(bench.requests().len(), requests, "{text}");
+    }
+    let bench = Bench::new(2, vec![raw(&"x".repeat(9 << 20), "application/json")]);
+    let text = ends(&bench.run(&[]), 3);
+    assert!(
+        text.contains(
+            "E202 case patient_0:axial:0:0: the request was refused. the reply is larger than 8 MiB"
+        ),
+        "{text}"
+    );
+}
+
+/// Neither messages nor files hold what a base URL must not.
+#[test]
+fn secrets_in_a_base_url_are_stored_nowhere() {
+    let directory = tempdir().unwrap();
+    caption_directory(&directory.path().join("captions"), 1);
+    for base in [
+        "http://user:hunter2pass@127.0.0.1:1/v1",
+        "http://user:hunter2pass@127.0.0.1:99999/v1",
+        "http://127.0.0.1:1/v1?api-key=hunter2pass",
+    ] {
+        let mut command = text_synth();
+        let output = command.args(report(directory.path(), base, &[])).output().unwrap();
+        let text = ends(&output, 1);
+        assert!(text.contains("E216") && !text.contains("hunter2pass"), "{text}");
+        let out = directory.path().join("reports");
+        assert!(!out.exists() || !everything(&out).contains("hunter2pass"));
+    }
 }

@@ -2,9 +2,11 @@
 
 use crate::bench::{Bench, ends, good, lines};
 use crate::common::everything;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use wiremock::Request;
+use wiremock::{Request, ResponseTemplate};
 
 fn counts(bench: &Bench) -> Value {
     let run: Value = serde_json::from_slice(&fs_err::read(bench.out().join("report.json")).unwrap()).unwrap();
@@ -100,7 +102,10 @@ fn a_dry_run_sends_and_writes_nothing() {
     let text = print();
     assert!(text.starts_with("requests answered before: 0\nrequests to do: 5 ("), "{text}");
     assert!(
-        text.contains("at most 500 of replies") && text.contains("cost of what is to do: at most 0.00"),
+        text.contains(" of prompts, 500 of replies if every first reply is used\n")
+            && text.contains("requests in all: 5 if every first reply is used, at most 10\n")
+            && text.contains(" of prompts, 1500 of replies\ncost so far: ")
+            && text.contains("cost of what is to do: about 0.00"),
         "{text}"
     );
     assert!(!bench.out().exists() && bench.requests().is_empty());
@@ -114,4 +119,31 @@ fn a_dry_run_sends_and_writes_nothing() {
         "{text}"
     );
     assert_eq!((everything(&bench.out()), bench.requests().len()), (before, 2));
+}
+
+/// The upper bound holds where every reply but the last is rejected, volumes are written and every text is contradicted.
+#[test]
+fn a_dry_run_tells_the_most_that_a_run_may_cost() {
+    let text = "Coronal MRI of the brain with a tumour in the left kidney and a fracture beside it.";
+    let asked = Mutex::new(HashSet::new());
+    let bench = Bench::with(3, move |r: &Request| {
+        let first = asked.lock().unwrap().insert(r.body.len());
+        let prompt_tokens = r.body.len().div_ceil(4);
+        ResponseTemplate::new(200).set_body_json(json!({
+            "choices": [{"finish_reason": if first { "length" } else { "stop" }, "message": {"content": text}}],
+            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 100},
+        }))
+    });
+    let prices = ["--max-tokens", "100", "--price-prompt", "1000", "--price-completion", "2000"];
+    let whole = |extra: &[&str]| {
+        let mut line = bench.arguments(&[&prices[..], extra].concat());
+        line.retain(|word| !["--no-volumes", "--grounding", "off"].contains(&word.as_str()));
+        crate::common::text_synth().args(line).output().unwrap()
+    };
+    let print = String::from_utf8(whole(&["--dry-run"]).stdout).unwrap();
+    let most: f64 = print.trim().rsplit(' ').next().unwrap().parse().unwrap();
+    assert!(print.contains("and one request for each of 3 volumes\nand one more for each text"), "{print}");
+    ends(&whole(&[]), 0);
+    let cost = counts(&bench)["cost_millionths"].as_f64().unwrap() / 1e6;
+    assert!(bench.requests().len() > 6 && cost > 0.0 && cost <= most, "{cost} {print}");
 }

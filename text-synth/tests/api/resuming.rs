@@ -1,6 +1,6 @@
 //! Runs that end early go on; answers of another model are not mixed in.
 
-use crate::bench::{Bench, KEY, ends, good, lines, report};
+use crate::bench::{Bench, KEY, completion, ends, good, lines, report, report_for};
 use crate::common::text_synth;
 use data_manifests::records;
 use std::time::Duration;
@@ -127,4 +127,45 @@ fn nothing_is_sent_to_a_host_that_was_not_named() {
     let text = run("http://api.example.org/v1", &["--allow-remote", "api.example.org"]);
     assert!(text.contains("E210 the key would travel unencrypted."), "{text}");
     assert!(!text.contains(KEY) && !bench.out().join("ledger.jsonl").exists());
+}
+
+/// A round of --retry-rejected that is killed goes on where it stopped, and ends with the bytes of one that was not.
+#[test]
+fn a_killed_round_of_retries_asks_for_nothing_twice() {
+    let answer = |request: &Request| {
+        let delay = Duration::from_millis(60);
+        match report_for(request) {
+            first if first.contains(" 0 in number") => completion(Some(&first), "stop").set_delay(delay),
+            _ => completion(Some("I cannot do this."), "stop").set_delay(delay),
+        }
+    };
+    let finished = || {
+        let bench = Bench::with(6, answer);
+        ends(&bench.run(&["--quiet"]), 3);
+        bench
+    };
+    let whole = finished();
+    ends(&whole.run(&["--retry-rejected"]), 3);
+    assert_eq!(whole.requests().len(), 1 + 5 * 2 + 5 * 2);
+
+    let bench = finished();
+    let next = bench.out().join("ledger.next.jsonl");
+    for until in [15, 18] {
+        let mut child = bench.spawn(&["--quiet", "--retry-rejected"]);
+        while lines(&next) < until {
+            assert!(child.try_wait().unwrap().is_none(), "ended before it could be killed");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(bench.out().join("manifest.json").exists(), "the finished stage is lost");
+    }
+    ends(&bench.run(&["--retry-rejected"]), 3);
+    for file in [records::REPORTS, "rejected.jsonl", "ledger.jsonl"] {
+        let read = |bench: &Bench| fs_err::read_to_string(bench.out().join(file)).unwrap();
+        assert_eq!(read(&bench), read(&whole), "{file}");
+    }
+    // what was in flight when the process was killed is asked again, nothing else
+    assert!(bench.requests().len() <= whole.requests().len() + 2, "{}", bench.requests().len());
+    assert!(!bench.out().join("retry.json").exists() && !next.exists());
 }

@@ -3,19 +3,30 @@
 use super::work::Made;
 use super::{Arguments, Kind};
 use crate::captioner::blip::journal;
+use crate::client::messages::refused_alone;
 use crate::command::tell_some;
+use crate::ledger::round;
 use crate::writer::{REJECTED, Rejected};
 use crate::{ledger, slices};
 use data_manifests::{Manifest, records};
 use patches::ShardStore;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// How a run ends. What BLIP says of a picture is the same each time, so that a caption with nothing in it is no failure to be
 /// mended by another run.
 pub(super) fn status(kind: Kind, failed: u64, unanswered: u64, rejected: u64) -> ExitStatus {
     let is_partial = failed > 0 || unanswered > 0 || (kind == Kind::Api && rejected > 0);
     if is_partial { ExitStatus::Partial } else { ExitStatus::Done }
+}
+
+/// Removes a file of an earlier run, where there is one.
+fn remove(file: &Path) -> std::io::Result<()> {
+    match fs_err::remove_file(file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes what makes the directory a finished one, and says what is missing.
@@ -40,8 +51,14 @@ pub(super) fn finish(
     }
     let lost: BTreeMap<&str, &Rejected> =
         made.rejected.iter().filter(|r| !r.replaced).map(|r| (r.id.as_str(), r)).collect();
-    if kind != Kind::Measure {
-        atomic::write(&out.join(REJECTED), &records::to_lines(&made.rejected)?)?;
+    if !made.captions.is_empty() || !out.join(data_manifests::manifest::FILE_NAME).is_file() {
+        Manifest::withdraw(out)?;
+        ledger::take_over(out)?;
+        round::end(out)?;
+        remove(&out.join(REJECTED))?;
+        if kind != Kind::Measure {
+            atomic::write(&out.join(REJECTED), &records::to_lines(&made.rejected)?)?;
+        }
     }
     if !made.rejected.is_empty() {
         let (texts, slices) = (made.rejected.len(), lost.len());
@@ -56,9 +73,15 @@ pub(super) fn finish(
     let mut listed = made.unanswered;
     if kind == Kind::Api {
         listed.extend(lost.iter().map(|(id, rejected)| {
-            Message::error("E205", format!("all replies were rejected: {}", rejected.reasons.join("; ")))
-                .fix(format!("See {REJECTED}; pass --retry-rejected to ask again"))
-                .case(*id)
+            let message = match ledger::refusal(&rejected.reasons) {
+                Some(reason) => refused_alone(reason),
+                None => {
+                    let reasons = rejected.reasons.join("; ");
+                    Message::error("E205", format!("all replies were rejected: {reasons}"))
+                        .fix(format!("See {REJECTED}; pass --retry-rejected to ask again"))
+                }
+            };
+            message.case(*id)
         }));
     }
     tell_some(context, listed);

@@ -5,7 +5,7 @@ use crate::captioner::PictureCaptioner;
 use crate::captioner::api::{self, Api};
 use crate::captioner::blip::{self, Blip};
 use crate::client;
-use crate::client::endpoint::Endpoint;
+use crate::client::endpoint::{self, Endpoint};
 use crate::client::retry::Backoff;
 use crate::prompts::Prompt;
 use data_manifests::Artefact;
@@ -164,6 +164,11 @@ impl Ready {
 }
 
 impl Models {
+    /// Refuses a base URL that holds what must not be stored.
+    pub(super) fn refuse_secrets(&self) -> Result<(), Message> {
+        self.base_url.as_deref().map_or(Ok(()), endpoint::refuse_secrets)
+    }
+
     /// Checks what was asked for, before anything is written; none for the captioner `measure`.
     pub(super) fn ready(&self, kind: Kind) -> anyhow::Result<Option<Ready>> {
         match kind {

@@ -1,10 +1,14 @@
 //! `report --dry-run`: what would be sent.
 
+use super::texts::SLICES_OF_A_VOLUME;
 use super::{Arguments, GroundingMode, Kind, api, fresh_input};
-use crate::writer::Task;
+use crate::facts::Facts;
+use crate::volume_facts;
+use crate::writer::api::estimate::Further;
+use crate::writer::{Subject, Task};
 use data_manifests::records::{self, Caption};
 use stage::{Context, ExitStatus};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Prints an estimate; contacts nobody, locks nothing and writes nothing.
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
@@ -19,13 +23,29 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     let tasks: Vec<Task> = captions.iter().map(Task::of_slice).collect();
     let (writer, _) = api(arguments, &input)?;
-    context.print(&writer.estimate(&tasks)?.to_string())?;
-    let cases: BTreeSet<&str> = captions.iter().map(|caption| caption.case.as_str()).collect();
-    if !arguments.no_volumes {
-        context.print(&format!("and one request for each of {} volumes", cases.len()))?;
-    }
-    if arguments.grounding == GroundingMode::Rewrite {
-        context.print("and one more for each text that contradicts what was measured")?;
-    }
+    let further = Further {
+        volumes: if arguments.no_volumes { Vec::new() } else { volumes(&captions, &tasks) },
+        rewrites: arguments.grounding == GroundingMode::Rewrite,
+    };
+    context.print(&writer.estimate(&tasks, &further)?.to_string())?;
     Ok(ExitStatus::Done)
+}
+
+/// A task for each case, without the reports that nobody knows yet, and how many of them it sums up.
+fn volumes(captions: &[Caption], tasks: &[Task]) -> Vec<(Task, usize)> {
+    let mut by_case: BTreeMap<&str, Vec<&Facts>> = BTreeMap::new();
+    for (caption, task) in captions.iter().zip(tasks) {
+        by_case.entry(&caption.case).or_default().push(&task.facts);
+    }
+    let volume = |(case, facts): (&str, Vec<&Facts>)| {
+        let task = Task {
+            id: case.to_owned(),
+            subject: Subject::Volume,
+            caption: String::new(),
+            facts: volume_facts::of_slices(&facts),
+            draft: None,
+        };
+        (task, facts.len().min(SLICES_OF_A_VOLUME))
+    };
+    by_case.into_iter().map(volume).collect()
 }

@@ -2,9 +2,11 @@
 
 use super::texts::Texts;
 use super::{Arguments, MANY_EQUAL};
+use crate::client::finish::Finish;
+use crate::client::messages::refused_alone;
 use crate::command::tell_some;
 use crate::grounding::refine::Tally;
-use crate::ledger;
+use crate::ledger::{self, round};
 use crate::writer::api::batch::state;
 use crate::writer::api::is_broken;
 use crate::writer::judge::normalised;
@@ -66,7 +68,12 @@ pub(super) fn finish(
             })
         })
         .collect();
-    atomic::write(&out.join(REJECTED), &records::to_lines(&written.rejected)?)?;
+    if !reports.is_empty() || !out.join(data_manifests::manifest::FILE_NAME).is_file() {
+        Manifest::withdraw(out)?;
+        ledger::take_over(out)?;
+        round::end(out)?;
+        atomic::write(&out.join(REJECTED), &records::to_lines(&written.rejected)?)?;
+    }
     let lost: Vec<_> = written.rejected.iter().filter(|r| !r.replaced).collect();
     let mut last_of: HashMap<&str, &Rejected> = HashMap::new();
     for rejected in &lost {
@@ -78,7 +85,9 @@ pub(super) fn finish(
     for id in ids {
         let rejected = last_of[id];
         let reasons = rejected.reasons.join("; ");
-        let message = if rejected.finish_reason.as_deref() == Some("length") {
+        let message = if let Some(reason) = ledger::refusal(&rejected.reasons) {
+            refused_alone(reason)
+        } else if Finish::of(rejected.finish_reason.as_deref()) == Finish::Cut {
             Message::error("E204", format!("reply {reasons}")).detail("Not used").fix(format!(
                 "Set --max-tokens {} or disable thinking",
                 arguments.max_tokens.saturating_mul(4)
@@ -110,7 +119,10 @@ pub(super) fn finish(
             .detail(format!(
                 "{asked} captions, {rejected} with rejected replies, {unanswered} without a reply"
             ))
-            .fix(format!("Look at {}", out.join(REJECTED).display()))
+            .fix(format!(
+                "Look at {}, mend the cause (--max-tokens, --prompt, --model), and pass --retry-rejected to ask again",
+                out.join(REJECTED).display()
+            ))
             .into());
     }
     let equal = equal_texts(&reports);

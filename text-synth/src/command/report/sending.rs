@@ -4,8 +4,13 @@ use crate::client::Shared;
 use crate::client::pace::Rates;
 use crate::writer::api::batch::{Batching, Files, MOST_REQUESTS};
 use crate::writer::api::budget::{Limits, Prices};
-use std::path::PathBuf;
+use stage::Message;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Longest request that is read to tell whether it is one.
+const MOST_OF_A_LINE: u64 = 8 << 20;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits of the writer api")]
@@ -48,6 +53,34 @@ pub(super) struct Sending {
     batch_requests: u64,
 }
 
+/// Whether a file that may not exist yet is to be below a directory.
+fn is_inside(file: &Path, directory: &Path) -> bool {
+    let Ok(directory) = directory.canonicalize() else { return file.starts_with(directory) };
+    // by its folder: the file need not be there; a link counts where it leads, too
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let places = [folder.canonicalize().ok(), file.canonicalize().ok()];
+    places.into_iter().flatten().any(|place| place.starts_with(&directory))
+}
+
+/// Whether a file is empty, or begins with a request as this writes them.
+fn holds_requests(file: &Path) -> io::Result<bool> {
+    if !file.is_file() {
+        return Ok(false);
+    }
+    let mut line = String::new();
+    let read = BufReader::new(fs_err::File::open(file)?).take(MOST_OF_A_LINE).read_line(&mut line);
+    match read {
+        Ok(0) => Ok(true),
+        Ok(_) => {
+            let request: Option<serde_json::Value> = serde_json::from_str(&line).ok();
+            let has = |name: &str| request.as_ref().is_some_and(|request| request.get(name).is_some());
+            Ok(has("custom_id") && has("method") && has("body"))
+        }
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn amount(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
@@ -67,6 +100,26 @@ impl Sending {
     pub(super) fn batching(&self) -> Option<Batching> {
         // the range of the flag fits every platform's usize
         self.batch.then_some(Batching { most_requests: self.batch_requests as usize })
+    }
+
+    /// Refuses to write requests over what must not be lost.
+    ///
+    /// # Errors
+    /// `E229` for a place inside of `out` or of the `captions`, and for a file that holds no requests.
+    pub(super) fn check_files(&self, out: &Path, captions: &Path) -> anyhow::Result<()> {
+        let Some(file) = &self.batch_out else { return Ok(()) };
+        let refused = |what: &str| {
+            Message::error("E229", "the requests cannot be written there")
+                .detail(format!("--batch-out {}: {what}", file.display()))
+                .fix("Name a new file outside of --out and --captions")
+        };
+        if [out, captions].iter().any(|directory| is_inside(file, directory)) {
+            return Err(refused("it is inside of a stage's directory, whose files would be lost").into());
+        }
+        if file.exists() && !holds_requests(file)? {
+            return Err(refused("the file that is there holds no requests, and would be lost").into());
+        }
+        Ok(())
     }
 
     /// The flag that is about batches, where there is one.

@@ -7,10 +7,10 @@ use crate::volume_facts;
 use crate::writer::{Subject, Task, Writer, Written};
 use data_manifests::records::Caption;
 use stage::Context;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Most slice reports of which a volume's report is made: evenly spread ones of a longer list, so that prompts stay short.
-const SLICES_OF_A_VOLUME: usize = 24;
+pub(super) const SLICES_OF_A_VOLUME: usize = 24;
 
 /// All texts.
 #[derive(Debug, Default)]
@@ -58,10 +58,7 @@ impl Texting<'_> {
         if texts.written.stopped.is_some() || !self.volumes {
             return Ok(texts);
         }
-        let mut by_case: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (i, _) in texts.slices.iter().enumerate().filter(|(_, text)| text.is_some()) {
-            by_case.entry(&captions[i].case).or_default().push(i);
-        }
+        let by_case = by_case(captions, &texts);
         let parts: Vec<Vec<&Facts>> =
             by_case.values().map(|slices| slices.iter().map(|i| facts[*i]).collect()).collect();
         let mut volumes: Vec<Volume> = by_case
@@ -134,6 +131,25 @@ impl Texting<'_> {
         texts.written.stopped = written.stopped;
         Ok(checked)
     }
+}
+
+/// The slices of each case that have a text. A case with a slice that got no answer waits for the run that brings it: its volume would be asked
+/// for again then.
+fn by_case<'a>(captions: &'a [Caption], texts: &Texts) -> BTreeMap<&'a str, Vec<usize>> {
+    let unanswered: HashSet<&str> =
+        texts.written.unanswered.iter().filter_map(|message| message.case.as_deref()).collect();
+    let waiting: HashSet<&str> = captions
+        .iter()
+        .filter(|caption| unanswered.contains(caption.id.as_str()))
+        .map(|caption| caption.case.as_str())
+        .collect();
+    let mut by_case: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (i, _) in texts.slices.iter().enumerate().filter(|(_, text)| text.is_some()) {
+        if !waiting.contains(captions[i].case.as_str()) {
+            by_case.entry(&captions[i].case).or_default().push(i);
+        }
+    }
+    by_case
 }
 
 /// At most [`SLICES_OF_A_VOLUME`] of the slices, evenly spread.

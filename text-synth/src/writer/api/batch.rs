@@ -8,13 +8,14 @@ pub mod state;
 
 use super::{Api, Plan};
 use crate::ledger::Ledger;
+use crate::ledger::round::Round;
 use crate::writer::{Stopped, Task};
 use answers::{Reading, Whose};
 pub use input::MOST_REQUESTS;
 use serde::Serialize;
 use serde_json::Value;
 use stage::{Context, Message, atomic};
-use state::{Earlier, State};
+use state::State;
 use std::io::{BufReader, Write};
 use std::path::{Path, PathBuf};
 
@@ -65,11 +66,12 @@ impl Api {
         tasks: &[Task],
         plan: &mut Plan,
         ledger: &mut Ledger,
+        round: &Round,
         context: &Context,
     ) -> anyhow::Result<Option<Stopped>> {
         if let Some(path) = &self.batch.input {
             self.read_answers(path, tasks, plan, ledger, context)?;
-            *plan = self.plan(tasks, ledger.entries(), &Earlier::new())?;
+            *plan = self.plan(tasks, ledger.entries(), round)?;
         }
         let left = plan.queue.len();
         if left == 0 {

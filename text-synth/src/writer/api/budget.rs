@@ -52,8 +52,9 @@ impl<'a> Budget<'a> {
 
     /// Sets `need` aside (tokens of a prompt, and the most its reply may have) unless that could pass a limit.
     pub(super) fn reserve(&mut self, need: [u64; 2]) -> bool {
-        let after: [u64; 2] = std::array::from_fn(|i| self.used[i] + self.reserved[i] + need[i]);
-        let tokens = self.limits.total_tokens.is_none_or(|most| after[0] + after[1] <= most);
+        let after: [u64; 2] =
+            std::array::from_fn(|i| self.used[i].saturating_add(self.reserved[i]).saturating_add(need[i]));
+        let tokens = self.limits.total_tokens.is_none_or(|most| after[0].saturating_add(after[1]) <= most);
         let cost = self.limits.cost.zip(self.limits.cost(after)).is_none_or(|(most, cost)| cost <= most);
         if tokens && cost {
             self.hold(need);
@@ -63,20 +64,21 @@ impl<'a> Budget<'a> {
 
     /// Sets `need` aside for what is under way already.
     pub(super) fn hold(&mut self, need: [u64; 2]) {
-        self.reserved = std::array::from_fn(|i| self.reserved[i] + need[i]);
+        self.reserved = std::array::from_fn(|i| self.reserved[i].saturating_add(need[i]));
     }
 
     /// Ends a reservation with what was used.
     pub(super) fn settle(&mut self, need: [u64; 2], used: [u64; 2]) {
         self.reserved = std::array::from_fn(|i| self.reserved[i].saturating_sub(need[i]));
-        self.used = std::array::from_fn(|i| self.used[i] + used[i]);
+        self.used = std::array::from_fn(|i| self.used[i].saturating_add(used[i]));
     }
 
     /// Says that the next of `left` requests, which needs `need`, could pass a limit.
     pub(super) fn reached(&self, need: [u64; 2], left: usize) -> Message {
-        let (used, next) = (self.used.iter().sum::<u64>(), need.iter().sum::<u64>());
+        let all = |[prompt, completion]: [u64; 2]| prompt.saturating_add(completion);
+        let (used, next) = (all(self.used), all(need));
         let (what, detail) = match (self.limits.total_tokens, self.limits.cost, self.limits.cost(self.used)) {
-            (Some(most), ..) if used + next > most => (
+            (Some(most), ..) if used.saturating_add(next) > most => (
                 format!("stopping: {used} tokens used, the limit is reached"),
                 format!("--max-total-tokens is {most}, the next of {left} requests may use {next}"),
             ),
@@ -121,6 +123,15 @@ mod tests {
         assert!(budget.reserve([60, 0]) && !budget.reserve([1, 0]));
         budget.settle([100, 100], [0, 0]);
         insta::assert_snapshot!(budget.reached([200, 300], 7), @"E209 stopping: 740 tokens used, the limit is reached. --max-total-tokens is 1000, the next of 7 requests may use 500. Run the same command with a higher limit; what was answered is kept.");
+    }
+
+    #[test]
+    fn an_absurd_count_does_not_wrap() {
+        let limits = Limits { total_tokens: Some(1000), ..Limits::default() };
+        let mut budget = Budget::new(&limits, [u64::MAX, 0]);
+        assert!(!budget.reserve([1, 1]));
+        budget.settle([1, 1], [u64::MAX, u64::MAX]);
+        assert!(budget.reached([1, 1], 1).what.contains(&u64::MAX.to_string()));
     }
 
     #[test]

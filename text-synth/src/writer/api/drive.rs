@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::reply::{Asked, is_broken};
 use super::{ATTEMPTS, Api, Work};
+use crate::client::streak::Streak;
 use crate::client::{Client, Event, Failure};
 use crate::ledger::{Entry, Ledger};
 use crate::writer::{Stopped, Task, Written};
@@ -16,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// How long requests in flight may still be answered after the run was asked to stop.
+/// How much longer than a request may take one in flight is waited for when the run ends.
 const GRACE: Duration = Duration::from_secs(5);
 /// How often the wish to stop is looked at.
 const TICK: Duration = Duration::from_millis(50);
@@ -24,8 +25,6 @@ const TICK: Duration = Duration::from_millis(50);
 const FEW: u64 = 5;
 /// A pause that is told always.
 const LONG_PAUSE: Duration = Duration::from_secs(1);
-/// Requests in a row without any reply that end the run, at least; otherwise the number in flight.
-const FEWEST_FAILURES: usize = 4;
 /// Requests that are in flight or wait to be sent again, per request in flight.
 const STARTED: usize = 2;
 
@@ -57,7 +56,9 @@ pub(super) struct Drive<'a> {
     pub(super) retries: u64,
     pub(super) pauses: u64,
     pub(super) done: usize,
-    pub(super) in_a_row: usize,
+    pub(super) streak: Streak,
+    /// Requests that a server has refused which replied to none so far, with the reasons.
+    pub(super) refused: Vec<(Work, String)>,
 }
 
 impl Drive<'_> {
@@ -90,7 +91,7 @@ impl Drive<'_> {
                 Some(first) = flying.join_next() => {
                     let mut next = Some(first);
                     while let Some(done) = next {
-                        unwritten.extend(self.take(done??, &mut budget));
+                        self.take(done??, &mut budget, &mut unwritten);
                         self.start(&client, &mut budget, &mut flying);
                         next = flying.try_join_next();
                     }
@@ -101,16 +102,23 @@ impl Drive<'_> {
             }
             if interrupt::requested() && self.written.stopped.is_none() {
                 self.written.stopped = Some(Stopped::Interrupted);
+                self.tell_of_flying(flying.len());
             }
             if self.written.stopped.is_some() {
                 client.end();
             }
-            // at a limit, what is in flight is paid for and worth its time
-            let hurries =
-                interrupt::requested() || self.written.stopped.as_ref().is_some_and(|why| !is_limit(why));
-            if hurries && Instant::now() >= *deadline.get_or_insert(Instant::now() + GRACE) {
+            // what is in flight is paid for and worth its time; a second interruption ends the process
+            let patience = self.api.sending.timeout + GRACE;
+            if self.written.stopped.is_some()
+                && Instant::now() >= *deadline.get_or_insert(Instant::now() + patience)
+            {
                 break;
             }
+        }
+        // who replies to nobody may be the wrong server: what it refuses is not written down
+        for (work, reason) in std::mem::take(&mut self.refused) {
+            let id = &self.tasks[work.task].id;
+            self.written.unanswered.push(client.refused(&reason).case(id.clone()));
         }
         while let Some(entries) = writing.join_next().await {
             self.ledger.remember(entries??);
@@ -163,39 +171,51 @@ impl Drive<'_> {
         client.drained(self.queue.is_empty() && self.ready.is_empty());
     }
 
-    /// What follows from a request that ended; gives the answer, which is to be written.
-    fn take(&mut self, done: Done, budget: &mut Budget<'_>) -> Option<Entry> {
+    /// What follows from a request that ended; what is to be written is added to `entries`.
+    fn take(&mut self, done: Done, budget: &mut Budget<'_>, entries: &mut Vec<Entry>) {
         let Done { work, need, result } = done;
         let used = result.as_ref().map_or([0, 0], |entry| [entry.prompt_tokens, entry.completion_tokens]);
         budget.settle(need, used);
         match result {
             Ok(entry) => {
-                self.in_a_row = 0;
+                self.streak.replied();
+                entries.extend(
+                    self.refused.drain(..).map(|(work, reason)| Entry::of_refusal(&work.request, &reason)),
+                );
                 if entry.accepted() || work.attempt >= ATTEMPTS {
                     self.step();
                 } else {
                     let broken = is_broken(&entry.reasons).then(|| entry.text.clone());
                     self.queue.push_back(Work { attempt: work.attempt + 1, broken, ..work });
                 }
-                return Some(entry);
+                entries.push(entry);
             }
-            Err(Failure::Item(message)) => {
-                self.in_a_row += 1;
+            Err(Failure::Unreached(message)) => {
                 self.step();
-                if self.in_a_row >= self.api.sending.concurrency.max(FEWEST_FAILURES) {
-                    let what = format!("{} requests in a row got no reply", self.in_a_row);
-                    self.stop(
-                        Message::error("E201", what).detail(message.to_string()).fix(
-                            "Check the server, then run the same command again; what was answered is kept",
-                        ),
-                    );
-                }
+                self.streak.unreached(&message).into_iter().for_each(|end| self.stop(end));
                 self.written.unanswered.push(message.case(self.tasks[work.task].id.clone()));
+            }
+            Err(Failure::Refused(reason)) => {
+                self.step();
+                self.streak.refused(&reason).into_iter().for_each(|end| self.stop(end));
+                if self.streak.has_replied() {
+                    entries.push(Entry::of_refusal(&work.request, &reason));
+                } else {
+                    self.refused.push((work, reason));
+                }
             }
             Err(Failure::Run(message) | Failure::Limit(message)) => self.stop(message),
             Err(Failure::NotSent) => {}
         }
-        None
+    }
+
+    fn tell_of_flying(&self, flying: usize) {
+        if flying > 0 {
+            let seconds = self.api.sending.timeout.as_secs();
+            self.context.say(&format!(
+                "Waiting for {flying} requests in flight, {seconds} s at most; interrupt again to give them up."
+            ));
+        }
     }
 
     fn step(&mut self) {
@@ -238,8 +258,4 @@ impl Drive<'_> {
             ),
         }
     }
-}
-
-fn is_limit(why: &Stopped) -> bool {
-    matches!(why, Stopped::Error(message) if message.code == "E209")
 }

@@ -2,6 +2,7 @@
 
 use super::budget::estimated_tokens;
 use crate::client::classify::Reply;
+use crate::client::finish;
 use crate::client::schema::Content;
 use crate::ledger::Entry;
 use crate::prompts::Rendered;
@@ -27,16 +28,11 @@ impl Asked {
         let mut reasons = Vec::new();
         let content = reply.content.unwrap_or_default();
         let mut text = String::new();
-        match reply.finish_reason.as_deref() {
-            Some("length") => {
-                let spent =
-                    if content.is_empty() && reply.reasoning { ", all spent on reasoning" } else { "" };
-                reasons.push(format!("cut at max_tokens={}{spent}", self.max_tokens));
-            }
-            Some("content_filter") => reasons.push("refusal (content filter)".to_owned()),
-            Some("tool_calls" | "function_call") => reasons.push("a tool call instead of text".to_owned()),
-            _ if reply.refused => reasons.push("refusal".to_owned()),
-            _ => match Content::of(&content) {
+        let is_all_reasoning = content.is_empty() && reply.reasoning;
+        match finish::objection(reply.finish_reason.as_deref(), self.max_tokens, is_all_reasoning) {
+            Some(objection) => reasons.push(objection),
+            None if reply.refused => reasons.push("refusal".to_owned()),
+            None => match Content::of(&content) {
                 Content::Broken(reason) => reasons.push(format!("{BROKEN}: {reason}")),
                 Content::Plain(said) | Content::Report(said) => {
                     text = judge::clean(&said);

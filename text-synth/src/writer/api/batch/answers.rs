@@ -256,13 +256,13 @@ fn outcome(line: Line, secret: &Secret) -> Result<Reply, Failed> {
     let answer = Answer {
         status: response.status_code,
         content_type: "application/json".to_owned(),
-        retry_after: None,
         body: body.to_string().into_bytes(),
         secret: secret.clone(),
+        ..Answer::default()
     };
     match classify(&answer, SystemTime::now()) {
         Verdict::Reply(reply) => Ok(reply),
-        Verdict::Again { reason, .. } => Err(failed(reason)),
+        Verdict::Again { reason, .. } | Verdict::Unreadable(reason) => Err(failed(reason)),
         Verdict::Item(reason) | Verdict::NoSchema(reason) => Err(Failed { reason, again: false, all: false }),
         Verdict::Run(reason) | Verdict::Insecure(reason) => Err(Failed { reason, again: true, all: true }),
     }

@@ -9,7 +9,8 @@ use super::{Batching, no_server};
 use crate::client::batches::Trouble;
 use crate::client::retry::Backoff;
 use crate::client::{Client, Event};
-use crate::ledger::Ledger;
+use crate::ledger::round::Round;
+use crate::ledger::{Entry, Ledger};
 use crate::writer::api::{ATTEMPTS, Api, Plan, Work};
 use crate::writer::{Stopped, Task, Written};
 use stage::{Context, Message, Progress, interrupt};
@@ -74,6 +75,7 @@ struct Live<'a> {
     /// Requests of the tasks.
     requests: HashSet<&'a str>,
     ledger: &'a mut Ledger,
+    round: &'a Round,
     written: &'a mut Written,
     context: &'a Context,
     progress: &'a Progress,
@@ -95,6 +97,7 @@ impl Api {
         tasks: &[Task],
         plan: &Plan,
         ledger: &mut Ledger,
+        round: &Round,
         written: &mut Written,
         context: &Context,
     ) -> anyhow::Result<()> {
@@ -119,6 +122,7 @@ impl Api {
             tasks,
             requests,
             ledger,
+            round,
             written,
             context,
             progress: &progress,
@@ -177,7 +181,7 @@ impl Live<'_> {
             self.context.tell(Message::info("I213", format!("{n} requests are in batch {batch} already")));
         }
         loop {
-            let plan = self.api.plan(self.tasks, self.ledger.entries(), &self.state.past)?;
+            let plan = self.api.plan(self.tasks, self.ledger.entries(), self.round)?;
             let waiting = plan.queue.iter().filter(|work| !self.is_given_up(work)).count();
             for _ in waiting..self.left {
                 self.progress.step("");
@@ -186,10 +190,7 @@ impl Live<'_> {
             self.create(&plan).await?;
             if !self.state.open.iter().any(|open| self.is_ours(open)) {
                 // all that is left was given up
-                for work in &plan.queue {
-                    self.give_up(work);
-                }
-                return Ok(());
+                return Ok(self.give_up(&plan)?);
             }
             let (place, batch) = self.wait().await?;
             self.take(place, &batch, &plan).await?;
@@ -248,16 +249,25 @@ impl Live<'_> {
         self.state.past.get(&work.request).is_some_and(|past| past.refused || past.missed >= ATTEMPTS)
     }
 
-    fn give_up(&mut self, work: &Work) {
-        let Some(past) = self.state.past.get(&work.request) else { return };
-        let message = if past.refused {
-            self.client.refused(&past.reason)
-        } else {
-            Message::error("E203", format!("no reply in {} batches", past.missed))
-                .detail(past.reason.clone())
-                .fix("Run the same command again; what was answered is kept")
-        };
-        self.written.unanswered.push(message.case(self.tasks[work.task].id.clone()));
+    /// Lists what is left without an answer; what the server refused is written down, so that it is not sent again.
+    fn give_up(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let mut refused = Vec::new();
+        let has_replied = self.ledger.has_replies();
+        for work in &plan.queue {
+            let Some(past) = self.state.past.get(&work.request) else { continue };
+            let message = if past.refused && has_replied {
+                refused.push(Entry::of_refusal(&work.request, &past.reason));
+                continue;
+            } else if past.refused {
+                self.client.refused(&past.reason)
+            } else {
+                Message::error("E203", format!("no reply in {} batches", past.missed))
+                    .detail(past.reason.clone())
+                    .fix("Run the same command again; what was answered is kept")
+            };
+            self.written.unanswered.push(message.case(self.tasks[work.task].id.clone()));
+        }
+        if refused.is_empty() { Ok(()) } else { self.ledger.append(refused) }
     }
 }
 
