@@ -16,7 +16,7 @@ DENY_VERSION := 0.20.2
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
-	@echo '  make reproduce DATA=DIR [DATASETS="msd04-hippocampus …"] [FRACTIONS="0.01 0.1 1"] [BUDGET=quick|paper]'
+	@echo '  make reproduce DATA=DIR [DATASETS="msd04-hippocampus my.toml …"] [FRACTIONS="0.01 0.1 1"] [BUDGET=quick|paper]'
 	@echo '                 [DEVICE=cpu|cuda] [PRECISION=fp32|bf16] [ENCODER=resenc|resnet50|swin-unetr] [OUT=runs/reproduce] [SEED=0]'
 
 # LibTorch comes with PyTorch's wheel; .venv/torch is what .cargo/config.toml points at, whatever Python's version is.
@@ -186,9 +186,28 @@ PHANTOMS := phantom-ct phantom-mri phantom-em
 demo: build ## phantoms of three modalities through every stage to an HTML report, on CPU, in minutes
 	@$(MAKE) --no-print-directory run-pipeline OUT=runs/demo BUDGET=demo DATASETS="$(PHANTOMS)"
 
+# Said before anything is built or run: a run that ends at its last stage has cost hours.
+.PHONY: checked
+checked:
+	@fail() { printf '%s\n' "$$*"; exit 2; }; \
+	test -n '$(strip $(DATA))' || fail 'Say where the data sets lie: make reproduce DATA=DIR (it holds Task04_Hippocampus, …)'; \
+	test '$(words $(DATA))' -le 1 || fail 'DATA="$(DATA)" has blanks, which make cannot handle: give a link without (ln -s)'; \
+	test -d '$(strip $(DATA))' || fail 'DATA=$(strip $(DATA)) is no folder'; \
+	test -n '$(strip $(TRAIN_$(BUDGET)))' || fail "unknown BUDGET '$(BUDGET)': use quick or paper"; \
+	test -n '$(strip $(FRACTIONS))' || fail 'FRACTIONS is empty: give shares of the labels, FRACTIONS="0.01 0.1 1"'; \
+	for f in $(FRACTIONS); do \
+	    awk -v f="$$f" 'BEGIN { exit !(f ~ /^[0-9]*\.?[0-9]+$$/ && f > 0 && f <= 1) }' \
+	        || fail "FRACTIONS: '$$f' is no share above 0 and up to 1; part several by blanks: FRACTIONS=\"0.01 0.1 1\""; \
+	done; \
+	case '$(DEVICE)' in cpu|cuda|cuda:[0-9]*) ;; *) fail "unknown DEVICE '$(DEVICE)': use cpu, cuda or cuda:N" ;; esac; \
+	case '$(PRECISION)' in fp32|bf16) ;; *) fail "unknown PRECISION '$(PRECISION)': use fp32 or bf16" ;; esac; \
+	test -n '$(strip $(NETWORK_$(ENCODER)))' || fail "unknown ENCODER '$(ENCODER)': use resenc, resnet50 or swin-unetr"; \
+	for d in $(filter-out $(PHANTOMS) $(ALL_DATASETS),$(DATASETS)); do \
+	    test -e "$$d" || fail "unknown data set '$$d': it is no descriptor or folder, and none of $(ALL_DATASETS)"; \
+	done
+
 .PHONY: reproduce
-reproduce: build ## the benchmark on real data below DATA=DIR; incremental, resumable, any subset
-	@test -n "$(DATA)" || { echo 'Say where the data sets lie: make reproduce DATA=DIR (it holds Task04_Hippocampus, …)'; exit 2; }
+reproduce: checked build ## the benchmark on real data below DATA=DIR, and your own by descriptors; incremental, resumable, any subset
 	@$(MAKE) --no-print-directory run-pipeline OUT="$(or $(OUT),runs/reproduce)" DATASETS="$(or $(DATASETS),$(ALL_DATASETS))"
 
 # Numbers, not assertions: what is expected of them is in docs/results.md.
@@ -229,9 +248,6 @@ $(call arguments,$(OUT)/.arguments/$(1)-shards,$(2) $(3))
 $(OUT)/$(1)/shards/manifest.json: $(OUT)/.arguments/$(1)-shards $(4)
 	$(BIN)/preprocess --dataset $(3) --raw $(2) --out $$(@D) $(PARTIAL)
 	@touch $$@
-# one split for pretraining and fine-tuning: the cases that are scored are seen by neither
-$(OUT)/$(1)/split.json: $(OUT)/$(1)/shards/manifest.json
-	$(BIN)/data-manifests split --shards $(OUT)/$(1)/shards --seed $(SEED) --out $$@
 $(OUT)/$(1)/captions/manifest.json: $(OUT)/$(1)/shards/manifest.json
 	$(BIN)/text-synth caption --shards $(OUT)/$(1)/shards --out $$(@D) --captioner measure
 	@touch $$@
@@ -241,6 +257,13 @@ $(OUT)/$(1)/reports/manifest.json: $(OUT)/$(1)/captions/manifest.json
 $(OUT)/$(1)/text/manifest.json: $(OUT)/$(1)/reports/manifest.json
 	$(BIN)/text-synth embed --reports $(OUT)/$(1)/reports --out $$(@D) --device $(DEVICE)
 	@touch $$@
+$(if $(filter $(1),$(labelled)),$(call learnt,$(1),$(2),$(3)))
+endef
+
+# one split for pretraining and fine-tuning: the cases that are scored are seen by neither
+define learnt
+$(OUT)/$(1)/split.json: $(OUT)/$(1)/shards/manifest.json
+	$(BIN)/data-manifests split --shards $(OUT)/$(1)/shards --seed $(SEED) --out $$@
 $(foreach f,$(FRACTIONS),$(call fraction,$(1),$(f),$(2),$(3)))
 endef
 
@@ -278,14 +301,38 @@ $(OUT)/$(1)/scores-$(2)/manifest.json: $(OUT)/$(1)/neurons-$(2)/manifest.json
 	@touch $$@
 endef
 
-# a missing data set is said once, before anything runs
-raw_missing = $(foreach d,$(1),$(if $(wildcard $(DATA)/$(FOLDER_$(d))),,$(DATA)/$(FOLDER_$(d))))
-real := $(filter-out $(PHANTOMS),$(DATASETS))
-ifneq ($(filter-out $(ALL_DATASETS),$(real)),)
-$(error unknown data set(s): $(filter-out $(ALL_DATASETS),$(real)). Known: $(ALL_DATASETS))
+# One's own data sets are descriptors, or raw folders with nnU-Net's dataset.json, and go by the names that these give them. Data without
+# labels are pretrained on; there is nothing to fine-tune.
+own := $(filter-out $(PHANTOMS) $(ALL_DATASETS),$(DATASETS))
+told = $(shell $(BIN)/data-manifests show '$(1)' | sed -n 's/^$(2) = "\(.*\)"$$/\1/p' | head -n 1)
+define described
+NAME_$(1) := $$(call told,$(1),name)
+ifeq ($$(NAME_$(1)),)
+$$(error DATASETS: '$(1)' is no data set of the benchmark ($(ALL_DATASETS)), and no descriptor that can be read)
 endif
-ifneq ($(strip $(call raw_missing,$(real))),)
-$(error missing raw data: $(strip $(call raw_missing,$(real))). Fetch them, or name what you have with DATASETS="…")
+DESCRIPTOR_$$(NAME_$(1)) := $(1)
+FOLDER_$$(NAME_$(1)) := $$(call told,$(1),folder)
+RAW_$$(NAME_$(1)) := $$(if $$(wildcard $(1)/.),$(1),$(DATA)/$$(call told,$(1),folder))
+KIND_$$(NAME_$(1)) := $$(call told,$(1),kind)
+endef
+$(foreach d,$(own),$(eval $(call described,$(d))))
+own_names := $(foreach d,$(own),$(NAME_$(d)))
+names := $(filter $(PHANTOMS) $(ALL_DATASETS),$(DATASETS)) $(own_names)
+ifneq ($(words $(names)),$(words $(sort $(names))))
+$(error DATASETS: two data sets have one name: $(names))
+endif
+labelled := $(foreach d,$(names),$(if $(filter $(d),$(own_names)),$(if $(KIND_$(d)),$(d)),$(d)))
+OBJECTS += $(foreach d,$(own_names),$(if $(filter instances,$(KIND_$(d))),$(d)))
+
+# a missing data set is said once, before anything runs
+real := $(filter $(ALL_DATASETS),$(DATASETS))
+$(foreach d,$(real),$(eval RAW_$(d) := $(DATA)/$(FOLDER_$(d)))$(eval DESCRIPTOR_$(d) := $(d)))
+raw_missing := $(strip $(foreach d,$(real) $(own_names),$(if $(wildcard $(RAW_$(d))/.),,$(RAW_$(d)))))
+ifneq ($(raw_missing),)
+$(error missing raw data: $(raw_missing). Fetch them, or name what you have with DATASETS="…")
+endif
+ifeq ($(labelled),)
+$(error none of $(names) has labels: there is nothing to fine-tune and to score. Pretrain on them with 'pretrain' itself)
 endif
 ifeq ($(strip $(TRAIN_$(BUDGET))),)
 $(error unknown BUDGET '$(BUDGET)': use quick or paper)
@@ -300,26 +347,36 @@ $(OUT)/phantom/manifest.json: $(OUT)/.arguments/phantom
 	@touch $@
 
 $(eval $(call arguments,$(OUT)/.arguments/phantom,$(SIZE) $(SEED)))
-$(eval $(call arguments,$(OUT)/.arguments/pretrain,$(DATASETS) $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)))
+$(eval $(call arguments,$(OUT)/.arguments/pretrain,$(names) $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)))
 $(eval $(call arguments,$(OUT)/.arguments/train,$(ENCODER) $(TRAIN_$(BUDGET)) $(COMPUTE)))
 $(eval $(call arguments,$(OUT)/.arguments/predict,$(PREDICT_$(BUDGET)) $(COMPUTE)))
-$(eval $(call arguments,$(OUT)/.arguments/report,$(DATASETS) $(FRACTIONS)))
+$(eval $(call arguments,$(OUT)/.arguments/report,$(names) $(FRACTIONS)))
 
 FOLDER_phantom-ct := PhantomCT
 FOLDER_phantom-mri := PhantomMRI
 FOLDER_phantom-em := PhantomEM
 phantom_folder = $(OUT)/phantom/$(1)
 $(foreach d,$(filter $(PHANTOMS),$(DATASETS)),$(eval $(call dataset,$(d),$(call phantom_folder,$(d))/$(FOLDER_$(d)),$(call phantom_folder,$(d))/descriptor.toml,$(OUT)/phantom/manifest.json)))
-$(foreach d,$(real),$(eval $(call dataset,$(d),$(DATA)/$(FOLDER_$(d)),$(d),$(shell find -L $(DATA)/$(FOLDER_$(d)) -type f))))
+# Names, sizes and times of a data set's raw files: another text where one is new, changed or gone. Names may hold blanks, which no list of
+# prerequisites bears.
+define listed
+$(OUT)/.arguments/$(1)-raw: FORCE
+	@mkdir -p $$(@D); find -L '$(2)' -type f -printf '%P %s %T@\n' | LC_ALL=C sort > $$@.tmp; \
+	    if cmp -s $$@.tmp $$@; then rm $$@.tmp; else mv $$@.tmp $$@; fi
+endef
+$(foreach d,$(real) $(own_names),$(eval $(call listed,$(d),$(RAW_$(d)))))
+$(foreach d,$(real) $(own_names),$(eval $(call dataset,$(d),$(RAW_$(d)),$(DESCRIPTOR_$(d)),$(OUT)/.arguments/$(d)-raw $(filter %.toml,$(DESCRIPTOR_$(d))))))
 
-$(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(DATASETS),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/split.json $(OUT)/$(d)/text/manifest.json)
-	$(BIN)/pretrain $(foreach d,$(DATASETS),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text --leave-out $(d)=$(OUT)/$(d)/split.json) \
+$(OUT)/encoder/manifest.json: $(OUT)/.arguments/pretrain $(foreach d,$(names),$(OUT)/$(d)/shards/manifest.json $(OUT)/$(d)/text/manifest.json) \
+    $(foreach d,$(labelled),$(OUT)/$(d)/split.json)
+	$(BIN)/pretrain $(foreach d,$(names),--shards $(OUT)/$(d)/shards --text $(OUT)/$(d)/text) \
+	    $(foreach d,$(labelled),--leave-out $(d)=$(OUT)/$(d)/split.json) \
 	    --out $(@D) --test-cases leave-out \
 	    --encoder $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE) --overwrite
 	@touch $@
 
-$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
-	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(DATASETS),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
+$(OUT)/report/manifest.json: $(OUT)/.arguments/report $(foreach d,$(labelled),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)/manifest.json))
+	$(BIN)/evaluate report --out $(@D) --runs $(foreach d,$(labelled),$(foreach f,$(FRACTIONS),$(OUT)/$(d)/scores-$(f)))
 	@touch $@
 
 endif
