@@ -208,7 +208,7 @@ checked:
 
 .PHONY: reproduce
 reproduce: checked build ## the benchmark on real data below DATA=DIR, and your own by descriptors; incremental, resumable, any subset
-	@$(MAKE) --no-print-directory run-pipeline OUT="$(or $(OUT),runs/reproduce)" DATASETS="$(or $(DATASETS),$(ALL_DATASETS))"
+	@$(MAKE) --no-print-directory run-pipeline
 
 # Numbers, not assertions: what is expected of them is in docs/results.md.
 SEEDS ?= 0,1,2
@@ -220,11 +220,12 @@ results: build $(VENV)/.test-ready ## what docs/results.md reports of real volum
 
 .PHONY: run-pipeline
 run-pipeline:
-	@before=$$(stat -c %Y.%i $(OUT)/report/manifest.json 2>/dev/null || true); \
-	$(MAKE) --no-print-directory pipeline; \
-	after=$$(stat -c %Y.%i $(OUT)/report/manifest.json); \
-	if [ "$$before" = "$$after" ]; then echo "Nothing to do: every stage below $(OUT) is up to date."; fi; \
-	$(BIN)/evaluate show --report $(OUT)/report
+	@out="$(or $(OUT),runs/reproduce)"; \
+	before=$$(stat -c %Y.%i "$$out/report/manifest.json" 2>/dev/null || true); \
+	$(MAKE) --no-print-directory pipeline OUT="$$out" DATASETS="$(or $(DATASETS),$(ALL_DATASETS))"; \
+	after=$$(stat -c %Y.%i "$$out/report/manifest.json"); \
+	if [ "$$before" = "$$after" ]; then echo "Nothing to do: every stage below $$out is up to date."; fi; \
+	$(BIN)/evaluate show --report "$$out/report"
 
 ifneq ($(filter pipeline,$(MAKECMDGOALS)),)
 
