@@ -268,8 +268,9 @@ fn listed_references(
 ) -> Result<(References, Vec<Message>)> {
     let mut references = References::new();
     let mut failed = Vec::new();
-    let is_msd = matches!(descriptor.raw, Raw::Msd { .. });
-    if !is_msd || root.join("dataset.json").is_file() {
+    // without its index a folder is not the raw one, but may hold label maps
+    let is_indexed = matches!(descriptor.raw, Raw::Msd { .. } | Raw::Nnunet { .. });
+    if !is_indexed || root.join("dataset.json").is_file() {
         let listing = raw::list(descriptor, root)?;
         failed.extend(listing.problems.into_iter().filter(|p| p.severity == stage::Severity::Error));
         for case in listing.cases {

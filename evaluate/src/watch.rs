@@ -117,7 +117,8 @@ struct Look {
     state: State,
     step: Option<u64>,
     loss: Option<f64>,
-    validation: Option<(String, f64)>,
+    /// Of the last one, what says most.
+    validation: Option<String>,
     rate: Option<f64>,
     waiting: Option<f64>,
     memory_mib: Option<f64>,
@@ -130,9 +131,14 @@ fn look(directory: &Path) -> Result<Look> {
         let of_kind = lines.iter().rev().filter(|l| l.get("kind").and_then(Value::as_str) == Some(kind));
         of_kind.filter_map(|line| line.get(name)?.as_f64()).next()
     };
-    let validation = ["dice", "recall_5", "loss"]
-        .into_iter()
-        .find_map(|name| Some((name.to_owned(), last(&records, "validation", name)?)));
+    let validation = |name: &str| last(&records, "validation", name);
+    let validation = match (validation("recall_5"), validation("recall_5_chance")) {
+        // of few candidates any ranking finds most
+        (Some(recall), Some(chance)) if chance > 0.0 => {
+            Some(format!("recall_5 {recall:.4} ({:.1} × chance)", recall / chance))
+        }
+        _ => ["score", "loss"].iter().find_map(|name| Some(format!("{name} {:.4}", validation(name)?))),
+    };
     let touched = fs_err::metadata(directory.join(stage::lock::FILE_NAME)).and_then(|m| m.modified()).ok();
     let alive =
         touched.and_then(|at| SystemTime::now().duration_since(at).ok()).is_some_and(|age| age < HEARTBEAT);
@@ -186,7 +192,7 @@ impl Look {
             state.to_owned(),
             steps.map_or_else(|| step.clone(), |steps| format!("{step} of {steps}")),
             text(self.loss, |v| format!("{v:.4}")),
-            self.validation.as_ref().map_or_else(|| "–".to_owned(), |(name, v)| format!("{name} {v:.4}")),
+            self.validation.clone().unwrap_or_else(|| "–".to_owned()),
             text(self.rate, |v| format!("{v:.2}")),
             text(self.waiting, |v| format!("{:.0} %", v * 100.0)),
             text(self.memory_mib, |v| format!("{:.2} GiB", v / 1024.0)),
@@ -211,7 +217,7 @@ mod tests {
         assert!(found.is_empty());
         let long = "{\"step\":1,\"kind\":\"step\",\"loss\":9.0}\n".repeat(4000);
         let text = format!(
-            "{long}{{\"step\":40,\"kind\":\"validation\",\"dice\":0.5}}\n{{\"step\":50,\"kind\":\"step\",\"loss\":0.25}}\n{{\"step\":60,\"ki"
+            "{long}{{\"step\":40,\"kind\":\"validation\",\"loss\":0.7,\"pooled_dice liver\":0.5,\"score\":0.5}}\n{{\"step\":50,\"kind\":\"step\",\"loss\":0.25}}\n{{\"step\":60,\"ki"
         );
         fs_err::write(run.join(METRICS), text).unwrap();
         fs_err::write(
@@ -228,8 +234,15 @@ mod tests {
         let row = running.row(Some(650));
         assert_eq!(
             row[1..],
-            ["running", "50 of 650", "0.2500", "dice 0.5000", "2.00", "12 %", "0.50 GiB", "5 min"]
+            ["running", "50 of 650", "0.2500", "score 0.5000", "2.00", "12 %", "0.50 GiB", "5 min"]
         );
+        let validated = |line: &str| {
+            fs_err::write(run.join(METRICS), format!("{line}\n")).unwrap();
+            look(&run).unwrap().validation
+        };
+        let pretraining = "{\"step\":40,\"kind\":\"validation\",\"recall_5\":0.1,\"recall_5_chance\":0.02,\"score\":0.3}";
+        assert_eq!(validated(pretraining).unwrap(), "recall_5 0.1000 (5.0 × chance)");
+        assert_eq!(validated("{\"step\":4,\"kind\":\"validation\",\"loss\":2.5}").unwrap(), "loss 2.5000");
         fs_err::write(run.join(manifest::FILE_NAME), b"{}").unwrap();
         assert_eq!(look(&run).unwrap().row(None)[1], "done");
     }

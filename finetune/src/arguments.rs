@@ -69,7 +69,7 @@ pub(crate) struct Predict {
     /// What 'finetune train' wrote, or its model.safetensors or a checkpoint alone; of several, as of all folds, the mean of their scores
     #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     pub(crate) model: Vec<PathBuf>,
-    /// Images, or the raw folder of the model's data set
+    /// The raw folder of the model's data set, or images and folders of them; channels in files of their own are ID_0000, ID_0001, …
     #[arg(long, value_name = "PATH", required = true, num_args = 1..)]
     pub(crate) input: Vec<PathBuf>,
     /// Where the label maps go

@@ -1,5 +1,6 @@
 //! `finetune predict`: the image's way through `volume::prepare`, sliding window, and back to its own grid; or to affinities.
 
+mod given;
 mod image;
 mod jobs;
 mod output;

@@ -91,6 +91,13 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         plan.fraction,
         plan.val.len()
     ));
+    if plan.val.is_empty() {
+        context.tell(
+            Message::info("I445", "no case validates: all that are labelled train")
+                .cause("The model is that of the last step, and nothing here says how good it is")
+                .fix("Score it on cases of another source; --val-share keeps some of these"),
+        );
+    }
     if let Some(warning) = single_voxels(plan.model.network.kind(), plan.model.patch_zyx) {
         context.tell(warning);
     }
@@ -292,7 +299,8 @@ fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
-    options.validate_every = (arguments.validate_every > 0).then_some(arguments.validate_every);
+    options.validate_every =
+        (arguments.validate_every > 0 && !plan.val.is_empty()).then_some(arguments.validate_every);
     options.checkpoint_every = arguments.checkpoint_every;
     options.score_smoothing = arguments.score_smoothing;
     options.patience = plan.early_stopping.map(|early| early.patience);

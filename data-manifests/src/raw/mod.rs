@@ -14,6 +14,7 @@ mod stack;
 mod table;
 
 pub use check::check;
+pub use nnunet::numbered;
 pub use paths::{RAW_ROOTS, clean, default_raw};
 pub use source::{Sections, Source};
 
@@ -21,7 +22,7 @@ use crate::CaseSplit;
 use crate::descriptor::{Descriptor, Raw, SectionPart};
 use stage::Message;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// One case in the raw files.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,14 +190,31 @@ pub(crate) fn part_id(file: &str, part: &SectionPart) -> String {
     format!("{}_{}", stem(file), part.name)
 }
 
+/// Endings of volumes that are read.
+const ENDINGS: [&str; 9] = [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5", ".tif", ".tiff", ".ome.zarr", ".zarr"];
+
 /// File name without the endings of volumes: `a.nii.gz` → `a`.
 #[must_use]
 pub fn stem(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
-    [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5", ".tif", ".tiff", ".ome.zarr", ".zarr"]
-        .iter()
-        .find_map(|end| name.strip_suffix(end))
-        .unwrap_or(name)
+    ENDINGS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+/// Volumes that lie in a folder, by the endings of their names, sorted.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn volumes_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if !name.starts_with('.') && ENDINGS.iter().any(|end| name.ends_with(end)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 /// Name of the case that a single file or folder is: its stem; of a level of an image in OME-Zarr, the image's.

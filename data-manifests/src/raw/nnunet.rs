@@ -213,8 +213,9 @@ impl Folder {
     }
 }
 
-/// `a_0001` → `a`, 1.
-fn numbered(name: &str) -> Option<(&str, usize)> {
+/// `a_0001` → `a`, 1: nnU-Net's numbers of channels.
+#[must_use]
+pub fn numbered(name: &str) -> Option<(&str, usize)> {
     let (id, number) = name.rsplit_once('_')?;
     let digits = number.len() == 4 && number.bytes().all(|b| b.is_ascii_digit());
     (digits && !id.is_empty()).then_some(())?;

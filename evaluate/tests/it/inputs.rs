@@ -1,8 +1,8 @@
 //! Where `score` finds label maps: folders of several formats, and tables of pairs.
 
 use crate::world::{SHAPE, World, errors, grid, labels, put_shards, run};
-use data_manifests::descriptor::LabelKind;
-use data_manifests::verify;
+use data_manifests::descriptor::{LabelKind, Raw};
+use data_manifests::{Descriptor, verify};
 use patches::{LabelType, LabelVoxels};
 use stage::{Context, ExitStatus};
 use std::process::Command;
@@ -82,6 +82,28 @@ fn label_maps_of_zarr_python_are_scored_as_those_of_nifti() {
         text.lines().filter(|line| line.starts_with("a,")).map(str::to_owned).collect::<Vec<_>>()
     };
     assert_eq!(of_a(&metrics(&world)), of_a(&nifti));
+}
+
+#[test]
+fn a_plain_folder_is_scored_for_a_data_set_of_any_layout() {
+    let world = World::new();
+    let nifti = expected(&world);
+    fs_err::create_dir_all(world.path("plain")).unwrap();
+    for id in ["a", "b", "c"] {
+        let file = format!("{id}.nii.gz");
+        fs_err::copy(world.path(&format!("raw/labelsTr/{file}")), world.path(&format!("plain/{file}"))).unwrap();
+    }
+    let mut descriptor = Descriptor::find("msd04-hippocampus").unwrap();
+    for raw in [Raw::Msd { folder: "x".into() }, Raw::Nnunet { folder: "x".into() }] {
+        descriptor.raw = raw;
+        fs_err::write(world.path("own.toml"), toml::to_string(&descriptor).unwrap()).unwrap();
+        let [references, predictions, dataset, out] =
+            ["plain", "predictions", "own.toml", "scores"].map(|p| world.path(p).display().to_string());
+        let words = ["score", "--references", &references, "--predictions", &predictions];
+        let (status, context) = run(&[&words[..], &["--dataset", &dataset, "--out", &out]].concat());
+        assert_eq!(status.unwrap(), ExitStatus::Done, "{:?}", errors(&context));
+        assert_eq!(metrics(&world), nifti);
+    }
 }
 
 #[test]

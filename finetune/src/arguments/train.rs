@@ -61,7 +61,7 @@ pub(crate) struct Train {
     /// Share of the training labels, above 0 and at most 1; smaller shares are subsets of larger ones
     #[arg(long, default_value_t = 1.0)]
     pub(crate) fraction: f64,
-    /// Share of the labelled cases kept for validation, where the descriptor's parts have no roles
+    /// Share of the labelled cases kept for validation, where the descriptor's parts have no roles; 0 trains on all
     #[arg(long, default_value_t = 0.2)]
     pub(crate) val_share: f64,
     /// A stored split instead (see 'data-manifests split'), or with --fold nnU-Net's splits_final.json

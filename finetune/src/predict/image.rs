@@ -85,7 +85,8 @@ impl Reader<'_> {
         if channels != descriptor.channels.len() {
             let found = format!("found {channels} channels, expected {}", descriptor.channels.len());
             let detail = format!("{}: the model takes {}", file.display(), descriptor.channels.join(", "));
-            return Err(Message::error("E141", found).detail(detail).into());
+            let fix = "Give one file with these channels, or one for each: ID_0000, ID_0001 and so on";
+            return Err(Message::error("E141", found).detail(detail).fix(fix).into());
         }
         intensity::check_finite(&mut data, channels, NonFinite::Error).map_err(in_image)?;
         intensity::check_varies(&data, channels).map_err(in_image)?;

@@ -1,9 +1,10 @@
 //! Which images are predicted.
 
+use super::given;
 use crate::arguments::Predict;
 use crate::model::{self, Model};
 use data_manifests::CaseSplit;
-use data_manifests::raw::{self, RawCase, Source};
+use data_manifests::raw::{self, RawCase};
 use data_manifests::splits::Split;
 use stage::{Context, Message, Severity};
 use std::collections::BTreeSet;
@@ -56,22 +57,25 @@ pub(super) fn find(arguments: &Predict, model: &Model, context: &Context) -> any
     let splits = arguments.model.iter().map(|given| model::stored_split(&model::file_of(given)));
     let parts = Parts::of_splits(&splits.collect::<anyhow::Result<Vec<_>>>()?);
     let mut found = Jobs { jobs: Vec::new(), failed: Vec::new() };
+    let mut files = Vec::new();
     for input in &arguments.input {
         if input.is_dir() && !ome_zarr::is_zarr(input) {
-            folder(input, arguments, model, &parts, &mut found, context)?;
-        } else if input.exists() {
-            let job = file(input);
-            if let Some(message) = parts.of(&job.case.id).and_then(|part| known_to_model(&job, part)) {
-                context.tell(message);
+            match given::scans(input, &model.plan.descriptor)? {
+                Some(scans) => files.extend(scans),
+                None => folder(input, arguments, model, &parts, &mut found, context)?,
             }
-            found.jobs.push(job);
+        } else if input.exists() {
+            files.push(input.clone());
         } else {
             return Err(Message::error("E414", "an input does not exist")
                 .detail(input.display().to_string())
-                .fix("Give --input image files, or the raw folder of the data set")
+                .fix("Give --input image files, a folder of them, or the raw folder of the data set")
                 .into());
         }
     }
+    let given = given::jobs(&files, &model.plan.descriptor.channels)?;
+    given::tell(&given, |id| parts.of(id) == Some("train"), context);
+    found.jobs.extend(given);
     let mut seen = BTreeSet::new();
     if let Some(twice) = found.jobs.iter().find(|j| !seen.insert(j.case.id.to_lowercase())) {
         return Err(Message::error("E190", format!("two inputs are called '{}'", twice.case.id))
@@ -168,24 +172,4 @@ fn refuse_another_data_set(
         .detail(input.display().to_string())
         .cause(format!("The folder is of another data set than the model's, which is '{name}'"))
         .fix("Give the folder of the model's data set, or image files to predict them all the same"))
-}
-
-/// Says that a single file has the name of a case that the model was trained on: it is scored as any that was given.
-fn known_to_model(job: &Job, part: &str) -> Option<Message> {
-    (part == "train").then(|| {
-        Message::warning("W443", "a file has the name of a case that the model was trained on")
-            .case(&job.case.id)
-            .detail(job.case.image.path().display().to_string())
-            .cause("If it is that case, a score on it says nothing of others")
-            .fix("Give --input the raw folder to have parts told apart")
-    })
-}
-
-/// A single image; its folder is the root.
-fn file(input: &Path) -> Job {
-    let id = raw::case_name(input);
-    let image = Source::image(input.to_owned());
-    let root = input.parent().unwrap_or(Path::new("")).to_owned();
-    let case = RawCase { subject: id.clone(), id, image, label: None, split: CaseSplit::Test };
-    Job { case, split: "given", root }
 }

@@ -11,7 +11,8 @@ pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split>
     let members = splits::members(store.rows(), store.descriptor().ignored());
     let seed = arguments.split_seed.unwrap_or(arguments.compute.seed);
     let unusable = |e: anyhow::Error| {
-        Message::error("E402", e.to_string()).fix("Add labelled cases, or give --split a file")
+        Message::error("E402", e.to_string())
+            .fix("Add labelled cases, give --split a file, or train on all of them with --val-share 0")
     };
     if let (Some(folds), Some(fold)) = (arguments.folds, arguments.fold) {
         let mut all = splits::cross_validation(&members, folds, seed).map_err(unusable)?;
@@ -23,6 +24,9 @@ pub(super) fn of(arguments: &Train, store: &ShardStore) -> anyhow::Result<Split>
         return Ok(all.swap_remove(fold));
     }
     let Some(file) = &arguments.split else {
+        if arguments.val_share == 0.0 {
+            return Ok(Split::all(&members, seed).map_err(unusable)?);
+        }
         let split = match Split::declared(store.descriptor(), &members, seed) {
             Ok(Some(declared)) => Ok(declared),
             Ok(None) => Split::new(&members, arguments.val_share, seed),
@@ -88,7 +92,7 @@ pub(super) fn warn_about_classes(
         let text = format!("the {} training cases have no {}", used.len(), missing.join(", "));
         context.tell(Message::warning("W403", text).cause("The model cannot learn it").fix(fix));
     }
-    let missing = absent(&split.val)?;
+    let missing = if split.val.is_empty() { Vec::new() } else { absent(&split.val)? };
     if !missing.is_empty() {
         let text = format!("the {} validation cases have no {}", split.val.len(), missing.join(", "));
         let fix = "Use another --seed, --val-share or --split";

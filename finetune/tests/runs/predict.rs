@@ -392,6 +392,33 @@ fn an_image_in_ome_zarr_is_predicted_as_in_nifti() {
 }
 
 #[test]
+fn a_folder_of_scans_is_predicted_with_channels_in_files_of_their_own() {
+    let study = Study::new(Kind::Mri);
+    study.model();
+    let file = &images(&study, "imagesTs")[0];
+    let nifti::Image { channels, grid, data, .. } = nifti::read_image(file).unwrap();
+    assert_eq!(channels, 4);
+    let scans = study.path("scans");
+    fs_err::create_dir(&scans).unwrap();
+    for (channel, values) in data.chunks(data.len() / channels).enumerate() {
+        let path = scans.join(format!("patient_{channel:04}.nii.gz"));
+        nifti::write_image(path, values, 1, &grid, ImageType::F32).unwrap();
+    }
+    // what a folder of scans may hold besides
+    fs_err::write(scans.join("notes.txt"), "x").unwrap();
+    study.predict("one", &[file], &[]).expect(0);
+    let said = study.predict("several", &[&scans], &[]).expect(0);
+    assert!(said.contains("I446 1 images by nnU-Net's numbers of channels: patient_0000 is case patient"), "{said}");
+    let name = file.file_name().unwrap().to_str().unwrap();
+    assert!(study.bytes(&format!("one/{name}")) == study.bytes("several/patient.nii.gz"));
+    assert_eq!(study.table("several")["patient"][0], "given");
+    study.verified("several");
+    fs_err::remove_file(scans.join("patient_0002.nii.gz")).unwrap();
+    let said = study.predict("several", &[&scans], &[]).expect(1);
+    assert!(said.contains("E194 case patient: a channel is missing") && said.contains("patient_0002"), "{said}");
+}
+
+#[test]
 fn images_in_the_output_directory_are_safe() {
     let study = Study::new(Kind::Ct);
     study.model();

@@ -423,3 +423,22 @@ fn values_come_from_a_file_and_flags_win() {
     fs_err::write(&config, "[train]\nstep = 3\n").unwrap();
     assert!(run(&words).expect(2).contains("unknown key 'step'"));
 }
+
+#[test]
+fn all_cases_train_where_none_is_kept() {
+    let study = Study::new(Kind::Ct);
+    let said = study.train("all", 2, &["--from-scratch", "--val-share", "0", "--validate-every", "1"]).expect(0);
+    assert!(said.contains("I445") && said.contains("0 validation cases"), "{said}");
+    study.verified("all");
+    let split = study.json("all/split.json");
+    assert_eq!((split["val"].as_array().unwrap().len(), split["train"].as_array().unwrap().len()), (0, 4));
+    let record = String::from_utf8(study.bytes("all/metrics.jsonl")).unwrap();
+    assert!(!record.contains("validation"), "{record}");
+    let patience = ["--from-scratch", "--val-share", "0", "--patience", "2"];
+    let said = study.train("stopped", 2, &patience).expect(1);
+    assert!(said.contains("E426"), "{said}");
+    // test images remain to be predicted
+    let (model, raw, out) = (study.path("all"), study.raw(), study.path("predictions"));
+    run(&["predict", "--model", text(&model), "--input", text(&raw), "--out", text(&out)]).expect(0);
+    assert!(study.table("predictions").values().all(|row| row[0] == "test"));
+}
