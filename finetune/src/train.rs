@@ -29,7 +29,7 @@ use training::checkpoint::{self, Folder, RunState, Which};
 use training::compute::{choose_kernels, slow_precision};
 use training::error::OTHER_PLAN;
 use training::optimizer::{Optimizer, named_variables};
-use training::prefetch::{Prefetch, check_room, depth};
+use training::prefetch::{Prefetch, check_maps, check_room, depth};
 use training::processes::Process;
 use training::run::{Opening, Reporter, RunOptions, Session, role_of};
 
@@ -119,6 +119,9 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let bytes_of_voxel = plan.model.network.in_channels() as usize * size_of::<f32>() + size_of::<i64>();
     let sizes = plan.window_zyx.into_iter().chain([process.samples(plan.batch).len(), bytes_of_voxel]);
     check_room(sizes, usize::from(arguments.workers), plan.steps, device).map_err(|e| e.message())?;
+    let samples = process.samples(plan.batch).len() as u64;
+    let maps = plan.model.network.encoder().first_maps(plan.model.patch_zyx).saturating_mul(samples);
+    check_maps(maps, precision, device).map_err(|e| e.message())?;
     let variables_store = nn::VarStore::new(device);
     let network = SegmentationNetwork::new(&variables_store.root(), &plan.model.network, plan.seed)?;
     MemoryFormat::faster_for_segmentation(plan.model.network.kind(), device, precision)

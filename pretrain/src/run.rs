@@ -22,7 +22,7 @@ use torch_runtime::Precision;
 use training::checkpoint::Notes;
 use training::compute::{choose_kernels, slow_precision};
 use training::optimizer::{Optimizer, named_variables};
-use training::prefetch::{Prefetch, check_room, depth};
+use training::prefetch::{Prefetch, check_maps, check_room, depth};
 use training::processes::Process;
 use training::record::METRICS;
 use training::run::{Opening, RunOptions, Session, role_of};
@@ -135,6 +135,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     options.check().map_err(|e| e.message())?;
     let sizes = plan.window_zyx.into_iter().chain([samples.len(), size_of::<f32>()]);
     check_room(sizes, workers, plan.steps, process.device).map_err(|e| e.message())?;
+    let at_once = (2 * samples.len().min(plan.micro_batch)) as u64;
+    let maps = plan.encoder.first_maps(plan.patch_zyx).saturating_mul(at_once);
+    check_maps(maps, precision, process.device).map_err(|e| e.message())?;
     let session =
         open_session(&arguments, &plan, &plan_json, (&process, output.as_ref()), &variables, &mut optimizer)?;
     let notes = notes(&pairs, seen)?;

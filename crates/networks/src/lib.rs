@@ -14,6 +14,7 @@ pub mod heads;
 mod init;
 mod layout;
 mod levels;
+mod memory;
 mod pretrained;
 mod resenc;
 mod resnet;

@@ -233,7 +233,8 @@ impl TrainingError {
         }
         if let Some(reason) = self.memory() {
             return Message::error("E305", reason).fix(
-                "Try a smaller --batch (of pretrain --micro-batch keeps the batch of the losses), a smaller patch or --precision bf16",
+                "Try a smaller --batch (of pretrain --micro-batch keeps the batch of the losses), --precision bf16 or a smaller patch (pretrain \
+                 --patch-zyx; of finetune grid.patch_zyx in the descriptor, then preprocess again, which converts nothing anew)",
             );
         }
         if let Self::Task { source, .. } | Self::Batch { source, .. } = self
@@ -275,7 +276,10 @@ impl TrainingError {
             Self::OtherPlan { .. } => {
                 message.fix(format!("{OTHER_PLAN}. To train longer, start another run from its weights (of pretrain: --init)"))
             }
-            Self::NoRoom(_) => message.fix("Try a smaller patch, a smaller --batch or fewer --workers"),
+            Self::NoRoom(_) => message.fix(
+                "Try a smaller --batch (of pretrain --micro-batch keeps the batch of the losses), a smaller patch (pretrain --patch-zyx; of finetune \
+                 grid.patch_zyx in the descriptor, then preprocess again, which converts nothing anew) or fewer --workers",
+            ),
             Self::OtherTensors { .. } => message.cause("The checkpoint was made for another network"),
             _ => message,
         }

@@ -14,6 +14,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tch::Device;
+use torch_runtime::Precision;
 
 /// How many batches may be made or in the making ahead of training, for so many threads.
 #[must_use]
@@ -43,6 +44,24 @@ pub fn check_room(
     let [one, all, granted] = [bytes_of_batch, needed, granted].map(limits::size);
     Err(TrainingError::NoRoom(format!(
         "batches do not fit into memory: {held} at a time of {one} are {all}, available {granted}"
+    )))
+}
+
+/// Refuses a step whose first maps alone are more than memory holds, which the system would end without a word. `numbers` are those of the
+/// maps of all samples that are in work at once. A GPU says itself when its memory is full.
+///
+/// # Errors
+/// E305 says what they take and what there is.
+pub fn check_maps(numbers: u64, precision: Precision, device: Device) -> Result<()> {
+    let bytes_of_number = if precision == Precision::Bf16 { 2 } else { 4 };
+    let needed = numbers.saturating_mul(bytes_of_number);
+    let granted = limits::memory_bytes().unwrap_or(u64::MAX);
+    if device.is_cuda() || needed <= granted {
+        return Ok(());
+    }
+    let [needed, granted] = [needed, granted].map(limits::size);
+    Err(TrainingError::NoRoom(format!(
+        "a step does not fit into memory: the maps of the network's first stage alone are {needed}, available {granted}"
     )))
 }
 
@@ -223,6 +242,16 @@ mod tests {
             assert!(prefetch.next().unwrap().is_none());
             assert!((0.0..=1.0).contains(&prefetch.wait_share()));
         }
+    }
+
+    #[test]
+    fn maps_that_cannot_fit_are_refused() {
+        let error = check_maps(1 << 50, Precision::Bf16, Device::Cpu).unwrap_err();
+        let message = error.message();
+        assert_eq!(message.code, "E305");
+        assert!(message.to_string().contains("first stage alone are 2097152.0 GiB"), "{message}");
+        check_maps(1 << 50, Precision::Bf16, Device::Cuda(0)).unwrap();
+        check_maps(1 << 20, Precision::Fp32, Device::Cpu).unwrap();
     }
 
     #[test]
