@@ -79,8 +79,8 @@ pub struct Arguments {
     /// What becomes of cases that are published for testing
     #[arg(long, value_name = "RULE", value_enum, default_value = "refuse")]
     pub(crate) test_cases: TestCases,
-    /// Split of a data set by which it is fine-tuned later: its validation cases are left out
-    #[arg(long, value_name = "DATASET=FILE.json")]
+    /// Split of a data set by which it is fine-tuned later: its validation cases are left out; of a list of folds the one behind #
+    #[arg(long, value_name = "DATASET=FILE.json[#FOLD]")]
     pub(crate) leave_out: Vec<LeftOut>,
     /// Share of each data set's subjects that is not trained on but asked about: retrieval of their reports, rank of features
     #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = parse_share)]

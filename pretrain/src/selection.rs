@@ -1,6 +1,6 @@
 //! Which cases are trained on: not those published for testing unless that was asked for, and some kept for questions.
 
-use data_manifests::splits::Split;
+use data_manifests::splits::{self, Split};
 use data_manifests::{CaseSplit, cases, digest};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
@@ -89,19 +89,22 @@ pub(crate) struct SelectionRule {
     pub(crate) without_report: WithoutReport,
 }
 
-/// `DATASET=split.json`, whose validation cases are to be left out.
+/// `DATASET=split.json`, or a fold `DATASET=splits_final.json#K` of a list of them: its validation cases are to be left out.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct LeftOut {
     dataset: String,
     split: PathBuf,
+    fold: Option<usize>,
 }
 
 impl FromStr for LeftOut {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (dataset, split) = text.split_once('=').ok_or("give DATASET=FILE.json")?;
-        Ok(Self { dataset: dataset.to_owned(), split: split.into() })
+        let (dataset, split) = text.split_once('=').ok_or("give DATASET=FILE.json, or DATASET=FILE.json#FOLD")?;
+        let fold = split.rsplit_once('#').and_then(|(file, fold)| Some((file, fold.parse().ok()?)));
+        let (split, fold) = fold.map_or((split, None), |(file, fold)| (file, Some(fold)));
+        Ok(Self { dataset: dataset.to_owned(), split: split.into(), fold })
     }
 }
 
@@ -109,9 +112,18 @@ impl LeftOut {
     /// Adds the validation cases to a rule.
     ///
     /// # Errors
-    /// For a file that is no split.
+    /// `E337` for a file that is no split, or has no such fold.
     pub(crate) fn apply(&self, rule: &mut SelectionRule) -> anyhow::Result<()> {
-        let Split { train, val, .. } = Split::load(&self.split)?;
+        let found = match self.fold {
+            // the order of training cases is of no account here
+            Some(fold) => splits::load_nnunet(&self.split, fold, &[], 0),
+            None => Split::load(&self.split),
+        };
+        let Split { train, val, .. } = found.map_err(|e| {
+            Message::error("E337", "the split of --leave-out cannot be used").detail(format!("{e:#}")).fix(
+                "Make one with 'data-manifests split'; of a list of folds, such as nnU-Net's splits_final.json, name one: DATASET=FILE.json#FOLD",
+            )
+        })?;
         rule.left_out.entry(self.dataset.clone()).or_default().extend(val);
         rule.trained_later.entry(self.dataset.clone()).or_default().extend(train);
         Ok(())

@@ -344,8 +344,12 @@ fn is_hdf5(path: &str) -> bool {
     [".h5", ".hdf", ".hdf5"].iter().any(|end| path.ends_with(end))
 }
 
-/// Whether a path is an image in OME-Zarr, or in one: by its ending, or by what is there.
+/// Whether a path is an image in OME-Zarr, or in one: by its ending, or by what is there. Files of other formats may lie in such a folder.
 fn is_zarr(path: &Path) -> bool {
+    let name = path.to_string_lossy().to_lowercase();
+    if [".nii", ".nii.gz", ".tif", ".tiff"].iter().any(|end| name.ends_with(end)) {
+        return false;
+    }
     let named = |part: &Path| part.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zarr"));
     path.ancestors().any(named) || ome_zarr::is_zarr(path)
 }
@@ -379,6 +383,7 @@ mod tests {
                 "$RAW/a.hdf#neuron_ids[75:125]",
             ),
             (nifti("a[1:2].nii"), "$RAW/a[1:2].nii"),
+            (nifti("b.zarr/a.nii"), "$RAW/b.zarr/a.nii"),
             (Source::Stack { path: root.join("a.tif"), spacing_zyx_mm: None, like: None }, "$RAW/a.tif"),
             (Source::CremiLabels(root.join("a.hdf"), "neuron_ids".into(), None), "$RAW/a.hdf#neuron_ids"),
             (
