@@ -240,7 +240,8 @@ mod tests {
             fs_err::write(run.join(METRICS), format!("{line}\n")).unwrap();
             look(&run).unwrap().validation
         };
-        let pretraining = "{\"step\":40,\"kind\":\"validation\",\"recall_5\":0.1,\"recall_5_chance\":0.02,\"score\":0.3}";
+        let pretraining =
+            "{\"step\":40,\"kind\":\"validation\",\"recall_5\":0.1,\"recall_5_chance\":0.02,\"score\":0.3}";
         assert_eq!(validated(pretraining).unwrap(), "recall_5 0.1000 (5.0 × chance)");
         assert_eq!(validated("{\"step\":4,\"kind\":\"validation\",\"loss\":2.5}").unwrap(), "loss 2.5000");
         fs_err::write(run.join(manifest::FILE_NAME), b"{}").unwrap();

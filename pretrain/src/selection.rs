@@ -101,7 +101,8 @@ impl FromStr for LeftOut {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (dataset, split) = text.split_once('=').ok_or("give DATASET=FILE.json, or DATASET=FILE.json#FOLD")?;
+        let (dataset, split) =
+            text.split_once('=').ok_or("give DATASET=FILE.json, or DATASET=FILE.json#FOLD")?;
         let fold = split.rsplit_once('#').and_then(|(file, fold)| Some((file, fold.parse().ok()?)));
         let (split, fold) = fold.map_or((split, None), |(file, fold)| (file, Some(fold)));
         Ok(Self { dataset: dataset.to_owned(), split: split.into(), fold })

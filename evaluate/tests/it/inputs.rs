@@ -91,7 +91,8 @@ fn a_plain_folder_is_scored_for_a_data_set_of_any_layout() {
     fs_err::create_dir_all(world.path("plain")).unwrap();
     for id in ["a", "b", "c"] {
         let file = format!("{id}.nii.gz");
-        fs_err::copy(world.path(&format!("raw/labelsTr/{file}")), world.path(&format!("plain/{file}"))).unwrap();
+        fs_err::copy(world.path(&format!("raw/labelsTr/{file}")), world.path(&format!("plain/{file}")))
+            .unwrap();
     }
     let mut descriptor = Descriptor::find("msd04-hippocampus").unwrap();
     for raw in [Raw::Msd { folder: "x".into() }, Raw::Nnunet { folder: "x".into() }] {

@@ -90,7 +90,10 @@ pub(super) fn tell(jobs: &[Job], was_trained_on: impl Fn(&str) -> bool, context:
         .map(|job| job.case.id.as_str())
         .collect();
     if let Some(first) = numbered.first() {
-        let text = format!("{} images by nnU-Net's numbers of channels: {first}_0000 is case {first}", numbered.len());
+        let text = format!(
+            "{} images by nnU-Net's numbers of channels: {first}_0000 is case {first}",
+            numbered.len()
+        );
         context.tell(Message::info("I446", text));
     }
     let known: Vec<&Job> = jobs.iter().filter(|job| was_trained_on(&job.case.id)).collect();
@@ -126,7 +129,8 @@ mod tests {
 
     #[test]
     fn channels_of_an_image_are_one_case() {
-        let found = ids(&["a/p_0001.nii.gz", "a/p_0000.nii.gz", "b.nii", "c.zarr/1"], &["T1", "PET"]).unwrap();
+        let found =
+            ids(&["a/p_0001.nii.gz", "a/p_0000.nii.gz", "b.nii", "c.zarr/1"], &["T1", "PET"]).unwrap();
         assert_eq!(found, [("p".into(), 2), ("b".into(), 1), ("c".into(), 1)]);
         assert_eq!(ids(&["l01_0000.nii.gz"], &["CT"]).unwrap(), [("l01".into(), 1)]);
         // of several folders each has its own

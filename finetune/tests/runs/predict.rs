@@ -408,14 +408,20 @@ fn a_folder_of_scans_is_predicted_with_channels_in_files_of_their_own() {
     fs_err::write(scans.join("notes.txt"), "x").unwrap();
     study.predict("one", &[file], &[]).expect(0);
     let said = study.predict("several", &[&scans], &[]).expect(0);
-    assert!(said.contains("I446 1 images by nnU-Net's numbers of channels: patient_0000 is case patient"), "{said}");
+    assert!(
+        said.contains("I446 1 images by nnU-Net's numbers of channels: patient_0000 is case patient"),
+        "{said}"
+    );
     let name = file.file_name().unwrap().to_str().unwrap();
     assert!(study.bytes(&format!("one/{name}")) == study.bytes("several/patient.nii.gz"));
     assert_eq!(study.table("several")["patient"][0], "given");
     study.verified("several");
     fs_err::remove_file(scans.join("patient_0002.nii.gz")).unwrap();
     let said = study.predict("several", &[&scans], &[]).expect(1);
-    assert!(said.contains("E194 case patient: a channel is missing") && said.contains("patient_0002"), "{said}");
+    assert!(
+        said.contains("E194 case patient: a channel is missing") && said.contains("patient_0002"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -427,7 +427,8 @@ fn values_come_from_a_file_and_flags_win() {
 #[test]
 fn all_cases_train_where_none_is_kept() {
     let study = Study::new(Kind::Ct);
-    let said = study.train("all", 2, &["--from-scratch", "--val-share", "0", "--validate-every", "1"]).expect(0);
+    let said =
+        study.train("all", 2, &["--from-scratch", "--val-share", "0", "--validate-every", "1"]).expect(0);
     assert!(said.contains("I445") && said.contains("0 validation cases"), "{said}");
     study.verified("all");
     let split = study.json("all/split.json");

@@ -390,10 +390,13 @@ fn cases_of_a_later_validation_are_left_out() {
     let list = serde_json::json!([{"train": val, "val": train}, {"train": train, "val": val}]);
     fs_err::write(&folds, list.to_string()).unwrap();
     let fold = |number: &str| format!("{name}={}{number}", text(&folds));
-    let said = study.pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &[&fold("#1")]].concat()).expect(0);
+    let said =
+        study.pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &[&fold("#1")]].concat()).expect(0);
     assert!(said.contains("Nothing to do"), "{said}");
-    for (wrong, words) in [("", "name one: DATASET=FILE.json#FOLD"), ("#2", "found 2 folds, numbered from 0")] {
-        let said = study.pretrain(&[Kind::Ct], &[], "other", &[&settings[..], &[&fold(wrong)]].concat()).expect(1);
+    for (wrong, words) in [("", "name one: DATASET=FILE.json#FOLD"), ("#2", "found 2 folds, numbered from 0")]
+    {
+        let said =
+            study.pretrain(&[Kind::Ct], &[], "other", &[&settings[..], &[&fold(wrong)]].concat()).expect(1);
         assert!(said.contains("E337") && said.contains(words), "{wrong}: {said}");
     }
 }
