@@ -1,14 +1,38 @@
 //! What is said of cases and texts before the first step.
 
 use super::{Pairs, Source};
-use crate::text::are_alike;
+use crate::text::{Text, are_alike};
 use stage::{Context, Message, Severity};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 /// Share of alike pairs of reports from which that is said,
 const MANY_ALIKE: f64 = 0.5;
 /// of so many drawn reports.
 const DRAWN_REPORTS: usize = 512;
+
+/// Says which folders of texts are given twice.
+fn tell_of_doubles<'a>(folders: impl Iterator<Item = &'a Path>, context: &Context) {
+    let mut seen = BTreeSet::new();
+    for folder in folders {
+        // one that cannot be resolved was opened under this name
+        let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+        if !seen.insert(place) {
+            let text = "the same text is given twice: a second wording that says the same";
+            context.tell(
+                Message::warning("W342", text)
+                    .detail(folder.display().to_string())
+                    .fix("Leave the second --text out, or give that of another writer"),
+            );
+        }
+    }
+}
+
+fn of_no_case(text: &Path, shards: &Path) -> Message {
+    Message::error("E342", "the text describes no case of the shards")
+        .detail(format!("{} was not made from {}", text.display(), shards.display()))
+        .fix("Give the --text that 'text-synth embed' made for these shards, or leave it out to train without text")
+}
 
 impl Pairs {
     /// Opens every case, so that a damaged one is known before the first step and not days later. With `skip_bad` every byte is compared, too, and
@@ -59,15 +83,20 @@ impl Pairs {
         Ok((self.mixed(), damaged))
     }
 
-    /// Refuses texts of other shards, and says which are of no case. `skipped` are the damaged cases that were left out, by data set.
+    /// Refuses texts of other shards and of no case at all, and says which reports are of none. `skipped` are the damaged cases that were left out, by data set.
     pub(crate) fn check_texts(
         &self,
         skipped: &BTreeMap<String, Vec<String>>,
         context: &Context,
     ) -> anyhow::Result<()> {
+        let texts = self.sources.iter().flat_map(|source| &source.texts);
+        tell_of_doubles(texts.map(Text::directory), context);
         for source in &self.sources {
             let skipped = skipped.get(&source.store.descriptor().name).map_or(&[][..], Vec::as_slice);
             for text in &source.texts {
+                if !source.store.rows().iter().any(|row| text.describes(&row.id)) {
+                    return Err(of_no_case(text.directory(), source.store.directory()).into());
+                }
                 let unknown = text.check(&source.store, skipped)?;
                 text.check_origin(&source.store, skipped)?
                     .into_iter()

@@ -161,6 +161,18 @@ fn a_run_neither_goes_on_nor_passes_for_done_over_other_cases() {
 }
 
 #[test]
+fn text_of_no_case_is_refused_and_text_given_twice_is_said() {
+    let study = Study::with(&CT);
+    let reports = study.text(Kind::Ct, 2, 1);
+    let said = study.pretrain(&CT, &[&reports, &reports], "twice", &SETTINGS).expect(0);
+    assert!(said.contains("W342 the same text is given twice"), "{said}");
+    let table = fs_err::read_to_string(reports.join(ROWS)).unwrap();
+    edited(&reports, |_| fs_err::write(reports.join(ROWS), table.replace(",ct_", ",other_")).unwrap());
+    let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(1);
+    assert!(said.contains("E342 the text describes no case of the shards"), "{said}");
+}
+
+#[test]
 fn few_reports_and_reports_of_other_cases_are_said() {
     let study = Study::with(&CT);
     let reports = study.text(Kind::Ct, 2, 1);
