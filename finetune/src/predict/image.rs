@@ -68,17 +68,9 @@ impl Reader<'_> {
     pub(super) fn read(&self, job: &Job) -> anyhow::Result<Image> {
         let descriptor = &self.plan.descriptor;
         let file = job.case.image.path();
-        if self.format != Format::Nifti
-            && self.plan.objective.is_semantic()
-            && job.case.image.nifti().is_some()
-        {
-            return Err(Message::error(
-                "E427",
-                "neither HDF5 in CREMI's layout nor OME-Zarr holds an orientation",
-            )
-            .detail(file.display().to_string())
-            .fix("Predict NIfTI images with --format nifti")
-            .into());
+        let stack = self.format != Format::Nifti && self.plan.objective.is_semantic();
+        if stack && job.case.image.nifti().is_some() {
+            return Err(no_orientation(file).into());
         }
         let in_image = |e: VolumeError| e.in_file(file);
         let RawImage { channels, grid, mut data, mut warnings } = open::image(&job.case.image)?;
@@ -87,6 +79,9 @@ impl Reader<'_> {
             let detail = format!("{}: the model takes {}", file.display(), descriptor.channels.join(", "));
             let fix = "Give one file with these channels, or one for each: ID_0000, ID_0001 and so on";
             return Err(Message::error("E141", found).detail(detail).fix(fix).into());
+        }
+        if stack && !is_unturned(&grid) {
+            return Err(no_orientation(file).into());
         }
         intensity::check_finite(&mut data, channels, NonFinite::Error).map_err(in_image)?;
         intensity::check_varies(&data, channels).map_err(in_image)?;
@@ -267,6 +262,19 @@ fn fix(error: &VolumeError) -> Option<String> {
     }
 }
 
+/// Whether x, y, z run along the world's axes, as those of stacks do: all that formats of stacks can tell.
+fn is_unturned(grid: &Grid) -> bool {
+    let [x, y, z] = [0, 1, 2].map(|row: usize| grid.affine[row][3]);
+    Grid::from_spacing(grid.shape_zyx, grid.spacing_zyx_mm(), [x, y, z])
+        .is_ok_and(|plain| same_geometry(&plain, grid) <= grid.same_within_mm())
+}
+
+fn no_orientation(file: &Path) -> Message {
+    Message::error("E427", "neither HDF5 in CREMI's layout nor OME-Zarr holds an orientation")
+        .detail(file.display().to_string())
+        .fix("Predict images that have one with --format nifti")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,5 +296,14 @@ mod tests {
         assert!(message.starts_with("E130 case a: a.nii: "), "{message}");
         assert!(message.contains("without NaN") && !message.contains("--"), "{message}");
         assert_eq!(of_error("a", &anyhow::anyhow!("odd")).code, "E499");
+    }
+
+    #[test]
+    fn only_what_a_stack_can_tell_is_unturned() {
+        let plain = Grid::from_spacing([4, 5, 6], [40e-6, 4e-6, 4e-6], [1e-3, -2e-3, 0.0]).unwrap();
+        assert!(is_unturned(&plain));
+        let mut turned = plain;
+        turned.affine[0][0] = -4e-6;
+        assert!(!is_unturned(&turned));
     }
 }

@@ -9,6 +9,7 @@ use data_manifests::raw::{self, RawCase, Source};
 use data_manifests::{CaseSplit, Descriptor};
 use serde::Serialize;
 use stage::Message;
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 use volume::hdf5::CremiFile;
@@ -422,11 +423,14 @@ fn of_zarr(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volum
     let open = || OmeZarr::open(path, spacing_zyx_mm, ReadLimits::UNLIMITED);
     let image = open()?;
     let (channels, grid) = (image.channels(), image.grid()?);
+    // known behind the last plane: what is not there
+    let warnings = RefCell::new(Vec::new());
     let (statistics, labels) = if image.is_label() {
         let (mut planes, mut ids, mut counts) = (open()?.planes(), Vec::new(), labels::Counts::new());
         while planes.next_labels(usize::MAX, &mut ids)? > 0 {
             labels::count_into(&mut counts, &ids);
         }
+        warnings.replace(planes.warnings().to_vec());
         (Vec::new(), of_counts("a label image", &counts))
     } else {
         let planes = |each: Each<'_>| {
@@ -435,6 +439,7 @@ fn of_zarr(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volum
             loop {
                 let channel = (channels * depth - planes.remaining()) / depth;
                 if planes.next_planes(usize::MAX, &mut values)? == 0 {
+                    warnings.replace(planes.warnings().to_vec());
                     return Ok(());
                 }
                 each(channel, &values)?;
@@ -464,7 +469,7 @@ fn of_zarr(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volum
         statistics,
         labels,
         preparation: preparation(&grid),
-        warnings: image.warnings().iter().map(flaw).collect(),
+        warnings: warnings.into_inner().iter().map(flaw).collect(),
         errors: Vec::new(),
     };
     judge(&mut volume, path, &files, descriptor)?;

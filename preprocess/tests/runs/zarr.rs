@@ -173,6 +173,9 @@ fn info_tells_of_an_image_and_of_its_labels() {
                     9007199254740996         2304 voxels  20.00 %
           run       axes z,y,x are canonical: RAS of 6x40x48
         ");
+    fs_err::remove_file(task.raw().join("em/one.zarr/0/0/1/2/2")).unwrap();
+    let (_, out, _) = task.ask(&["info", "raw/em/one.zarr"]);
+    assert!(out.contains("W145") && out.contains("1 of 18 chunks are not there"), "{out}");
     let (code, _, error) = task.ask(&["info", "raw/em"]);
     assert!(code != 0 && error.contains("E103"), "{error}");
 }
