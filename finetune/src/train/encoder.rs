@@ -149,7 +149,7 @@ pub(super) fn load(
     }
     if let Some(text) = report.random_stem() {
         context.tell(
-            Message::warning("W444", text)
+            Message::warning("W447", text)
                 .cause("What the other layers learnt rests on that of the first")
                 .fix("Use weights of a network whose first convolution has this shape"),
         );

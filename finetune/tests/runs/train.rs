@@ -361,7 +361,7 @@ fn what_does_not_fit_is_refused_by_code() {
     weights::save_tensors(&broken, &other, &BTreeMap::new()).unwrap();
     let stemless = ["--network", "resenc", "--encoder-weights", text(&other), "--validate-every", "0"];
     let said = study.train("stemless", 1, &stemless[2..]).expect(0);
-    assert!(said.contains("W444") && said.contains(&format!("expected {shape:?}")), "{said}");
+    assert!(said.contains("W447") && said.contains(&format!("expected {shape:?}")), "{said}");
     assert!(said.contains("0 missing, 1 unfit (9"), "{said}");
     let said = train(&["--network", "resenc", "--from-scratch", "--affinities", "nearest"]);
     assert!(said.contains("E411 --affinities is of labels that are objects"), "{said}");
