@@ -265,13 +265,16 @@ impl Session {
     /// Refuses to hand on weights of which the last that is known is that they give no finite numbers.
     fn expect_finite_end(&self) -> Result<()> {
         let RunState { step, skipped_in_a_row, validated_not_finite, .. } = self.state;
-        let why = match skipped_in_a_row {
-            _ if validated_not_finite => {
-                "at the last validation what the network gives was not finite".to_owned()
-            }
-            0 => return Ok(()),
-            1 => "the last step had no finite loss or gradient".to_owned(),
-            n => format!("the last {n} steps had no finite loss or gradient"),
+        // one batch may be to blame for a step, which leaves the weights as they were
+        let is_lapse = skipped_in_a_row == 0 || (skipped_in_a_row == 1 && step > 1);
+        let why = if validated_not_finite {
+            "at the last validation what the network gives was not finite".to_owned()
+        } else if is_lapse {
+            return Ok(());
+        } else if step == u64::from(skipped_in_a_row) {
+            "no step had a finite loss or gradient".to_owned()
+        } else {
+            format!("the last {skipped_in_a_row} steps had no finite loss or gradient")
         };
         Err(TrainingError::Diverged { step, why, best: self.state.best.map(|best| best.step) })
     }
