@@ -231,12 +231,10 @@ impl Manifest {
     /// # Errors
     /// Any I/O error.
     pub fn withdraw(directory: &Path) -> std::io::Result<()> {
-        let path = directory.join(FILE_NAME);
-        match fs_err::remove_file(&path) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            Err(_) => Ok(()),
-            Ok(()) => stage::atomic::sync_directory(directory),
+        if stage::atomic::remove(&directory.join(FILE_NAME))? {
+            stage::atomic::sync_directory(directory)?;
         }
+        Ok(())
     }
 
     /// The input with a role.

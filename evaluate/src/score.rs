@@ -182,10 +182,7 @@ pub(crate) fn refuse_foreign(out: &Path) -> Result<()> {
 /// Removes an earlier run's outputs, so that the manifest lists this run's only.
 pub(crate) fn clear(out: &Path) -> std::io::Result<()> {
     for file in [METRICS, summary::FILE_NAME] {
-        match fs_err::remove_file(out.join(file)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        atomic::remove(&out.join(file))?;
     }
     match fs_err::remove_dir_all(out.join(overlay::DIRECTORY)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),

@@ -69,6 +69,18 @@ pub fn write_with(
     sync_directory(directory)
 }
 
+/// Removes a file that may be there; whether it was.
+///
+/// # Errors
+/// Any failure to remove it.
+pub fn remove(path: &Path) -> io::Result<bool> {
+    match fs_err::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Gives a whole file a second name, atomically: for one that is only ever replaced, never changed. Where the file system has no
 /// hard links the file is copied.
 ///

@@ -395,23 +395,12 @@ fn of_slices(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vol
     let bytes =
         files.files()?.iter().map(|file| Ok(fs_err::metadata(file)?.len())).sum::<std::io::Result<u64>>()?;
     let mut volume = Volume {
-        path: path.display().to_string(),
-        part: None,
         format: if path.is_dir() { "folder of slices" } else { "TIFF" }.to_owned(),
         bytes,
         stored_type: stack.spacing_source().map_or_else(String::new, |from| format!("voxel size by {from}")),
-        scaling: None,
-        channels: 1,
-        shape_zyx: grid.shape_zyx,
-        spacing_zyx_mm: grid.spacing_zyx_mm(),
-        affine: grid.affine,
-        axis_codes: grid.axis_codes(),
-        geometry: Geometry { source: "resolution", sform_code: None, qform_code: None },
         statistics,
-        labels,
-        preparation: preparation(&grid),
         warnings: stack.warnings().iter().map(flaw).collect(),
-        errors: Vec::new(),
+        ..of_stack(path, &grid, labels)
     };
     judge(&mut volume, path, &files.spaced(spacing_zyx_mm), descriptor)?;
     Ok(volume)
@@ -454,26 +443,39 @@ fn of_zarr(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volum
         files.files()?.iter().map(|file| Ok(fs_err::metadata(file)?.len())).sum::<std::io::Result<u64>>()?;
     let by = image.spacing_source().map_or_else(String::new, |from| format!(", voxel size by {from}"));
     let mut volume = Volume {
-        path: path.display().to_string(),
-        part: None,
         format: "OME-Zarr".to_owned(),
         bytes,
         stored_type: format!("{}{by}", image.type_name()),
-        scaling: None,
         channels,
+        statistics,
+        warnings: warnings.into_inner().iter().map(flaw).collect(),
+        ..of_stack(path, &grid, labels)
+    };
+    judge(&mut volume, path, &files, descriptor)?;
+    Ok(volume)
+}
+
+/// A stack, whose grid is told by its voxel size: what formats of stacks share.
+fn of_stack(path: &Path, grid: &Grid, labels: LabelGuess) -> Volume {
+    Volume {
+        path: path.display().to_string(),
+        part: None,
+        format: String::new(),
+        bytes: 0,
+        stored_type: String::new(),
+        scaling: None,
+        channels: 1,
         shape_zyx: grid.shape_zyx,
         spacing_zyx_mm: grid.spacing_zyx_mm(),
         affine: grid.affine,
         axis_codes: grid.axis_codes(),
         geometry: Geometry { source: "resolution", sform_code: None, qform_code: None },
-        statistics,
+        statistics: Vec::new(),
         labels,
-        preparation: preparation(&grid),
-        warnings: warnings.into_inner().iter().map(flaw).collect(),
+        preparation: preparation(grid),
+        warnings: Vec::new(),
         errors: Vec::new(),
-    };
-    judge(&mut volume, path, &files, descriptor)?;
-    Ok(volume)
+    }
 }
 
 /// Labels whose values were counted.
@@ -504,23 +506,12 @@ fn stacks(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Vec<Vo
     let file = CremiFile::open(path)?;
     let bytes = fs_err::metadata(path)?.len();
     let describe = |part: String, stored_type: &str, grid: &Grid, statistics, labels| Volume {
-        path: path.display().to_string(),
         part: Some(part),
         format: "CREMI HDF5".to_owned(),
         bytes,
         stored_type: stored_type.to_owned(),
-        scaling: None,
-        channels: 1,
-        shape_zyx: grid.shape_zyx,
-        spacing_zyx_mm: grid.spacing_zyx_mm(),
-        affine: grid.affine,
-        axis_codes: grid.axis_codes(),
-        geometry: Geometry { source: "resolution", sform_code: None, qform_code: None },
         statistics,
-        labels,
-        preparation: preparation(grid),
-        warnings: Vec::new(),
-        errors: Vec::new(),
+        ..of_stack(path, grid, labels)
     };
     let grid = file.raw().grid()?;
     let [depth, _, width] = grid.shape_zyx;

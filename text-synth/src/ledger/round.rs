@@ -95,10 +95,7 @@ impl Round {
 /// # Errors
 /// Any I/O error.
 pub fn end(directory: &Path) -> io::Result<()> {
-    match fs_err::remove_file(directory.join(FILE_NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    atomic::remove(&directory.join(FILE_NAME)).map(drop)
 }
 
 #[cfg(test)]

@@ -100,10 +100,7 @@ impl Journal {
 /// # Errors
 /// Any I/O error.
 pub fn remove(directory: &Path) -> io::Result<()> {
-    match fs_err::remove_file(directory.join(FILE_NAME)) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    stage::atomic::remove(&directory.join(FILE_NAME)).map(drop)
 }
 
 #[cfg(test)]

@@ -12,21 +12,12 @@ use data_manifests::{Manifest, records};
 use patches::ShardStore;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::BTreeMap;
-use std::path::Path;
 
 /// How a run ends. What BLIP says of a picture is the same each time, so that a caption with nothing in it is no failure to be
 /// mended by another run.
 pub(super) fn status(kind: Kind, failed: u64, unanswered: u64, rejected: u64) -> ExitStatus {
     let is_partial = failed > 0 || unanswered > 0 || (kind == Kind::Api && rejected > 0);
     if is_partial { ExitStatus::Partial } else { ExitStatus::Done }
-}
-
-/// Removes a file of an earlier run, where there is one.
-fn remove(file: &Path) -> std::io::Result<()> {
-    match fs_err::remove_file(file) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// Writes what makes the directory a finished one, and says what is missing.
@@ -55,7 +46,7 @@ pub(super) fn finish(
         Manifest::withdraw(out)?;
         ledger::take_over(out)?;
         round::end(out)?;
-        remove(&out.join(REJECTED))?;
+        atomic::remove(&out.join(REJECTED))?;
         if kind != Kind::Measure {
             atomic::write(&out.join(REJECTED), &records::to_lines(&made.rejected)?)?;
         }

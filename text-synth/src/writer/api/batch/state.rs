@@ -120,10 +120,7 @@ impl State {
     /// Writes it down.
     pub(crate) fn save(&self) -> io::Result<()> {
         if self.open.is_empty() && self.past.is_empty() {
-            return match fs_err::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            return atomic::remove(&self.path).map(drop);
         }
         atomic::write(&self.path, &serde_json::to_vec(self)?)
     }
