@@ -119,11 +119,11 @@ fn what_is_no_task_folder_is_refused_with_a_remedy() {
     let said = |at: &Path| {
         raw::list(&descriptor(), at).unwrap_err().to_string().replace(root.to_str().unwrap(), "[RAW]")
     };
-    insta::assert_snapshot!(said(&root.join("none")), @"E191 the raw directory does not exist. [RAW]/none. Give --raw the folder of Medical Segmentation Decathlon, Task 09: Spleen (Task09_Spleen).");
-    insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Give --raw the folder TaskXX_Name that holds dataset.json.");
+    insta::assert_snapshot!(said(&root.join("none")), @"E191 the raw directory does not exist. [RAW]/none. Give the folder of Medical Segmentation Decathlon, Task 09: Spleen (Task09_Spleen).");
+    insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Give the folder TaskXX_Name that holds dataset.json.");
     let inner = root.join("Task09_Spleen");
     msd(&inner, &["a", "A"], &[]);
-    insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Use --raw [RAW]/Task09_Spleen.");
+    insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Give its folder [RAW]/Task09_Spleen.");
     insta::assert_snapshot!(said(&inner), @"E190 'A' and 'a' collide. Ids that differ in case only are one file on some disks. Rename one of them.");
     change(&inner, |json| {
         json["channel_names"] = json["modality"].take();

@@ -105,18 +105,7 @@ impl VolumeError {
             Self::LabelInexact { .. } => {
                 "Export the ids again as 64-bit integers with scl_slope 1 and scl_inter 0, and declare them as kind = \"instances\" below [labels] of the data set's descriptor"
             }
-            Self::UndeclaredLabels { remap, .. } => {
-                return Some(format!(
-                    "Pass --label-map {remap} or add map = {{{}}} below [labels] of the data set's descriptor, or declare \
-                     the value",
-                    remap
-                        .split(',')
-                        .filter_map(|pair| pair.split_once('='))
-                        .map(|(from, to)| format!("\"{from}\" = {to}"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                ));
-            }
+            Self::UndeclaredLabels { remap, .. } => return Some(of_undeclared(remap)),
             Self::TooManyLabels { .. } => "Write instance maps as HDF5 with 64-bit ids",
             Self::ShapeMismatch { .. } => {
                 "Probably the label of another case or of a resampled image. Check the pair; to resample the label, \
@@ -209,6 +198,23 @@ impl VolumeError {
     #[must_use]
     pub fn in_file(self, path: impl Into<PathBuf>) -> Self {
         Self::InFile { path: path.into(), source: Box::new(self) }
+    }
+}
+
+/// A value that is likely background in other words is mapped; one that may be a class is not taken from the labels at the first word.
+fn of_undeclared(remap: &str) -> String {
+    let pairs: Vec<(&str, &str)> = remap.split(',').filter_map(|pair| pair.split_once('=')).collect();
+    let map: Vec<String> = pairs.iter().map(|(from, to)| format!("\"{from}\" = {to}")).collect();
+    let map = map.join(", ");
+    if pairs.iter().all(|(_, to)| *to == "0") {
+        format!(
+            "If it is a class, declare it below [labels] of the data set's descriptor; to make it background, pass --label-map {remap} or add map = \
+             {{{map}}} there"
+        )
+    } else {
+        format!(
+            "Pass --label-map {remap} or add map = {{{map}}} below [labels] of the data set's descriptor, or declare the value"
+        )
     }
 }
 

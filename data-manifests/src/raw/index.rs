@@ -312,8 +312,8 @@ pub(super) fn missing(root: &Path, what: &'static str, expected: &str) -> Messag
         Err(_) => None,
     };
     let fix = match inner {
-        Some(inner) => format!("Use --raw {}", inner.display()),
-        None => format!("Give --raw the folder {expected} that holds dataset.json"),
+        Some(inner) => format!("Give its folder {}", inner.display()),
+        None => format!("Give the folder {expected} that holds dataset.json"),
     };
     Message::error("E191", what).detail(format!("{} is missing", root.join(FILE_NAME).display())).fix(fix)
 }

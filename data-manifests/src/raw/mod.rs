@@ -65,7 +65,7 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
     if !root.is_dir() {
         return Err(Message::error("E191", "the raw directory does not exist")
             .detail(root.display().to_string())
-            .fix(format!("Give --raw the folder of {} ({})", descriptor.title, descriptor.raw.folder()))
+            .fix(format!("Give the folder of {} ({})", descriptor.title, descriptor.raw.folder()))
             .into());
     }
     let mut listing = match &descriptor.raw {

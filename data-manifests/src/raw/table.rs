@@ -42,7 +42,7 @@ pub(super) fn list(root: &Path, file: &str) -> anyhow::Result<Listing> {
     if !path.is_file() {
         return Err(Message::error("E191", "the case table does not exist")
             .detail(path.display().to_string())
-            .fix("Give --raw the folder that holds it, or correct 'file' below [raw] in the descriptor")
+            .fix("Give the folder that holds it, or correct 'file' below [raw] in the descriptor")
             .into());
     }
     let text = String::from_utf8(fs_err::read(&path)?).map_err(|error| {
