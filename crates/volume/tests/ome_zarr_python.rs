@@ -6,7 +6,7 @@ use std::process::Command;
 use test_peers::{python, run_script};
 use volume::ome_zarr::{OmeZarr, Planes, is_zarr, label_group};
 use volume::stack::SpacingSource;
-use volume::{ReadLimits, VolumeError};
+use volume::{READ_OVERHEAD, ReadLimits, VolumeError};
 
 const SHAPE: [usize; 3] = [5, 48, 40];
 const MM: [f64; 3] = [0.08e-3, 0.008e-3, 7.6e-6];
@@ -76,6 +76,29 @@ fn zarr_python_and_this_crate_agree() {
             assert_eq!(all(part.planes(), step).0, expected[48 * 40..4 * 48 * 40], "{}", path.display());
         }
         assert_eq!(open(&path).unwrap().with_sections(4..6).unwrap_err().code(), "E199");
+    }
+}
+
+#[test]
+fn layers_without_room_are_decoded_plane_by_plane() {
+    let Some(folder) = written() else { return };
+    // room for a plane of 48 × 40 as stored and as handed out, and not for two beside each other
+    let limits = ReadLimits { max_bytes: READ_OVERHEAD + 8000 };
+    for (name, warning) in
+        [("v3_plain.zarr", None), ("v2_blosc.zarr", None), ("sparse.zarr", Some("24 of 27 chunks"))]
+    {
+        let path = folder.path().join(name);
+        let expected = all(open(&path).unwrap().planes(), usize::MAX).0;
+        let (mut planes, mut data, mut out) =
+            (OmeZarr::open(&path, None, limits).unwrap().planes(), Vec::new(), Vec::new());
+        while planes.next_planes(usize::MAX, &mut out).unwrap() > 0 {
+            assert_eq!(out.len(), 48 * 40, "{name}");
+            data.extend_from_slice(&out);
+        }
+        assert_eq!(data, expected, "{name}");
+        let said = planes.warnings().first().map(ToString::to_string);
+        assert_eq!(said.is_some(), warning.is_some());
+        assert!(warning.is_none_or(|words| said.unwrap().starts_with(words)));
     }
 }
 

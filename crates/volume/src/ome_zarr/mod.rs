@@ -25,8 +25,8 @@ use values::Numbers;
 use zarrs::array::{Array, ArrayShardedExt, ArraySubset, CodecOptions};
 use zarrs::filesystem::FilesystemStore;
 
-/// Most bytes, as stored, of a layer of chunks that is kept decoded while its planes are handed out. Larger layers are decoded anew for
-/// every read.
+/// Most bytes, as stored, of a layer of chunks that is kept decoded while its planes are handed out. Larger layers, and
+/// those that limits of memory do not grant, are decoded anew for every read.
 pub const LAYER_BYTES: u64 = 128 << 20;
 
 /// An open image, or label image, at one level.
@@ -246,7 +246,9 @@ impl OmeZarr {
 
     /// Planes that are decoded at once.
     fn planes_held(&self) -> usize {
-        let most = usize::try_from(LAYER_BYTES / self.plane_bytes()).unwrap_or(usize::MAX).max(1);
+        // what is handed out needs room beside it
+        let bytes = LAYER_BYTES.min(self.limits.for_voxels() / 2);
+        let most = usize::try_from(bytes / self.plane_bytes()).unwrap_or(usize::MAX).max(1);
         self.depth.min(self.shape_zyx[0]).min(most)
     }
 

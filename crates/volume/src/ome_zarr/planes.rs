@@ -35,12 +35,6 @@ impl Planes {
         Self { next: 0, layer: None, absent: 0, seen: 0, warnings: image.warnings.clone(), image }
     }
 
-    /// The image.
-    #[must_use]
-    pub fn image(&self) -> &OmeZarr {
-        &self.image
-    }
-
     /// Planes still to come.
     #[must_use]
     pub fn remaining(&self) -> usize {
