@@ -145,7 +145,7 @@ fn folder(
         context.tell(
             Message::warning("W415", text)
                 .detail(format!("{}: first {first}", input.display()))
-                .cause("They failed in preprocess, or are newer than the model")
+                .cause("They have no labels, failed in preprocess, or are newer than the model")
                 .fix("Give their files to --input to predict them"),
         );
     }
