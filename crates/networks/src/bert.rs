@@ -20,9 +20,6 @@ use tch::{Device, Kind, Tensor};
 /// Tokens of a text that are used, `[CLS]` and `[SEP]` included, as published.
 pub const MAX_TOKENS: usize = 128;
 
-/// Texts that are encoded at a time.
-const BATCH: usize = 32;
-
 /// How the tokens' last hidden states become one vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +69,9 @@ pub struct TextEncoder {
 }
 
 impl TextEncoder {
+    /// Texts that are encoded at a time, padded to the longest of them.
+    pub const BATCH: usize = 32;
+
     /// Opens the encoder in `directory` on `device`.
     ///
     /// # Errors
@@ -170,7 +170,7 @@ impl TextEncoder {
         let mut order: Vec<usize> = (0..ids.len()).collect();
         order.sort_by_key(|index| (ids[*index].len(), *index));
         let output = Tensor::f_zeros([ids.len() as i64, self.hidden_size()], (Kind::Float, Device::Cpu))?;
-        for batch in order.chunks(BATCH) {
+        for batch in order.chunks(Self::BATCH) {
             let rows: Vec<&[i64]> = batch.iter().map(|index| ids[*index].as_slice()).collect();
             let embedded = self.embed_rows(&rows, pooling)?.f_to_device(Device::Cpu)?;
             for (row, index) in batch.iter().enumerate() {

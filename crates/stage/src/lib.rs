@@ -1,11 +1,12 @@
 //! What every executable of the pipeline shares: the command line, messages with stable codes, progress, the run report,
-//! atomic files, locks on output directories, resource limits and signals.
+//! differences of options, atomic files, locks on output directories, resource limits and signals.
 //!
 //! An executable's `main` is `stage::main("preprocess", env!("CARGO_PKG_VERSION"), preprocess::run)`.
 
 pub mod arguments;
 pub mod atomic;
 pub mod context;
+pub mod differences;
 pub mod disk;
 pub mod exit;
 pub mod interrupt;
@@ -20,6 +21,7 @@ pub mod sealed;
 
 pub use arguments::{Common, Compute};
 pub use context::Context;
+pub use differences::{Difference, differences};
 pub use exit::ExitStatus;
 pub use message::{Message, Severity};
 pub use output::Output;

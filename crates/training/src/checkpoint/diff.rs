@@ -1,30 +1,17 @@
 //! Where two plans differ.
 
 use serde_json::Value;
-use std::collections::BTreeSet;
+use stage::{Difference, differences};
 
 /// One line per value that differs: `  path.to.value: STORED in the checkpoint, NOW now`. Empty for equal plans.
 #[must_use]
 pub fn plan_differences(stored: &Value, now: &Value) -> Vec<String> {
-    let mut lines = Vec::new();
-    compare("", Some(stored), Some(now), &mut lines);
-    lines
-}
-
-fn compare(path: &str, stored: Option<&Value>, now: Option<&Value>, lines: &mut Vec<String>) {
-    if stored == now {
-        return;
-    }
-    if let (Some(Value::Object(a)), Some(Value::Object(b))) = (stored, now) {
-        for key in a.keys().chain(b.keys()).collect::<BTreeSet<_>>() {
-            let inner = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-            compare(&inner, a.get(key), b.get(key), lines);
-        }
-        return;
-    }
-    let show = |value: Option<&Value>| value.map_or_else(|| "absent".to_owned(), Value::to_string);
-    let path = if path.is_empty() { "plan" } else { path };
-    lines.push(format!("  {path}: {} in the checkpoint, {} now", show(stored), show(now)));
+    let show = |value: Option<Value>| value.map_or_else(|| "absent".to_owned(), |value| value.to_string());
+    let line = |Difference { path, stored, now }: Difference| {
+        let path = if path.is_empty() { "plan" } else { &path };
+        format!("  {path}: {} in the checkpoint, {} now", show(stored), show(now))
+    };
+    differences(stored, now).into_iter().map(line).collect()
 }
 
 #[cfg(test)]
