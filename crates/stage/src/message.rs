@@ -111,6 +111,12 @@ impl fmt::Display for Message {
 
 impl std::error::Error for Message {}
 
+/// A number with its noun: `1 case`, `2 cases`.
+#[must_use]
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
