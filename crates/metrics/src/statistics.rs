@@ -53,8 +53,18 @@ pub struct Interval {
     pub level: f64,
 }
 
+/// The fewest cases of which a percentile bootstrap interval can have the coverage `level`: 6 for 0.95, at least 2.
+///
+/// Such an interval of a mean lies between the smallest and the largest value. Of a symmetric distribution these two have its centre between
+/// them with probability 1 − 2^(1 − n), so that no interval inside can cover more: of two cases a half, of five 0.9375.
+#[must_use]
+pub fn least_cases(level: f64) -> usize {
+    // 1.0 needs endlessly many; past 2^-60 that is so in practice
+    (2..60).find(|n| 1.0 - 0.5_f64.powi(n - 1) >= level).map_or(60, |n| n.unsigned_abs() as usize)
+}
+
 /// Percentile bootstrap interval of the mean (B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993,
-/// section 13.3), cases drawn with replacement; a pure function of its arguments. `None` for fewer than two values.
+/// section 13.3), cases drawn with replacement; a pure function of its arguments. `None` for fewer than [`least_cases`].
 #[must_use]
 pub fn bootstrap_mean(values: &[f64], level: f64, resamples: usize, seed: u64) -> Option<Interval> {
     bootstrap(values.len(), level, resamples, seed, |drawn| {
@@ -63,8 +73,8 @@ pub fn bootstrap_mean(values: &[f64], level: f64, resamples: usize, seed: u64) -
 }
 
 /// Percentile bootstrap interval of any statistic of `cases` cases, as [`bootstrap_mean`]: `statistic` is given the indices of the cases
-/// that were drawn. A resample in which it has no value is left out, and the interval is that of the others; `None` for fewer than two
-/// cases, or without a value in any resample.
+/// that were drawn. A resample in which it has no value is left out, and the interval is that of the others; `None` for fewer than
+/// [`least_cases`], or without a value in any resample.
 pub fn bootstrap(
     cases: usize,
     level: f64,
@@ -72,7 +82,7 @@ pub fn bootstrap(
     seed: u64,
     mut statistic: impl FnMut(&[usize]) -> Option<f64>,
 ) -> Option<Interval> {
-    if cases < 2 {
+    if cases < least_cases(level) {
         return None;
     }
     let mut random = ChaCha8Rng::seed_from_u64(seed);
@@ -127,7 +137,25 @@ mod tests {
         let standard_error = summarise(&values).unwrap().std.unwrap() / 200_f64.sqrt();
         let width = (interval.high - interval.low) / (2.0 * 1.96 * standard_error);
         assert!((0.95..1.05).contains(&width), "{width}");
-        assert_eq!(bootstrap_mean(&[1.0], 0.95, 100, 0), None);
+    }
+
+    #[test]
+    fn few_cases_have_no_interval() {
+        assert_eq!([0.4, 0.5, 0.9, 0.95, 0.99, 1.0].map(least_cases), [2, 2, 5, 6, 8, 54]);
+        let values = [0.1, 0.9, 0.5, 0.4, 0.7, 0.2];
+        assert_eq!(bootstrap_mean(&values[..5], 0.95, 100, 0), None);
+        assert!(bootstrap_mean(&values, 0.95, 100, 0).is_some());
+        // the range of five values has the centre inside less often than the interval says, that of six more often
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut covered = |n: usize| {
+            let inside = |_| {
+                let draw = |_| below(&mut random, 2_000_001) as f64 - 1e6;
+                let drawn: Vec<f64> = (0..n).map(draw).collect();
+                drawn.iter().any(|v| *v <= 0.0) && drawn.iter().any(|v| *v >= 0.0)
+            };
+            (0..20_000).map(inside).filter(|inside| *inside).count() as f64 / 20_000.0
+        };
+        assert!((covered(5) - 0.9375).abs() < 0.008 && (covered(6) - 0.968_75).abs() < 0.006);
     }
 
     #[test]
@@ -149,7 +177,7 @@ mod tests {
     proptest! {
         #[test]
         fn the_interval_lies_within_the_values(
-            values in prop::collection::vec(-10.0_f64..10.0, 2..20),
+            values in prop::collection::vec(-10.0_f64..10.0, 6..20),
             seed in 0_u64..100,
         ) {
             let interval = bootstrap_mean(&values, 0.95, 200, seed).unwrap();
