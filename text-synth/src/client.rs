@@ -1,6 +1,7 @@
 //! A client for OpenAI-compatible chat completions: retries, and a pace, limits and a number of requests in flight that all callers share.
 
 pub mod batches;
+pub mod body;
 pub mod classify;
 mod completion;
 pub mod endpoint;
@@ -63,6 +64,14 @@ impl Shared {
     #[must_use]
     pub fn new(rates: Rates) -> Self {
         Self { pace: Pace::new(rates), schema: Schema::default(), sent: AtomicU64::new(0) }
+    }
+
+    /// The same, where requests say themselves of what form replies are to be, or that of none.
+    #[must_use]
+    pub fn without_form(self) -> Self {
+        // nothing was asked yet, so that nobody has to be told
+        let _is_new = self.schema.give_up();
+        self
     }
 
     /// Requests sent so far, those that were sent again included.

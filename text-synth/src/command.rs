@@ -1,11 +1,14 @@
 //! The command line and what the subcommands share.
 
+mod asking;
 mod caption;
 mod embed;
 mod planning;
+mod replacing;
 mod report;
 mod review;
 mod slices;
+mod spending;
 
 use data_manifests::Manifest;
 use stage::{Context, ExitStatus, Message, Severity};
@@ -47,7 +50,7 @@ pub enum Command {
     /// Plan slices, and write the pictures of them that captioners see
     Slices(slices::Arguments),
     /// Describe slices of the shards
-    Caption(caption::Arguments),
+    Caption(Box<caption::Arguments>),
     /// Turn captions into reports
     Report(Box<report::Arguments>),
     /// Show a sample of slices with captions and reports on one HTML page

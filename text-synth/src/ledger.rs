@@ -1,6 +1,7 @@
 //! The append-only record of paid answers: one JSON line each, on disk before it is used, keyed by the digest of the request.
 //! A run that is killed and started again finds here what was answered and never sends it again.
 
+pub mod place;
 pub mod round;
 
 use serde::{Deserialize, Serialize};
@@ -9,12 +10,6 @@ use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// File name of a ledger.
-pub const FILE_NAME: &str = "ledger.jsonl";
-/// File name of a finished directory's ledger with what came since: its manifest lists the other one, which stays as it is until there is
-/// something to put in the place of what was finished. Where it is, it holds all that the other one does.
-pub const NEXT_NAME: &str = "ledger.next.jsonl";
 
 /// Beginning of the reason of a request that was refused for good.
 const REFUSED: &str = "refused: ";
@@ -97,35 +92,6 @@ pub fn refusal(reasons: &[String]) -> Option<&str> {
     reasons.iter().find_map(|reason| reason.strip_prefix(REFUSED))
 }
 
-/// The file to work on in `directory`.
-fn place(directory: &Path) -> PathBuf {
-    let next = directory.join(NEXT_NAME);
-    if next.is_file() { next } else { directory.join(FILE_NAME) }
-}
-
-/// As [`place`], where the file of a finished directory is not to be changed.
-fn place_to_write(directory: &Path) -> std::io::Result<PathBuf> {
-    let (path, next) = (place(directory), directory.join(NEXT_NAME));
-    if path == next || !path.is_file() || !directory.join(data_manifests::manifest::FILE_NAME).is_file() {
-        return Ok(path);
-    }
-    stage::atomic::write(&next, &fs_err::read(&path)?)?;
-    Ok(next)
-}
-
-/// Puts what came since a directory was finished in the place of its ledger; the manifest is withdrawn.
-///
-/// # Errors
-/// Any I/O error.
-pub fn take_over(directory: &Path) -> std::io::Result<()> {
-    let next = directory.join(NEXT_NAME);
-    if next.is_file() {
-        fs_err::rename(next, directory.join(FILE_NAME))?;
-        stage::atomic::sync_directory(directory)?;
-    }
-    Ok(())
-}
-
 /// Tokens of prompts and of replies in answers.
 #[must_use]
 pub fn tokens(entries: &HashMap<String, Vec<Entry>>) -> [u64; 2] {
@@ -177,16 +143,14 @@ struct Content {
 }
 
 impl Content {
-    fn read(bytes: &[u8], path: &Path, header: &Header) -> Result<Self, Message> {
+    fn read(bytes: &[u8], path: &Path) -> Result<Self, Message> {
         let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |i| i + 1);
         let mut lines =
             bytes[..whole].split(|b| *b == b'\n').enumerate().filter(|(_, line)| !line.is_empty());
         let mut content = Self { whole, entries: HashMap::new(), has_header: false };
         if let Some((_, line)) = lines.next() {
-            let found: Header = serde_json::from_slice(line).map_err(|e| broken(path, 1, &e))?;
-            if found != *header {
-                return Err(foreign(path, &found, header));
-            }
+            // whose answers these are, was looked at when the file was chosen
+            let _header: Header = serde_json::from_slice(line).map_err(|e| broken(path, 1, &e))?;
             content.has_header = true;
         }
         for (number, line) in lines {
@@ -204,25 +168,18 @@ fn broken(path: &Path, line: usize, error: &serde_json::Error) -> Message {
         .fix("Remove that line; its answer is asked for again")
 }
 
-fn foreign(path: &Path, found: &Header, now: &Header) -> Message {
-    let of = |h: &Header| format!("model {}, prompt {}, {}", h.model, h.prompt, h.parameters);
-    Message::error("E212", "answers of another model, prompt or parameters are here")
-        .detail(format!("{} holds {}; now {}", path.display(), of(found), of(now)))
-        .fix("Use another --out, or remove the file to give those answers up")
-}
-
 impl Ledger {
-    /// Opens or starts the ledger in `directory`. A last line without its end, which a kill leaves, is cut off.
+    /// Opens or starts the ledger in `directory`; one of other options is set aside ([`place`]). A last line without its end, which a kill
+    /// leaves, is cut off.
     ///
     /// # Errors
-    /// `E212` when it holds answers of another model, prompt or parameters; `E215` when a whole line is not an entry.
+    /// `E215` when a whole line is not an entry; any I/O error.
     pub fn open(directory: &Path, header: &Header) -> anyhow::Result<Self> {
-        let path = place(directory);
-        if path.is_file() {
+        if let Some(path) = place::find(directory, header)? {
             // refused before anything is copied
-            Content::read(&fs_err::read(&path)?, &path, header)?;
+            Content::read(&fs_err::read(&path)?, &path)?;
         }
-        let path = place_to_write(directory)?;
+        let path = place::to_write(directory, header)?;
         let mut file = fs_err::OpenOptions::new()
             .read(true)
             .write(true)
@@ -232,7 +189,7 @@ impl Ledger {
             .into_parts()
             .0;
         let bytes = fs_err::read(&path)?;
-        let content = Content::read(&bytes, &path, header)?;
+        let content = Content::read(&bytes, &path)?;
         let healed = content.whole < bytes.len();
         if healed {
             file.set_len(content.whole as u64)?;
@@ -245,16 +202,14 @@ impl Ledger {
         Ok(Self { appender, entries: content.entries, header: header.clone(), healed })
     }
 
-    /// The answers in `directory`, by request, where nothing is to be changed; none without a ledger.
+    /// The answers in `directory`, by request, where nothing is to be changed; none without a ledger of these options.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn peek(directory: &Path, header: &Header) -> anyhow::Result<HashMap<String, Vec<Entry>>> {
-        let path = place(directory);
-        match fs_err::read(&path) {
-            Ok(bytes) => Ok(Content::read(&bytes, &path, header)?.entries),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(HashMap::new()),
-            Err(error) => Err(error.into()),
+        match place::find(directory, header)? {
+            Some(path) => Ok(Content::read(&fs_err::read(&path)?, &path)?.entries),
+            None => Ok(HashMap::new()),
         }
     }
 
@@ -355,6 +310,7 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use super::place::{FILE_NAME, NEXT_NAME, take_over};
     use super::*;
     use serde_json::json;
 
@@ -431,22 +387,11 @@ mod tests {
                 fs_err::remove_file(&manifest).unwrap();
             }
         }
-        take_over(directory.path()).unwrap();
-        take_over(directory.path()).unwrap();
+        for _ in 0..2 {
+            assert!(take_over(directory.path(), Some(&header)).unwrap().is_empty());
+        }
         assert!(!directory.path().join(NEXT_NAME).exists());
         assert_eq!(Ledger::open(directory.path(), &header).unwrap().answers("b").len(), 2);
-    }
-
-    #[test]
-    fn answers_of_another_model_are_not_mixed() {
-        let directory = tempfile::tempdir().unwrap();
-        drop(Ledger::open(directory.path(), &Header::new("one", "p", json!({}))).unwrap());
-        let error =
-            Ledger::open(directory.path(), &Header::new("two", "p", json!({}))).unwrap_err().to_string();
-        assert!(
-            error.starts_with("E212") && error.contains("model one") && error.contains("model two"),
-            "{error}"
-        );
     }
 
     #[test]

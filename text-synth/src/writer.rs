@@ -5,6 +5,7 @@ pub mod judge;
 pub mod template;
 
 use crate::facts::Facts;
+use crate::ledger::Header;
 use data_manifests::records::Caption;
 use serde::{Deserialize, Serialize};
 use stage::{Context, Message};
@@ -120,11 +121,23 @@ pub trait Writer {
     /// The language model, where there is one.
     fn model(&self) -> Option<String>;
 
-    /// Refuses what lies where the writer works and belongs to other work, and changes nothing. A writer that keeps nothing has nothing to
-    /// refuse.
+    /// Whose answers its ledger holds; none for a writer that asks no model.
     ///
     /// # Errors
-    /// `E212` for answers of another model, `E215` for some that cannot be read.
+    /// Never in practice: options are JSON.
+    fn header(&self) -> anyhow::Result<Option<Header>> {
+        Ok(None)
+    }
+
+    /// The option that makes room for longer replies, where the writer has one.
+    fn more_room(&self) -> Option<String> {
+        None
+    }
+
+    /// Refuses what lies where the writer works and cannot be read, and changes nothing. A writer that keeps nothing has nothing to refuse.
+    ///
+    /// # Errors
+    /// `E215`.
     fn check(&self) -> anyhow::Result<()> {
         Ok(())
     }

@@ -216,6 +216,52 @@ fn finished_work_is_not_done_again_and_stale_input_is_refused() {
     }
 }
 
+/// Shards made again are described again by the same options; other options are refused.
+#[test]
+fn other_options_do_not_replace_finished_captions_and_reports() {
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    let run = |command: &str, from: &str, extra: &[&str], code: i32| {
+        let (flag, out) = match command {
+            "caption" => ("--shards", "captions"),
+            _ => ("--captions", "reports"),
+        };
+        let mut synth = text_synth();
+        synth.args([command, flag]).arg(at(from)).arg("--out").arg(at(out)).args(extra);
+        let output = synth.assert().code(code).get_output().stderr.clone();
+        String::from_utf8_lossy(&output).into_owned()
+    };
+    shards(&at("shards"), &[ct("a")]);
+    run("caption", "shards", &["--stride", "5"], 0);
+    run("report", "captions", &[], 0);
+    for (extra, said) in [
+        (&["--stride", "2"][..], "--stride 5 → 2."),
+        (&[], "--stride 5 → the data set's."),
+        (&["--stride", "5", "--plane", "axial,coronal"], "--plane axial → axial,coronal."),
+        (&["--stride", "5", "--seed", "1"], "--seed 0 → 1."),
+    ] {
+        let text = run("caption", "shards", extra, 1);
+        assert!(text.contains("E212 captions of other options are here. ") && text.contains(said), "{text}");
+    }
+    for (extra, said) in [
+        (&["--seed", "1"][..], "--seed 0 → 1."),
+        (&["--no-volumes", "--grounding", "off"], "--grounding rewrite → off; --no-volumes false → true."),
+    ] {
+        let text = run("report", "captions", extra, 1);
+        assert!(text.contains("E212 reports of other options are here. ") && text.contains(said), "{text}");
+    }
+    assert!(run("caption", "shards", &["--stride", "5", "--workers", "1"], 0).contains("Nothing to do"));
+
+    fs_err::remove_dir_all(at("shards")).unwrap();
+    shards(&at("shards"), &[ct("a"), ct("b")]);
+    run("caption", "shards", &["--stride", "5"], 0);
+    run("report", "captions", &[], 0);
+    assert!(run("caption", "shards", &["--stride", "2"], 1).contains("--stride 5 → 2."));
+    run("caption", "shards", &["--stride", "2", "--overwrite"], 0);
+    run("report", "captions", &["--seed", "1", "--overwrite"], 0);
+    verify::verify(&at("reports")).unwrap();
+}
+
 #[test]
 fn a_broken_case_is_named_and_the_others_are_described() {
     let directory = tempdir().unwrap();

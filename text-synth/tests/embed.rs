@@ -83,7 +83,11 @@ fn records_that_were_changed_since_they_were_written_are_refused() {
     fs_err::write(&path, text.replacen("axial", "coronal", 1)).unwrap();
     // another seed is other work, so that the captions are looked at
     let mut again = text_synth();
-    again.args(["report", "--seed", "3", "--captions"]).arg(at("captions")).arg("--out").arg(at("reports"));
+    again
+        .args(["report", "--overwrite", "--seed", "3", "--captions"])
+        .arg(at("captions"))
+        .arg("--out")
+        .arg(at("reports"));
     let output = again.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -137,6 +141,46 @@ fn reports_become_rows() {
     assert_eq!(weights.role, "text-encoder");
     verify::verify(&at("text")).unwrap();
     assert!(embed(&at("reports"), &at("text")).contains("Nothing to do"));
+}
+
+#[test]
+fn vectors_do_not_depend_on_how_often_progress_is_looked_at() {
+    if networks::default_text_encoder().is_err() {
+        eprintln!("skipped: no text encoder; 'make setup' installs the default one");
+        return;
+    }
+    let directory = tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    shards(&at("shards"), &[ct("a"), ct("b"), ct("c"), ct("d")]);
+    captions(&at("shards"), &at("captions"), &["--stride", "1"]);
+    report(&at("captions"), &at("reports"));
+    let run = |out: &str, extra: &[&str]| {
+        let mut command = text_synth();
+        command.args(["embed", "--reports"]).arg(at("reports")).arg("--out").arg(at(out)).args(extra);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for (out, batch) in [("few", "3"), ("some", "40"), ("all", "256")] {
+        assert_eq!(run(out, &["--batch", batch]).0, Some(0));
+        let texts = Manifest::load(&at(out), "embed").unwrap().counts["texts"];
+        assert!(texts > 40, "{texts} texts would be one batch");
+        for file in [records::EMBEDDINGS, records::ROWS, "manifest.json"] {
+            let read = |out: &str| fs_err::read(at(out).join(file)).unwrap();
+            assert!(read(out) == read("few"), "--batch {batch}: {file}");
+        }
+    }
+    // finished vectors are not replaced by others without a word
+    for (extra, said) in [
+        (&["--pooling", "cls"][..], "--pooling mean → cls."),
+        (&["--max-tokens", "20", "--similar", "0.5"], "--max-tokens 128 → 20; --similar 0.999"),
+    ] {
+        let (status, text) = run("few", extra);
+        assert!(status == Some(1) && text.contains("E212 embeddings of other options are here. "), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
+    assert!(run("few", &["--batch", "9"]).1.contains("Nothing to do"));
+    assert_eq!(run("few", &["--pooling", "cls", "--overwrite"]).0, Some(0));
+    verify::verify(&at("few")).unwrap();
 }
 
 #[test]

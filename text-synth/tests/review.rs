@@ -190,7 +190,7 @@ fn other_directories_are_refused() {
     command.args(["review", "--shards"]).arg(bench.at("shards")).arg("--captions").arg(bench.at("captions"));
     command.arg("--reports").arg(bench.at("captions")).arg("--out").arg(bench.at("x.html"));
     says(&command.output().unwrap(), "E010");
-    captions(&bench.at("shards"), &bench.at("captions"), &["--stride", "2"]);
+    captions(&bench.at("shards"), &bench.at("captions"), &["--stride", "2", "--overwrite"]);
     says(&bench.review(&[]), "E214");
     assert!(!bench.at("review.html").exists());
     let bench = Bench::new(&[ct("a")]);

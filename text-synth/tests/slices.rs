@@ -68,9 +68,24 @@ fn an_interrupted_run_keeps_its_pictures_and_another_plan_does_not() {
     assert_eq!(fs_err::metadata(&kept).unwrap().modified().unwrap(), before);
     assert_eq!(fs_err::read(&lost).unwrap(), bytes);
     verify::verify(&out).unwrap();
-    run(&at("shards"), &out, &["--png", "--stride", "4"]);
+    let finished = fs_err::read(out.join("manifest.json")).unwrap();
+    for (options, said) in [
+        (&["--png", "--stride", "4"][..], "--stride 1 → 4"),
+        (&["--png"], "--stride 1 → the data set's"),
+        (&["--png", "--stride", "1", "--seed", "3"], "--seed 0 → 3"),
+        (&["--stride", "1"], "--png true → false"),
+    ] {
+        let mut command = text_synth();
+        command.args(["slices", "--shards"]).arg(at("shards")).arg("--out").arg(&out).args(options);
+        let output = command.assert().failure().code(1);
+        let text = String::from_utf8_lossy(&output.get_output().stderr).into_owned();
+        assert!(text.contains("E212 slices of other options are here. ") && text.contains(said), "{text}");
+        assert!(text.contains("or replace them with --overwrite."), "{text}");
+    }
+    assert!(fs_err::read(out.join("manifest.json")).unwrap() == finished && kept.is_file());
+    run(&at("shards"), &out, &["--png", "--stride", "4", "--overwrite"]);
     assert!(fs_err::read_dir(out.join("png")).unwrap().count() == 2);
-    run(&at("shards"), &out, &["--stride", "4"]);
+    run(&at("shards"), &out, &["--stride", "4", "--overwrite"]);
     assert!(!out.join("png").exists());
     // an output directory with other things in it is left alone
     stage::atomic::write(&out.join("notes.txt"), b"mine").unwrap();

@@ -154,11 +154,13 @@ fn pictures_travel_without_names_and_captions_come_back_clean() {
     assert_eq!(rules::check_directory(&bench.at("captions")).unwrap(), Vec::<String>::new());
     assert!(ends(&bench.run(&[]), 0).contains("Nothing to do"));
     assert_eq!(bench.requests().len(), 24);
-    // another model does not mix, nor does another captioner
-    assert!(ends(&bench.run(&["--temperature", "0.9"]), 1).contains("E212"));
-    let mut measure = text_synth();
-    measure.args(["caption", "--shards"]).arg(bench.at("shards")).arg("--out").arg(bench.at("captions"));
-    assert!(ends(&measure.output().unwrap(), 1).contains("E212"));
+    // other sampling does not mix
+    let text = ends(&bench.run(&["--temperature", "0.9"]), 1);
+    assert!(
+        text.contains("E212 captions of other options are here. ")
+            && text.contains(": --temperature 0.2 → 0.9."),
+        "{text}"
+    );
     verify::verify(&bench.at("captions")).unwrap();
     // pictures of patients stay here unless told
     let mut remote = text_synth();
@@ -309,4 +311,129 @@ fn refused_pictures_neither_end_the_run_nor_lose_a_finished_one() {
     text_synth().args(&gone).assert().code(3);
     verify::verify(&bench.at("captions")).unwrap();
     assert!(!before.is_empty() && bench.captions().len() == 20);
+}
+
+/// Captions that were paid for outlast those of another captioner.
+#[test]
+fn another_captioner_replaces_captions_and_keeps_the_answers() {
+    let bench = Bench::new(Vec::new());
+    ends(&bench.run(&["--concurrency", "4"]), 0);
+    let read = |name: &str| fs_err::read(bench.at("captions").join(name)).unwrap();
+    let before = [records::CAPTIONS, "ledger.jsonl"].map(read);
+    let measure = |extra: &[&str]| {
+        let mut measure = text_synth();
+        measure.args(["caption", "--stride", "1", "--shards"]).arg(bench.at("shards"));
+        measure.arg("--out").arg(bench.at("captions")).args(extra).output().unwrap()
+    };
+    let text = ends(&measure(&[]), 1);
+    assert!(
+        text.contains("E212 captions of other options are here. ")
+            && text.contains(": --captioner api → measure."),
+        "{text}"
+    );
+    assert!(before == [records::CAPTIONS, "ledger.jsonl"].map(read));
+    let text = ends(&measure(&["--overwrite"]), 0);
+    assert!(text.contains("I230 answers of other options are kept in ledger."), "{text}");
+    assert!(!bench.at("captions").join("rejected.jsonl").exists());
+    assert_eq!(verify::verify(&bench.at("captions")).unwrap(), [""; 0]);
+    assert!(bench.captions().iter().all(|caption| caption.captioner == "measure/3"));
+    ends(&bench.run(&[]), 1);
+    ends(&bench.run(&["--overwrite"]), 0);
+    assert!(before == [records::CAPTIONS, "ledger.jsonl"].map(read));
+    assert_eq!(bench.requests().len(), 24, "nothing was asked twice");
+    assert_eq!(verify::verify(&bench.at("captions")).unwrap(), [""; 0]);
+}
+
+fn counts(bench: &Bench) -> Value {
+    let run = fs_err::read(bench.at("captions").join("report.json")).unwrap();
+    serde_json::from_slice::<Value>(&run).unwrap()["counts"].clone()
+}
+
+#[test]
+fn limits_hold_for_pictures_and_keep_what_came() {
+    let bench = Bench::new(Vec::new());
+    let text = ends(&bench.run(&["--max-requests", "5"]), 1);
+    assert!(text.contains("E209 stopping: 5 requests sent, the limit is reached."), "{text}");
+    let ledger = bench.at("captions").join("ledger.jsonl");
+    assert_eq!((bench.requests().len(), lines(&ledger), &counts(&bench)["requests_sent"]), (5, 6, &json!(5)));
+    assert!(!bench.at("captions").join("manifest.json").exists());
+
+    // 720 tokens an answer, over all that the ledger holds; before it is known, what a picture and its prompt are estimated at, and 64
+    let limit = ["--concurrency", "2", "--max-tokens", "64", "--max-total-tokens", "6000"];
+    let bench = Bench::new(Vec::new());
+    let text = ends(&bench.run(&limit), 1);
+    assert!(
+        text.contains(" tokens used, the limit is reached. --max-total-tokens is 6000, the next of "),
+        "{text}"
+    );
+    let sent = bench.requests().len();
+    assert!((5..=8).contains(&sent), "{sent}");
+    ends(&bench.run(&limit), 1);
+    assert_eq!(bench.requests().len(), sent);
+    let prices = ["--price-prompt", "1000", "--price-completion", "10000"];
+    let cheap = [&prices[..], &["--max-tokens", "64", "--max-cost", "1"]].concat();
+    assert!(ends(&bench.run(&cheap), 1).contains(" spent, the limit is reached. --max-cost is 1, "));
+    let start = std::time::Instant::now();
+    let rest = [&prices[..], &["--max-tokens", "64", "--requests-per-minute", "600"]].concat();
+    let text = ends(&bench.run(&rest), 0);
+    assert!(start.elapsed() >= Duration::from_millis(100 * (23 - sent as u64)));
+    assert!(text.contains("Tokens of all answers: 16800 of prompts, 480 of replies, cost 21.60;"), "{text}");
+    assert_eq!((bench.requests().len(), &counts(&bench)["cost_millionths"]), (24, &json!(21_600_000)));
+}
+
+#[test]
+fn a_dry_run_looks_at_all_pictures_and_sends_none() {
+    let bench = Bench::new(Vec::new());
+    let dry = ["--dry-run", "--price-prompt", "1000", "--price-completion", "10000"];
+    let print = || String::from_utf8(bench.run(&dry).stdout).unwrap();
+    let text = print();
+    assert!(
+        text.starts_with("requests answered before: 0\nrequests to do: 24 (")
+            && text.contains("requests in all: 24 if every first reply is used, at most 48\n")
+            && text.contains(" of prompts, 6144 of replies if every first reply is used\n")
+            && text.contains(&format!(" of prompts, {} of replies\n", 24 * (256 + 512)))
+            && text.ends_with("tokens of pictures are estimated: servers count them by rules of their own\n"),
+        "{text}"
+    );
+    let prompts: u64 = text.split("estimated: ").nth(1).unwrap().split(' ').next().unwrap().parse().unwrap();
+    let words = bench.directory.path().join("captions");
+    assert!(prompts > 24 * 255 && prompts < 24 * 700, "{prompts}");
+    assert!(!words.exists() && bench.requests().is_empty());
+    ends(&bench.run(&["--max-requests", "5"]), 1);
+    let before = everything(&words);
+    assert!(print().starts_with("requests answered before: 5\nrequests to do: 19 ("));
+    assert_eq!((everything(&words), bench.requests().len()), (before, 5));
+    let mut measure = text_synth();
+    measure
+        .args(["caption", "--dry-run", "--shards"])
+        .arg(bench.at("shards"))
+        .arg("--out")
+        .arg(bench.at("new"));
+    assert!(String::from_utf8(measure.output().unwrap().stdout).unwrap().starts_with("requests to do: 0 "));
+    assert!(!bench.at("new").exists());
+}
+
+#[test]
+fn further_members_reach_the_vision_model() {
+    let bench = Bench::new(Vec::new());
+    let newer = r#"{"max_tokens": null, "max_completion_tokens": 300, "detail": "low"}"#;
+    let options = ["--top-p", "0.5", "--request-seed", "3", "--extra-body", newer];
+    ends(&bench.run(&options), 0);
+    let extra: Value = serde_json::from_str(newer).unwrap();
+    for request in bench.requests() {
+        let body = body(&request);
+        assert_eq!(
+            (&body["max_completion_tokens"], &body["top_p"], &body["seed"], &body["detail"]),
+            (&json!(300), &json!(0.5), &json!(3), &json!("low"))
+        );
+        assert!(body.get("max_tokens").is_none());
+    }
+    let parameters = Manifest::load(&bench.at("captions"), "caption").unwrap().parameters;
+    let model = &parameters["model"];
+    assert_eq!(
+        (&model["top_p"], &model["request_seed"], &model["extra_body"]),
+        (&json!(0.5), &json!(3), &extra)
+    );
+    assert_eq!(rules::check_directory(&bench.at("captions")).unwrap(), Vec::<String>::new());
+    assert!(ends(&bench.run(&["--extra-body", r#"{"api_key": "abc"}"#]), 1).contains("E231"));
 }

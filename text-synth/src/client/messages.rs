@@ -7,9 +7,25 @@ use std::time::Duration;
 /// What is said of one request that cannot succeed where others may.
 #[must_use]
 pub(crate) fn refused_alone(reason: &str) -> Message {
-    Message::error("E202", "the request was refused")
-        .detail(reason)
-        .fix("It is not sent again unless --retry-rejected asks for it")
+    let again = "It is not sent again unless --retry-rejected asks for it";
+    Message::error("E202", "the request was refused").detail(reason).fix(match other_members(reason) {
+        Some(advice) => format!("{advice}; with other options it is another request"),
+        None => again.to_owned(),
+    })
+}
+
+/// What to give where a server refuses a member of requests that it knows by another name or does not bear, as newer hosted models do.
+#[must_use]
+pub(super) fn other_members(reason: &str) -> Option<&'static str> {
+    let reason = reason.to_lowercase();
+    let is_unknown = ["unsupported", "not support", "unrecognized", "unknown", "not permitted", "deprecated"]
+        .iter()
+        .any(|words| reason.contains(words));
+    let names = |member: &str| reason.contains(member);
+    if names("max_completion_tokens") || (names("max_tokens") && is_unknown) {
+        return Some(r#"Give --extra-body '{"max_tokens": null, "max_completion_tokens": 512}'"#);
+    }
+    (names("temperature") && is_unknown).then_some(r#"Give --extra-body '{"temperature": null}'"#)
 }
 
 impl Client {
@@ -39,9 +55,13 @@ impl Client {
         } else {
             "$OPENAI_API_KEY (not set)"
         };
+        let fix = other_members(reason).map_or_else(
+            || format!("Check --base-url, --model and {key}, then run the same command again"),
+            str::to_owned,
+        );
         Message::error("E202", "the server refused the request")
             .detail(format!("{}: {reason}", self.endpoint.base()))
-            .fix(format!("Check --base-url, --model and {key}, then run the same command again"))
+            .fix(fix)
     }
 
     pub(super) fn insecure(&self, reason: &str) -> Message {
@@ -61,5 +81,35 @@ impl Client {
         )
         .detail(format!("--max-requests {most} counts those of this run, retries included"))
         .fix("Run the same command again, or with a higher limit; what was answered is kept")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_wants_other_members_is_understood() {
+        let tokens = Some(r#"Give --extra-body '{"max_tokens": null, "max_completion_tokens": 512}'"#);
+        for (reason, expected) in [
+            (
+                "HTTP 400: Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+                tokens,
+            ),
+            ("HTTP 422: max_tokens: Extra inputs are not permitted", tokens),
+            (
+                "HTTP 400: Unsupported value: 'temperature' does not support 0.2 with this model. Only the default (1) value is supported.",
+                Some(r#"Give --extra-body '{"temperature": null}'"#),
+            ),
+            (
+                "HTTP 400: max_tokens is too large: 300000. This model supports at most 4096 completion tokens",
+                None,
+            ),
+            ("HTTP 400: temperature must be at most 1", None),
+            ("HTTP 400: content policy", None),
+        ] {
+            assert_eq!(other_members(reason), expected, "{reason}");
+        }
+        insta::assert_snapshot!(refused_alone("HTTP 400: 'max_tokens' is not supported").to_string(), @r#"E202 the request was refused. HTTP 400: 'max_tokens' is not supported. Give --extra-body '{"max_tokens": null, "max_completion_tokens": 512}'; with other options it is another request."#);
     }
 }

@@ -25,11 +25,17 @@ impl Secret {
         Self((key.chars().count() >= SHORTEST).then(|| key.into()))
     }
 
+    /// Whether a text holds the key.
+    #[must_use]
+    pub fn is_in(&self, text: &str) -> bool {
+        self.0.as_ref().is_some_and(|key| text.contains(&**key))
+    }
+
     /// The text without the key, in one pass: what stands in its place is not looked at again.
     #[must_use]
     pub fn hide(&self, text: String) -> String {
         match &self.0 {
-            Some(key) if text.contains(&**key) => text.replace(&**key, INSTEAD),
+            Some(key) if self.is_in(&text) => text.replace(&**key, INSTEAD),
             _ => text,
         }
     }

@@ -1,5 +1,6 @@
 //! Requests in a row without a reply: when they say that the server, and not a request, is at fault.
 
+use super::messages::other_members;
 use stage::Message;
 
 /// Requests in a row that got no answer at all and end the run, at least; otherwise the number in flight.
@@ -54,7 +55,9 @@ impl Streak {
         is_end.then(|| {
             Message::error("E201", format!("the server refused all of the first {} requests", self.refused))
                 .detail(reason)
-                .fix("Check --model, --max-tokens and what the server says, then run the same command again")
+                .fix(other_members(reason).unwrap_or(
+                    "Check --model, --max-tokens and what the server says, then run the same command again",
+                ))
         })
     }
 }

@@ -1,22 +1,25 @@
 //! `caption`: describes planned slices of all cases.
 
+mod dry_run;
 mod finish;
 mod models;
 mod work;
 
-use super::planning::Planning;
+use super::planning::{self, Planning};
+use super::replacing::{Chosen, Replacing, lift, without_version};
 use crate::captioner::Captioner;
 use crate::captioner::blip::journal;
-use crate::ledger::{self, round};
+use crate::ledger::{place, round};
 use crate::measure::Measure;
 use crate::slices::{self, PlanOptions};
 use crate::writer::REJECTED;
 use data_manifests::descriptor::Text;
-use data_manifests::{Manifest, records};
-use models::{ModelParameters, Models};
+use data_manifests::{Descriptor, Manifest, records};
+use models::{ModelParameters, Models, Ready};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
-use stage::{Context, ExitStatus, Message, atomic, limits};
+use serde_json::{Map, Value};
+use stage::{Context, ExitStatus, atomic, limits};
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
@@ -58,6 +61,8 @@ pub struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
     #[command(flatten)]
+    replacing: Replacing,
+    #[command(flatten)]
     models: Models,
 }
 
@@ -76,32 +81,54 @@ pub(crate) struct Parameters {
     pub model: Option<ModelParameters>,
 }
 
+/// What of it the user chooses; what is declared for texts is the shards'.
+fn options(parameters: &mut Map<String, Value>) {
+    without_version(parameters, "captioner");
+    let text = parameters.remove("text").unwrap_or_default();
+    planning::chosen(parameters, text.get("stride"));
+    lift(parameters, "model");
+    parameters.remove("pictures");
+    if let Some(Value::Object(search)) = parameters.get_mut("search")
+        && let Some(longest) = search.remove("max_tokens")
+    {
+        search.insert("max_length".to_owned(), longest);
+    }
+    lift(parameters, "search");
+}
+
+const CHOSEN: Chosen<'static> =
+    Chosen { what: "captions", options: &options, model: Some(("captioner", "blip")) };
+
+fn parameters(arguments: &Arguments, descriptor: &Descriptor, ready: Option<&Ready>) -> Parameters {
+    let measure = Measure { seed: arguments.planning.seed }.name();
+    Parameters {
+        captioner: match ready {
+            Some(ready) => format!("{}, facts {measure}", ready.name()),
+            None => measure,
+        },
+        plan: arguments.planning.options(descriptor),
+        text: descriptor.text.clone(),
+        model: ready.map(|ready| ready.parameters().clone()),
+    }
+}
+
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    arguments.models.refuse_secrets()?;
-    let own = [
-        records::CAPTIONS,
-        slices::FILE_NAME,
-        REJECTED,
-        ledger::FILE_NAME,
-        ledger::NEXT_NAME,
-        round::FILE_NAME,
-        journal::FILE_NAME,
-    ];
-    Manifest::refuse_foreign(out, |name| own.contains(&name))?;
+    arguments.models.asking.refuse_secrets()?;
+    if arguments.captioner == Kind::Api {
+        arguments.models.asking.model()?;
+    }
+    if arguments.models.spending.dry_run {
+        return dry_run::run(arguments, context);
+    }
+    let own = [records::CAPTIONS, slices::FILE_NAME, REJECTED, round::FILE_NAME, journal::FILE_NAME];
+    Manifest::refuse_foreign(out, |name| own.contains(&name) || place::is_ledger(name))?;
     let output = context.open_output(out)?;
     let store = ShardStore::open(&arguments.shards)?;
     let descriptor = store.descriptor();
     let measure = Measure { seed: arguments.planning.seed };
-    let ready = arguments.models.ready(arguments.captioner)?;
-    let parameters = Parameters {
-        captioner: ready
-            .as_ref()
-            .map_or_else(|| measure.name(), |r| format!("{}, facts {}", r.name(), measure.name())),
-        plan: arguments.planning.options(descriptor),
-        text: descriptor.text.clone(),
-        model: ready.as_ref().map(|r| r.parameters().clone()),
-    };
+    let ready = arguments.models.ready(arguments.captioner, &descriptor.text.vocabulary)?;
+    let parameters = parameters(arguments, descriptor, ready.as_ref());
 
     let mut inputs = vec![Manifest::as_input("shards", store.directory(), out)?];
     inputs.extend(ready.iter().flat_map(|r| r.inputs().to_vec()));
@@ -109,7 +136,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Manifest::new("caption", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if let Some(found) = manifest.reusable(out)? {
         let count = |name: &str| found.counts.get(name).copied().unwrap_or_default();
-        let again = arguments.models.retry_rejected && count("rejected") > 0;
+        let again = arguments.models.asking.retry_rejected && count("rejected") > 0;
         // failed cases are tried again: memory or a disk may have been at fault
         if found.counts.get("failed") == Some(&0) && count("unanswered") == 0 && !again {
             let n = count("captions");
@@ -117,16 +144,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             return Ok(finish::status(arguments.captioner, 0, 0, count("rejected")));
         }
     }
-    let paid = out.join(ledger::FILE_NAME);
-    if arguments.captioner != Kind::Api && paid.exists() {
-        return Err(Message::error("E212", "answers of a vision model are here")
-            .detail(format!("{} belongs to the captioner 'api'", paid.display()))
-            .fix("Use another --out, or remove the file to give those answers up")
-            .into());
-    }
+    let header = ready.as_ref().map(Ready::header).transpose()?.flatten();
+    let replaces = arguments.replacing.check(&CHOSEN, &manifest, header.as_ref(), out)?;
     output.to_write()?;
     if let Some(ready) = &ready {
         ready.check(out)?;
+    }
+    if replaces {
+        round::end(out)?;
     }
     // what was finished stays so until there is something to put in its place
     atomic::sweep(out)?;
@@ -135,7 +160,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     let made = match ready {
         None => work::by_slice(&store, &parameters.plan, &measure, workers, context)?,
         Some(ready) => {
-            let mut captioner = ready.start(out, &manifest.work, &descriptor.text.vocabulary, context)?;
+            let mut captioner = ready.start(out, &manifest.work, context)?;
             work::by_picture(&store, &parameters.plan, captioner.as_mut(), workers, context)?
         }
     };
@@ -146,5 +171,5 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         });
         return Ok(ExitStatus::Interrupted);
     };
-    finish::finish(made, manifest, &store, arguments, context)
+    finish::finish(made, manifest, &store, (arguments, header.as_ref()), context)
 }

@@ -1,6 +1,7 @@
 //! `embed`: turns reports into vectors with a frozen text encoder.
 
 use super::fresh_input;
+use super::replacing::{Chosen, Replacing};
 use crate::embed::{Distinct, rows, to_safetensors};
 use crate::sides;
 use anyhow::Context as _;
@@ -8,6 +9,7 @@ use data_manifests::records::{self, OPPOSITES, Report};
 use data_manifests::{Artefact, Manifest, cases};
 use networks::{MAX_TOKENS, Pooling, TextEncoder, default_text_encoder};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::PathBuf;
 
@@ -34,7 +36,7 @@ pub struct Arguments {
     /// How tokens become one vector: mean (as the default encoder was trained) or cls (as in the paper)
     #[arg(long, value_name = "POOLING", default_value = "mean")]
     pooling: Pooling,
-    /// Texts that the encoder takes together, between two looks at progress and signals; another number changes last digits
+    /// Texts between two looks at progress and signals, in whole batches of the encoder; the vectors do not depend on it
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
     /// Cosine from which two texts are near-identical: their reports are no negatives of each other; 1 leaves only equal texts
@@ -46,6 +48,8 @@ pub struct Arguments {
     /// Where to compute: cpu, cuda or cuda:N
     #[arg(long, default_value = "cpu")]
     device: String,
+    #[command(flatten)]
+    replacing: Replacing,
 }
 
 fn cosine(text: &str) -> Result<f32, String> {
@@ -68,6 +72,15 @@ struct Parameters {
     #[serde(skip_serializing_if = "Option::is_none")]
     max_tokens: Option<usize>,
 }
+
+/// What of it the user chooses.
+fn options(parameters: &mut Map<String, Value>) {
+    parameters.remove("texts");
+    parameters.entry("max_tokens").or_insert_with(|| MAX_TOKENS.into());
+}
+
+const CHOSEN: Chosen<'static> =
+    Chosen { what: "embeddings", options: &options, model: Some(("text-encoder", "text-encoder")) };
 
 /// `E223`; the error says what to do.
 fn unusable(error: &networks::Error) -> Message {
@@ -103,6 +116,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these {n} embeddings already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    arguments.replacing.check(&CHOSEN, &manifest, None, out)?;
     let reports: Vec<Report> = records::read_lines(&input.intact(&arguments.reports, records::REPORTS)?)?;
     if reports.is_empty() {
         return Err(Message::error("E218", "there is nothing to embed")
@@ -116,17 +130,21 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
 
     let distinct = Distinct::of(&reports);
     let features = usize::try_from(encoder.hidden_size())?;
-    let mut vectors = Vec::with_capacity(distinct.texts.len() * features);
+    let mut vectors = vec![0.0; distinct.texts.len() * features];
     let progress = context.progress("texts embedded", distinct.texts.len() as u64);
-    for batch in distinct.texts.chunks(arguments.batch as usize) {
+    // the same texts share a batch of the encoder, and its padding, whatever --batch says
+    let order = by_length(&encoder, &distinct.texts, arguments.batch as usize)?;
+    for places in order.chunks((arguments.batch as usize).next_multiple_of(TextEncoder::BATCH)) {
         if interrupt::requested() {
             context.say("Interrupted; the same command starts over.");
             return Ok(ExitStatus::Interrupted);
         }
-        let embedded = encoder.embed(batch, arguments.pooling)?;
+        let batch: Vec<String> = places.iter().map(|place| distinct.texts[*place].clone()).collect();
+        let embedded = encoder.embed(&batch, arguments.pooling)?;
         let flat = embedded.f_flatten(0, -1).context("cannot read the vectors")?;
-        vectors.extend(Vec::<f32>::try_from(flat).context("cannot read the vectors")?);
-        for _ in batch {
+        let flat = Vec::<f32>::try_from(flat).context("cannot read the vectors")?;
+        for (place, vector) in places.iter().zip(flat.chunks_exact(features.max(1))) {
+            vectors[place * features..(place + 1) * features].copy_from_slice(vector);
             progress.step("");
         }
     }
@@ -188,4 +206,15 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         out.display()
     ));
     Ok(ExitStatus::Done)
+}
+
+/// Places of the texts by their number of tokens, equal ones as they come; looks at so many texts at a time.
+fn by_length(encoder: &TextEncoder, texts: &[String], at_a_time: usize) -> anyhow::Result<Vec<usize>> {
+    let mut lengths = Vec::with_capacity(texts.len());
+    for some in texts.chunks(at_a_time) {
+        lengths.extend(encoder.token_ids(some)?.iter().map(Vec::len));
+    }
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|place| lengths[*place]);
+    Ok(order)
 }

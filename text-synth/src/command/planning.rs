@@ -1,8 +1,10 @@
 //! The options that decide a slice plan, shared by `caption` and `slices`.
 
+use super::replacing::lift;
 use crate::slices::{self, PlanOptions};
 use data_manifests::Descriptor;
 use data_manifests::records::Plane;
+use serde_json::{Map, Value};
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Planning {
@@ -33,5 +35,17 @@ impl Planning {
             tile_yx: descriptor.text.tile_yx,
             seed: self.seed,
         }
+    }
+}
+
+/// Makes options of the parameter `plan`: the size of tiles is the data set's, and so is a stride that equals its own.
+pub(super) fn chosen(options: &mut Map<String, Value>, of_data_set: Option<&Value>) {
+    lift(options, "plan");
+    options.remove("tile_yx");
+    if let Some(planes) = options.remove("planes") {
+        options.insert("plane".to_owned(), planes);
+    }
+    if of_data_set.is_some() && options.get("stride") == of_data_set {
+        options.insert("stride".to_owned(), "the data set's".into());
     }
 }

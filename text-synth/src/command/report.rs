@@ -1,17 +1,18 @@
 //! `report`: turns captions into reports, by templates or by a language model.
 
+mod batches;
 mod dry_run;
 mod finish;
-mod sending;
 mod texts;
 
+use super::asking::Asking;
+use super::replacing::{Chosen, Replacing, without_version};
+use super::spending::Spending;
 use super::{CaptionParameters, fresh_input, tell_some};
-use crate::client;
-use crate::client::endpoint::{self, Endpoint};
-use crate::client::retry::Backoff;
+use crate::client::body::ExtraBody;
 use crate::grounding::Grounding;
 use crate::grounding::terms::Terms;
-use crate::ledger::{self, round};
+use crate::ledger::{place, round};
 use crate::prompts::Prompts;
 use crate::writer::api::batch::state;
 use crate::writer::api::{self, Api};
@@ -21,9 +22,9 @@ use data_manifests::descriptor::Text;
 use data_manifests::records::{self, Caption};
 use data_manifests::{Manifest, digest};
 use serde::Serialize;
+use serde_json::{Map, Value};
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::PathBuf;
-use std::time::Duration;
 use texts::Texting;
 
 const EXAMPLES: &str = "\
@@ -34,6 +35,8 @@ Examples:
       --base-url https://api.example.org/v1 --allow-remote api.example.org --model gpt-small
   OPENAI_API_KEY=… text-synth report --captions captions --out reports --writer api --batch \\
       --base-url https://api.example.org/v1 --allow-remote api.example.org --model gpt-small
+  text-synth report --captions captions --out reports --writer api --base-url http://127.0.0.1:8000/v1 --model qwen3-8b \\
+      --extra-body '{\"chat_template_kwargs\": {\"enable_thinking\": false}}'
 
 The writer 'api' keeps every answer in ledger.jsonl before it is used: interrupt it at any time, the same command goes on
 and asks for nothing twice. With --batch the same holds for batches: batches.json beside it knows those that are under way.";
@@ -86,49 +89,20 @@ pub struct Arguments {
     /// Write no reports of whole volumes
     #[arg(long)]
     no_volumes: bool,
-    /// Base URL of the server [default: $OPENAI_BASE_URL]; the key comes from $OPENAI_API_KEY
-    #[arg(long, value_name = "URL", help_heading = "Writer api")]
-    base_url: Option<String>,
-    /// Language model
-    #[arg(long, value_name = "MODEL", required_if_eq("writer", "api"), help_heading = "Writer api")]
-    model: Option<String>,
-    /// Prompt file in place of the built-in one
-    #[arg(long, value_name = "FILE", help_heading = "Writer api")]
-    prompt: Option<PathBuf>,
     /// Prompt file for reports of volumes
-    #[arg(long, value_name = "FILE", help_heading = "Writer api")]
+    #[arg(long, value_name = "FILE", help_heading = "Model behind an API")]
     volume_prompt: Option<PathBuf>,
     /// Prompt file for reports that contradict what was measured
-    #[arg(long, value_name = "FILE", help_heading = "Writer api")]
+    #[arg(long, value_name = "FILE", help_heading = "Model behind an API")]
     rewrite_prompt: Option<PathBuf>,
-    /// Longest reply, in tokens
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Writer api")]
-    max_tokens: u32,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", default_value_t = 0.2, value_parser = temperature, help_heading = "Writer api")]
-    temperature: f64,
-    /// Requests in flight
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Writer api")]
-    concurrency: u16,
-    /// Seconds to wait for one reply
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Writer api")]
-    timeout: u64,
-    /// How often a request is sent again after an error that may pass
-    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Writer api")]
-    retries: u32,
-    /// Host beyond this machine to which captions may be sent; may be given several times
-    #[arg(long, value_name = "HOST", help_heading = "Writer api")]
-    allow_remote: Vec<String>,
-    /// Ask again where all earlier replies were rejected
-    #[arg(long, help_heading = "Writer api")]
-    retry_rejected: bool,
     #[command(flatten)]
-    sending: sending::Sending,
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if (0.0..=2.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 2".to_owned()) }
+    replacing: Replacing,
+    #[command(flatten)]
+    asking: Asking,
+    #[command(flatten)]
+    spending: Spending,
+    #[command(flatten)]
+    batches: batches::Batches,
 }
 
 /// What decides the reports.
@@ -139,6 +113,12 @@ struct Parameters {
     prompt: Option<String>,
     max_tokens: Option<u32>,
     temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_seed: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_body: Option<ExtraBody>,
     seed: Option<u64>,
     grounding: GroundingMode,
     /// SHA-256 of each added vocabulary.
@@ -146,32 +126,35 @@ struct Parameters {
     volumes: bool,
 }
 
+/// What of it the user chooses.
+fn options(parameters: &mut Map<String, Value>) {
+    without_version(parameters, "writer");
+    if let Some(Value::Bool(volumes)) = parameters.remove("volumes") {
+        parameters.insert("no_volumes".to_owned(), (!volumes).into());
+    }
+}
+
+const CHOSEN: Chosen<'static> = Chosen { what: "reports", options: &options, model: None };
+
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
-    if arguments.sending.dry_run {
+    arguments.asking.refuse_secrets()?;
+    if arguments.spending.dry_run {
         return dry_run::run(arguments, context);
     }
     if arguments.writer == Kind::Template
-        && let Some(flag) = arguments.sending.batch_flag()
+        && let Some(flag) = arguments.batches.batch_flag()
     {
         let text = format!("{flag} is for requests to a language model, and the writer 'template' has none");
         context.tell(Message::error("E226", text).fix("Give --writer api, or leave the flag out"));
         return Ok(ExitStatus::Usage);
     }
-    let out = arguments.out.as_path();
-    if let Some(base) = &arguments.base_url {
-        endpoint::refuse_secrets(base)?;
+    if arguments.writer == Kind::Api {
+        arguments.asking.model()?;
     }
-    arguments.sending.check_files(out, &arguments.captions)?;
-    let own = [
-        records::REPORTS,
-        records::VOLUMES,
-        REJECTED,
-        ledger::FILE_NAME,
-        ledger::NEXT_NAME,
-        round::FILE_NAME,
-        state::FILE_NAME,
-    ];
-    Manifest::refuse_foreign(out, |name| own.contains(&name))?;
+    let out = arguments.out.as_path();
+    arguments.batches.check_files(out, &arguments.captions)?;
+    let own = [records::REPORTS, records::VOLUMES, REJECTED, round::FILE_NAME, state::FILE_NAME];
+    Manifest::refuse_foreign(out, |name| own.contains(&name) || place::is_ledger(name))?;
     let output = context.open_output(out)?;
     let input = fresh_input(&arguments.captions, "caption")?;
     let (mut writer, parameters): (Box<dyn Writer>, Parameters) = match arguments.writer {
@@ -187,7 +170,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         Manifest::new("report", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if let Some(found) = manifest.reusable(out)? {
         let count = |name: &str| found.counts.get(name).copied().unwrap_or_default();
-        if count("unanswered") == 0 && !(arguments.retry_rejected && count("rejected") > 0) {
+        if count("unanswered") == 0 && !(arguments.asking.retry_rejected && count("rejected") > 0) {
             context.say(&format!(
                 "Nothing to do: {} holds these {} reports already.",
                 out.display(),
@@ -208,6 +191,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
             return Ok(ExitStatus::Done);
         }
     }
+    let header = writer.header()?;
+    let replaces = arguments.replacing.check(&CHOSEN, &manifest, header.as_ref(), out)?;
     let captions: Vec<Caption> = records::read_lines(&input.intact(&arguments.captions, records::CAPTIONS)?)?;
     let grounding = match arguments.grounding {
         GroundingMode::Off => None,
@@ -218,6 +203,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     };
     output.to_write()?;
     writer.check()?;
+    if replaces {
+        round::end(out)?;
+    }
     // what was finished stays so until there is something to put in its place
     atomic::sweep(out)?;
     let texting = Texting {
@@ -258,13 +246,6 @@ fn vocabulary(arguments: &Arguments) -> anyhow::Result<Vec<String>> {
 }
 
 fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameters)> {
-    let paid = arguments.out.join(ledger::FILE_NAME);
-    if paid.exists() {
-        return Err(Message::error("E212", "answers of a language model are here")
-            .detail(format!("{} belongs to the writer 'api'", paid.display()))
-            .fix("Use another --out, or remove the file to give those answers up")
-            .into());
-    }
     let writer = Template { seed: arguments.seed };
     let parameters = Parameters {
         writer: writer.name(),
@@ -272,6 +253,9 @@ fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameter
         prompt: None,
         max_tokens: None,
         temperature: None,
+        top_p: None,
+        request_seed: None,
+        extra_body: None,
         seed: Some(arguments.seed),
         grounding: arguments.grounding,
         vocabulary: vocabulary(arguments)?,
@@ -281,44 +265,29 @@ fn template(arguments: &Arguments) -> anyhow::Result<(Box<dyn Writer>, Parameter
 }
 
 fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Api, Parameters)> {
-    let of_environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
-    let sending = &arguments.sending;
-    let base = arguments.base_url.clone().or_else(|| of_environment("OPENAI_BASE_URL"));
-    let endpoint = match base.filter(|_| sending.contacts_a_server()) {
-        Some(base) => Some(Endpoint::new(&base, &arguments.allow_remote, of_environment("OPENAI_API_KEY"))?),
-        None if sending.contacts_a_server() => return Err(api::batch::no_server().into()),
-        None => None,
-    };
-    let model = arguments
-        .model
-        .clone()
-        .ok_or_else(|| Message::error("E216", "no model is named").fix("Give --model"))?;
+    let Arguments { asking, spending, batches, .. } = arguments;
+    let contacts_a_server = !spending.dry_run && batches.contacts_a_server();
+    let endpoint = contacts_a_server.then(|| asking.endpoint()).transpose()?;
+    let (model, sampling) = (asking.model()?, asking.sampling()?);
     let prompts = Prompts::load(
-        arguments.prompt.as_deref(),
+        asking.prompt.as_deref(),
         arguments.volume_prompt.as_deref(),
         arguments.rewrite_prompt.as_deref(),
     )?;
     let declared = declarations(arguments, input)?;
     let writer = Api {
         endpoint,
-        sending: client::Options {
-            timeout: Duration::from_secs(arguments.timeout),
-            retries: arguments.retries,
-            backoff: Backoff::default(),
-            concurrency: usize::from(arguments.concurrency),
-            most_requests: sending.most_requests(),
-        },
-        shared: sending.shared(),
-        batch: sending.files(),
-        batching: sending.batching(),
+        sending: asking.sending(spending.most_requests()),
+        shared: spending.shared(&sampling),
+        batch: batches.files(),
+        batching: batches.batching(),
         counted: api::Counted::default(),
         vocabulary: declared.vocabulary,
         options: api::Options {
             model: model.clone(),
-            max_tokens: arguments.max_tokens,
-            temperature: arguments.temperature,
-            retry_rejected: arguments.retry_rejected,
-            limits: sending.limits(),
+            sampling: sampling.clone(),
+            retry_rejected: asking.retry_rejected,
+            limits: spending.limits(),
         },
         directory: arguments.out.clone(),
         prompts,
@@ -327,8 +296,11 @@ fn api(arguments: &Arguments, input: &Manifest) -> anyhow::Result<(Api, Paramete
         writer: writer.name(),
         model: Some(model),
         prompt: Some(writer.prompts.sha256()?),
-        max_tokens: Some(arguments.max_tokens),
-        temperature: Some(arguments.temperature),
+        max_tokens: Some(sampling.max_tokens),
+        temperature: Some(sampling.temperature),
+        top_p: sampling.top_p,
+        request_seed: sampling.request_seed,
+        extra_body: sampling.extra_body,
         seed: None,
         grounding: arguments.grounding,
         vocabulary: vocabulary(arguments)?,

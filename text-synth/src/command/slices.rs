@@ -1,12 +1,14 @@
 //! `slices`: the plan of slices, and their pictures as captioners see them.
 
-use super::planning::Planning;
+use super::planning::{self, Planning};
+use super::replacing::{Chosen, Replacing};
 use crate::slices::{self, PlanOptions, Slice};
 use crate::{render, slabs};
 use data_manifests::{Descriptor, Manifest, records};
 use patches::{Case, ShardStore};
 use rayon::prelude::*;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
 use std::path::{Path, PathBuf};
 
@@ -37,6 +39,8 @@ pub struct Arguments {
     /// Cases worked on at once [default: the cores granted]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     workers: Option<u16>,
+    #[command(flatten)]
+    replacing: Replacing,
 }
 
 /// What decides the files.
@@ -67,6 +71,14 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these {n} slices already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    let own = Value::from(descriptor.text.stride);
+    let options = |parameters: &mut Map<String, Value>| {
+        planning::chosen(parameters, Some(&own));
+        let has_pictures = parameters.remove("pictures").is_some_and(|pictures| !pictures.is_null());
+        parameters.insert("png".to_owned(), has_pictures.into());
+    };
+    let chosen = Chosen { what: "slices", options: &options, model: None };
+    arguments.replacing.check(&chosen, &manifest, None, out)?;
     output.to_write()?;
     Manifest::withdraw(out)?;
     atomic::sweep(out)?;

@@ -7,6 +7,7 @@ pub mod estimate;
 mod reply;
 
 use super::{Rejected, Stopped, Task, Text, Writer, Written};
+use crate::client::body::Sampling;
 use crate::client::endpoint::Endpoint;
 use crate::client::streak::Streak;
 use crate::client::{self, Client, Shared, finish};
@@ -37,10 +38,8 @@ const REPAIR: &str = r#"That is not valid JSON. Give the same report as one JSON
 pub struct Options {
     /// Language model.
     pub model: String,
-    /// Longest reply, in tokens.
-    pub max_tokens: u32,
-    /// Sampling temperature.
-    pub temperature: f64,
+    /// Sampling.
+    pub sampling: Sampling,
     /// Ask again where all earlier replies were rejected.
     pub retry_rejected: bool,
     /// What may be spent.
@@ -104,30 +103,24 @@ struct Plan {
 }
 
 impl Api {
-    fn header(&self) -> Header {
-        let parameters =
-            json!({"max_tokens": self.options.max_tokens, "temperature": self.options.temperature});
-        Header::new(&self.options.model, &self.prompts.label(), parameters)
+    fn own_header(&self) -> anyhow::Result<Header> {
+        let parameters = self.options.sampling.parameters()?;
+        Ok(Header::new(&self.options.model, &self.prompts.label(), parameters))
     }
 
-    fn body(&self, prompt: &Rendered, max_tokens: u32) -> Value {
-        json!({
-            "model": self.options.model,
-            "messages": [
-                {"role": "system", "content": prompt.system},
-                {"role": "user", "content": prompt.user},
-            ],
-            "max_tokens": max_tokens,
-            "temperature": self.options.temperature,
-            "stream": false,
-        })
+    fn body(&self, prompt: &Rendered, attempt: usize) -> Value {
+        let messages = json!([
+            {"role": "system", "content": prompt.system},
+            {"role": "user", "content": prompt.user},
+        ]);
+        self.options.sampling.body(&self.options.model, messages, attempt)
     }
 
     /// What to ask, the body that asks it, and the tokens that it needs: of the prompt, roughly, and of the reply, at most.
     fn chat(&self, work: &Work, task: &Task) -> (Asked, Value, [u64; 2]) {
         let prompt = self.prompts.of(task).render(task, &self.vocabulary);
-        let max_tokens = max_tokens(self.options.max_tokens, work.attempt);
-        let mut body = self.body(&prompt, max_tokens);
+        let max_tokens = self.options.sampling.max_tokens(work.attempt);
+        let mut body = self.body(&prompt, work.attempt);
         let mut bytes = prompt.system.len() + prompt.user.len();
         if let (Some(broken), Some(messages)) = (&work.broken, body["messages"].as_array_mut()) {
             messages.push(json!({"role": "assistant", "content": broken}));
@@ -153,8 +146,7 @@ impl Api {
         for (i, task) in tasks.iter().enumerate() {
             let prompt = self.prompts.of(task);
             let rendered = prompt.render(task, &self.vocabulary);
-            let request =
-                digest::digest_of(&(&prompt.sha256, self.body(&rendered, self.options.max_tokens)))?;
+            let request = digest::digest_of(&(&prompt.sha256, self.body(&rendered, 1)))?;
             plan.requests.push(request.clone());
             let answers = answered.get(&request).map_or(&[][..], Vec::as_slice);
             let counted = round.counted(&request, answers);
@@ -200,6 +192,7 @@ impl Api {
             retries: 0,
             pauses: 0,
             done,
+            distinct: plan.distinct,
             streak: Streak::new(self.sending.concurrency, has_replied),
             refused: Vec::new(),
         };
@@ -257,11 +250,6 @@ fn in_tokens(tokens: u64) -> String {
     }
 }
 
-/// A reply that was cut gets twice the room the second time.
-fn max_tokens(base: u32, attempt: usize) -> u32 {
-    if attempt > 1 { base.saturating_mul(2) } else { base }
-}
-
 impl Writer for Api {
     fn name(&self) -> String {
         NAME.to_owned()
@@ -271,15 +259,23 @@ impl Writer for Api {
         Some(self.options.model.clone())
     }
 
+    fn header(&self) -> anyhow::Result<Option<Header>> {
+        self.own_header().map(Some)
+    }
+
+    fn more_room(&self) -> Option<String> {
+        Some(self.options.sampling.more_room())
+    }
+
     fn check(&self) -> anyhow::Result<()> {
-        Ledger::peek(&self.directory, &self.header())?;
+        Ledger::peek(&self.directory, &self.own_header()?)?;
         batch::state::State::load(&self.directory)?;
         Round::peek(&self.directory, &HashMap::new(), self.options.retry_rejected)?;
         Ok(())
     }
 
     fn write(&mut self, tasks: &[Task], context: &Context) -> anyhow::Result<Written> {
-        let mut ledger = Ledger::open(&self.directory, &self.header())?;
+        let mut ledger = Ledger::open(&self.directory, &self.own_header()?)?;
         if ledger.healed() {
             context.tell(
                 Message::warning("W208", "dropped 1 incomplete line at the end of the ledger")

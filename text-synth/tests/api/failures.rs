@@ -32,6 +32,20 @@ fn a_server_that_asks_for_an_hour_ends_the_run() {
     assert_eq!(bench.requests().len(), 1);
 }
 
+/// What another run sends again is not done, whatever this one counts.
+#[test]
+fn progress_counts_what_is_answered_or_refused_for_good() {
+    let refusal = ResponseTemplate::new(400).set_body_json(json!({"error": {"message": "too long"}}));
+    let bench = Bench::new(3, vec![refusal, ResponseTemplate::new(500)]);
+    // the refusal is written down once the server has replied to another request
+    let text = ends(&bench.run(&["--retries", "0"]), 3);
+    assert!(text.contains("E202 case patient_0") && text.contains("E203 case patient_1"), "{text}");
+    assert!(!text.contains("report 3/3"), "{text}");
+    let text = ends(&bench.run(&["--retries", "0"]), 3);
+    assert!(text.contains("I207 resumed: 2 requests answered before, 1 to do"), "{text}");
+    assert!(text.contains("report 3/3"), "{text}");
+}
+
 /// T2
 #[test]
 fn refused_keys_and_models_are_not_tried_again() {

@@ -5,7 +5,7 @@ use super::{Arguments, Kind};
 use crate::captioner::blip::journal;
 use crate::client::messages::refused_alone;
 use crate::command::tell_some;
-use crate::ledger::round;
+use crate::ledger::{Header, place, round};
 use crate::writer::{REJECTED, Rejected};
 use crate::{ledger, slices};
 use data_manifests::{Manifest, records};
@@ -25,7 +25,7 @@ pub(super) fn finish(
     made: Made,
     mut manifest: Manifest,
     store: &ShardStore,
-    arguments: &Arguments,
+    (arguments, header): (&Arguments, Option<&Header>),
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
@@ -44,7 +44,9 @@ pub(super) fn finish(
         made.rejected.iter().filter(|r| !r.replaced).map(|r| (r.id.as_str(), r)).collect();
     if !made.captions.is_empty() || !out.join(data_manifests::manifest::FILE_NAME).is_file() {
         Manifest::withdraw(out)?;
-        ledger::take_over(out)?;
+        for aside in place::take_over(out, header)? {
+            context.tell(place::kept(&aside));
+        }
         round::end(out)?;
         atomic::remove(&out.join(REJECTED))?;
         if kind != Kind::Measure {
@@ -104,7 +106,7 @@ pub(super) fn finish(
     manifest.finish(out, |path| match path {
         slices::FILE_NAME => "slices",
         REJECTED => "rejected",
-        ledger::FILE_NAME => "ledger",
+        name if place::is_ledger(name) => "ledger",
         _ => "captions",
     })?;
     context.say(&format!("{} captions of {cases} cases in {}", made.captions.len(), out.display()));

@@ -2,18 +2,22 @@
 
 use super::Kind;
 use crate::captioner::PictureCaptioner;
-use crate::captioner::api::{self, Api};
+use crate::captioner::api::{self, Api, Estimating};
 use crate::captioner::blip::{self, Blip};
-use crate::client;
-use crate::client::endpoint::{self, Endpoint};
-use crate::client::retry::Backoff;
+use crate::client::body::{ExtraBody, Sampling};
+use crate::client::endpoint::Endpoint;
+use crate::client::{self, Shared};
+use crate::command::asking::Asking;
+use crate::command::spending::Spending;
+use crate::ledger::Header;
 use crate::prompts::Prompt;
+use crate::writer::api::batch::no_server;
 use data_manifests::Artefact;
 use networks::blip::Search;
 use serde::{Deserialize, Serialize};
 use stage::{Context, Message};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Models {
@@ -32,41 +36,10 @@ pub(super) struct Models {
     /// Longest caption, in tokens
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(2..), help_heading = "Captioner blip")]
     max_length: u16,
-    /// Base URL of the server [default: $OPENAI_BASE_URL]; the key comes from $OPENAI_API_KEY
-    #[arg(long, value_name = "URL", help_heading = "Captioner api")]
-    base_url: Option<String>,
-    /// Vision model
-    #[arg(long, value_name = "MODEL", required_if_eq("captioner", "api"), help_heading = "Captioner api")]
-    model: Option<String>,
-    /// Prompt file in place of the built-in one
-    #[arg(long, value_name = "FILE", help_heading = "Captioner api")]
-    prompt: Option<PathBuf>,
-    /// Longest reply, in tokens
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = "Captioner api")]
-    max_tokens: u32,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", default_value_t = 0.2, value_parser = temperature, help_heading = "Captioner api")]
-    temperature: f64,
-    /// Requests in flight
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..), help_heading = "Captioner api")]
-    concurrency: u16,
-    /// Seconds to wait for one reply
-    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..), help_heading = "Captioner api")]
-    timeout: u64,
-    /// How often a request is sent again after an error that may pass
-    #[arg(long, value_name = "N", default_value_t = 8, help_heading = "Captioner api")]
-    retries: u32,
-    /// Host beyond this machine to which pictures may be sent; may be given several times
-    #[arg(long, value_name = "HOST", help_heading = "Captioner api")]
-    allow_remote: Vec<String>,
-    /// Ask again where all earlier replies were rejected
-    #[arg(long, help_heading = "Captioner api")]
-    pub(super) retry_rejected: bool,
-}
-
-fn temperature(text: &str) -> Result<f64, String> {
-    let value: f64 = text.parse().map_err(|_| "expected a number".to_owned())?;
-    if (0.0..=2.0).contains(&value) { Ok(value) } else { Err("expected a number from 0 to 2".to_owned()) }
+    #[command(flatten)]
+    pub(super) asking: Asking,
+    #[command(flatten)]
+    pub(super) spending: Spending,
 }
 
 /// What of a model decides the captions, beside its files.
@@ -90,12 +63,44 @@ pub(crate) struct ModelParameters {
     /// Sampling temperature.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub temperature: Option<f64>,
+    /// Share of the probability from which tokens are drawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_p: Option<f64>,
+    /// Seed of the server's sampling.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_seed: Option<i64>,
+    /// Further members of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extra_body: Option<ExtraBody>,
 }
 
 impl ModelParameters {
-    fn new() -> Self {
-        let pictures = crate::render::VERSION.to_owned();
-        Self { pictures, search: None, model: None, prompt: None, max_tokens: None, temperature: None }
+    fn of_search(search: Search) -> Self {
+        Self {
+            pictures: crate::render::VERSION.to_owned(),
+            search: Some(search),
+            model: None,
+            prompt: None,
+            max_tokens: None,
+            temperature: None,
+            top_p: None,
+            request_seed: None,
+            extra_body: None,
+        }
+    }
+
+    fn of_api(model: &str, prompt: &Prompt, sampling: &Sampling) -> Self {
+        Self {
+            pictures: crate::render::VERSION.to_owned(),
+            search: None,
+            model: Some(model.to_owned()),
+            prompt: Some(prompt.sha256.clone()),
+            max_tokens: Some(sampling.max_tokens),
+            temperature: Some(sampling.temperature),
+            top_p: sampling.top_p,
+            request_seed: sampling.request_seed,
+            extra_body: sampling.extra_body.clone(),
+        }
     }
 }
 
@@ -107,10 +112,11 @@ pub(super) enum Ready {
 
 /// What the captioner `api` needs.
 pub(super) struct ReadyApi {
-    endpoint: Endpoint,
+    /// None where nothing is sent.
+    endpoint: Option<Endpoint>,
     sending: client::Options,
-    prompt: Prompt,
-    options: api::Options,
+    shared: Arc<Shared>,
+    asking: api::Asking,
 }
 
 impl Ready {
@@ -136,45 +142,57 @@ impl Ready {
         }
     }
 
-    /// Refuses what other work has left in `out`; changes nothing.
-    pub(super) fn check(&self, out: &std::path::Path) -> anyhow::Result<()> {
+    /// Whose answers the captioner's ledger holds, where it has one.
+    pub(super) fn header(&self) -> anyhow::Result<Option<Header>> {
+        match self {
+            Self::Blip(..) => Ok(None),
+            Self::Api(ready, _) => ready.asking.header().map(Some),
+        }
+    }
+
+    /// Refuses what lies in `out` and cannot be read; changes nothing.
+    pub(super) fn check(&self, out: &Path) -> anyhow::Result<()> {
         match self {
             // its journal belongs to one piece of work, and is begun anew for another
             Self::Blip(..) => Ok(()),
-            Self::Api(ready, _) => ready.options.check(out, &ready.prompt),
+            Self::Api(ready, _) => ready.asking.check(out),
+        }
+    }
+
+    /// What sends nothing and tells what would be sent; none where nothing ever is.
+    pub(super) fn estimating(self, out: &Path) -> anyhow::Result<Option<Estimating>> {
+        match self {
+            Self::Blip(..) => Ok(None),
+            Self::Api(ready, _) => Estimating::new(ready.asking, out).map(Some),
         }
     }
 
     /// The captioner; `out` is locked, and `work` the digest of all that decides captions.
     pub(super) fn start(
         self,
-        out: &std::path::Path,
+        out: &Path,
         work: &str,
-        vocabulary: &[String],
         context: &Context,
     ) -> anyhow::Result<Box<dyn PictureCaptioner>> {
         Ok(match self {
             Self::Blip(blip, ..) => Box::new(blip.resume(out, work, context)?),
             Self::Api(ready, _) => {
-                let ReadyApi { endpoint, sending, prompt, options } = *ready;
-                Box::new(Api::open(out, endpoint, sending, prompt, vocabulary.to_vec(), options, context)?)
+                let ReadyApi { endpoint, sending, shared, asking } = *ready;
+                let endpoint = endpoint.ok_or_else(no_server)?;
+                Box::new(Api::open(out, endpoint, sending, shared, asking, context)?)
             }
         })
     }
 }
 
 impl Models {
-    /// Refuses a base URL that holds what must not be stored.
-    pub(super) fn refuse_secrets(&self) -> Result<(), Message> {
-        self.base_url.as_deref().map_or(Ok(()), endpoint::refuse_secrets)
-    }
-
     /// Checks what was asked for, before anything is written; none for the captioner `measure`.
-    pub(super) fn ready(&self, kind: Kind) -> anyhow::Result<Option<Ready>> {
+    /// `vocabulary` are the structures that may be named.
+    pub(super) fn ready(&self, kind: Kind, vocabulary: &[String]) -> anyhow::Result<Option<Ready>> {
         match kind {
             Kind::Measure => Ok(None),
             Kind::Blip => self.blip().map(Some),
-            Kind::Api => self.api().map(Some),
+            Kind::Api => self.api(vocabulary).map(Some),
         }
     }
 
@@ -195,43 +213,31 @@ impl Models {
             .iter()
             .map(|file| Artefact::of_rooted("captioner", file, "CAPTIONER", folder))
             .collect::<Result<_, _>>()?;
-        let parameters = ModelParameters { search: Some(search), ..ModelParameters::new() };
-        Ok(Ready::Blip(Box::new(blip), parameters, files))
+        Ok(Ready::Blip(Box::new(blip), ModelParameters::of_search(search), files))
     }
 
-    fn api(&self) -> anyhow::Result<Ready> {
-        let of_environment = |name: &str| std::env::var(name).ok().filter(|v| !v.trim().is_empty());
-        let base = self.base_url.clone().or_else(|| of_environment("OPENAI_BASE_URL")).ok_or_else(|| {
-            Message::error("E216", "no server is named")
-                .fix("Give --base-url or set $OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1")
-        })?;
-        let endpoint = Endpoint::new(&base, &self.allow_remote, of_environment("OPENAI_API_KEY"))?;
-        let model = self
-            .model
-            .clone()
-            .ok_or_else(|| Message::error("E216", "no model is named").fix("Give --model"))?;
-        let prompt = Prompt::for_pictures(self.prompt.as_deref())?;
-        let parameters = ModelParameters {
-            model: Some(model.clone()),
-            prompt: Some(prompt.sha256.clone()),
-            max_tokens: Some(self.max_tokens),
-            temperature: Some(self.temperature),
-            ..ModelParameters::new()
+    fn api(&self, vocabulary: &[String]) -> anyhow::Result<Ready> {
+        let Self { asking, spending, .. } = self;
+        let endpoint = (!spending.dry_run).then(|| asking.endpoint()).transpose()?;
+        let (model, sampling) = (asking.model()?, asking.sampling()?);
+        let prompt = Prompt::for_pictures(asking.prompt.as_deref())?;
+        let parameters = ModelParameters::of_api(&model, &prompt, &sampling);
+        let ready = ReadyApi {
+            endpoint,
+            sending: asking.sending(spending.most_requests()),
+            shared: spending.shared(&sampling),
+            asking: api::Asking {
+                prompt,
+                vocabulary: vocabulary.to_vec(),
+                options: api::Options {
+                    model,
+                    sampling,
+                    concurrency: asking.concurrency(),
+                    retry_rejected: asking.retry_rejected,
+                    limits: spending.limits(),
+                },
+            },
         };
-        let sending = client::Options {
-            timeout: Duration::from_secs(self.timeout),
-            retries: self.retries,
-            backoff: Backoff::default(),
-            concurrency: usize::from(self.concurrency),
-            most_requests: None,
-        };
-        let options = api::Options {
-            model,
-            max_tokens: self.max_tokens,
-            temperature: self.temperature,
-            concurrency: usize::from(self.concurrency),
-            retry_rejected: self.retry_rejected,
-        };
-        Ok(Ready::Api(Box::new(ReadyApi { endpoint, sending, prompt, options }), parameters))
+        Ok(Ready::Api(Box::new(ready), parameters))
     }
 }

@@ -1,11 +1,12 @@
 //! `report --dry-run`: what would be sent.
 
 use super::texts::SLICES_OF_A_VOLUME;
-use super::{Arguments, GroundingMode, Kind, api, fresh_input};
+use super::{Arguments, CHOSEN, GroundingMode, Kind, api, fresh_input};
 use crate::facts::Facts;
 use crate::volume_facts;
 use crate::writer::api::estimate::Further;
-use crate::writer::{Subject, Task};
+use crate::writer::{Subject, Task, Writer};
+use data_manifests::Manifest;
 use data_manifests::records::{self, Caption};
 use stage::{Context, ExitStatus};
 use std::collections::BTreeMap;
@@ -22,7 +23,12 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         return Ok(ExitStatus::Done);
     }
     let tasks: Vec<Task> = captions.iter().map(Task::of_slice).collect();
-    let (writer, _) = api(arguments, &input)?;
+    let (writer, parameters) = api(arguments, &input)?;
+    let out = arguments.out.as_path();
+    // without its inputs: only its options are looked at
+    let manifest =
+        Manifest::new("report", env!("CARGO_PKG_VERSION"), context.program(), &parameters, Vec::new())?;
+    arguments.replacing.check(&CHOSEN, &manifest, writer.header()?.as_ref(), out)?;
     let further = Further {
         volumes: if arguments.no_volumes { Vec::new() } else { volumes(&captions, &tasks) },
         rewrites: arguments.grounding == GroundingMode::Rewrite,

@@ -6,7 +6,7 @@ use crate::client::finish::Finish;
 use crate::client::messages::refused_alone;
 use crate::command::tell_some;
 use crate::grounding::refine::Tally;
-use crate::ledger::{self, round};
+use crate::ledger::{self, place, round};
 use crate::writer::api::batch::state;
 use crate::writer::api::is_broken;
 use crate::writer::judge::normalised;
@@ -70,7 +70,9 @@ pub(super) fn finish(
         .collect();
     if !reports.is_empty() || !out.join(data_manifests::manifest::FILE_NAME).is_file() {
         Manifest::withdraw(out)?;
-        ledger::take_over(out)?;
+        for aside in place::take_over(out, writer.header()?.as_ref())? {
+            context.tell(place::kept(&aside));
+        }
         round::end(out)?;
         atomic::write(&out.join(REJECTED), &records::to_lines(&written.rejected)?)?;
     }
@@ -88,10 +90,10 @@ pub(super) fn finish(
         let message = if let Some(reason) = ledger::refusal(&rejected.reasons) {
             refused_alone(reason)
         } else if Finish::of(rejected.finish_reason.as_deref()) == Finish::Cut {
-            Message::error("E204", format!("reply {reasons}")).detail("Not used").fix(format!(
-                "Set --max-tokens {} or disable thinking",
-                arguments.max_tokens.saturating_mul(4)
-            ))
+            let room = writer.more_room().unwrap_or_else(|| "a longer reply".to_owned());
+            Message::error("E204", format!("reply {reasons}"))
+                .detail("Not used")
+                .fix(format!("Set {room} or disable thinking"))
         } else if is_broken(&rejected.reasons) {
             Message::error("E206", "the reply is broken JSON, also after one request to repair it")
                 .cause("The model does not keep to the form, or its server cuts replies")
@@ -158,7 +160,7 @@ pub(super) fn finish(
     manifest.licence.clone_from(&input.licence);
     manifest.finish(out, |path| match path {
         REJECTED => "rejected",
-        ledger::FILE_NAME => "ledger",
+        name if place::is_ledger(name) => "ledger",
         records::VOLUMES => "volumes",
         _ => "reports",
     })?;

@@ -39,19 +39,19 @@ pub fn estimated_tokens(bytes: usize) -> u64 {
 
 /// Keeps account: what answers used, and what requests in flight may use.
 #[derive(Debug)]
-pub(super) struct Budget<'a> {
+pub(crate) struct Budget<'a> {
     limits: &'a Limits,
     used: [u64; 2],
     reserved: [u64; 2],
 }
 
 impl<'a> Budget<'a> {
-    pub(super) fn new(limits: &'a Limits, used: [u64; 2]) -> Self {
+    pub(crate) fn new(limits: &'a Limits, used: [u64; 2]) -> Self {
         Self { limits, used, reserved: [0, 0] }
     }
 
     /// Sets `need` aside (tokens of a prompt, and the most its reply may have) unless that could pass a limit.
-    pub(super) fn reserve(&mut self, need: [u64; 2]) -> bool {
+    pub(crate) fn reserve(&mut self, need: [u64; 2]) -> bool {
         let after: [u64; 2] =
             std::array::from_fn(|i| self.used[i].saturating_add(self.reserved[i]).saturating_add(need[i]));
         let tokens = self.limits.total_tokens.is_none_or(|most| after[0].saturating_add(after[1]) <= most);
@@ -63,18 +63,18 @@ impl<'a> Budget<'a> {
     }
 
     /// Sets `need` aside for what is under way already.
-    pub(super) fn hold(&mut self, need: [u64; 2]) {
+    pub(crate) fn hold(&mut self, need: [u64; 2]) {
         self.reserved = std::array::from_fn(|i| self.reserved[i].saturating_add(need[i]));
     }
 
     /// Ends a reservation with what was used.
-    pub(super) fn settle(&mut self, need: [u64; 2], used: [u64; 2]) {
+    pub(crate) fn settle(&mut self, need: [u64; 2], used: [u64; 2]) {
         self.reserved = std::array::from_fn(|i| self.reserved[i].saturating_sub(need[i]));
         self.used = std::array::from_fn(|i| self.used[i].saturating_add(used[i]));
     }
 
     /// Says that the next of `left` requests, which needs `need`, could pass a limit.
-    pub(super) fn reached(&self, need: [u64; 2], left: usize) -> Message {
+    pub(crate) fn reached(&self, need: [u64; 2], left: usize) -> Message {
         let all = |[prompt, completion]: [u64; 2]| prompt.saturating_add(completion);
         let (used, next) = (all(self.used), all(need));
         let (what, detail) = match (self.limits.total_tokens, self.limits.cost, self.limits.cost(self.used)) {

@@ -56,6 +56,8 @@ pub(super) struct Drive<'a> {
     pub(super) retries: u64,
     pub(super) pauses: u64,
     pub(super) done: usize,
+    /// How many requests there are, done or not.
+    pub(super) distinct: usize,
     pub(super) streak: Streak,
     /// Requests that a server has refused which replied to none so far, with the reasons.
     pub(super) refused: Vec<(Work, String)>,
@@ -179,9 +181,10 @@ impl Drive<'_> {
         match result {
             Ok(entry) => {
                 self.streak.replied();
-                entries.extend(
-                    self.refused.drain(..).map(|(work, reason)| Entry::of_refusal(&work.request, &reason)),
-                );
+                for (work, reason) in std::mem::take(&mut self.refused) {
+                    entries.push(Entry::of_refusal(&work.request, &reason));
+                    self.step();
+                }
                 if entry.accepted() || work.attempt >= ATTEMPTS {
                     self.step();
                 } else {
@@ -191,15 +194,14 @@ impl Drive<'_> {
                 entries.push(entry);
             }
             Err(Failure::Unreached(message)) => {
-                self.step();
                 self.streak.unreached(&message).into_iter().for_each(|end| self.stop(end));
                 self.written.unanswered.push(message.case(self.tasks[work.task].id.clone()));
             }
             Err(Failure::Refused(reason)) => {
-                self.step();
                 self.streak.refused(&reason).into_iter().for_each(|end| self.stop(end));
                 if self.streak.has_replied() {
                     entries.push(Entry::of_refusal(&work.request, &reason));
+                    self.step();
                 } else {
                     self.refused.push((work, reason));
                 }
@@ -218,6 +220,7 @@ impl Drive<'_> {
         }
     }
 
+    /// One more request that no run sends again unless it is told to.
     fn step(&mut self) {
         self.done += 1;
         self.progress.step("");
@@ -232,7 +235,7 @@ impl Drive<'_> {
             Event::Paused { wait, reason, begins } => {
                 self.pauses += 1;
                 if begins && (wait >= LONG_PAUSE || self.pauses <= FEW) {
-                    let all = self.done + self.queue.len() + self.ready.len() + in_flight;
+                    let all = self.distinct;
                     self.context.tell(
                         Message::info(
                             "I201",

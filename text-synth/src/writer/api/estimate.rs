@@ -1,8 +1,8 @@
 //! What a run would send, before it sends anything.
 
 use super::batch::state::State;
-use super::budget::{estimated_tokens, money};
-use super::{ATTEMPTS, Api, Plan, REPAIR, Work, max_tokens};
+use super::budget::{Limits, estimated_tokens, money};
+use super::{ATTEMPTS, Api, Plan, REPAIR, Work};
 use crate::ledger::round::Round;
 use crate::ledger::{self, Ledger};
 use crate::writer::{Draft, Task};
@@ -55,10 +55,16 @@ pub struct Sum {
 }
 
 impl Sum {
-    fn add(&mut self, need: [u64; 2]) {
+    pub(crate) fn add(&mut self, need: [u64; 2]) {
         self.requests += 1;
         self.tokens = std::array::from_fn(|i| self.tokens[i].saturating_add(need[i]));
     }
+}
+
+/// Costs of sums of tokens; none without prices.
+pub(crate) fn costs(limits: &Limits, sums: [[u64; 2]; 3]) -> Option<[f64; 3]> {
+    let [a, b, c] = sums.map(|tokens| limits.cost(tokens));
+    Some([a?, b?, c?])
 }
 
 impl Api {
@@ -67,7 +73,7 @@ impl Api {
     /// # Errors
     /// As [`Ledger::peek`]; `E215` where the state of batches cannot be read.
     pub fn estimate(&self, tasks: &[Task], further: &Further) -> anyhow::Result<Estimate> {
-        let answered = Ledger::peek(&self.directory, &self.header())?;
+        let answered = Ledger::peek(&self.directory, &self.own_header()?)?;
         let round = Round::peek(&self.directory, &answered, self.options.retry_rejected)?;
         let plan = self.plan(tasks, &answered, &round)?;
         let state = State::load(&self.directory)?;
@@ -75,8 +81,6 @@ impl Api {
         let in_batches = state.map_or(0, in_batches);
         let used = ledger::tokens(&answered);
         let (first, most) = self.sums(&plan, tasks, further);
-        let limits = &self.options.limits;
-        let cost = |tokens| limits.cost(tokens);
         Ok(Estimate {
             cached: plan.distinct - plan.queue.len(),
             to_do: plan.queue.len(),
@@ -86,17 +90,14 @@ impl Api {
             used,
             first,
             most,
-            cost: cost(used)
-                .zip(cost(first.tokens))
-                .zip(cost(most.tokens))
-                .map(|((so_far, first), most)| [so_far, first, most]),
+            cost: costs(&self.options.limits, [used, first.tokens, most.tokens]),
         })
     }
 
     /// What is to do if all goes well, and at most.
     fn sums(&self, plan: &Plan, tasks: &[Task], further: &Further) -> (Sum, Sum) {
         let (mut first, mut most) = (Sum::default(), Sum::default());
-        let longest = u64::from(max_tokens(self.options.max_tokens, ATTEMPTS));
+        let longest = u64::from(self.options.sampling.max_tokens(ATTEMPTS));
         for work in &plan.queue {
             let (.., need) = self.chat(work, &tasks[work.task]);
             first.add(need);
@@ -133,16 +134,16 @@ impl Api {
 
     /// Tokens of a second request: a broken reply goes back, and there is twice the room.
     fn second(&self, prompt: u64) -> [u64; 2] {
-        let reply = u64::from(self.options.max_tokens);
+        let reply = u64::from(self.options.sampling.max_tokens(1));
         let again = reply.saturating_add(estimated_tokens(REPAIR.len()));
-        [prompt.saturating_add(again), u64::from(max_tokens(self.options.max_tokens, ATTEMPTS))]
+        [prompt.saturating_add(again), u64::from(self.options.sampling.max_tokens(ATTEMPTS))]
     }
 
     /// Adds both requests for a text that contradicts what is known; `beside` are tokens of the prompt that the task does not show.
     fn rewrite(&self, task: &Task, beside: u64, most: &mut Sum) {
         let draft = Some(Draft { text: String::new(), reasons: Vec::new() });
         let [prompt, reply] = self.need(&Task { draft, ..task.clone() });
-        let longest = u64::from(max_tokens(self.options.max_tokens, ATTEMPTS));
+        let longest = u64::from(self.options.sampling.max_tokens(ATTEMPTS));
         let prompt = prompt.saturating_add(longest.saturating_mul(DRAFT_SHARE)).saturating_add(beside);
         most.add([prompt, reply]);
         most.add(self.second(prompt));

@@ -182,11 +182,10 @@ impl Live<'_> {
         }
         loop {
             let plan = self.api.plan(self.tasks, self.ledger.entries(), self.round)?;
-            let waiting = plan.queue.iter().filter(|work| !self.is_given_up(work)).count();
-            for _ in waiting..self.left {
+            for _ in plan.queue.len()..self.left {
                 self.progress.step("");
             }
-            self.left = waiting;
+            self.left = plan.queue.len();
             self.create(&plan).await?;
             if !self.state.open.iter().any(|open| self.is_ours(open)) {
                 // all that is left was given up
@@ -257,6 +256,7 @@ impl Live<'_> {
             let Some(past) = self.state.past.get(&work.request) else { continue };
             let message = if past.refused && has_replied {
                 refused.push(Entry::of_refusal(&work.request, &past.reason));
+                self.progress.step("");
                 continue;
             } else if past.refused {
                 self.client.refused(&past.reason)

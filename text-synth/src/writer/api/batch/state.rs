@@ -146,6 +146,19 @@ impl State {
     }
 }
 
+/// Refuses other work as long as a server may be working on batches: their answers would be lost.
+///
+/// # Errors
+/// `E228` where there are any; as [`State::load`].
+pub(crate) fn refuse_open(directory: &Path) -> anyhow::Result<()> {
+    let Some(state) = State::load(directory)?.filter(State::is_begun) else { return Ok(()) };
+    let n: usize = state.open.iter().map(|open| open.requests.len()).sum();
+    Err(Message::error("E228", format!("{n} requests of other options are in batches at the server"))
+        .detail(format!("{} at {}, model {}", state.path.display(), state.base, state.model))
+        .fix("Repeat the options that they were made with and --batch to take their answers, or remove the file to give them up")
+        .into())
+}
+
 /// Removes the state of a run that has all it can get; tells of batches that nobody needs any more.
 ///
 /// # Errors

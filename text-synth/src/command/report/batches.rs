@@ -1,55 +1,27 @@
-//! Flags that say how fast and how much the writer `api` sends, and whether it sends at all.
+//! Flags for batches of requests: files in place of a server, or a server's own batch API.
 
-use crate::client::Shared;
-use crate::client::pace::Rates;
 use crate::writer::api::batch::{Batching, Files, MOST_REQUESTS};
-use crate::writer::api::budget::{Limits, Prices};
 use stage::Message;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
+const HEADING: &str = "Batches of the writer api";
 /// Longest request that is read to tell whether it is one.
 const MOST_OF_A_LINE: u64 = 8 << 20;
 
 #[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "Limits of the writer api")]
-pub(super) struct Sending {
-    /// Most requests a minute, spread evenly, retries included
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    requests_per_minute: Option<u32>,
-    /// Most tokens a minute, of prompts and replies: estimated before sending, corrected by what the server counts
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    tokens_per_minute: Option<u64>,
-    /// Most requests of this run, retries included
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    max_requests: Option<u64>,
-    /// Most tokens of prompts and replies, over all answers in the ledger
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    max_total_tokens: Option<u64>,
-    /// Highest cost, over all answers in the ledger
-    #[arg(long, value_name = "AMOUNT", value_parser = amount, requires_all = ["price_prompt", "price_completion"])]
-    max_cost: Option<f64>,
-    /// Price of a million tokens of prompts, in any currency
-    #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "price_completion")]
-    price_prompt: Option<f64>,
-    /// Price of a million tokens of replies
-    #[arg(long, value_name = "AMOUNT", value_parser = amount, requires = "price_prompt")]
-    price_completion: Option<f64>,
-    /// Say what would be sent and what it would cost; send and write nothing
-    #[arg(long, conflicts_with_all = ["batch_in", "batch_out"])]
-    pub(super) dry_run: bool,
+pub(super) struct Batches {
     /// Write the requests without an answer to an OpenAI batch file, and send nothing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = HEADING)]
     batch_out: Option<PathBuf>,
     /// Read answers from the output file of an OpenAI batch, and send nothing
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run", help_heading = HEADING)]
     batch_in: Option<PathBuf>,
     /// Use the server's batch API where it has one: cheaper where batches are, answers within a day
-    #[arg(long, conflicts_with_all = ["batch_in", "batch_out"], help_heading = "Writer api")]
+    #[arg(long, conflicts_with_all = ["batch_in", "batch_out"], help_heading = HEADING)]
     batch: bool,
     /// Most requests of one batch
-    #[arg(long, value_name = "N", default_value_t = MOST_REQUESTS as u64, value_parser = clap::value_parser!(u64).range(1..=MOST_REQUESTS as u64), requires = "batch", help_heading = "Writer api")]
+    #[arg(long, value_name = "N", default_value_t = MOST_REQUESTS as u64, value_parser = clap::value_parser!(u64).range(1..=MOST_REQUESTS as u64), requires = "batch", help_heading = HEADING)]
     batch_requests: u64,
 }
 
@@ -81,16 +53,9 @@ fn holds_requests(file: &Path) -> io::Result<bool> {
     }
 }
 
-fn amount(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value.is_finite() && value >= 0.0 => Ok(value),
-        _ => Err("expected a number that is not negative".to_owned()),
-    }
-}
-
-impl Sending {
+impl Batches {
     pub(super) fn contacts_a_server(&self) -> bool {
-        !self.dry_run && !self.files().is_used()
+        !self.files().is_used()
     }
 
     pub(super) fn files(&self) -> Files {
@@ -130,25 +95,5 @@ impl Sending {
             ("--batch", self.batch),
         ];
         flags.into_iter().find_map(|(flag, is_given)| is_given.then_some(flag))
-    }
-
-    pub(super) fn limits(&self) -> Limits {
-        let prices = self.price_prompt.zip(self.price_completion);
-        Limits {
-            total_tokens: self.max_total_tokens,
-            cost: self.max_cost,
-            prices: prices.map(|(prompt, completion)| Prices { prompt, completion }),
-        }
-    }
-
-    pub(super) fn shared(&self) -> Arc<Shared> {
-        Arc::new(Shared::new(Rates {
-            requests_per_minute: self.requests_per_minute,
-            tokens_per_minute: self.tokens_per_minute,
-        }))
-    }
-
-    pub(super) fn most_requests(&self) -> Option<u64> {
-        self.max_requests
     }
 }
