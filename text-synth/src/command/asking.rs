@@ -6,7 +6,7 @@ use crate::client::endpoint::{self, Endpoint};
 use crate::client::retry::Backoff;
 use crate::client::secret::Secret;
 use crate::writer::api::batch::no_server;
-use stage::Message;
+use stage::{Context, Message};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -107,6 +107,11 @@ impl Asking {
         let base =
             self.base_url.clone().or_else(|| of_environment("OPENAI_BASE_URL")).ok_or_else(no_server)?;
         Endpoint::new(&base, &self.allow_remote, of_environment("OPENAI_API_KEY"))
+    }
+
+    /// Tells where no model is named.
+    pub(super) fn names_a_model(&self, context: &Context) -> bool {
+        self.model().map_err(|message| context.tell(message)).is_ok()
     }
 
     /// # Errors

@@ -115,8 +115,8 @@ fn parameters(arguments: &Arguments, descriptor: &Descriptor, ready: Option<&Rea
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
     arguments.models.asking.refuse_secrets()?;
-    if arguments.captioner == Kind::Api {
-        arguments.models.asking.model()?;
+    if arguments.captioner == Kind::Api && !arguments.models.asking.names_a_model(context) {
+        return Ok(ExitStatus::Usage);
     }
     if arguments.models.spending.dry_run {
         return dry_run::run(arguments, context);

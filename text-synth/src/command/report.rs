@@ -138,6 +138,9 @@ const CHOSEN: Chosen<'static> = Chosen { what: "reports", options: &options, mod
 
 pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     arguments.asking.refuse_secrets()?;
+    if arguments.writer == Kind::Api && !arguments.asking.names_a_model(context) {
+        return Ok(ExitStatus::Usage);
+    }
     if arguments.spending.dry_run {
         return dry_run::run(arguments, context);
     }
@@ -147,9 +150,6 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         let text = format!("{flag} is for requests to a language model, and the writer 'template' has none");
         context.tell(Message::error("E226", text).fix("Give --writer api, or leave the flag out"));
         return Ok(ExitStatus::Usage);
-    }
-    if arguments.writer == Kind::Api {
-        arguments.asking.model()?;
     }
     let out = arguments.out.as_path();
     arguments.batches.check_files(out, &arguments.captions)?;

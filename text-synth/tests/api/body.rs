@@ -1,7 +1,7 @@
 //! Members of requests beside model and messages.
 
 use crate::bench::{Bench, KEY, completion, ends, good, report_for};
-use crate::common::everything;
+use crate::common::{everything, text_synth};
 use data_manifests::{Manifest, digest, records};
 use serde_json::{Value, json};
 use wiremock::{Request, ResponseTemplate};
@@ -152,4 +152,21 @@ fn what_must_not_be_sent_or_stored_is_refused_before_anything_is_written() {
     ends(&bench.run(&["--top-p", "0"]), 2);
     assert!(!bench.out().exists() && bench.requests().is_empty());
     assert!(!everything(bench.directory.path()).contains(KEY));
+}
+
+#[test]
+fn a_model_has_to_be_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for words in
+        [&["report", "--writer", "api", "--captions"][..], &["caption", "--captioner", "api", "--shards"]]
+    {
+        for dry in [&[][..], &["--dry-run"]] {
+            let mut command = text_synth();
+            command.args(words).arg(at("input")).arg("--out").arg(at("out")).args(dry);
+            let text = ends(&command.output().unwrap(), 2);
+            assert!(text.contains("E216 no model is named. Give --model."), "{text}");
+        }
+    }
+    assert!(!at("out").exists());
 }
