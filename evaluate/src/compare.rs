@@ -12,6 +12,7 @@ use anyhow::Result;
 use clap::Args;
 use data_manifests::{Artefact, Manifest};
 use serde::{Deserialize, Serialize};
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -89,7 +90,7 @@ pub(crate) fn run(arguments: &CompareArguments, context: &Context) -> Result<Exi
     for (name, values) in &runs {
         let alone = values.cases().count() - common;
         if alone > 0 {
-            let text = format!("{alone} cases of '{name}' are not in every run: they are left out");
+            let text = format!("left out {} of '{name}' that not every run has", counted(alone, "case"));
             context.tell(Message::warning("W515", text));
         }
     }
@@ -153,11 +154,12 @@ fn check_groups(
             "E517",
             "the table of groups has none of the cases that the runs have in common",
         )
-        .detail(format!("{}: {} cases, first {first}", path.display(), groups.len()))
+        .detail(format!("{}: {}, first {first}", path.display(), counted(groups.len(), "case")))
         .fix("Name cases as in metrics.csv, without folder and ending"));
     }
     if let Some(first) = unknown.first() {
-        let text = format!("{} cases of the table of groups are in no run: first {first}", unknown.len());
+        let text =
+            format!("{} of the table of groups in no run: first {first}", counted(unknown.len(), "case"));
         context.tell(
             Message::warning("W519", text)
                 .detail(path.display().to_string())

@@ -11,12 +11,14 @@ use crate::score::{METRICS, clear, pretty, refuse_foreign};
 use crate::scoring::{Placed, check_grid};
 use crate::splits;
 use crate::summary::{self, CaseCounts};
+use crate::warned;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{InstanceScores, Table};
 use pairs::{Listed, Pair, case_ids, pairs_of};
 use serde::Serialize;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::path::{Path, PathBuf};
 use tally::tally;
@@ -172,14 +174,15 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
         return Ok(ExitStatus::Interrupted);
     }
     if measured.is_empty() {
-        return Err(Message::error("E507", format!("none of {all} cases could be scored"))
+        return Err(Message::error("E507", format!("none of {} could be scored", counted(all, "case")))
             .fix("Correct the errors above")
             .into());
     }
     let counts = CaseCounts { listed: all as u64, scored: measured.len() as u64, failed, missing };
     atomic::write(&arguments.out.join(METRICS), &table(&measured)?)?;
     let splits = splits::distinct(listed.iter().map(|pair| pair.split.as_deref()));
-    let summary = summarise(arguments, described.as_ref(), splits, counts, &measured);
+    let summary =
+        summarise(arguments, described.as_ref(), splits, counts, &measured, warned::so_far(context));
     atomic::write(&arguments.out.join(summary::FILE_NAME), &pretty(&summary)?)?;
     manifest.datasets = vec![summary.gtgm.dataset.name.clone()];
     manifest.licence = summary.gtgm.dataset.licence.clone();

@@ -32,6 +32,7 @@ pub mod summary;
 mod tables;
 mod targets;
 mod values;
+pub mod warned;
 mod watch;
 
 use anyhow::Result;

@@ -6,6 +6,7 @@ use crate::summary::{
     self, CaseCounts, CaseEntry, ClassSummary, Dataset, DefinitionNote, Details, MetricSummary, SummaryFile,
 };
 use crate::targets::MeanRule;
+use crate::warned::Warned;
 use anyhow::Result;
 use data_manifests::Descriptor;
 use metrics::policy::PresenceCounts;
@@ -47,6 +48,7 @@ pub(crate) fn summarise(
     splits: Vec<String>,
     cases: CaseCounts,
     measured: &[Measured],
+    warnings: Vec<Warned>,
 ) -> SummaryFile {
     let entries: Vec<CaseEntry> = measured
         .iter()
@@ -108,6 +110,7 @@ pub(crate) fn summarise(
             }],
             foreground: metrics,
             overlays: Vec::new(),
+            warnings,
         },
     }
 }

@@ -2,14 +2,17 @@
 
 mod fractions;
 
+use crate::chain::State;
 use crate::methods::Method;
 use crate::report::Run;
 use crate::results::{MEAN, cases_of};
 use crate::section::{self, RunSection};
 use crate::summary::{DefinitionNote, MetricSummary};
+use crate::warned;
 use anyhow::Result;
 use askama::Template;
 use pictures::section::{CONFUSED, PREDICTION, REFERENCE};
+use stage::message::counted;
 
 /// File name of the report.
 pub(crate) const REPORT: &str = "report.html";
@@ -20,6 +23,7 @@ struct Page {
     cards: Vec<Card>,
     columns: Vec<[String; 2]>,
     rows: Vec<TableRow>,
+    warnings: Vec<RunWarnings>,
     fractions: Vec<FractionCard>,
     runs: Vec<RunSection>,
     definitions: Vec<[String; 3]>,
@@ -46,6 +50,12 @@ struct TableRow {
     /// Both empty, missed, invented; empty in the row of the mean.
     counts: String,
     cells: Vec<Cell>,
+}
+
+/// What qualifies the numbers of a run.
+struct RunWarnings {
+    run: String,
+    lines: Vec<String>,
 }
 
 struct Cell {
@@ -93,6 +103,7 @@ pub(crate) fn render(runs: &[Run], methods: &[Method]) -> Result<String> {
         cards: runs.iter().map(card).collect(),
         rows: runs.iter().flat_map(|run| table_rows(run, &columns)).collect(),
         columns,
+        warnings: runs.iter().filter_map(warnings).collect(),
         fractions: fractions::cards(runs, methods),
         runs: runs.iter().enumerate().map(|(i, run)| section::of(i, run)).collect::<Result<_>>()?,
         definitions,
@@ -198,6 +209,42 @@ fn cell(metric: Option<&MetricSummary>, of_several: bool) -> Cell {
     }
 }
 
+/// What was warned of while a run was scored, stages behind it that changed since, and a tolerance that nobody has confirmed.
+fn warnings(run: &Run) -> Option<RunWarnings> {
+    let details = &run.summary.gtgm;
+    let mut lines = warned::lines(&details.warnings);
+    let changed = run.links.iter().filter(|link| link.state != State::Current);
+    lines.extend(changed.map(|link| {
+        let what = if link.state == State::Missing { "is missing" } else { "was written again since" };
+        format!("a stage behind these scores {what}: {} ({})", link.stage(), link.role)
+    }));
+    let source = tolerance_source(&details.dataset.tolerance_source);
+    let by_tolerance = details.definitions.iter().any(|note| note.id.contains('@'));
+    if let (true, Tolerance::Unconfirmed(from)) = (by_tolerance, source) {
+        lines.push(format!("tolerance of NSD unconfirmed: {from}"));
+    }
+    (!lines.is_empty())
+        .then(|| RunWarnings { run: format!("{} · {}", details.dataset.name, run.label), lines })
+}
+
+/// What a descriptor says of where its tolerance comes from, for readers of a page.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Tolerance {
+    Sourced(String),
+    Unconfirmed(String),
+}
+
+/// Descriptors mark a tolerance that was not compared with its publication.
+pub(crate) fn tolerance_source(source: &str) -> Tolerance {
+    const MARKS: [&str; 3] = ["from memory of the paper", "from memory", "to be confirmed"];
+    let (marks, rest): (Vec<&str>, Vec<&str>) = source.split(", ").partition(|part| MARKS.contains(part));
+    if marks.is_empty() {
+        return Tolerance::Sourced(source.to_owned());
+    }
+    let named = if rest.is_empty() { String::new() } else { format!("attributed to {}, ", rest.join(", ")) };
+    Tolerance::Unconfirmed(format!("{named}not compared with the publication"))
+}
+
 fn card(run: &Run) -> Card {
     let details = &run.summary.gtgm;
     // Dice of classes, VOI of objects
@@ -209,7 +256,7 @@ fn card(run: &Run) -> Card {
         dataset: details.dataset.title.clone(),
         run: run.label.clone(),
         value: value.unwrap_or_else(|| "n/a".to_owned()),
-        detail: format!("{what}{name}, {} cases", details.cases.scored),
+        detail: format!("{what}{name}, {}", counted(details.cases.scored as usize, "case")),
     }
 }
 
@@ -240,6 +287,30 @@ fn table_rows(run: &Run, columns: &[[String; 2]]) -> Vec<TableRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tolerance_that_nobody_confirmed_is_said_so() {
+        let source = "Antonelli et al. 2022, from memory of the paper, to be confirmed";
+        let Tolerance::Unconfirmed(said) = tolerance_source(source) else { panic!("confirmed") };
+        assert_eq!(said, "attributed to Antonelli et al. 2022, not compared with the publication");
+        for known in ["--tolerance-mm", "Wasserthal et al. 2023, table 2"] {
+            assert_eq!(tolerance_source(known), Tolerance::Sourced(known.to_owned()));
+        }
+    }
+
+    #[test]
+    fn an_interval_stands_beside_its_mean() {
+        let values = [0.5, 0.6, 0.7, 0.8, 0.9, 1.0];
+        let shown = |values: &[f64]| {
+            cell(Some(&crate::aggregate::summary_of("dice".to_owned(), "Dice", values)), false).note
+        };
+        let note = shown(&values);
+        assert!(
+            note.starts_with("[0.6") && note.contains("] · SD 0.187, median 0.750 (0.625 – 0.875) · n = 6"),
+            "{note}"
+        );
+        assert!(shown(&values[..5]).starts_with("SD 0.158"), "five have none");
+    }
 
     #[test]
     fn several_tolerances_are_several_columns_and_one_is_shared() {

@@ -11,12 +11,16 @@ use data_manifests::raw::{self, Source};
 use data_manifests::{Artefact, Descriptor, Manifest, cases};
 use serde::Deserialize;
 use serde_json::Value;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Table of a prediction directory.
 pub(crate) const PREDICTIONS: &str = "predictions.csv";
+
+/// What stands behind a case's id in the names of its probabilities.
+const PROBABILITIES: &str = ".probabilities";
 
 /// A case to score.
 #[derive(Debug, Clone)]
@@ -127,7 +131,7 @@ pub(crate) fn describe(arguments: &ScoreArguments) -> std::io::Result<String> {
         }
     }
     for (ending, count) in counts {
-        text.push_str(&format!("; {count} files {ending} lie there"));
+        text.push_str(&format!("; {} there, {ending}", counted(count, "file")));
         text.push_str(match ending.starts_with(".tif") {
             true => ", which are read where a table for --pairs lists them",
             false => ", a format that is not read: convert them to ID.nii.gz",
@@ -237,7 +241,7 @@ fn by_table(
     if unlabelled > 0 {
         context.tell(Message::info(
             "I502",
-            format!("{unlabelled} predictions are of cases without a reference"),
+            format!("{} of cases without a reference", counted(unlabelled, "prediction")),
         ));
     }
     Ok(pairing)
@@ -314,7 +318,7 @@ fn by_name(
         context.tell(
             Message::warning(
                 "W502",
-                format!("{} predictions have no reference (first: {first})", predictions.len()),
+                format!("{} without a reference (first: {first})", counted(predictions.len(), "prediction")),
             )
             .detail(arguments.references().display().to_string())
             .fix(
@@ -355,6 +359,15 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
                 .fix("Leave one of them in the folder, or list the pairs in a table for --pairs")
                 .into());
         }
+    }
+    // what 'finetune predict --probabilities' writes beside a label map is none
+    let beside: Vec<String> = maps
+        .keys()
+        .filter(|id| id.strip_suffix(PROBABILITIES).is_some_and(|case| maps.contains_key(case)))
+        .cloned()
+        .collect();
+    for id in beside {
+        maps.remove(&id);
     }
     if !ignored.is_empty() {
         context.tell(

@@ -14,6 +14,7 @@ use anyhow::Result;
 use clap::Args;
 use data_manifests::Manifest;
 use serde_json::{Value, json};
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -80,7 +81,12 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     let mut runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;
     tell_apart(&mut runs);
     let methods = methods::of(&runs);
+    let mut told = BTreeSet::new();
     for link in runs.iter().flat_map(|r| &r.links).filter(|l| l.state != State::Current) {
+        // runs may share a stage
+        if !told.insert((&link.path, &link.role, link.state == State::Missing)) {
+            continue;
+        }
         let what = match link.state {
             State::Missing => "is not there (any more)",
             _ => "was written again after it was used",
@@ -122,7 +128,7 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
         tables::MARKDOWN | tables::LATEX => "tables",
         _ => "results",
     })?;
-    context.say(&format!("{} holds {} runs", arguments.out.join(REPORT).display(), runs.len()));
+    context.say(&format!("{} holds {}", arguments.out.join(REPORT).display(), counted(runs.len(), "run")));
     Ok(ExitStatus::Done)
 }
 

@@ -10,11 +10,13 @@ use crate::pairing::{self, Pairing};
 use crate::scoring::CaseResult;
 use crate::summary::{self, CaseCounts, CaseEntry, Dataset, DefinitionNote, Details, SummaryFile};
 use crate::targets::{self, MeanRule, Named};
+use crate::warned::{self, Warned};
 use crate::{aggregate, overlay, pool, splits};
 use anyhow::Result;
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Policy, Protocol};
 use serde::Serialize;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -91,14 +93,26 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
     }
     let counts = CaseCounts { scored: results.len() as u64, failed: failed as u64, ..counts };
     if results.is_empty() {
-        return Err(Message::error("E507", format!("none of {} cases could be scored", counts.listed))
-            .fix("Correct the errors above")
-            .into());
+        return Err(Message::error(
+            "E507",
+            format!("none of {} could be scored", counted(counts.listed as usize, "case")),
+        )
+        .fix("Correct the errors above")
+        .into());
     }
     let overlays = overlay::draw(&arguments.out, &results, &pairing.pairs, &descriptor, context)?;
     write_table(&arguments.out, &results)?;
     let dataset = Dataset::of(&descriptor, tolerance_mm, tolerance_source);
-    let summary = summarise(arguments, dataset, &targets, &protocol, counts, &pairing, &results, overlays);
+    let summary = summarise(
+        arguments,
+        dataset,
+        &targets,
+        &protocol,
+        counts,
+        &pairing,
+        &results,
+        (overlays, warned::so_far(context)),
+    );
     tell_counts(&summary.gtgm, context);
     atomic::write(&arguments.out.join(summary::FILE_NAME), &pretty(&summary)?)?;
 
@@ -216,7 +230,7 @@ fn summarise(
     cases: CaseCounts,
     pairing: &Pairing,
     results: &[CaseResult],
-    overlays: Vec<summary::Overlay>,
+    (overlays, warnings): (Vec<summary::Overlay>, Vec<Warned>),
 ) -> SummaryFile {
     let entries: Vec<CaseEntry> = results
         .iter()
@@ -255,6 +269,7 @@ fn summarise(
             classes,
             foreground,
             overlays,
+            warnings,
         },
     }
 }

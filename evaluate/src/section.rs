@@ -4,7 +4,7 @@ mod charts;
 
 use crate::chain::{Link, State};
 use crate::objects::OBJECTS;
-use crate::page::{compact, find, length};
+use crate::page::{Tolerance, compact, find, length, tolerance_source};
 use crate::report::Run;
 use crate::summary::{ClassSummary, Details};
 use crate::targets::MeanRule;
@@ -15,6 +15,7 @@ use base64::engine::general_purpose::STANDARD;
 use charts::{agreement, curve_cards, spreads};
 use metrics::policy::PresenceCounts;
 use serde_json::Value;
+use stage::message::counted;
 
 pub(crate) struct RunSection {
     pub(crate) id: String,
@@ -127,7 +128,11 @@ fn facts(details: &Details) -> Vec<[String; 2]> {
         details.splits.join(", ")
     };
     let tolerance = if dataset.tolerance_mm > 0.0 {
-        format!("{} ({})", length(dataset.tolerance_mm), dataset.tolerance_source)
+        let source = match tolerance_source(&dataset.tolerance_source) {
+            Tolerance::Sourced(source) => source,
+            Tolerance::Unconfirmed(from) => format!("tolerance unconfirmed: {from}"),
+        };
+        format!("{} ({source})", length(dataset.tolerance_mm))
     } else {
         String::new()
     };
@@ -247,7 +252,7 @@ fn published(run: &Run) -> Vec<[String; 5]> {
         && !details.dataset.published.is_empty()
     {
         let fraction = run.fraction.map_or_else(|| "–".to_owned(), percent);
-        let source = format!("mean over classes, {} cases", details.cases.scored);
+        let source = format!("mean over classes, {}", counted(details.cases.scored as usize, "case"));
         rows.push([
             "This run".to_owned(),
             "Dice %".to_owned(),

@@ -1,6 +1,7 @@
 //! `summary.json`: nnU-Net's keys, and ours with counts per policy.
 
 use crate::targets::MeanRule;
+use crate::warned::Warned;
 use anyhow::{Context as _, Result};
 use data_manifests::Descriptor;
 use data_manifests::descriptor::Published;
@@ -77,6 +78,9 @@ pub struct Details {
     pub foreground: Vec<MetricSummary>,
     /// Pictures.
     pub overlays: Vec<Overlay>,
+    /// What was warned of; none in summaries of earlier versions.
+    #[serde(default)]
+    pub warnings: Vec<Warned>,
 }
 
 /// What a report says of a data set.

@@ -5,6 +5,7 @@ use crate::summary::SummaryFile;
 use anyhow::Result;
 use data_manifests::{Artefact, Manifest};
 use serde_json::Value;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -139,7 +140,12 @@ fn references(first: &Score, other: &Score) -> Result<(), Message> {
         .filter_map(|(place, two)| known.get(place).filter(|one| *one != two).map(|one| (place, one, two)))
         .collect();
     let Some((place, one, two)) = changed.first() else { return Ok(()) };
-    let text = format!("{} references of '{}' are not those of '{}'", changed.len(), other.name, first.name);
+    let text = format!(
+        "'{}' and '{}' have other references in {}",
+        other.name,
+        first.name,
+        counted(changed.len(), "case")
+    );
     Err(Message::error("E522", text)
         .detail(format!("{place}: SHA-256 {one} in '{}', {two} in '{}'", first.name, other.name))
         .cause("They were changed between the two scores")
@@ -184,8 +190,8 @@ fn warn(first: &Score, other: &Score, context: &Context) {
         .collect();
     if let Some(example) = cases.first() {
         let text = format!(
-            "{} cases were scored against other reference files in '{}' than in '{}' (first: {example})",
-            cases.len(),
+            "{}: reference files in '{}' are not those in '{}' (first: {example})",
+            counted(cases.len(), "case"),
             other.name,
             first.name
         );

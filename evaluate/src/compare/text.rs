@@ -4,6 +4,7 @@ use crate::comparison::{ALL, Favours, Ranking, Row};
 use crate::values::{MEAN, Values};
 use anyhow::Result;
 use metrics::ranking::Aggregation;
+use stage::message::counted;
 
 fn number(value: Option<f64>) -> String {
     value.map_or_else(
@@ -73,7 +74,8 @@ pub(super) fn markdown(
 /// What the columns of the tests are.
 fn preface(first: &str, cases: usize, rows: &[Row]) -> String {
     let mut text = format!(
-        "{cases} cases in common. Differences are other less {first}, means over pairs of finite values, with 95 % bootstrap intervals; p by Wilcoxon's signed-rank test, in brackets Holm's correction over the runs and over everything tested with this definition. The effect is the rank-biserial correlation, positive where the run's values are larger, with the run that has the better ones. Better, equal, worse count cases."
+        "{} in common. Differences are other less {first}, means over pairs of finite values, with 95 % bootstrap intervals from six pairs on; p by Wilcoxon's signed-rank test, in brackets Holm's correction over the runs and over everything tested with this definition. The effect is the rank-biserial correlation, positive where the run's values are larger, with the run that has the better ones. Better, equal, worse count cases.",
+        counted(cases, "case")
     );
     if rows.iter().any(|row| row.infinite > 0) {
         text.push_str(" An infinite distance ranks behind every finite one: it counts in p, effect, better, equal, worse and ranking, but in no mean and no difference, which may then point the other way.");

@@ -8,6 +8,7 @@ use anyhow::Result;
 use data_manifests::{Descriptor, Manifest, cases, manifest};
 use serde::Deserialize;
 use serde_json::Value;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -55,7 +56,11 @@ pub(super) fn pairs_of(
     if references.len() != predictions.len() {
         return Err(Message::error(
             "E501",
-            format!("{} references have {} predictions", references.len(), predictions.len()),
+            format!(
+                "{} and {}",
+                counted(references.len(), "reference"),
+                counted(predictions.len(), "prediction")
+            ),
         )
         .fix("Give --predictions one label map for each of --references, in their order")
         .into());
@@ -125,7 +130,7 @@ pub(super) fn pairs_of(
 /// The only case of a directory against a single volume.
 fn one_volume(reference: &str, directory: &Path, rows: Vec<Row>, wanted: &[String]) -> Result<Listed> {
     let [row] = &rows[..] else {
-        return Err(Message::error("E501", format!("1 reference has {} predictions", rows.len()))
+        return Err(Message::error("E501", format!("1 reference and {}", counted(rows.len(), "prediction")))
             .detail(format!("{reference} is one volume, {} holds {}", directory.display(), rows.len()))
             .fix("Give --references the raw folder, or --predictions one file of the directory")
             .into());
@@ -173,13 +178,16 @@ fn lost(
     else {
         let failed = manifest.counts.get("failed").copied().unwrap_or_default();
         if failed > 0 && arguments.missing != Missing::Skip {
-            return Err(Message::error("E501", format!("objects of {failed} cases could not be made"))
-                .detail(format!(
-                    "{}: the affinities, which name the cases, are not there any more",
-                    directory.display()
-                ))
-                .fix("Make affinities and objects again, or use --missing skip to leave these cases out")
-                .into());
+            return Err(Message::error(
+                "E501",
+                format!("objects of {} could not be made", counted(failed as usize, "case")),
+            )
+            .detail(format!(
+                "{}: the affinities, which name the cases, are not there any more",
+                directory.display()
+            ))
+            .fix("Make affinities and objects again, or use --missing skip to leave these cases out")
+            .into());
         }
         return Ok(Vec::new());
     };

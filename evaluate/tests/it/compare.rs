@@ -49,7 +49,7 @@ fn differences_tests_and_rankings_are_written() {
         "- all cases, n = 3: the smallest possible p is 0.2500: no difference can be significant at 5 %",
         "| dice | mean | 3 | mean | 2 (",
         // a class that the first run missed in one case of three
-        "| hd95:surfel | 2 | all | scores | 3 | 0.5000 (1 infinite) | 0.0000 | -0.5000 [-1.0000, 0.0000] (2 of 3 pairs) |",
+        "| hd95:surfel | 2 | all | scores | 3 | 0.5000 (1 infinite) | 0.0000 | -0.5000 (2 of 3 pairs) |",
         "| -1.00: scores better | 2 / 1 / 0 |",
         "| hd95:surfel | 2 | 3 | mean rank | 2 (",
         "which may then point the other way",
@@ -91,7 +91,7 @@ fn what_cannot_be_compared_is_said() {
     let (status, context) = run(&["compare", &first, &second, "--groups", &groups]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
     let warning = context.messages().iter().find(|m| m.code == "W519").unwrap().to_string();
-    assert!(warning.starts_with("W519 1 cases of the table of groups are in no run: first z"), "{warning}");
+    assert!(warning.starts_with("W519 1 case of the table of groups in no run: first z"), "{warning}");
     // a case that only one run scored is left out, and said
     fs_err::remove_file(world.path("predictions/c.nii.gz")).unwrap();
     world.seal();
@@ -99,7 +99,7 @@ fn what_cannot_be_compared_is_said() {
     let (status, context) = run(&["compare", &first, &second]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
     let warning = context.messages().iter().find(|m| m.code == "W515").unwrap().to_string();
-    assert_eq!(warning, "W515 1 cases of 'first' are not in every run: they are left out.");
+    assert_eq!(warning, "W515 left out 1 case of 'first' that not every run has.");
 }
 
 #[test]
@@ -140,7 +140,8 @@ fn runs_that_were_measured_otherwise_are_not_compared() {
     assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
     let error = said(&first);
     assert!(
-        error.starts_with("E522 1 references of 'scores' are not those of 'first'. $RAW/labelsTr/b.nii.gz"),
+        error
+            .starts_with("E522 'scores' and 'first' have other references in 1 case. $RAW/labelsTr/b.nii.gz"),
         "{error}"
     );
 }
@@ -172,9 +173,8 @@ fn what_may_make_runs_differ_is_said() {
     assert_eq!(run(&[&words[..], &["--out", &second]].concat()).0.unwrap(), ExitStatus::Done);
     let messages = told();
     assert!(
-        messages[0].starts_with(
-            "W518 1 cases were scored against other reference files in 'scores' than in 'first' (first: a)"
-        ),
+        messages[0]
+            .starts_with("W518 1 case: reference files in 'scores' are not those in 'first' (first: a)"),
         "{messages:?}"
     );
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use stage::{Context, ExitStatus, Severity};
 use volume::Grid;
 use volume::hdf5::{LabelStack, StackInfo, write_cremi};
+use volume::nifti::{ImageType, write_image};
 
 #[test]
 fn scores_and_report_through_manifests() {
@@ -53,7 +54,7 @@ fn scores_and_report_through_manifests() {
     for part in [
         "resenc, pretrained, 10 % of labels, seed 3",
         "<td>anterior hippocampus</td>",
-        "0.917<small>[",
+        "0.917<small>SD 0.",
         "n = 3",
         "1 infinite",
         "<h3>Volume of anterior hippocampus (Bland–Altman): predicted less reference, ml</h3>",
@@ -76,6 +77,10 @@ fn scores_and_report_through_manifests() {
         !html.contains("src=\"http") && !html.contains("<script") && !html.contains("<link"),
         "self-contained"
     );
+    assert!(!html.contains("<small>["), "three cases have no interval");
+    let tolerance =
+        "tolerance unconfirmed: attributed to Antonelli et al. 2022, not compared with the publication";
+    assert!(html.contains(&format!("1.00 mm ({tolerance})")) && !html.contains("from memory"));
     // letters of pictures mean nothing
     let words: String =
         html.split("base64,").map(|part| part.split_once('"').map_or(part, |p| p.1)).collect();
@@ -99,9 +104,22 @@ fn a_stage_that_ran_again_is_seen() {
     let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
     let (status, context) = run(&["report", "--runs", &scores, "--out", &out]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    let message = context.messages().iter().find(|m| m.code == "W511").unwrap().to_string();
+    let told = context.messages();
+    let mut changed = told.iter().filter(|m| m.code == "W511");
+    let message = changed.next().unwrap().to_string();
+    assert!(changed.next().is_none());
     insta::assert_snapshot!(message, @"W511 a stage behind these scores was written again after it was used. ../model/manifest.json (model). Run the stages after it again for a report that fits.");
-    assert!(fs_err::read_to_string(world.path("report/report.html")).unwrap().contains("changed since"));
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    assert!(html.contains("changed since"));
+    assert!(html.contains("<li>a stage behind these scores was written again since: train (model)</li>"));
+    // said once of a stage that two runs share
+    let again = world.path("again").display().to_string();
+    let [raw, predictions] = ["raw", "predictions"].map(|p| world.path(p).display().to_string());
+    let words = ["score", "--references", &raw, "--predictions", &predictions, "--out", &again];
+    run(&[&words[..], &["--dataset", "msd04-hippocampus", "--metrics", "dice"]].concat()).0.unwrap();
+    let (status, context) = run(&["report", "--runs", &scores, &again, "--out", &out]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert_eq!(context.messages().iter().filter(|m| m.code == "W511").count(), 1);
 }
 
 #[test]
@@ -170,6 +188,30 @@ fn changed_predictions_and_undeclared_values_are_refused() {
         "{messages:?}"
     );
     assert!(messages[1].starts_with("E110 case b:") && messages[1].contains("9 (1 voxel)"), "{messages:?}");
+}
+
+#[test]
+fn probabilities_beside_label_maps_are_no_predictions() {
+    let world = World::new();
+    let channels = |value: f32| vec![value; 3 * SHAPE.iter().product::<usize>()];
+    for id in ["a", "b", "c"] {
+        let path = world.path(&format!("predictions/{id}.probabilities.nii.gz"));
+        write_image(path, &channels(0.3), 3, &grid(), ImageType::F32).unwrap();
+    }
+    let (status, context) = world.score(&[]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(context.messages().iter().all(|m| m.code != "W502"), "{:?}", context.messages());
+    assert_eq!(world.summary().gtgm.cases.scored, 3);
+    // nor are they where the table names the maps
+    world.seal();
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    assert_eq!(world.summary().gtgm.cases.scored, 3);
+    // a case of that name has its own
+    fs_err::remove_file(world.path("predictions/manifest.json")).unwrap();
+    fs_err::remove_file(world.path("predictions/predictions.csv")).unwrap();
+    fs_err::remove_file(world.path("predictions/a.nii.gz")).unwrap();
+    let error = world.score(&[]).0.unwrap_err().to_string();
+    assert!(error.starts_with("E501 1 of 3 references have no prediction (first: a)"), "{error}");
 }
 
 #[test]

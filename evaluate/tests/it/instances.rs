@@ -145,6 +145,15 @@ fn a_reference_that_is_one_object_is_said_to_be() {
     let warning = context.messages().iter().find(|m| m.code == "W506").unwrap().to_string();
     assert!(warning.contains("one of the reference's 10 objects is 98."), "{warning}");
     assert!(warning.contains("sample_A.hdf"), "{warning}");
+    // the page has it beside the numbers, without the place of the file
+    let [scores, out] = ["em", "report"].map(|p| world.path(p).display().to_string());
+    assert_eq!(run(&["report", "--runs", &scores, "--out", &out]).0.unwrap(), ExitStatus::Done);
+    let html = fs_err::read_to_string(world.path("report/report.html")).unwrap();
+    let qualified =
+        html.split_once("What qualifies these numbers").unwrap().1.split_once("</section>").unwrap().0;
+    assert!(qualified.contains("<li>W506 case sample_A: one of the reference"), "{qualified}");
+    assert!(!qualified.contains("sample_A.hdf"), "{qualified}");
+    assert!(html.contains("mean VOI, 1 case<"), "one is no plural");
     // two large ones are not
     let two = put(&world, "sample_B.hdf", ids(6));
     let (_, context) = score(&world, &two, &prediction, &["--dataset", "cremi-a"]);
@@ -245,7 +254,7 @@ fn a_directory_of_objects_names_its_references_and_their_sections() {
         "id,split,file,image,label,objects\na,val,sample_val.h5#neuron_ids,,$RAW/a#neuron_ids,2\nb,val,sample_val.h5#neuron_ids,,$RAW/b#neuron_ids,2\n",
     );
     let error = score(&world, &whole, &neurons, &[]).0.unwrap_err().to_string();
-    assert!(error.starts_with("E501 1 reference has 2 predictions"), "{error}");
+    assert!(error.starts_with("E501 1 reference and 2 predictions"), "{error}");
     // what another command wrote
     let affinities = world.path("affinities");
     fs_err::create_dir(&affinities).unwrap();
@@ -355,7 +364,7 @@ fn cases_for_training_are_left_out_and_lost_ones_are_not_forgotten() {
     // without the affinities nobody knows who was lost
     fs_err::remove_dir_all(world.path("affinities")).unwrap();
     let error = score(&world, &raw, &neurons, &[]).0.unwrap_err().to_string();
-    assert!(error.starts_with("E501 objects of 1 cases could not be made"), "{error}");
+    assert!(error.starts_with("E501 objects of 1 case could not be made"), "{error}");
     let error =
         score(&world, &format!("{raw}/a.h5#neuron_ids"), &format!("{neurons}/a.h5"), &["--split", "val"]);
     assert!(
@@ -408,7 +417,7 @@ fn what_cannot_be_evaluated_is_said() {
         "--out",
         &out,
     ]);
-    assert!(error.0.unwrap_err().to_string().starts_with("E501 2 references have 1 predictions"));
+    assert!(error.0.unwrap_err().to_string().starts_with("E501 2 references and 1 prediction"));
     let error = score(&world, &reference, &prediction, &["--dataset", "msd04-hippocampus"]).0.unwrap_err();
     assert!(error.to_string().starts_with("E508 'msd04-hippocampus' has classes, not objects"), "{error}");
     let (_, context) =
