@@ -3,6 +3,7 @@
 use crate::channels::NamedChannel;
 use crate::geometry::length_text;
 use crate::grouped;
+use crate::scan::Format;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -156,13 +157,26 @@ pub enum VolumeError {
         expected: u64,
     },
 
-    /// Not a NIfTI file at all.
+    /// Not a NIfTI file, nor a MetaImage or NRRD, which are told by their first words.
     #[error("not a NIfTI file. {} begins with {found}; expected a header of 348 (NIfTI-1) or 540 (NIfTI-2) bytes", path.display())]
     NotNifti {
         /// File.
         path: PathBuf,
         /// The first bytes, readable.
         found: String,
+    },
+
+    /// A header of MetaImage or NRRD that cannot be used.
+    #[error("{} cannot be read as {format}: {found}", path.display())]
+    ScanHeader {
+        /// File.
+        path: PathBuf,
+        /// Format.
+        format: Format,
+        /// What is wrong with it.
+        found: String,
+        /// What helps.
+        fix: &'static str,
     },
 
     /// Header and voxels are in two files.

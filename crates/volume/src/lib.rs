@@ -5,8 +5,9 @@
 //!
 //! | need | where |
 //! | --- | --- |
-//! | NIfTI in and out | [`nifti::read_image`], [`nifti::read_labels`], [`nifti::write_labels_like`] |
-//! | NIfTI a few planes at a time | [`nifti::Planes`], [`nifti::LabelPlanes`] |
+//! | NIfTI, MetaImage and NRRD in | [`scan::read_image`], [`scan::read_labels`] |
+//! | the same a few planes at a time | [`scan::Planes`], [`scan::LabelPlanes`] |
+//! | NIfTI out | [`nifti::write_labels_like`], [`nifti::write_image`] |
 //! | a limit of memory per read | [`ReadLimits`] |
 //! | CREMI's HDF5 in and out | [`hdf5::CremiFile`], [`hdf5::read_cremi`], [`hdf5::write_cremi`] |
 //! | TIFF and PNG stacks in | [`stack::Stack`] |
@@ -30,6 +31,7 @@ mod geometry;
 #[cfg(feature = "hdf5")]
 pub mod hdf5;
 pub mod intensity;
+mod itk;
 pub mod labels;
 mod limits;
 pub mod nifti;
@@ -39,6 +41,7 @@ mod orientation;
 pub mod prepare;
 mod remedy;
 pub mod resample;
+pub mod scan;
 pub mod spool;
 pub mod stack;
 mod voxels;

@@ -41,6 +41,7 @@ impl VolumeError {
             Self::ChannelGrid { .. } => "E146",
             Self::OmeZarr { .. } => "E147",
             Self::Chunk { .. } => "E148",
+            Self::ScanHeader { .. } => "E149",
             Self::Memory { .. } | Self::ReadLimit { .. } => "E160",
             Self::Hdf5 { .. } | Self::Hdf5Lock { .. } => "E180",
             Self::Hdf5Type { .. } | Self::LabelInexact { .. } => "E181",
@@ -68,6 +69,7 @@ impl VolumeError {
             Self::NotNifti { .. } => {
                 "Usually an error page saved under the image's name, or another format. Fetch the file again or convert it to NIfTI"
             }
+            Self::ScanHeader { fix, .. } => fix,
             Self::HeaderPair { .. } => {
                 "Join the pair: python -c \"import nibabel as n; n.save(n.load('x.hdr'), 'x.nii.gz')\""
             }

@@ -23,7 +23,7 @@ pub enum Warning {
     },
     /// The affine shears; the nearest rotation was taken.
     NotOrthonormal {
-        /// `sform` or `qform`.
+        /// What the header calls its matrix: `sform`, `qform`, `TransformMatrix` or `space directions`.
         form: String,
         /// Largest deviation of an angle between axes from 90 degrees.
         shear_deg: f64,
@@ -59,8 +59,13 @@ pub enum Warning {
     },
     /// The header gives its unit as something else than millimetres.
     Unit {
-        /// `metre` or `micrometre`.
+        /// `metre`, `micrometre` or `nanometre`.
         unit: String,
+    },
+    /// The header of an NRRD names no anatomical space.
+    SpaceUnknown {
+        /// What it names; empty where nothing.
+        found: String,
     },
     /// `pixdim` contradicts the affine, whose column norms count.
     PixdimDiffers {
@@ -224,6 +229,7 @@ impl Warning {
             Self::PartlyLabelled { .. } => "W147",
             Self::MixedNames { .. } => "W148",
             Self::Shrunk { .. } => "W150",
+            Self::SpaceUnknown { .. } => "W151",
         }
     }
 }
@@ -340,6 +346,16 @@ impl fmt::Display for Warning {
                 f,
                 "orientation '{found}' is not understood: axes taken as RAS+. Left and right may be swapped"
             ),
+            Self::SpaceUnknown { found } => {
+                match found.as_str() {
+                    "" => write!(f, "the header names no space")?,
+                    found => write!(f, "the header's space '{found}' says nothing of left and right")?,
+                }
+                write!(
+                    f,
+                    ": axes taken as left, posterior, superior, as ITK takes them. Left and right may be swapped"
+                )
+            }
             Self::MixedNames { first, other } => write!(
                 f,
                 "slices are named in more than one way, as {first} and {other}. If they are two series, z is wrong: give each a folder"

@@ -3,7 +3,8 @@
 
 use safetensors::{Dtype, SafeTensors};
 use std::path::PathBuf;
-use volume::{Grid, Orientation, nifti, resample};
+use volume::scan;
+use volume::{Grid, Orientation, resample};
 
 fn golden() -> PathBuf {
     std::env::var_os("GTGM_GOLDEN")
@@ -50,7 +51,7 @@ fn orientation_and_spacing_match_monai() {
         let expected = SafeTensors::deserialize(&bytes).unwrap();
         let spacing_zyx_mm = [2.0, 1.5, 1.5];
 
-        let image = nifti::read_image(folder.join(format!("resample_{case}_image.nii.gz"))).unwrap();
+        let image = scan::read_image(folder.join(format!("resample_{case}_image.nii.gz"))).unwrap();
         assert_eq!(image.grid.axis_codes(), case);
         let turn = Orientation::to_canonical(&image.grid);
         let (data, _) = turn.apply_channels(&image.data, image.channels, image.grid.shape_zyx).unwrap();
@@ -65,7 +66,7 @@ fn orientation_and_spacing_match_monai() {
         let worst = data.iter().zip(&values).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
         assert!(worst <= 1e-3 * (high - low), "{case}: {worst} of {}", high - low);
 
-        let label = nifti::read_labels(folder.join(format!("resample_{case}_label.nii.gz"))).unwrap();
+        let label = scan::read_labels(folder.join(format!("resample_{case}_label.nii.gz"))).unwrap();
         let (data, _) = turn.apply(&label.data, label.grid.shape_zyx).unwrap();
         let (data, grid) =
             resample::nearest(&data, &turn.apply_to_grid(&label.grid), spacing_zyx_mm).unwrap();

@@ -56,13 +56,20 @@ pub(super) fn grid(path: &Path, header: &Header) -> Result<(Grid, Vec<Warning>)>
     if differs {
         warnings.push(Warning::PixdimDiffers { pixdim_zyx_mm, affine_zyx_mm });
     }
+    let (grid, repaired) = snapped(chosen, name);
+    warnings.extend(repaired);
+    Ok((grid, warnings))
+}
+
+/// The grid itself, or where a corner moves by more than [`Grid::same_within_mm`] the nearest without shear; `form` is
+/// what the header calls its matrix.
+pub(crate) fn snapped(chosen: Grid, form: &str) -> (Grid, Option<Warning>) {
     let (snapped, shear_deg) = chosen.orthonormalised();
     let corner_mm = same_geometry(&chosen, &snapped);
     if corner_mm < chosen.same_within_mm() {
-        return Ok((chosen, warnings));
+        return (chosen, None);
     }
-    warnings.push(Warning::NotOrthonormal { form: name.to_owned(), shear_deg, corner_mm });
-    Ok((snapped, warnings))
+    (snapped, Some(Warning::NotOrthonormal { form: form.to_owned(), shear_deg, corner_mm }))
 }
 
 /// Checked `pixdim` (x, y, z, in the file's unit) and the factor from that unit to mm.

@@ -1,7 +1,7 @@
 //! Headers of both versions as one type.
 
-use super::datatype::Datatype;
 use crate::error::{Result, VolumeError};
+use crate::scan::{self, Datatype, Format, Stored, dimensions, shape_zyx};
 use nifti::{Endianness, NiftiHeader};
 use std::io::{self, Read};
 use std::path::Path;
@@ -58,17 +58,18 @@ pub(super) enum Raw {
 impl Header {
     /// Shape of the volume; missing axes count 1.
     pub fn shape_zyx(&self) -> [usize; 3] {
-        [2, 1, 0].map(|axis: usize| self.dims.get(axis).map_or(1, |&n| n as usize))
+        shape_zyx(&self.dims)
     }
 
-    /// Channels: the product of the axes beyond z, of which at most one is longer than 1.
-    pub fn channels(&self) -> usize {
-        self.dims.iter().skip(3).map(|&n| n as usize).product()
-    }
-
-    /// Bytes of all voxels.
-    pub fn voxel_bytes(&self) -> u64 {
-        self.dims.iter().product::<u64>() * self.datatype.bytes() as u64
+    /// How the voxels are stored.
+    pub fn stored(&self) -> Stored {
+        Stored {
+            format: if self.version == 1 { Format::Nifti1 } else { Format::Nifti2 },
+            dims: self.dims.clone(),
+            datatype: self.datatype,
+            big_endian: self.big_endian,
+            scaling: self.scaling(),
+        }
     }
 
     /// Slope and intercept that apply, (1, 0) where the header gives none.
@@ -239,30 +240,10 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-fn dimensions(path: &Path, found: String, reason: &'static str) -> VolumeError {
-    VolumeError::Dimensions { path: path.into(), found, reason }
-}
-
 fn checked_dims(path: &Path, dim: &[i64; 8]) -> Result<Vec<u64>> {
-    let count = dim[0];
-    let fail = |reason| dimensions(path, format!("{:?}", &dim[1..=count.clamp(1, 7) as usize]), reason);
-    if !(1..=7).contains(&count) {
-        return Err(dimensions(path, format!("dim[0] = {count}"), "expected 2 to 7 axes"));
-    }
-    let dims = &dim[1..=count as usize];
-    if dims.iter().any(|n| *n < 1) {
-        return Err(fail("every axis needs at least one voxel"));
-    }
-    if count < 2 {
-        return Err(fail("one axis is no image"));
-    }
-    if dims.iter().skip(3).filter(|n| **n > 1).count() > 1 {
-        return Err(fail("only one axis beyond x, y, z can be channels"));
-    }
-    // The size in bytes must not overflow anywhere below.
-    match dims.iter().try_fold(8_i64, |product, n| product.checked_mul(*n)) {
-        Some(_) => Ok(dims.iter().map(|n| *n as u64).collect()),
-        None => Err(fail("more voxels than a 64-bit number counts")),
+    match dim[0] {
+        count @ 1..=7 => scan::checked_dims(path, &dim[1..=count as usize]),
+        count => Err(dimensions(path, format!("dim[0] = {count}"), "expected 2 to 7 axes")),
     }
 }
 

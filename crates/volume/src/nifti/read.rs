@@ -1,92 +1,69 @@
-//! Reading whole images and label maps.
+//! From a NIfTI header to its voxels.
 
+use super::affine;
 use super::header::Header;
-use super::label_planes::LabelPlanes;
-use super::label_type::LabelType;
-use super::planes::Planes;
-use super::stream::Stream;
-use crate::error::Result;
+use crate::error::{Result, VolumeError};
 use crate::geometry::Grid;
-use crate::limits::ReadLimits;
+use crate::scan::{Bytes, Input, Payload, Stream, check_room};
 use crate::warning::Warning;
+use std::io::{self, BufReader};
 use std::path::Path;
-
-/// An image as stored: neither reoriented nor resampled.
-#[derive(Debug, Clone)]
-pub struct Image {
-    /// Channels, from the file's fourth or fifth axis.
-    pub channels: usize,
-    /// Voxel grid.
-    pub grid: Grid,
-    /// Scaled intensities in C order c, z, y, x.
-    pub data: Vec<f32>,
-    /// The header as stored.
-    pub header: Header,
-    /// What was repaired or decided on the way.
-    pub warnings: Vec<Warning>,
-}
-
-/// A label map as stored.
-#[derive(Debug, Clone)]
-pub struct LabelImage<T = u32> {
-    /// Voxel grid.
-    pub grid: Grid,
-    /// Labels in C order z, y, x.
-    pub data: Vec<T>,
-    /// The header as stored.
-    pub header: Header,
-    /// What was repaired or decided on the way.
-    pub warnings: Vec<Warning>,
-}
 
 /// Reads header and grid only; the voxels are neither read nor checked.
 ///
 /// # Errors
-/// As [`read_image`], except for flaws of the voxels.
+/// As [`crate::scan::read_image`] for files of NIfTI, except for flaws of the voxels.
 pub fn read_header(path: impl AsRef<Path>) -> Result<(Header, Grid, Vec<Warning>)> {
-    let stream = Stream::open(path.as_ref())?;
-    Ok((stream.header, stream.grid, stream.warnings))
+    let path = path.as_ref();
+    let file = fs_err::File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let (header, stream) = open(BufReader::new(Box::new(file)), bytes, path)?;
+    let (grid, warnings) = stream.described();
+    Ok((header, grid, warnings))
 }
 
-/// Reads an image; values are `stored · slope + intercept` in f64, rounded to f32.
-///
-/// # Errors
-/// Truncated or corrupt file, no NIfTI, colour or complex voxels, more than one axis beyond x, y, z, unusable geometry.
-/// NaN and infinite voxels are no error here: see [`crate::intensity::check_finite`].
-pub fn read_image(path: impl AsRef<Path>) -> Result<Image> {
-    read_image_within(path, ReadLimits::UNLIMITED)
+/// Reads the header of `bytes` bytes of input.
+pub(crate) fn stream(input: Input, bytes: u64, path: &Path) -> Result<Stream> {
+    open(input, bytes, path).map(|(_, stream)| stream)
 }
 
-/// [`read_image`] in limited memory.
-///
-/// # Errors
-/// As [`read_image`]; [`crate::VolumeError::ReadLimit`] before anything is allocated for the voxels.
-pub fn read_image_within(path: impl AsRef<Path>, limits: ReadLimits) -> Result<Image> {
-    Planes::open(path, limits)?.into_image()
+/// If a compressed header is wrong, the rest of the stream tells whether the file is damaged (its checksum fails) or was
+/// made that way.
+fn open(input: Input, bytes: u64, path: &Path) -> Result<(Header, Stream)> {
+    let mut payload = Payload::guessed(input)?;
+    match describe(path, &mut payload, bytes) {
+        Ok((header, grid, warnings, position)) => {
+            let bytes = Bytes { path: path.into(), payload, gap: header.vox_offset - position };
+            let stream = Stream::new(path, header.stored(), grid, warnings, bytes);
+            Ok((header, stream))
+        }
+        Err(
+            error @ (VolumeError::TruncatedHeader { .. } | VolumeError::Corrupt { .. } | VolumeError::Io(_)),
+        ) => Err(error),
+        Err(error) if matches!(payload, Payload::Gzip(_)) => match io::copy(&mut payload, &mut io::sink()) {
+            Ok(_) => Err(error),
+            Err(damage) => Err(VolumeError::Corrupt {
+                path: path.into(),
+                reason: damage.to_string(),
+                decoded: 0,
+                expected: 0,
+            }),
+        },
+        Err(error) => Err(error),
+    }
 }
 
-/// Reads a label map; floating point labels must be integers within 0.001 after scaling.
-///
-/// # Errors
-/// As [`read_image`]; also several channels, values that are no integers, negative or beyond 32 bits, all of them listed
-/// with their counts.
-pub fn read_labels(path: impl AsRef<Path>) -> Result<LabelImage> {
-    read_labels_within(path, ReadLimits::UNLIMITED)
-}
+type Description = (Header, Grid, Vec<Warning>, u64);
 
-/// Reads instance ids of up to 64 bits, none of which passes through a float.
-///
-/// # Errors
-/// As [`read_labels`] with 64 bits; ids above 2^53 (2^24) that the file stores as 64-bit (32-bit) floats or scales by a
-/// fraction.
-pub fn read_labels_wide(path: impl AsRef<Path>) -> Result<LabelImage<u64>> {
-    read_labels_within(path, ReadLimits::UNLIMITED)
-}
-
-/// [`read_labels`] or [`read_labels_wide`] in limited memory.
-///
-/// # Errors
-/// As these; [`crate::VolumeError::ReadLimit`] before anything is allocated for the voxels.
-pub fn read_labels_within<T: LabelType>(path: impl AsRef<Path>, limits: ReadLimits) -> Result<LabelImage<T>> {
-    LabelPlanes::open(path, limits)?.into_labels()
+fn describe(path: &Path, payload: &mut Payload, file_bytes: u64) -> Result<Description> {
+    let (header, position) = Header::read(path, payload)?;
+    check_room(path, payload, file_bytes, header.vox_offset, header.stored().voxel_bytes())?;
+    let (grid, mut warnings) = affine::grid(path, &header)?;
+    if header.scl_slope.is_infinite() || (header.scl_slope.is_finite() && !header.scl_inter.is_finite()) {
+        warnings.push(Warning::ScalingIgnored {
+            slope: header.scl_slope.to_string(),
+            inter: header.scl_inter.to_string(),
+        });
+    }
+    Ok((header, grid, warnings, position))
 }

@@ -1,12 +1,12 @@
 //! Writing label maps and images: deterministic bytes, whole files or none.
 
-use super::datatype::Datatype;
 use super::header::{BYTES_2, Raw};
 use super::read::read_header;
 use crate::atomic;
 use crate::error::{Result, VolumeError};
 use crate::expect_length;
 use crate::geometry::{Grid, same_geometry};
+use crate::scan::Datatype;
 use flate2::{Compression, GzBuilder};
 use nalgebra::{Rotation3, UnitQuaternion};
 use ndarray::{ArrayView, IxDyn, ShapeBuilder};

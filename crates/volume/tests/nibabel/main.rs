@@ -6,7 +6,9 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use test_peers::{run_script, venv};
-use volume::nifti::{self, read_image, read_labels_wide};
+use volume::nifti;
+use volume::scan;
+use volume::scan::{read_image, read_labels_wide};
 use volume::{Grid, Warning};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/nibabel/reference.py");
@@ -54,7 +56,7 @@ fn compare(reference: &Reference) {
     let axes = reference.shape.len().max(3);
     shape.resize(axes, 1);
     assert_eq!(shape[..reference.shape.len()], reference.shape, "{name:?}");
-    assert_eq!(image.header.datatype.code(), reference.datatype);
+    assert_eq!(image.stored.datatype.code(), reference.datatype);
     let snapped = image.warnings.iter().any(|w| matches!(w, Warning::NotOrthonormal { .. }));
     if reference.sform_code <= 0 && reference.qform_code <= 0 {
         // nibabel centres such a volume and flips its first axis; the project's rule does neither.
@@ -114,7 +116,7 @@ fn nibabel_agrees_on_real_volumes() {
         files.extend(found.into_iter().step_by(every));
     }
     // Those of `flawed` that are no readable files have their own test.
-    files.retain(|path| nifti::read_image(path).is_ok());
+    files.retain(|path| scan::read_image(path).is_ok());
     if files.is_empty() {
         eprintln!("skipped: {} is absent (set GTGM_SHARED)", data.display());
         return;

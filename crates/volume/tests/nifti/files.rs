@@ -1,8 +1,13 @@
 //! NIfTI files made byte by byte: both versions, both byte orders, every number type, and damaged ones.
 
 use crate::made::{Files, Made, gz, small};
-use volume::nifti::{Datatype, read_header, read_image, read_labels, write_labels_like};
+use volume::nifti::{read_header, write_labels_like};
+use volume::scan::{Datatype, Format, read_image, read_labels};
 use volume::{VolumeError, Warning};
+
+fn of_version(version: u8) -> Format {
+    if version == 1 { Format::Nifti1 } else { Format::Nifti2 }
+}
 
 #[test]
 fn every_type_version_and_byte_order_reads_the_same() {
@@ -17,8 +22,8 @@ fn every_type_version_and_byte_order_reads_the_same() {
                 let made = Made { version, big, scl: (0.5, -1.0), ..Made::new(&[2, 3, 2], $code, payload) };
                 for (name, bytes) in [("a.nii", made.bytes()), ("a.nii.gz", gz(&made.bytes()))] {
                     let image = read_image(files.put(name, &bytes)).unwrap();
-                    assert_eq!(image.header.datatype, $kind);
-                    assert_eq!((image.header.version, image.header.big_endian), (version, big));
+                    assert_eq!(image.stored.datatype, $kind);
+                    assert_eq!((image.stored.format, image.stored.big_endian), (of_version(version), big));
                     assert_eq!(image.grid.shape_zyx, [2, 3, 2]);
                     assert_eq!(image.grid.spacing_zyx_mm(), [4.0, 3.0, 2.0]);
                     assert_eq!(image.grid.world([0.0; 3]), [-5.0, 6.0, 7.0]);
@@ -228,12 +233,13 @@ fn labels_are_written_on_the_grid_of_their_reference() {
                     write_labels_like(&path, &labels, &reference).unwrap();
                     let found = read_labels(&path).unwrap();
                     assert_eq!((found.grid, found.data), (grid, labels.clone()));
-                    assert_eq!(found.header.datatype, datatype);
-                    assert_eq!(found.header.version, version);
-                    assert_eq!(found.header.srow, header.srow);
-                    assert_eq!(found.header.quaternion, header.quaternion);
-                    assert_eq!(found.header.pixdim, header.pixdim);
-                    assert_eq!(found.header.dims, [2, 3, 2]);
+                    let (written, _, _) = read_header(&path).unwrap();
+                    assert_eq!(written.datatype, datatype);
+                    assert_eq!(written.version, version);
+                    assert_eq!(written.srow, header.srow);
+                    assert_eq!(written.quaternion, header.quaternion);
+                    assert_eq!(written.pixdim, header.pixdim);
+                    assert_eq!(written.dims, [2, 3, 2]);
                 }
             }
             assert_eq!(

@@ -4,7 +4,7 @@ use crate::counting::peak_of;
 use crate::made::{Files, Made, gz, small};
 use crate::survives::LIMITS;
 use std::io::Cursor;
-use volume::nifti::{LabelPlanes, Planes, read_image, read_image_within, read_labels_within};
+use volume::scan::{LabelPlanes, Planes, read_image, read_image_within, read_labels_within};
 use volume::{ReadLimits, VolumeError};
 
 /// Headers of both versions that claim 10^12 voxels.

@@ -2,7 +2,7 @@
 
 use crate::made::{Files, Made, gz, small};
 use crate::survives;
-use volume::nifti::{LabelPlanes, Planes, read_image, read_labels};
+use volume::scan::{LabelPlanes, Planes, read_image, read_labels};
 use volume::{ReadLimits, VolumeError, Warning};
 
 /// 2 channels of 5 planes of 6 × 7 voxels.

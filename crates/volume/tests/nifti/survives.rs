@@ -6,7 +6,7 @@
 use crate::counting::peak_of;
 use flate2::Crc;
 use std::io::Cursor;
-use volume::nifti::{Image, LabelImage, LabelPlanes, LabelType, Planes};
+use volume::scan::{Image, LabelImage, LabelPlanes, LabelType, Planes};
 use volume::{ReadLimits, Result, VolumeError};
 
 /// The declared limit of each read.
@@ -105,7 +105,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Result<Image> {
     match (image(content), image(&packed)) {
         (Ok(plain), Ok(packed)) => {
             assert!(plain.data.iter().zip(&packed.data).all(|(a, b)| a.to_bits() == b.to_bits()));
-            let said = |image: &Image| format!("{:?} {:?}", image.header, image.warnings);
+            let said = |image: &Image| format!("{:?} {:?}", image.stored, image.warnings);
             assert_eq!(said(&plain), said(&packed));
         }
         (Err(_), Err(_)) => {}

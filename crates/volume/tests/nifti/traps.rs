@@ -2,7 +2,8 @@
 
 use crate::counting::peak_of;
 use crate::made::{Files, Made, gz, small};
-use volume::nifti::{Datatype, read_header, read_image, read_labels, write_labels, write_labels_like};
+use volume::nifti::{read_header, write_labels, write_labels_like};
+use volume::scan::{Datatype, read_image, read_labels};
 use volume::{Grid, READ_OVERHEAD};
 
 #[test]
@@ -118,7 +119,8 @@ fn written_headers_claim_only_what_is_so() {
     let reference = files.put("reference.nii", &made.bytes());
     write_labels_like(files.path("like.nii"), &[300_u32; 12], reference).unwrap();
     let label = read_labels(files.path("like.nii")).unwrap();
-    assert_eq!((label.header.sform_code, label.header.qform_code), (0, 1));
-    assert_eq!((label.header.datatype, label.header.scaling()), (Datatype::U16, (1.0, 0.0)));
+    let (header, _, _) = read_header(files.path("like.nii")).unwrap();
+    assert_eq!((header.sform_code, header.qform_code), (0, 1));
+    assert_eq!((label.stored.datatype, label.stored.scaling), (Datatype::U16, (1.0, 0.0)));
     assert_eq!(label.data, [300; 12]);
 }

@@ -1,7 +1,7 @@
 //! Instance ids of 64 bits.
 
 use crate::made::{Files, Made};
-use volume::nifti::{LabelPlanes, read_labels, read_labels_wide};
+use volume::scan::{LabelPlanes, read_labels, read_labels_wide};
 use volume::{ReadLimits, VolumeError};
 
 fn file(files: &Files, code: i16, scl: (f64, f64), values: &[[u8; 8]]) -> std::path::PathBuf {

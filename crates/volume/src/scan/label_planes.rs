@@ -1,9 +1,9 @@
 //! Label maps, some planes at a time.
 
-use super::header::Header;
 use super::label_type::{LabelType, Offenders, Rule};
 use super::planes::granted;
 use super::read::LabelImage;
+use super::stored::Stored;
 use super::stream::Stream;
 use crate::error::{Result, VolumeError};
 use crate::geometry::Grid;
@@ -25,7 +25,7 @@ pub struct LabelPlanes<T = u32> {
 }
 
 impl<T: LabelType> LabelPlanes<T> {
-    /// Opens a `.nii` or `.nii.gz` file and checks its header.
+    /// Opens a file and checks its header.
     ///
     /// # Errors
     /// As [`super::read_header`]; several channels.
@@ -43,20 +43,20 @@ impl<T: LabelType> LabelPlanes<T> {
         name: impl AsRef<Path>,
         limits: ReadLimits,
     ) -> Result<Self> {
-        Self::new(Stream::new(Box::new(reader), bytes, name.as_ref())?, limits)
+        Self::new(Stream::read(Box::new(reader), bytes, name.as_ref())?, limits)
     }
 
     fn new(stream: Stream, limits: ReadLimits) -> Result<Self> {
-        let found = stream.header.channels();
+        let found = stream.stored.channels();
         if found != 1 {
             return Err(VolumeError::Channels { path: stream.path, found, expected: 1 });
         }
         Ok(Self { stream, limits, label: PhantomData })
     }
 
-    /// The header as stored.
-    pub fn header(&self) -> &Header {
-        &self.stream.header
+    /// How the voxels are stored.
+    pub fn stored(&self) -> &Stored {
+        &self.stream.stored
     }
 
     /// Voxel grid.
@@ -97,8 +97,8 @@ impl<T: LabelType> LabelPlanes<T> {
         self.limits.check(&self.stream.path, self.stream.grid.shape_zyx, voxels, size_of::<T>())?;
         let mut data = Vec::new();
         self.append(voxels, &mut data)?;
-        let Stream { grid, header, warnings, .. } = self.stream;
-        Ok(LabelImage { grid, data, header, warnings })
+        let Stream { grid, stored, warnings, .. } = self.stream;
+        Ok(LabelImage { grid, data, stored, warnings })
     }
 
     fn append(&mut self, voxels: u64, out: &mut Vec<T>) -> Result<()> {
@@ -106,9 +106,8 @@ impl<T: LabelType> LabelPlanes<T> {
             return Ok(());
         }
         reserve(&self.stream.path, out, voxels)?;
-        let header = &self.stream.header;
-        let rule =
-            Rule { datatype: header.datatype, big_endian: header.big_endian, scaling: header.scaling() };
+        let Stored { datatype, big_endian, scaling, .. } = self.stream.stored;
+        let rule = Rule { datatype, big_endian, scaling };
         let mut offenders = Offenders::default();
         self.stream.voxels(voxels, |bytes| rule.decode(bytes, out, &mut offenders))?;
         if offenders.is_empty() {

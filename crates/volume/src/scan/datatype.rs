@@ -30,7 +30,7 @@ pub enum Datatype {
 
 impl Datatype {
     /// By NIfTI's code, or the name of a type that holds no plain number.
-    pub(super) fn from_code(code: i16) -> Result<Self, &'static str> {
+    pub(crate) fn from_code(code: i16) -> Result<Self, &'static str> {
         Ok(match code {
             2 => Self::U8,
             4 => Self::I16,

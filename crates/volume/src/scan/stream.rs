@@ -1,11 +1,10 @@
 //! The one decoder: a checked header, then voxel bytes in order, then the checks at the end of the stream.
 
-use super::affine;
-use super::gzip::Source;
-use super::header::Header;
+use super::{Payload, Stored};
 use crate::error::{Result, VolumeError};
 use crate::geometry::Grid;
 use crate::warning::Warning;
+use crate::{itk, nifti};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -14,16 +13,54 @@ use std::path::{Path, PathBuf};
 const PIECE: usize = 1 << 16;
 
 /// Input whose header has been read.
-pub(super) struct Stream {
+pub(crate) struct Stream {
+    /// The file that messages name.
     pub(super) path: PathBuf,
-    pub(super) header: Header,
+    pub(super) stored: Stored,
     pub(super) grid: Grid,
     pub(super) warnings: Vec<Warning>,
-    source: BufReader<Source>,
-    /// Decoded bytes between the header and the first voxel that are still to be skipped.
+    source: BufReader<Payload>,
+    /// The file of the voxels.
+    data: PathBuf,
+    /// Decoded bytes before the first voxel that are still to be skipped.
     gap: u64,
     /// Voxel bytes read so far.
     decoded: u64,
+}
+
+/// The bytes that hold a stream's voxels.
+pub(crate) struct Bytes {
+    /// Their file.
+    pub(crate) path: PathBuf,
+    pub(crate) payload: Payload,
+    /// Decoded bytes before the first voxel that are still to be skipped.
+    pub(crate) gap: u64,
+}
+
+/// Fails if input of `encoded` bytes cannot decode to the `announced` bytes of voxels after the first `offset`.
+pub(crate) fn check_room(
+    path: &Path,
+    payload: &Payload,
+    encoded: u64,
+    offset: u64,
+    announced: u64,
+) -> Result<()> {
+    let possible = payload.most(encoded);
+    if offset.saturating_add(announced) <= possible {
+        return Ok(());
+    }
+    let path = path.into();
+    Err(match payload {
+        Payload::Plain(_) => {
+            VolumeError::Truncated { path, decoded: encoded.saturating_sub(offset), expected: announced }
+        }
+        Payload::Gzip(_) | Payload::Zlib(_) => VolumeError::ImpossibleSize {
+            path,
+            expected: announced,
+            file_bytes: encoded,
+            possible: possible.saturating_sub(offset),
+        },
+    })
 }
 
 impl std::fmt::Debug for Stream {
@@ -41,44 +78,53 @@ impl Stream {
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = fs_err::File::open(path)?;
         let bytes = file.metadata()?.len();
-        Self::new(Box::new(file), bytes, path)
+        Self::read(Box::new(file), bytes, path)
     }
 
-    /// Reads the header of `bytes` bytes of input. If a compressed header is wrong, the rest of the stream tells whether
-    /// the file is damaged (its checksum fails) or was made that way.
-    pub(super) fn new(reader: Box<dyn Read + Send>, bytes: u64, path: &Path) -> Result<Self> {
-        let mut source = Source::new(reader)?;
-        match describe(path, &mut source, bytes) {
-            Ok((header, grid, warnings, position)) => Ok(Self {
-                path: path.into(),
-                gap: header.vox_offset - position,
-                header,
-                grid,
-                warnings,
-                source: BufReader::with_capacity(PIECE, source),
-                decoded: 0,
-            }),
-            Err(
-                error @ (VolumeError::TruncatedHeader { .. }
-                | VolumeError::Corrupt { .. }
-                | VolumeError::Io(_)),
-            ) => Err(error),
-            Err(error) if matches!(source, Source::Gzip(_)) => match io::copy(&mut source, &mut io::sink()) {
-                Ok(_) => Err(error),
-                Err(damage) => Err(VolumeError::Corrupt {
-                    path: path.into(),
-                    reason: damage.to_string(),
-                    decoded: 0,
-                    expected: 0,
-                }),
-            },
-            Err(error) => Err(error),
+    /// Reads the header of `bytes` bytes of input.
+    pub(super) fn read(reader: Box<dyn Read + Send>, bytes: u64, path: &Path) -> Result<Self> {
+        let mut input = BufReader::with_capacity(PIECE, reader);
+        let start = input.fill_buf()?;
+        if itk::is_nrrd(start) {
+            itk::nrrd(input, bytes, path)
+        } else if itk::is_meta_image(path, start) {
+            itk::meta_image(input, bytes, path)
+        } else {
+            nifti::stream(input, bytes, path)
         }
+    }
+
+    /// The voxels of a header that has been read; there is [room](check_room) for them.
+    pub(crate) fn new(
+        path: &Path,
+        stored: Stored,
+        grid: Grid,
+        mut warnings: Vec<Warning>,
+        bytes: Bytes,
+    ) -> Self {
+        if grid.shape_zyx.contains(&1) {
+            warnings.push(Warning::SingleSlice { shape_zyx: grid.shape_zyx });
+        }
+        Self {
+            path: path.into(),
+            stored,
+            grid,
+            warnings,
+            source: BufReader::with_capacity(PIECE, bytes.payload),
+            data: bytes.path,
+            gap: bytes.gap,
+            decoded: 0,
+        }
+    }
+
+    /// Grid and warnings of the header.
+    pub(crate) fn described(self) -> (Grid, Vec<Warning>) {
+        (self.grid, self.warnings)
     }
 
     /// Voxels not yet read, of all channels.
     pub(super) fn voxels_left(&self) -> u64 {
-        (self.header.voxel_bytes() - self.decoded) / self.header.datatype.bytes() as u64
+        (self.stored.voxel_bytes() - self.decoded) / self.stored.datatype.bytes() as u64
     }
 
     /// Voxels of one stored plane (y, x).
@@ -94,9 +140,9 @@ impl Stream {
     /// Feeds the bytes of the next `voxels` voxels to `each`, in pieces of whole voxels. After the last voxel of the file
     /// reads on to the end, so that the last checksum is verified before anybody has them all.
     pub(super) fn voxels(&mut self, voxels: u64, mut each: impl FnMut(&[u8])) -> Result<()> {
-        let voxel = self.header.datatype.bytes();
+        let voxel = self.stored.datatype.bytes();
         let end = self.decoded + voxels.min(self.voxels_left()) * voxel as u64;
-        let expected = self.header.voxel_bytes();
+        let expected = self.stored.voxel_bytes();
         let limited =
             |available: &[u8], most: u64| available.len().min(usize::try_from(most).unwrap_or(usize::MAX));
         while self.gap > 0 {
@@ -146,7 +192,7 @@ impl Stream {
     }
 
     fn fail(&self, error: io::Error) -> VolumeError {
-        let (path, decoded, expected) = (self.path.clone(), self.decoded, self.header.voxel_bytes());
+        let (path, decoded, expected) = (self.data.clone(), self.decoded, self.stored.voxel_bytes());
         match error.kind() {
             io::ErrorKind::UnexpectedEof => VolumeError::Truncated { path, decoded, expected },
             io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
@@ -155,38 +201,4 @@ impl Stream {
             _ => VolumeError::Io(error),
         }
     }
-}
-
-type Description = (Header, Grid, Vec<Warning>, u64);
-
-fn describe(path: &Path, source: &mut Source, file_bytes: u64) -> Result<Description> {
-    let (header, position) = Header::read(path, source)?;
-    let announced = header.voxel_bytes();
-    let possible = source.most(file_bytes);
-    if header.vox_offset.saturating_add(announced) > possible {
-        return Err(match source {
-            Source::Plain(_) => VolumeError::Truncated {
-                path: path.into(),
-                decoded: file_bytes.saturating_sub(header.vox_offset),
-                expected: announced,
-            },
-            Source::Gzip(_) => VolumeError::ImpossibleSize {
-                path: path.into(),
-                expected: announced,
-                file_bytes,
-                possible: possible.saturating_sub(header.vox_offset),
-            },
-        });
-    }
-    let (grid, mut warnings) = affine::grid(path, &header)?;
-    if header.scl_slope.is_infinite() || (header.scl_slope.is_finite() && !header.scl_inter.is_finite()) {
-        warnings.push(Warning::ScalingIgnored {
-            slope: header.scl_slope.to_string(),
-            inter: header.scl_inter.to_string(),
-        });
-    }
-    if grid.shape_zyx.contains(&1) {
-        warnings.push(Warning::SingleSlice { shape_zyx: grid.shape_zyx });
-    }
-    Ok((header, grid, warnings, position))
 }

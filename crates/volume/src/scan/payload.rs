@@ -1,51 +1,58 @@
-//! A byte stream out of plain or gzip input, with every member's checksum verified.
+//! A byte stream out of plain, gzip or zlib input, with every checksum verified.
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::{GzDecoder, ZlibDecoder};
 use std::io::{self, BufRead, BufReader, Read};
 
 /// Deflate never expands more than this.
 const LARGEST_EXPANSION: u64 = 1032;
 
-/// Bytes as stored, from a file or from memory.
-type Stored = BufReader<Box<dyn Read + Send>>;
+/// Bytes as they come, from a file or from memory.
+pub(crate) type Input = BufReader<Box<dyn Read + Send>>;
 
-/// Plain or gzip input, told apart by its first bytes and not by its name.
-pub(super) enum Source {
-    Plain(Stored),
+/// Encoded input.
+pub(crate) enum Payload {
+    Plain(Input),
     Gzip(Box<Members>),
+    Zlib(Box<ZlibDecoder<Input>>),
 }
 
 /// Concatenated gzip members; trailing zeros (tape padding) are skipped.
-pub(super) struct Members {
-    current: Option<GzDecoder<Stored>>,
+pub(crate) struct Members {
+    current: Option<GzDecoder<Input>>,
 }
 
-impl Source {
-    /// Looks at the first bytes.
-    pub(super) fn new(reader: Box<dyn Read + Send>) -> io::Result<Self> {
-        let mut reader = BufReader::with_capacity(1 << 16, reader);
-        let gzip = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-        Ok(if gzip {
-            Self::Gzip(Box::new(Members { current: Some(GzDecoder::new(reader)) }))
-        } else {
-            Self::Plain(reader)
-        })
+impl Payload {
+    /// Plain or gzip input, told apart by its first bytes and not by its name.
+    pub(crate) fn guessed(mut input: Input) -> io::Result<Self> {
+        let gzip = input.fill_buf()?.starts_with(&[0x1f, 0x8b]);
+        Ok(if gzip { Self::gzip(input) } else { Self::Plain(input) })
+    }
+
+    /// Gzip, of one or several members.
+    pub(crate) fn gzip(input: Input) -> Self {
+        Self::Gzip(Box::new(Members { current: Some(GzDecoder::new(input)) }))
+    }
+
+    /// A stream of zlib.
+    pub(crate) fn zlib(input: Input) -> Self {
+        Self::Zlib(Box::new(ZlibDecoder::new(input)))
     }
 
     /// Most bytes that input of `bytes` can decode to.
-    pub(super) fn most(&self, bytes: u64) -> u64 {
+    pub(crate) fn most(&self, bytes: u64) -> u64 {
         match self {
             Self::Plain(_) => bytes,
-            Self::Gzip(_) => bytes.saturating_mul(LARGEST_EXPANSION),
+            Self::Gzip(_) | Self::Zlib(_) => bytes.saturating_mul(LARGEST_EXPANSION),
         }
     }
 }
 
-impl Read for Source {
+impl Read for Payload {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(reader) => reader.read(buffer),
             Self::Gzip(members) => members.read(buffer),
+            Self::Zlib(decoder) => decoder.read(buffer),
         }
     }
 }

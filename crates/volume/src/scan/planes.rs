@@ -1,8 +1,8 @@
 //! Images, some planes at a time.
 
 use super::datatype::{Datatype, numbers, with_type};
-use super::header::Header;
 use super::read::Image;
+use super::stored::Stored;
 use super::stream::Stream;
 use crate::error::Result;
 use crate::geometry::Grid;
@@ -22,7 +22,7 @@ pub struct Planes {
 }
 
 impl Planes {
-    /// Opens a `.nii` or `.nii.gz` file and checks its header.
+    /// Opens a file and checks its header.
     ///
     /// # Errors
     /// As [`super::read_header`].
@@ -40,12 +40,12 @@ impl Planes {
         name: impl AsRef<Path>,
         limits: ReadLimits,
     ) -> Result<Self> {
-        Ok(Self { stream: Stream::new(Box::new(reader), bytes, name.as_ref())?, limits })
+        Ok(Self { stream: Stream::read(Box::new(reader), bytes, name.as_ref())?, limits })
     }
 
-    /// The header as stored.
-    pub fn header(&self) -> &Header {
-        &self.stream.header
+    /// How the voxels are stored.
+    pub fn stored(&self) -> &Stored {
+        &self.stream.stored
     }
 
     /// Voxel grid of each channel.
@@ -53,9 +53,9 @@ impl Planes {
         &self.stream.grid
     }
 
-    /// Channels, from the file's fourth or fifth axis.
+    /// Channels, from the first axis beyond z that is longer than 1.
     pub fn channels(&self) -> usize {
-        self.stream.header.channels()
+        self.stream.stored.channels()
     }
 
     /// What was repaired or decided on the way; complete after the last plane.
@@ -91,8 +91,8 @@ impl Planes {
         let mut data = Vec::new();
         self.append(voxels, &mut data)?;
         let channels = self.channels();
-        let Stream { grid, header, warnings, .. } = self.stream;
-        Ok(Image { channels, grid, data, header, warnings })
+        let Stream { grid, stored, warnings, .. } = self.stream;
+        Ok(Image { channels, grid, data, stored, warnings })
     }
 
     fn append(&mut self, voxels: u64, out: &mut Vec<f32>) -> Result<()> {
@@ -100,8 +100,7 @@ impl Planes {
             return Ok(());
         }
         reserve(&self.stream.path, out, voxels)?;
-        let scaling = self.stream.header.scaling();
-        let (datatype, big_endian) = (self.stream.header.datatype, self.stream.header.big_endian);
+        let Stored { datatype, big_endian, scaling, .. } = self.stream.stored;
         self.stream.voxels(voxels, |bytes| intensities(datatype, big_endian, scaling, bytes, out))
     }
 }
