@@ -12,7 +12,7 @@ pub(crate) use sweep::Sweep;
 pub(crate) use threshold::{Criterion, Threshold};
 pub(crate) use train::Train;
 
-use crate::predict::{AffinityKind, Format};
+use crate::predict::{Format, ProbabilityKind};
 
 use std::path::PathBuf;
 
@@ -20,7 +20,8 @@ const PREDICT_EXAMPLES: &str = "\
 Examples:
   finetune predict --model model --input data/Task04_Hippocampus --out predictions      validation and test cases
   finetune predict --model model --input scan.nii.gz --out predictions
-  finetune predict --model fold0 fold1 fold2 --input scan.nii.gz --out predictions         the mean of three folds";
+  finetune predict --model fold0 fold1 fold2 --input scan.nii.gz --out predictions         the mean of three folds
+  finetune predict --model model --input scan.nii.gz --out predictions --probabilities  and scan.probabilities.nii.gz";
 
 /// Encoder and labelled shards to a model and label maps
 #[derive(Debug, Clone, clap::Parser)]
@@ -93,9 +94,12 @@ pub(crate) struct Predict {
     /// Format of label maps; affinities are HDF5 unless this is zarr
     #[arg(long, value_enum, default_value_t = Format::Nifti)]
     pub(crate) format: Format,
-    /// Numbers of affinities
-    #[arg(long, value_enum, default_value_t = AffinityKind::Float32)]
-    pub(crate) affinity_kind: AffinityKind,
+    /// Write the probability of every class or region, too, on the image's own grid: ID.probabilities.nii.gz, .h5 or .zarr
+    #[arg(long)]
+    pub(crate) probabilities: bool,
+    /// Numbers of probabilities and affinities; float32 where nothing is said
+    #[arg(long, value_enum, visible_alias = "affinity-kind")]
+    pub(crate) probability_kind: Option<ProbabilityKind>,
     /// Windows at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) window_batch: u16,

@@ -7,7 +7,7 @@ pub(crate) use evidence::{OnDisk, of_blocks};
 
 use crate::arguments::{Instances, StackFormat};
 use crate::chosen;
-use crate::kept::{Kept, WORK};
+use crate::kept::{Kept, Named, WORK};
 use crate::predict::{Row, TABLE};
 use crate::stacks::{Failure, Labels, ZARR, create_labels, each_section};
 use crate::threshold::Choice;
@@ -17,14 +17,25 @@ use label_maps::blocks::instances_in_blocks;
 use label_maps::window::Blocks;
 use patches::stack::{self, Numbers};
 use serde::Serialize;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 use volume::hdf5::NEURON_IDS;
 
 /// Table of a directory of objects.
 const OUT_TABLE: &str = "instances.csv";
-const KEPT: Kept = Kept { stage: "instances", role: "instances", table: OUT_TABLE, endings: &[".h5", ZARR] };
+const KEPT: Kept = Kept { stage: "instances", role, tables: &[OUT_TABLE], endings: &[".h5", ZARR] };
+
+/// The role of a file in the manifest.
+fn role(path: &str) -> &'static str {
+    match path {
+        OUT_TABLE => "cases",
+        WORK => "record",
+        _ => "instances",
+    }
+}
 
 #[derive(Debug, Serialize)]
 struct Parameters<'a> {
@@ -85,7 +96,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     let wanted = rows.iter().map(|row| file_name(&row.id, arguments.format)).collect();
     KEPT.refuse_loss(out, &rows.iter().map(|row| row.id.as_str()).collect(), arguments.overwrite)?;
-    KEPT.begin(out, &work, &wanted)?;
+    KEPT.begin(out, &work, &Named { wanted, lost: BTreeSet::new() })?;
 
     let mut made = Vec::new();
     let mut failed = 0;
@@ -133,12 +144,9 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         context.count(name, value);
     }
     let trees = KEPT.trees(out)?;
-    manifest.finish_with(out, trees, |path| match path {
-        OUT_TABLE => "cases",
-        WORK => "record",
-        _ => "instances",
-    })?;
-    context.say(&format!("{objects} objects in {} volumes, {failed} failed: {}", made.len(), out.display()));
+    manifest.finish_with(out, trees, role)?;
+    let (objects, volumes) = (counted(objects as usize, "object"), counted(made.len(), "volume"));
+    context.say(&format!("{objects} in {volumes}, {failed} failed: {}", out.display()));
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
@@ -169,7 +177,7 @@ fn file_name(id: &str, format: StackFormat) -> String {
 }
 
 fn interrupted(done: usize, context: &Context) -> ExitStatus {
-    let text = format!("interrupted: the objects of {done} cases are done");
+    let text = format!("interrupted: the objects of {} are done", counted(done, "case"));
     context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
     ExitStatus::Interrupted
 }

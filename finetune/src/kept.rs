@@ -12,12 +12,20 @@ pub(crate) const WORK: &str = ".work";
 pub(crate) struct Kept {
     /// Name of the stage in manifests.
     pub(crate) stage: &'static str,
-    /// Role of the cases' files there.
-    pub(crate) role: &'static str,
-    /// Its table.
-    pub(crate) table: &'static str,
+    /// Role of a file there.
+    pub(crate) role: fn(&str) -> &'static str,
+    /// Its table, and what else is of all cases.
+    pub(crate) tables: &'static [&'static str],
     /// Endings of the cases' files.
     pub(crate) endings: &'static [&'static str],
+}
+
+/// Files of cases that a command names.
+pub(crate) struct Named {
+    /// Those that it makes.
+    pub(crate) wanted: BTreeSet<String>,
+    /// Those that it cannot make again because their image is gone; kept where the rest of the work is the same.
+    pub(crate) lost: BTreeSet<String>,
 }
 
 impl Kept {
@@ -29,7 +37,7 @@ impl Kept {
     pub(crate) fn refuse_foreign(&self, out: &Path) -> anyhow::Result<()> {
         let ours = out.join(WORK).is_file() || Manifest::load(out, self.stage).is_ok();
         Manifest::refuse_foreign(out, |name| {
-            ours && (self.is_output(name) || name == self.table || name == WORK)
+            ours && (self.is_output(name) || self.tables.contains(&name) || name == WORK)
         })
     }
 
@@ -50,24 +58,36 @@ impl Kept {
         let mut lost = Vec::new();
         for entry in fs_err::read_dir(out)? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            let case = self.endings.iter().find_map(|ending| name.strip_suffix(ending));
-            if case.is_some_and(|case| !named.contains(case)) {
+            let mut cases = self.endings.iter().filter_map(|ending| name.strip_suffix(ending));
+            if self.is_output(&name) && cases.all(|case| !named.contains(case)) {
                 lost.push(name);
             }
         }
         lost.sort();
         let Some(first) = lost.first() else { return Ok(()) };
-        let text = format!("{} finished files of other cases would be removed: first {first}", lost.len());
+        let what = match lost.len() {
+            1 => "a finished file of another case".to_owned(),
+            n => format!("{n} finished files of other cases"),
+        };
+        let text = format!("{what} would be removed: first {first}");
         Err(Message::error("E440", text)
             .detail(out.display().to_string())
             .fix("Give another --out, name all cases in one command, or give --overwrite")
             .into())
     }
 
+    /// Whether what lies here is of the same work but for the cases: the second line of `work` tells.
+    pub(crate) fn is_same_but_for_cases(&self, out: &Path, work: &str) -> anyhow::Result<bool> {
+        let marker = out.join(WORK);
+        let found = if marker.is_file() { fs_err::read_to_string(&marker)? } else { String::new() };
+        Ok(work.lines().nth(1).is_some_and(|settings| found.lines().nth(1) == Some(settings)))
+    }
+
     /// Keeps whole files of the same work, removes all others, and withdraws the manifest.
-    pub(crate) fn begin(&self, out: &Path, work: &str, wanted: &BTreeSet<String>) -> anyhow::Result<()> {
+    pub(crate) fn begin(&self, out: &Path, work: &str, named: &Named) -> anyhow::Result<()> {
         let marker = out.join(WORK);
         let same = marker.is_file() && fs_err::read_to_string(&marker)? == work;
+        let keeps_lost = self.is_same_but_for_cases(out, work)?;
         // a finished run tells every byte; an interrupted one left only whole files
         let finished =
             if out.join(manifest::FILE_NAME).is_file() { Manifest::load_any(out).ok() } else { None };
@@ -75,10 +95,12 @@ impl Kept {
         for entry in fs_err::read_dir(out)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            if name != self.table && !self.is_output(&name) {
+            let is_table = self.tables.contains(&name.as_str());
+            // the table has the rows of what is kept though its image is gone
+            if !is_table && !self.is_output(&name) || is_table && keeps_lost && !named.lost.is_empty() {
                 continue;
             }
-            let mut keep = same && wanted.contains(&name);
+            let mut keep = same && named.wanted.contains(&name) || keeps_lost && named.lost.contains(&name);
             if keep && let Some(manifest) = &finished {
                 let (path, found) = listed(&entry.path(), &name)?;
                 keep = manifest
@@ -110,7 +132,7 @@ impl Kept {
             let name = entry.file_name().to_string_lossy().into_owned();
             if self.is_output(&name) && entry.file_type()?.is_dir() {
                 let (path, (bytes, sha256)) = listed(&entry.path(), &name)?;
-                trees.push(Artefact { role: self.role.to_owned(), path, bytes, sha256 });
+                trees.push(Artefact { role: (self.role)(&name).to_owned(), path, bytes, sha256 });
             }
         }
         Ok(trees)
@@ -131,10 +153,15 @@ mod tests {
 
     const KEPT: Kept = Kept {
         stage: "predict",
-        role: "predictions",
-        table: "predictions.csv",
+        role: |_| "predictions",
+        tables: &["predictions.csv"],
         endings: &[".nii.gz", ".zarr"],
     };
+
+    fn named(wanted: &[&str], lost: &[&str]) -> Named {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        Named { wanted: set(wanted), lost: set(lost) }
+    }
 
     #[test]
     fn label_maps_of_other_work_go_and_images_are_never_touched() {
@@ -145,19 +172,22 @@ mod tests {
         assert!(error.starts_with("E165") && error.contains("scan.nii.gz"), "{error}");
         fs_err::remove_file(out.join("scan.nii.gz")).unwrap();
 
-        let wanted = BTreeSet::from(["a", "b"].map(|id| format!("{id}.nii.gz")));
+        let wanted = named(&["a.nii.gz", "b.nii.gz"], &[]);
         KEPT.refuse_foreign(out).unwrap();
         KEPT.begin(out, "one", &wanted).unwrap();
         fs_err::write(out.join("a.nii.gz"), "label map").unwrap();
         fs_err::write(out.join("c.nii.gz"), "label map of a case that is gone").unwrap();
         KEPT.refuse_foreign(out).unwrap();
-        let named = BTreeSet::from(["a", "b"]);
-        let error = KEPT.refuse_loss(out, &named, false).unwrap_err().to_string();
-        assert!(error.starts_with("E440 1 finished files") && error.contains("c.nii.gz"), "{error}");
-        KEPT.refuse_loss(out, &named, true).unwrap();
+        let cases = BTreeSet::from(["a", "b"]);
+        let error = KEPT.refuse_loss(out, &cases, false).unwrap_err().to_string();
+        assert!(
+            error.starts_with("E440 a finished file of another case") && error.contains("c.nii.gz"),
+            "{error}"
+        );
+        KEPT.refuse_loss(out, &cases, true).unwrap();
         KEPT.begin(out, "one", &wanted).unwrap();
         assert!(out.join("a.nii.gz").is_file() && !out.join("c.nii.gz").exists());
-        KEPT.refuse_loss(out, &named, false).unwrap();
+        KEPT.refuse_loss(out, &cases, false).unwrap();
 
         // finished, then a byte flips
         fs_err::write(out.join("b.nii.gz"), "label map").unwrap();
@@ -175,10 +205,31 @@ mod tests {
     }
 
     #[test]
+    fn files_whose_image_is_gone_are_kept_with_their_table() {
+        let directory = tempfile::tempdir().unwrap();
+        let out = directory.path();
+        KEPT.begin(out, "both\nsettings\n", &named(&["a.nii.gz", "b.nii.gz"], &[])).unwrap();
+        for name in ["a.nii.gz", "b.nii.gz", "predictions.csv"] {
+            fs_err::write(out.join(name), name).unwrap();
+        }
+        let gone = named(&["a.nii.gz"], &["b.nii.gz"]);
+        assert!(KEPT.is_same_but_for_cases(out, "one\nsettings\n").unwrap());
+        KEPT.begin(out, "one\nsettings\n", &gone).unwrap();
+        assert!(!out.join("a.nii.gz").exists() && out.join("b.nii.gz").is_file());
+        assert!(out.join("predictions.csv").is_file());
+        // of other settings it would be another label map, and a stage whose work has one line knows none
+        for other in ["one\nothers\n", "one\n"] {
+            assert!(!KEPT.is_same_but_for_cases(out, other).unwrap());
+        }
+        KEPT.begin(out, "one\nothers\n", &gone).unwrap();
+        assert!(!out.join("b.nii.gz").exists() && !out.join("predictions.csv").exists());
+    }
+
+    #[test]
     fn directories_are_kept_and_removed_whole() {
         let directory = tempfile::tempdir().unwrap();
         let out = directory.path();
-        let wanted = BTreeSet::from(["a", "b"].map(|id| format!("{id}.zarr")));
+        let wanted = named(&["a.zarr", "b.zarr"], &[]);
         KEPT.begin(out, "one", &wanted).unwrap();
         for id in ["a", "b", "c"] {
             fs_err::create_dir_all(out.join(format!("{id}.zarr/0"))).unwrap();

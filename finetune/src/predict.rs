@@ -5,81 +5,33 @@ mod image;
 mod jobs;
 mod output;
 mod pipeline;
+mod probabilities;
+mod row;
+mod work;
 mod write;
 
 use crate::arguments::Predict;
 use crate::chosen;
 use crate::clean_up::CleanUp;
-use crate::kept::WORK;
+use crate::kept::Named;
 use crate::model::{Model, as_input, file_of, stored_licence};
 use crate::objective::Objective;
-use data_manifests::raw::Source;
 use data_manifests::{Artefact, Manifest, cases};
 use image::{Predictor, Reader};
 use jobs::{Job, Jobs};
-pub(crate) use output::{AffinityKind, CLASSES, Format, TABLE};
-use output::{KEPT, file_name};
-use serde::{Deserialize, Serialize};
+use output::{CHANNELS, KEPT, Names, role};
+pub(crate) use output::{CLASSES, Format, ProbabilityKind, TABLE};
+use pipeline::Files;
+use probabilities::Channels;
+pub(crate) use row::Row;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic, limits};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 use torch_runtime::{Precision, parse_device};
 use training::compute::{choose_kernels, slow_precision};
 use training::predict::SlidingWindow;
+use work::Parameters;
 use write::Writer;
-
-/// A row of the table.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Row {
-    pub(crate) id: String,
-    /// `train`, `val`, `test` or `given`.
-    pub(crate) split: String,
-    /// The label map, or the affinities.
-    pub(crate) file: String,
-    /// Source image below `$RAW`.
-    pub(crate) image: String,
-    /// Its label below `$RAW`; empty without one.
-    pub(crate) label: String,
-}
-
-impl Row {
-    /// The reference of this case below `references`; `code` is that of the command that wants it.
-    ///
-    /// # Errors
-    /// Where it is not there.
-    pub(crate) fn reference(&self, references: &Path, code: &'static str) -> Result<Source, Message> {
-        let source = Source::from_portable(&self.label, references);
-        source.filter(|source| source.missing().is_none()).ok_or_else(|| {
-            Message::error(code, "the reference of this case is missing")
-                .case(&self.id)
-                .detail(format!("{} is not below {}", self.label, references.display()))
-                .fix("Give --references the raw folder that was predicted")
-        })
-    }
-
-    fn of(job: &Job, file: String) -> Self {
-        Self {
-            id: job.case.id.clone(),
-            split: job.split.to_owned(),
-            file,
-            image: job.case.image.portable(&job.root),
-            label: job.case.label.as_ref().map(|l| l.portable(&job.root)).unwrap_or_default(),
-        }
-    }
-}
-
-#[derive(Serialize)]
-struct Parameters<'a> {
-    cases: Vec<(&'a str, &'a str)>,
-    sliding_window: &'a SlidingWindow,
-    precision: &'a str,
-    /// NIfTI where nothing is said, as before there was a choice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    format: Option<Format>,
-    /// Of a model of objects.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    affinities: Option<AffinityKind>,
-}
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<ExitStatus> {
@@ -118,9 +70,15 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         }
     }
 
+    let kind = arguments.probability_kind.unwrap_or(ProbabilityKind::Float32);
+    work::check_probabilities(arguments, objective)?;
+    let channels = match arguments.probabilities {
+        true => Channels::of(&model.plan, kind)?,
+        false => None,
+    };
     let what = match objective {
-        Objective::Classes | Objective::Regions => "label maps",
-        Objective::Affinities(_) => "volumes of affinities",
+        Objective::Classes | Objective::Regions => "label map",
+        Objective::Affinities(_) => "volume",
     };
 
     let inputs = arguments.model.iter().map(|given| as_input(given, out));
@@ -133,19 +91,21 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         }
         None => None,
     };
+    let parameters = Parameters {
+        cases: jobs.iter().map(|j| (j.case.id.as_str(), j.split)).collect(),
+        sliding_window: &options,
+        precision: &arguments.compute.precision,
+        format: Some(arguments.format).filter(|format| *format != Format::Nifti),
+        affinities: (!objective.is_semantic()).then_some(kind),
+        probabilities: arguments.probabilities.then_some(kind),
+    };
+    let settings = parameters.settings(&inputs)?;
     for job in &jobs {
         // a file that cannot be read is its case's error below
         if let Ok(images) = job.case.image.artefacts("images", &job.root) {
             inputs.extend(images);
         }
     }
-    let parameters = Parameters {
-        cases: jobs.iter().map(|j| (j.case.id.as_str(), j.split)).collect(),
-        sliding_window: &options,
-        precision: &arguments.compute.precision,
-        format: Some(arguments.format).filter(|format| *format != Format::Nifti),
-        affinities: (!objective.is_semantic()).then_some(arguments.affinity_kind),
-    };
     let mut manifest =
         Manifest::new("predict", env!("CARGO_PKG_VERSION"), context.program(), &parameters, inputs)?;
     if failed == 0
@@ -156,25 +116,44 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
         return Ok(ExitStatus::Done);
     }
     output.to_write()?;
-    let name = |id: &str| file_name(id, objective, arguments.format);
-    let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
-    let wanted = jobs.iter().map(|j| name(&j.case.id)).collect();
-    let named = jobs.iter().map(|job| &job.case.id).chain(&without_files);
+    let names = |id: &str| Names::of(id, objective, arguments.format, arguments.probabilities);
+    let version = env!("CARGO_PKG_VERSION");
+    let work = format!("{} {version}\n{settings} {version}\n", manifest.work);
+    let all = |ids: &mut dyn Iterator<Item = &String>| -> BTreeSet<String> {
+        ids.flat_map(|id| names(id).all().cloned().collect::<Vec<_>>()).collect()
+    };
+    let files =
+        Named { wanted: all(&mut jobs.iter().map(|job| &job.case.id)), lost: all(&mut without_files.iter()) };
+    // 'a' and its probabilities, and a case 'a.probabilities'
+    if files.wanted.len() < jobs.iter().map(|job| names(&job.case.id).all().count()).sum() {
+        return Err(Message::error("E190", "the probabilities of a case have the name of another case")
+            .fix("Predict them into different directories")
+            .into());
+    }
+    let keeps = KEPT.is_same_but_for_cases(out, &work)?;
+    let named = jobs.iter().map(|job| &job.case.id).chain(without_files.iter().filter(|_| keeps));
     KEPT.refuse_loss(out, &named.map(String::as_str).collect(), arguments.overwrite)?;
-    KEPT.begin(out, &work, &wanted)?;
+    KEPT.begin(out, &work, &files)?;
+    let kept = row::kept(out, &without_files, |id| names(id).map, context)?;
 
     let reader = Reader { plan: &model.plan, format: arguments.format };
     let predictor = Predictor {
         model: &model,
         options: &options,
-        affinities: arguments.affinity_kind.numbers(),
+        numbers: kind.numbers(),
+        probabilities: arguments.probabilities,
         device,
         precision,
     };
-    let writer = Writer { clean_up: clean_up.as_ref(), format: arguments.format };
-    let progress = context.progress(what, jobs.len() as u64);
+    let writer =
+        Writer { clean_up: clean_up.as_ref(), format: arguments.format, channels: channels.as_ref() };
+    let progress = context.progress(&format!("{what}s"), jobs.len() as u64);
     let mut rows = Vec::with_capacity(jobs.len());
-    let files: Vec<(&Job, PathBuf)> = jobs.iter().map(|job| (job, out.join(name(&job.case.id)))).collect();
+    let files_of = |job: &Job| {
+        let Names { map, probabilities } = names(&job.case.id);
+        Files { map: out.join(map), probabilities: probabilities.map(|name| out.join(name)) }
+    };
+    let files: Vec<(&Job, Files)> = jobs.iter().map(|job| (job, files_of(job))).collect();
     let complete = pipeline::run(&files, &reader, &predictor, &writer, &mut |number, end| {
         let job = &jobs[number];
         let id = &job.case.id;
@@ -183,7 +162,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
                 for message in messages {
                     progress.suspend(|| context.tell(message.case(id)));
                 }
-                rows.push(Row::of(job, name(id)));
+                rows.push(Row::of(job, names(id)));
             }
             Err(error) => {
                 failed += 1;
@@ -195,7 +174,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     if !complete {
         progress.finish();
         context.count("predicted", rows.len() as u64);
-        let text = format!("interrupted: {} of {} {what} are done", rows.len(), jobs.len());
+        let text = format!("interrupted with {} of {} done", rows.len(), counted(jobs.len(), what));
         context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
         return Ok(ExitStatus::Interrupted);
     }
@@ -207,7 +186,11 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
             .fix("See the messages above")
             .into());
     }
+    rows.extend(kept);
     atomic::write(&out.join(TABLE), &cases::to_csv(&rows)?)?;
+    if let Some(channels) = &channels {
+        atomic::write(&out.join(CHANNELS), channels.text.as_bytes())?;
+    }
     manifest.datasets = vec![descriptor.name.clone()];
     let licences = arguments.model.iter().map(|given| stored_licence(&file_of(given), &model.plan));
     let licences: BTreeSet<String> = licences.collect::<anyhow::Result<_>>()?;
@@ -215,11 +198,7 @@ pub(crate) fn run(arguments: &Predict, context: &Context) -> anyhow::Result<Exit
     manifest.counts.insert("cases".to_owned(), rows.len() as u64);
     manifest.counts.insert("failed".to_owned(), failed);
     let trees = KEPT.trees(out)?;
-    manifest.finish_with(out, trees, |path| match path {
-        TABLE => "cases",
-        WORK => "record",
-        _ => "predictions",
-    })?;
-    context.say(&format!("{} {what}, {failed} failed: {}", rows.len(), out.display()));
+    manifest.finish_with(out, trees, role)?;
+    context.say(&format!("{}, {failed} failed: {}", counted(rows.len(), what), out.display()));
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }

@@ -5,11 +5,13 @@ use crate::flaw::message_of;
 use label_maps::storage::{StorageError, Store};
 use label_maps::window::Window;
 use patches::stack::{self, Numbers, StackArray};
+use serde_json::Value;
 use stage::Message;
 use stage::atomic::PendingDirectory;
 use std::path::Path;
 use volume::VolumeError;
-use volume::hdf5::{AffinityFile, AffinityNumbers, CremiFile, LabelFile, StackInfo};
+use volume::hdf5::{AffinityFile, CremiFile, LabelFile, ProbabilityFile, StackInfo};
+use volume::resample::ProbabilityNumbers;
 
 /// Ending of the directories of OME-Zarr images.
 pub(crate) const ZARR: &str = ".zarr";
@@ -95,13 +97,19 @@ impl Affinities {
     }
 }
 
-/// Where the sections of affinities go.
+/// Where the sections of affinities or probabilities go.
 pub(crate) trait Sections: Sync {
-    /// Stores those from `first` on: offset, z, y, x.
+    /// Stores those from `first` on: channel, z, y, x.
     fn put(&self, first: usize, values: &[f32]) -> Result<(), Failure>;
 }
 
 impl Sections for AffinityFile {
+    fn put(&self, first: usize, values: &[f32]) -> Result<(), Failure> {
+        Ok(self.write_sections(first, values)?)
+    }
+}
+
+impl Sections for ProbabilityFile {
     fn put(&self, first: usize, values: &[f32]) -> Result<(), Failure> {
         Ok(self.write_sections(first, values)?)
     }
@@ -118,18 +126,39 @@ pub(crate) fn create_affinities(
     path: &Path,
     info: &StackInfo,
     offsets_zyx: &[[isize; 3]],
-    numbers: AffinityNumbers,
+    numbers: ProbabilityNumbers,
     fill: impl FnOnce(&dyn Sections) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     if !is_zarr(path) {
         return AffinityFile::create(path, info, offsets_zyx, numbers, |file| fill(file));
     }
-    let numbers = match numbers {
-        AffinityNumbers::Float32 => Numbers::F32,
-        AffinityNumbers::Uint8 => Numbers::U8,
-    };
     let pending = PendingDirectory::new(path)?;
-    fill(&StackArray::create_affinities(pending.path(), info, offsets_zyx, numbers)?)?;
+    fill(&StackArray::create_affinities(pending.path(), info, offsets_zyx, of_zarr(numbers))?)?;
+    Ok(pending.publish()?)
+}
+
+fn of_zarr(numbers: ProbabilityNumbers) -> Numbers {
+    match numbers {
+        ProbabilityNumbers::Float32 => Numbers::F32,
+        ProbabilityNumbers::Uint8 => Numbers::U8,
+    }
+}
+
+/// Makes probabilities that `fill` writes some sections at a time; `names` says what each of the channels is.
+pub(crate) fn create_probabilities(
+    path: &Path,
+    info: &StackInfo,
+    (channels, names): (usize, &Value),
+    numbers: ProbabilityNumbers,
+    fill: impl FnOnce(&dyn Sections) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    if !is_zarr(path) {
+        let names = names.to_string();
+        return ProbabilityFile::create(path, info, (channels, &names), numbers, |file| fill(file));
+    }
+    let pending = PendingDirectory::new(path)?;
+    let array = StackArray::create_probabilities(pending.path(), info, (channels, names), of_zarr(numbers))?;
+    fill(&array)?;
     Ok(pending.publish()?)
 }
 

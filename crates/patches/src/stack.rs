@@ -2,8 +2,8 @@
 //! viewers and Python open them.
 //!
 //! A label map NAME lies in the label image `labels/NAME` of its group, array `0`, axes z, y, x. Affinities are the group's own image, array `0`,
-//! axes c, z, y, x, float32 from 0 to 1 or 8 bits (255 is 1); the attribute `offsets` has a row z, y, x per channel, in voxels. Places and voxel
-//! sizes are in nanometres. Chunks are files; equal writes in one order give equal bytes.
+//! axes c, z, y, x, float32 from 0 to 1 or 8 bits (255 is 1); the attribute `offsets` has a row z, y, x per channel, in voxels. Probabilities of
+//! classes or regions are the same with the attribute `channels`, which names them. Places and voxel sizes are in nanometres. Chunks are files; equal writes in one order give equal bytes.
 
 mod ome;
 
@@ -79,6 +79,8 @@ pub struct StackArray {
     array: Array<FilesystemStore>,
     numbers: Numbers,
     info: StackInfo,
+    /// Of affinities and probabilities; labels have no such axis.
+    channels: Option<usize>,
     /// Of affinities.
     offsets_zyx: Option<Vec<[isize; 3]>>,
 }
@@ -108,6 +110,21 @@ impl StackArray {
         Self::create(group, info, None, numbers)
     }
 
+    /// Begins probabilities of so many classes or regions in a directory that is there and empty, as [`Numbers::F32`] or [`Numbers::U8`];
+    /// `names` is the attribute `channels`.
+    ///
+    /// # Errors
+    /// No room or rights on disk.
+    pub fn create_probabilities(
+        directory: &Path,
+        info: &StackInfo,
+        (channels, names): (usize, &Value),
+        numbers: Numbers,
+    ) -> Result<Self> {
+        put_group(directory, ome::probabilities(info, names))?;
+        Self::create(directory.to_owned(), info, Some(channels), numbers)
+    }
+
     /// Begins affinities in a directory that is there and empty, as [`Numbers::F32`] or [`Numbers::U8`].
     ///
     /// # Errors
@@ -119,19 +136,15 @@ impl StackArray {
         numbers: Numbers,
     ) -> Result<Self> {
         put_group(directory, ome::affinities(info, offsets_zyx))?;
-        Self::create(directory.to_owned(), info, Some(offsets_zyx.to_vec()), numbers)
+        let this = Self::create(directory.to_owned(), info, Some(offsets_zyx.len()), numbers)?;
+        Ok(Self { offsets_zyx: Some(offsets_zyx.to_vec()), ..this })
     }
 
-    fn create(
-        group: PathBuf,
-        info: &StackInfo,
-        offsets_zyx: Option<Vec<[isize; 3]>>,
-        numbers: Numbers,
-    ) -> Result<Self> {
+    fn create(group: PathBuf, info: &StackInfo, channels: Option<usize>, numbers: Numbers) -> Result<Self> {
         let failed = |e: &dyn std::fmt::Display| Error::zarr(group.join("0"), e);
         let store = Arc::new(FilesystemStore::new(&group).map_err(|e| failed(&e))?);
-        let lead: Vec<u64> = offsets_zyx.iter().map(|offsets| offsets.len() as u64).collect();
-        let most = if offsets_zyx.is_some() { AFFINITY_CHUNK } else { LABEL_CHUNK };
+        let lead: Vec<u64> = channels.iter().map(|n| *n as u64).collect();
+        let most = if channels.is_some() { AFFINITY_CHUNK } else { LABEL_CHUNK };
         let space = info.shape_zyx.map(|n| n as u64);
         let chunk: Vec<u64> =
             lead.iter().map(|_| 1).chain((0..3).map(|axis| most[axis].min(space[axis]).max(1))).collect();
@@ -147,7 +160,7 @@ impl StackArray {
             .map_err(|e| failed(&e))?;
         let options = ArrayMetadataOptions::default().with_include_zarrs_metadata(false);
         array.store_metadata_opt(&options).map_err(|e| failed(&e))?;
-        Ok(Self { group, array, numbers, info: info.clone(), offsets_zyx })
+        Ok(Self { group, array, numbers, info: info.clone(), channels, offsets_zyx: None })
     }
 
     /// Opens the image in the group `group`.
@@ -178,7 +191,8 @@ impl StackArray {
         let name = group.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let info = ome::info(attributes, name, shape_zyx)
             .ok_or_else(|| Error::zarr(group, "its multiscales say no place in nanometres or millimetres"))?;
-        Ok(Self { group: group.to_owned(), array, numbers, info, offsets_zyx })
+        let channels = offsets_zyx.as_ref().map(Vec::len);
+        Ok(Self { group: group.to_owned(), array, numbers, info, channels, offsets_zyx })
     }
 
     /// Where the stack lies.
@@ -233,13 +247,13 @@ impl StackArray {
         }
     }
 
-    /// Stores the affinities of all sections from `first` on that `values` holds: offset, z, y, x, from 0 to 1.
+    /// Stores the affinities or probabilities of all sections from `first` on that `values` holds: channel, z, y, x, from 0 to 1.
     ///
     /// # Errors
     /// Values that fill no whole sections, or sections beyond the stack; no room on disk.
     pub fn write_sections(&self, first: usize, values: &[f32]) -> Result<()> {
         let [_, ny, nx] = self.info.shape_zyx;
-        let channels = self.offsets_zyx.as_ref().map_or(1, Vec::len);
+        let channels = self.channels.unwrap_or(1);
         let sections = values.len() / (channels * ny * nx).max(1);
         let (start, shape) = ([first, 0, 0], [sections, ny, nx]);
         match self.numbers {
@@ -275,7 +289,7 @@ impl StackArray {
             let found = format!("a window of {shape_zyx:?} at {start_zyx:?}");
             return Err(Error::mismatch(&self.group, found, format!("one inside {whole:?}")));
         }
-        let lead: Vec<u64> = self.offsets_zyx.iter().map(|offsets| offsets.len() as u64).collect();
+        let lead: Vec<u64> = self.channels.iter().map(|n| *n as u64).collect();
         let numbers = |of: [usize; 3]| of.map(|n| n as u64).to_vec();
         let start = [vec![0; lead.len()], numbers(start_zyx)].concat();
         let shape = [lead, numbers(shape_zyx)].concat();

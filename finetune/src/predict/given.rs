@@ -3,6 +3,7 @@
 use super::jobs::Job;
 use data_manifests::raw::{self, RawCase, Source};
 use data_manifests::{CaseSplit, Descriptor};
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -91,8 +92,8 @@ pub(super) fn tell(jobs: &[Job], was_trained_on: impl Fn(&str) -> bool, context:
         .collect();
     if let Some(first) = numbered.first() {
         let text = format!(
-            "{} images by nnU-Net's numbers of channels: {first}_0000 is case {first}",
-            numbered.len()
+            "{} by nnU-Net's numbers of channels: {first}_0000 is case {first}",
+            counted(numbered.len(), "image")
         );
         context.tell(Message::info("I446", text));
     }

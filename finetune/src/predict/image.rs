@@ -20,9 +20,9 @@ use tch::{Device, Tensor};
 use torch_runtime::Precision;
 use training::error::BoxedError;
 use training::predict::SlidingWindow;
-use volume::hdf5::AffinityNumbers;
 use volume::intensity::{self, NonFinite};
-use volume::prepare::Steps;
+use volume::prepare::{Probabilities, ProbabilitySlabs, Steps};
+use volume::resample::ProbabilityNumbers;
 use volume::{Grid, VolumeError, prepare, same_geometry};
 
 /// Corners that are no farther apart are the same, mm: a hundredth of a nanometre.
@@ -50,15 +50,18 @@ pub(super) struct Image {
 pub(super) struct Predictor<'a> {
     pub(super) model: &'a Model,
     pub(super) options: &'a SlidingWindow,
-    pub(super) affinities: AffinityNumbers,
+    /// Of affinities, and of probabilities where these are wanted.
+    pub(super) numbers: ProbabilityNumbers,
+    /// Whether the probabilities of classes or regions are wanted.
+    pub(super) probabilities: bool,
     pub(super) device: Device,
     pub(super) precision: Precision,
 }
 
 /// What became of an image.
 pub(super) enum Predicted {
-    /// A label map on the image's own grid, z, y, x.
-    Labels(Vec<u16>, Grid),
+    /// A label map on the image's own grid, z, y, x, and the probabilities that it is read off, where they are wanted.
+    Labels(Vec<u16>, Grid, Option<Probabilities>),
     /// Affinities, which were written as they came.
     Written,
 }
@@ -125,7 +128,8 @@ impl Predictor<'_> {
         drop(data);
         match &self.model.plan.objective {
             Objective::Classes | Objective::Regions => {
-                Ok(Predicted::Labels(self.labels(&volume, &steps)?, grid))
+                let (labels, probabilities) = self.labels(&volume, &steps, path)?;
+                Ok(Predicted::Labels(labels, grid, probabilities))
             }
             Objective::Affinities(plan) => {
                 self.write_affinities(&volume, &grid, plan, path)?;
@@ -134,19 +138,41 @@ impl Predictor<'_> {
         }
     }
 
-    /// The label map on the image's own grid. Scores become labels as windows become final: they are never in memory as a whole.
-    fn labels(&self, volume: &Tensor, steps: &Steps) -> anyhow::Result<Vec<u16>> {
+    /// The label map on the image's own grid, and the probabilities. Scores become labels as windows become final: they are never in memory as
+    /// a whole. Probabilities go to temporary files beside `path`.
+    fn labels(
+        &self,
+        volume: &Tensor,
+        steps: &Steps,
+        path: &Path,
+    ) -> anyhow::Result<(Vec<u16>, Option<Probabilities>)> {
         let plan = &self.model.plan;
         let semantic =
             Semantic::of(&plan.objective, plan.descriptor.labels.as_ref())?.ok_or_else(no_classes)?;
-        let mut stream = steps.labels_in_slabs(semantic.rule())?;
+        let mut labels = steps.labels_in_slabs(semantic.rule())?;
+        if !self.probabilities {
+            self.scores(volume, &mut |scores| Ok(labels.push(scores)?))?;
+            return Ok((labels.finish()?, None));
+        }
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let mut both = ProbabilitySlabs::new(labels, self.numbers, directory.unwrap_or(Path::new(".")))?;
+        self.scores(volume, &mut |scores| Ok(both.push(scores)?))?;
+        let (labels, probabilities) = both.finish()?;
+        Ok((labels, Some(probabilities)))
+    }
+
+    /// Hands over the scores of the network slab by slab.
+    fn scores(
+        &self,
+        volume: &Tensor,
+        take: &mut dyn FnMut(&[f32]) -> Result<(), BoxedError>,
+    ) -> Result<(), Message> {
         let compute = (self.precision, self.device);
         let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
         predict_image(volume, self.options, networks, compute, Output::Scores, &go_on, &mut |_, slab| {
-            Ok(stream.push(&numbers(slab)?)?)
+            take(&numbers(slab)?)
         })
-        .map_err(|e| e.message())?;
-        Ok(stream.finish()?)
+        .map_err(|e| e.message())
     }
 
     /// Affinities section by section, as windows become final: they are never in memory as a whole. A slab is compressed and written while the next
@@ -191,7 +217,7 @@ impl Predictor<'_> {
                 predicted.map_err(|e| Failure(e.message()))
             })
         };
-        let made = create_affinities(path, &info, &plan.offsets_zyx, self.affinities, fill);
+        let made = create_affinities(path, &info, &plan.offsets_zyx, self.numbers, fill);
         made.map_err(|failure| failure.0.into())
     }
 }

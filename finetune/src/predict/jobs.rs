@@ -6,6 +6,7 @@ use crate::model::{self, Model};
 use data_manifests::CaseSplit;
 use data_manifests::raw::{self, RawCase};
 use data_manifests::splits::Split;
+use stage::message::counted;
 use stage::{Context, Message, Severity};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -141,7 +142,8 @@ fn folder(
         }
     }
     if let Some(first) = left_out.first() {
-        let text = format!("{} training cases are not in the model's split: left out", left_out.len());
+        let text =
+            format!("left out {} of no part of the model's split", counted(left_out.len(), "training case"));
         context.tell(
             Message::warning("W415", text)
                 .detail(format!("{}: first {first}", input.display()))
@@ -165,8 +167,8 @@ fn refuse_another_data_set(
     }
     let name = &model.plan.descriptor.name;
     let text = format!(
-        "none of {} labelled cases is one that the model was trained or validated on",
-        labelled().count()
+        "none of {} is one that the model was trained or validated on",
+        counted(labelled().count(), "labelled case")
     );
     Err(Message::error("E432", text)
         .detail(input.display().to_string())

@@ -1,6 +1,7 @@
 //! Cases one after the other, the next one being read and the last one written while one is predicted.
 //!
-//! Memory: at most three cases are under way, one in each part: an image as the network takes it, one that is predicted, and a label map.
+//! Memory: at most three cases are under way, one in each part: an image as the network takes it, one that is predicted, and a label map. Probabilities of two are in
+//! temporary files.
 
 use super::image::{Image, Predicted, Predictor, Reader};
 use super::jobs::Job;
@@ -10,13 +11,26 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread;
 
+/// Where a case's files go.
+pub(super) struct Files {
+    /// The label map, or the affinities.
+    pub(super) map: PathBuf,
+    pub(super) probabilities: Option<PathBuf>,
+}
+
+impl Files {
+    fn exist(&self) -> bool {
+        self.map.exists() && self.probabilities.as_ref().is_none_or(|path| path.exists())
+    }
+}
+
 /// What became of a case: what people should know of it, or what stopped it.
 type Done = anyhow::Result<Vec<Message>>;
 
-/// Predicts the jobs whose file is not there yet; `report` gets each job's number and end, in order. Whether all were done; else a stop was
+/// Predicts the jobs of which a file is not there yet; `report` gets each job's number and end, in order. Whether all were done; else a stop was
 /// asked for.
 pub(super) fn run(
-    jobs: &[(&Job, PathBuf)],
+    jobs: &[(&Job, Files)],
     reader: &Reader<'_>,
     predictor: &Predictor<'_>,
     writer: &Writer<'_>,
@@ -27,8 +41,8 @@ pub(super) fn run(
     let (to_report, done) = channel::<(usize, Done)>();
     thread::scope(|scope| {
         scope.spawn(move || {
-            for (number, (job, path)) in jobs.iter().enumerate() {
-                let image = (!path.exists()).then(|| reader.read(job));
+            for (number, (job, files)) in jobs.iter().enumerate() {
+                let image = (!files.exist()).then(|| reader.read(job));
                 // nobody listens any more: a stop was asked for
                 if to_predictor.send((number, image)).is_err() {
                     return;
@@ -37,9 +51,9 @@ pub(super) fn run(
         });
         scope.spawn(move || {
             for (number, predicted) in predictions {
-                let (job, path) = &jobs[number];
+                let (job, files) = &jobs[number];
                 let end = predicted.and_then(|(predicted, messages)| {
-                    writer.write(job, predicted, path)?;
+                    writer.write(job, predicted, files)?;
                     Ok(messages)
                 });
                 if to_report.send((number, end)).is_err() {
@@ -59,7 +73,7 @@ pub(super) fn run(
 }
 
 fn predict(
-    jobs: &[(&Job, PathBuf)],
+    jobs: &[(&Job, Files)],
     images: Receiver<(usize, Option<anyhow::Result<Image>>)>,
     predictor: &Predictor<'_>,
     mut hand_on: impl FnMut(usize, anyhow::Result<(Predicted, Vec<Message>)>) -> bool,
@@ -72,7 +86,7 @@ fn predict(
             None => Ok((Predicted::Written, Vec::new())),
             Some(image) => image.and_then(|mut image| {
                 let messages = std::mem::take(&mut image.messages);
-                Ok((predictor.predict(image, &jobs[number].1)?, messages))
+                Ok((predictor.predict(image, &jobs[number].1.map)?, messages))
             }),
         };
         // a volume that was broken off is no failed case: it is predicted when the command is repeated

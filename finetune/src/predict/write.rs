@@ -1,8 +1,10 @@
-//! A label map to its file, on the image's own grid.
+//! A label map to its file, on the image's own grid, and its probabilities to theirs.
 
 use super::image::Predicted;
 use super::jobs::Job;
 use super::output::{CLASSES, Format};
+use super::pipeline::Files;
+use super::probabilities::Channels;
 use crate::clean_up::CleanUp;
 use crate::stacks::{Failure, create_labels};
 use data_manifests::cases;
@@ -17,12 +19,15 @@ use volume::{Grid, nifti, same_geometry};
 pub(super) struct Writer<'a> {
     pub(super) clean_up: Option<&'a CleanUp>,
     pub(super) format: Format,
+    /// What probabilities are of, where they are wanted.
+    pub(super) channels: Option<&'a Channels>,
 }
 
 impl Writer<'_> {
-    /// Writes the label map of a case.
-    pub(super) fn write(&self, job: &Job, predicted: Predicted, path: &Path) -> anyhow::Result<()> {
-        let Predicted::Labels(mut labels, grid) = predicted else { return Ok(()) };
+    /// Writes the label map of a case, then its probabilities.
+    pub(super) fn write(&self, job: &Job, predicted: Predicted, files: &Files) -> anyhow::Result<()> {
+        let Predicted::Labels(mut labels, grid, probabilities) = predicted else { return Ok(()) };
+        let path = &files.map;
         check_grid(&labels, &grid, job.case.image.nifti())?;
         if let Some(choice) = self.clean_up {
             choice.apply(&mut labels, grid.shape_zyx).map_err(anyhow::Error::from)?;
@@ -33,6 +38,11 @@ impl Writer<'_> {
             (Format::Hdf5 | Format::Zarr, _) => {
                 write_stack(path, &labels, &grid).map_err(|failure| failure.0)?;
             }
+        }
+        drop(labels);
+        if let (Some(found), Some(to), Some(channels)) = (&probabilities, &files.probabilities, self.channels)
+        {
+            channels.write(to, found, path, &grid).map_err(|failure| failure.0)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ mod device;
 mod ensembles;
 mod objects;
 mod predict;
+mod probabilities;
 mod processes;
 mod resume;
 mod schedule;

@@ -22,7 +22,7 @@ fn images(study: &Study, folder: &str) -> Vec<PathBuf> {
 fn assert_same_grid(prediction: &Path, image: &Path) {
     let [(found, grid, _), (_, expected, _)] = [prediction, image].map(|p| nifti::read_header(p).unwrap());
     assert_eq!((grid.shape_zyx, grid.affine), (expected.shape_zyx, expected.affine));
-    assert_eq!((found.channels(), found.voxel_bytes()), (1, grid.shape_zyx.iter().product::<usize>() as u64));
+    assert_eq!((found.dims.len(), found.datatype.bytes()), (3, 1));
 }
 
 #[test]
@@ -267,8 +267,31 @@ fn a_bad_image_costs_itself_alone() {
 
     // an image that is not there at all
     fs_err::remove_file(&test).unwrap();
+    let gone = study.table("predictions").into_iter().find(|(_, row)| row[0] == "test").unwrap();
+    let map = format!("predictions/{}", gone.1[1]);
+    let kept = study.bytes(&map);
     let said = study.predict("predictions", &[&raw], &parts).expect(3);
-    assert!(said.contains("E194"), "{said}");
+    assert!(
+        said.contains("E194") && said.contains(&format!("W448 case {}: its image is gone", gone.0)),
+        "{said}"
+    );
+    assert!(study.bytes(&map) == kept);
+    assert_eq!((study.table("predictions").len(), &study.table("predictions")[&gone.0]), (5, &gone.1));
+    study.verified("predictions");
+    // by other options it could not be made again: it is removed only where that is asked for
+    let other = [&parts[..], &["--overlap", "0"]].concat();
+    let words = study.predict_words("predictions", &[&raw], &other);
+    let words: Vec<&str> = words.iter().map(String::as_str).filter(|word| *word != "0.25").collect();
+    let words: Vec<&str> = {
+        // the study's own overlap goes
+        let at = words.iter().position(|word| *word == "--overlap").unwrap();
+        [&words[..at], &words[at + 1..]].concat()
+    };
+    let said = run(&words).expect(1);
+    assert!(said.contains("E440 a finished file of another case would be removed"), "{said}");
+    assert!(study.bytes(&map) == kept);
+    run(&[&words[..], &["--overwrite"]].concat()).expect(3);
+    assert!(!study.path(&map).exists());
     // NaN, a constant, and another number of channels
     let image = nifti::read_image(&images(&study, "imagesTr")[0]).unwrap();
     let mut voxels = image.data.clone();
@@ -313,7 +336,7 @@ fn an_interrupted_prediction_continues_to_the_same_bytes() {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(75), "{said}");
-    assert!(said.contains("I306 interrupted") && said.contains("of 5 label maps are done"), "{said}");
+    assert!(said.contains("I306 interrupted") && said.contains("of 5 label maps done"), "{said}");
     assert!(!study.path("parts/manifest.json").exists());
     study.predict("parts", &[&raw], &settings).expect(0);
     let names = study.verified("whole");
@@ -339,7 +362,7 @@ fn stacks_in_hdf5_become_nifti() {
     let (header, grid, _) = nifti::read_header(study.path("predictions").join(file)).unwrap();
     let stack = raw.join(image.strip_prefix("$RAW/").unwrap());
     let expected = volume::hdf5::CremiFile::open(&stack).unwrap().raw().grid().unwrap();
-    assert_eq!((grid.shape_zyx, header.channels()), (expected.shape_zyx, 1));
+    assert_eq!((grid.shape_zyx, header.dims.len()), (expected.shape_zyx, 3));
     assert!(volume::same_geometry(&grid, &expected) < 1e-6);
     study.predict("given", &[&stack], &[]).expect(0);
     let [a, b] = ["predictions", "given"].map(|out| study.bytes(&format!("{out}/{file}")));

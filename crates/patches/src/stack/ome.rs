@@ -21,6 +21,11 @@ pub(super) fn affinities(info: &StackInfo, offsets_zyx: &[[isize; 3]]) -> Value 
     json!({ "ome": { "version": VERSION, "multiscales": [multiscale(info, true)] }, "offsets": offsets_zyx })
 }
 
+/// Attributes of the group of probabilities.
+pub(super) fn probabilities(info: &StackInfo, names: &Value) -> Value {
+    json!({ "ome": { "version": VERSION, "multiscales": [multiscale(info, true)] }, "channels": names })
+}
+
 fn multiscale(info: &StackInfo, channels: bool) -> Value {
     let place =
         Place { unit: "nanometer", scale_zyx: info.resolution_zyx_nm, translation_zyx: info.offset_zyx_nm };

@@ -9,7 +9,7 @@ mod predictions;
 mod read;
 mod write;
 
-pub use predictions::{AffinityFile, AffinityNumbers, LabelFile};
+pub use predictions::{AffinityFile, LabelFile, ProbabilityFile};
 pub use read::{CremiFile, read_cremi};
 pub use write::write_cremi;
 

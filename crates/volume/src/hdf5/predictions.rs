@@ -1,43 +1,50 @@
 //! What networks predict for stacks, and the objects made of it, window by window: neither need fit into memory.
 //!
 //! Affinities lie at `/volumes/predictions/affinities`: float32 from 0 to 1, or 8 bits (255 is 1), axes offset, z, y, x, with attributes `offsets` (a row
-//! z, y, x per channel, in voxels), `resolution` and `offset` (nm). Labels lie where CREMI has its own, objects at
-//! `/volumes/labels/neuron_ids`, 64 bits.
+//! z, y, x per channel, in voxels), `resolution` and `offset` (nm). Probabilities of classes or regions lie at `/volumes/predictions/probabilities`,
+//! axes channel, z, y, x, with the attribute `channels` (JSON that names them) in the place of `offsets`. Labels lie where CREMI has its own,
+//! objects at `/volumes/labels/neuron_ids`, 64 bits.
 
 use super::write::{DEFLATE, create, dataset};
 use super::{StackInfo, library, read};
 use crate::atomic;
 use crate::error::{Result, VolumeError};
+use crate::resample::ProbabilityNumbers;
 use hdf5_metno as h5;
-use hdf5_metno::types::{FloatSize, IntSize, TypeDescriptor};
+use hdf5_metno::types::{FloatSize, IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::{ArrayView3, ArrayView4, s};
 use std::path::{Path, PathBuf};
 
 const PREDICTIONS: &str = "volumes/predictions";
 const AFFINITIES: &str = "affinities";
+const PROBABILITIES: &str = "probabilities";
 /// What 1 is stored as.
 const ONE: f32 = 255.0;
-
-/// How affinities are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AffinityNumbers {
-    /// As they are.
-    Float32,
-    /// In steps of 1/255, in a quarter of the room and less.
-    Uint8,
-}
 
 /// Most bits of a probability's fraction are noise, which no effort makes smaller.
 const DEFLATE_FLOATS: u8 = 1;
 
+/// Numbers from 0 to 1 on disk: channel, z, y, x.
+#[derive(Debug)]
+struct Channels {
+    path: PathBuf,
+    dataset: h5::Dataset,
+    numbers: ProbabilityNumbers,
+    info: StackInfo,
+    channels: usize,
+}
+
 /// Affinities on disk.
 #[derive(Debug)]
 pub struct AffinityFile {
-    path: PathBuf,
-    dataset: h5::Dataset,
-    numbers: AffinityNumbers,
-    info: StackInfo,
+    stored: Channels,
     offsets_zyx: Vec<[isize; 3]>,
+}
+
+/// Probabilities of classes or regions on disk while they are made.
+#[derive(Debug)]
+pub struct ProbabilityFile {
+    stored: Channels,
 }
 
 impl AffinityFile {
@@ -49,24 +56,15 @@ impl AffinityFile {
         path: &Path,
         info: &StackInfo,
         offsets_zyx: &[[isize; 3]],
-        numbers: AffinityNumbers,
+        numbers: ProbabilityNumbers,
         fill: impl FnOnce(&Self) -> Result<(), E>,
     ) -> Result<(), E> {
-        let make = |group: &h5::Group| {
-            let channels = [offsets_zyx.len()];
-            let made = match numbers {
-                AffinityNumbers::Float32 => {
-                    dataset::<f32>(group, AFFINITIES, &channels, info, DEFLATE_FLOATS)
-                }
-                AffinityNumbers::Uint8 => dataset::<u8>(group, AFFINITIES, &channels, info, DEFLATE),
-            }?;
+        let describe = |made: &h5::Dataset| {
             let rows: Vec<i64> = offsets_zyx.iter().flatten().map(|offset| *offset as i64).collect();
-            made.new_attr::<i64>().shape([offsets_zyx.len(), 3]).create("offsets")?.write_raw(&rows)?;
-            Ok(made)
+            made.new_attr::<i64>().shape([offsets_zyx.len(), 3]).create("offsets")?.write_raw(&rows)
         };
-        new_file(path, "predictions", make, |dataset| {
-            let (info, offsets_zyx) = (info.clone(), offsets_zyx.to_vec());
-            fill(&Self { path: path.to_owned(), dataset, numbers, info, offsets_zyx })
+        Channels::create(path, AFFINITIES, info, offsets_zyx.len(), numbers, describe, |stored| {
+            fill(&Self { stored, offsets_zyx: offsets_zyx.to_vec() })
         })
     }
 
@@ -100,8 +98,8 @@ impl AffinityFile {
         }
         let stored = dataset.dtype().and_then(|kind| kind.to_descriptor()).map_err(failed)?;
         let numbers = match stored {
-            TypeDescriptor::Float(FloatSize::U4) => AffinityNumbers::Float32,
-            TypeDescriptor::Unsigned(IntSize::U1) => AffinityNumbers::Uint8,
+            TypeDescriptor::Float(FloatSize::U4) => ProbabilityNumbers::Float32,
+            TypeDescriptor::Unsigned(IntSize::U1) => ProbabilityNumbers::Uint8,
             other => {
                 return Err(wrong(format!(
                     "numbers of the kind {other}, which is neither float32 nor uint8"
@@ -109,13 +107,14 @@ impl AffinityFile {
             }
         };
         let info = read::stack_info(path, &name, &dataset, [shape[1], shape[2], shape[3]])?;
-        Ok(Self { path: path.to_owned(), dataset, numbers, info, offsets_zyx })
+        let stored = Channels { path: path.to_owned(), dataset, numbers, info, channels: shape[0] };
+        Ok(Self { stored, offsets_zyx })
     }
 
     /// Where the stack lies.
     #[must_use]
     pub fn info(&self) -> &StackInfo {
-        &self.info
+        &self.stored.info
     }
 
     /// Offset of each channel, z, y, x, in voxels.
@@ -129,24 +128,92 @@ impl AffinityFile {
     /// # Errors
     /// Values that fill no whole sections, or sections beyond the stack; no room on disk.
     pub fn write_sections(&self, first: usize, values: &[f32]) -> Result<()> {
+        self.stored.write_sections(first, values)
+    }
+
+    /// The affinities of a window: offset, z, y, x.
+    ///
+    /// # Errors
+    /// A window outside the stack, damaged data.
+    pub fn read(&self, start_zyx: [usize; 3], shape_zyx: [usize; 3]) -> Result<Vec<f32>> {
+        self.stored.read(start_zyx, shape_zyx)
+    }
+}
+
+impl ProbabilityFile {
+    /// Makes a file of so many channels that `fill` writes slab after slab; `names` is the text of the attribute `channels`. It appears whole
+    /// or not at all, and equal slabs give equal bytes.
+    ///
+    /// # Errors
+    /// What `fill` fails with; no room or rights on disk.
+    pub fn create<E: From<VolumeError>>(
+        path: &Path,
+        info: &StackInfo,
+        (channels, names): (usize, &str),
+        numbers: ProbabilityNumbers,
+        fill: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let describe = |made: &h5::Dataset| {
+            // NUL cannot be in JSON
+            let text = names.parse::<VarLenUnicode>().map_err(|error| h5::Error::from(error.to_string()))?;
+            made.new_attr::<VarLenUnicode>().create("channels")?.write_scalar(&text)
+        };
+        Channels::create(path, PROBABILITIES, info, channels, numbers, describe, |stored| {
+            fill(&Self { stored })
+        })
+    }
+
+    /// Stores the probabilities of all sections from `first` on that `values` holds: class or region, z, y, x, from 0 to 1.
+    ///
+    /// # Errors
+    /// As [`AffinityFile::write_sections`].
+    pub fn write_sections(&self, first: usize, values: &[f32]) -> Result<()> {
+        self.stored.write_sections(first, values)
+    }
+}
+
+impl Channels {
+    /// A file with one dataset in `/volumes/predictions` that `describe` gives its attributes.
+    fn create<E: From<VolumeError>>(
+        path: &Path,
+        name: &str,
+        info: &StackInfo,
+        channels: usize,
+        numbers: ProbabilityNumbers,
+        describe: impl FnOnce(&h5::Dataset) -> h5::Result<()>,
+        fill: impl FnOnce(Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let make = |group: &h5::Group| {
+            let made = match numbers {
+                ProbabilityNumbers::Float32 => dataset::<f32>(group, name, &[channels], info, DEFLATE_FLOATS),
+                ProbabilityNumbers::Uint8 => dataset::<u8>(group, name, &[channels], info, DEFLATE),
+            }?;
+            describe(&made)?;
+            Ok(made)
+        };
+        new_file(path, "predictions", make, |dataset| {
+            fill(Self { path: path.to_owned(), dataset, numbers, info: info.clone(), channels })
+        })
+    }
+
+    fn write_sections(&self, first: usize, values: &[f32]) -> Result<()> {
         let [depth, ny, nx] = self.info.shape_zyx;
-        let channels = self.offsets_zyx.len();
-        let sections = values.len() / (channels * ny * nx).max(1);
-        if sections * channels * ny * nx != values.len() || first + sections > depth {
+        let sections = values.len() / (self.channels * ny * nx).max(1);
+        if sections * self.channels * ny * nx != values.len() || first + sections > depth {
             return Err(VolumeError::OutsideVolume {
                 start_zyx: [first, 0, 0],
                 end_zyx: [first + sections, ny, nx],
                 shape_zyx: self.info.shape_zyx,
             });
         }
-        let shape = (channels, sections, ny, nx);
+        let shape = (self.channels, sections, ny, nx);
         let place = s![.., first..first + sections, .., ..];
         let write = || -> h5::Result<()> {
             match self.numbers {
-                AffinityNumbers::Float32 => {
+                ProbabilityNumbers::Float32 => {
                     self.dataset.write_slice(ArrayView4::from_shape(shape, values)?, place)
                 }
-                AffinityNumbers::Uint8 => {
+                ProbabilityNumbers::Uint8 => {
                     let bytes: Vec<u8> =
                         values.iter().map(|v| (v.clamp(0.0, 1.0) * ONE).round() as u8).collect();
                     self.dataset.write_slice(ArrayView4::from_shape(shape, &bytes)?, place)
@@ -156,20 +223,16 @@ impl AffinityFile {
         write().map_err(|error| library("write", &self.path, &error))
     }
 
-    /// The affinities of a window: offset, z, y, x.
-    ///
-    /// # Errors
-    /// A window outside the stack, damaged data.
-    pub fn read(&self, start_zyx: [usize; 3], shape_zyx: [usize; 3]) -> Result<Vec<f32>> {
+    fn read(&self, start_zyx: [usize; 3], shape_zyx: [usize; 3]) -> Result<Vec<f32>> {
         let [z, y, x] = window(&self.info, start_zyx, shape_zyx)?;
         let place = s![.., z, y, x];
         let read = || -> h5::Result<Vec<f32>> {
             match self.numbers {
-                AffinityNumbers::Float32 => {
+                ProbabilityNumbers::Float32 => {
                     let array = self.dataset.read_slice::<f32, _, ndarray::Ix4>(place)?;
                     Ok(array.into_raw_vec_and_offset().0)
                 }
-                AffinityNumbers::Uint8 => {
+                ProbabilityNumbers::Uint8 => {
                     let array = self.dataset.read_slice::<u8, _, ndarray::Ix4>(place)?;
                     Ok(array.iter().map(|byte| f32::from(*byte) / ONE).collect())
                 }
@@ -292,13 +355,13 @@ mod tests {
             let places = (0..2).flat_map(move |c| (from..to).map(move |z| (c, z)));
             places.flat_map(|(c, z)| (0..20).map(move |i| value(c, z, i / 5, i % 5))).collect::<Vec<f32>>()
         };
-        let make = |path: &Path, numbers: AffinityNumbers| {
+        let make = |path: &Path, numbers: ProbabilityNumbers| {
             AffinityFile::create(path, &info(), &offsets, numbers, |file| {
                 file.write_sections(0, &slab(0, 2))?;
                 file.write_sections(2, &slab(2, 3))
             })
         };
-        for numbers in [AffinityNumbers::Float32, AffinityNumbers::Uint8] {
+        for numbers in [ProbabilityNumbers::Float32, ProbabilityNumbers::Uint8] {
             make(&path, numbers).unwrap();
             let file = AffinityFile::open(&path).unwrap();
             assert_eq!((file.offsets_zyx(), file.info().shape_zyx), (offsets.as_slice(), [3, 4, 5]));
@@ -314,7 +377,7 @@ mod tests {
             make(&again, numbers).unwrap();
             assert!(fs_err::read(&path).unwrap() == fs_err::read(&again).unwrap());
         }
-        let exact = AffinityFile::create(&path, &info(), &[[0; 3]], AffinityNumbers::Float32, |file| {
+        let exact = AffinityFile::create(&path, &info(), &[[0; 3]], ProbabilityNumbers::Float32, |file| {
             file.write_sections(0, &[0.123_456_7; 60])
         });
         exact.unwrap();
@@ -323,7 +386,7 @@ mod tests {
             &folder.path().join("c.h5"),
             &info(),
             &offsets,
-            AffinityNumbers::Uint8,
+            ProbabilityNumbers::Uint8,
             |file| file.write_sections(2, &slab(0, 2)),
         );
         assert!(error.is_err() && !folder.path().join("c.h5").exists());

@@ -15,11 +15,13 @@
 
 mod absence;
 mod foreground;
+mod probabilities;
 mod statistics;
 mod steps;
 mod survey;
 
 pub use absence::{check, shrinkage};
+pub use probabilities::{Probabilities, ProbabilitySlabs};
 pub use steps::{LabelSlabs, Steps};
 pub use survey::{Survey, survey};
 

@@ -151,9 +151,10 @@ impl Steps {
 /// Memory: the labels, 2 bytes per voxel of the stored grid, and the last sections of the scores.
 #[derive(Debug)]
 pub struct LabelSlabs<'a> {
-    steps: &'a Steps,
-    covered: BoundingBox,
-    labeller: Labeller,
+    pub(super) steps: &'a Steps,
+    /// The canonical voxels that get labels of scores.
+    pub(super) covered: BoundingBox,
+    pub(super) labeller: Labeller,
 }
 
 impl LabelSlabs<'_> {

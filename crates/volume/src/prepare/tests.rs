@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::crop::BoundingBox;
-use crate::resample::LabelRule;
+use crate::resample::{LabelRule, ProbabilityNumbers};
 use crate::spool::{Element, Spool, SpoolWriter};
 use crate::voxels::Voxels;
 use proptest::prelude::*;
@@ -77,6 +77,29 @@ proptest! {
         prop_assert_eq!(&slabs.finish().unwrap(), &back);
         let half = prepared.steps.labels_in_slabs(LabelRule::Highest(2)).unwrap();
         prop_assert!(half.finish().is_err(), "sections that never came");
+        // probabilities on the stored grid, of any slabs, have the labels as their arg max
+        let folder = tempfile::tempdir().unwrap();
+        let new = || {
+            let slabs = prepared.steps.labels_in_slabs(LabelRule::Highest(2)).unwrap();
+            ProbabilitySlabs::new(slabs, ProbabilityNumbers::Float32, folder.path()).unwrap()
+        };
+        let mut slabs = new();
+        for first in (0..depth).step_by(slab) {
+            let sections = first * height * width..depth.min(first + slab) * height * width;
+            let piece: Vec<f32> = scores.chunks(depth * height * width).flat_map(|c| c[sections.clone()].to_vec()).collect();
+            slabs.push(&piece).unwrap();
+        }
+        let (same, probabilities) = slabs.finish().unwrap();
+        prop_assert_eq!(&same, &back);
+        prop_assert_eq!((probabilities.channels(), probabilities.shape_zyx()), (2, shape));
+        let whole = BoundingBox::whole(shape);
+        let [none, some] = [0, 1].map(|channel| probabilities.read(channel, &whole).unwrap());
+        let (least, most) = (0.0, 1.0_f32.exp() / (1.0 + 1.0_f32.exp()) + 1e-6);
+        for ((none, some), label) in none.iter().zip(&some).zip(&back) {
+            prop_assert_eq!(some > none, *label == 1);
+            prop_assert!((none + some - 1.0).abs() < 1e-6 && (least..=most).contains(some));
+        }
+        prop_assert!(new().finish().is_err(), "sections that never came");
         let both = labels.iter().zip(&back).filter(|(a, b)| **a == 1 && **b == 1).count() as f64;
         let sum = labels.iter().chain(&back).filter(|v| **v == 1).count() as f64;
         // where the linear interpolation of two classes is a tie, the lower one wins: at some voxel sizes a seventh of all voxels

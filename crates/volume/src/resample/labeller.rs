@@ -20,13 +20,16 @@ pub enum LabelRule {
 
 impl LabelRule {
     /// How many scores there are for a voxel.
-    fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         match self {
             Self::Highest(classes) => *classes,
             Self::Paint(values) => values.len(),
         }
     }
 }
+
+/// Sees the next finished section: its scores (class or region, y, x) and its labels (y, x).
+pub(crate) type See<'a> = &'a mut dyn FnMut(Vec<f32>, &[u16]) -> Result<()>;
 
 /// Takes scores slab by slab along z and makes labels of the scores that are interpolated along the lines; along the axis `apart`
 /// the nearest voxel's. The result does not depend on the slabs.
@@ -69,6 +72,11 @@ impl Labeller {
 
     /// Takes the next sections: class or region, z, y, x.
     pub(crate) fn push(&mut self, slab: &[f32]) -> Result<()> {
+        self.push_seen(slab, None)
+    }
+
+    /// As [`Self::push`]; `see` is shown the sections of the result that this finishes.
+    pub(crate) fn push_seen(&mut self, slab: &[f32], see: Option<See<'_>>) -> Result<()> {
         let [depth, ny, nx] = self.from_zyx;
         let section = ny * nx;
         let sections = slab.len() / (self.rule.channels() * section).max(1);
@@ -94,6 +102,12 @@ impl Labeller {
             self.done += 1;
         }
         self.label(&scores, &held, first);
+        if let Some(see) = see {
+            let area = self.to_zyx[1] * self.to_zyx[2];
+            for z in first..self.done {
+                see(self.section(&scores, &held, z), &self.out[z * area..(z + 1) * area])?;
+            }
+        }
         // what the next section of the result begins with
         let next = self.axes[0]
             .taps
@@ -148,6 +162,29 @@ impl Labeller {
                 }
             },
         );
+    }
+
+    /// The interpolated scores of a section of the result: class or region, y, x.
+    fn section(&self, scores: &[f32], held: &BoundingBox, z: usize) -> Vec<f32> {
+        let [_, height, width] = self.to_zyx;
+        let mut out = vec![0.0; self.rule.channels() * height * width];
+        out.par_chunks_mut(width).enumerate().for_each_init(
+            || vec![0.0_f32; held.shape()[2] + 1],
+            |blend, (row, target)| {
+                let channel = &scores[row / height * held.voxels()..][..held.voxels()];
+                blend_rows(channel, held, &self.axes, z, row % height, blend);
+                for (score, tap) in target.iter_mut().zip(&self.axes[2].taps) {
+                    let pair = &blend[tap.low as usize..][..2];
+                    *score = tap.mix(pair[0], pair[1]);
+                }
+            },
+        );
+        out
+    }
+
+    /// The rule.
+    pub(crate) fn rule(&self) -> &LabelRule {
+        &self.rule
     }
 
     /// The labels, z, y, x.

@@ -27,6 +27,7 @@ mod grid;
 mod labeller;
 mod linear;
 mod nearest;
+mod probability;
 mod region;
 mod spline;
 mod taps;
@@ -35,6 +36,7 @@ mod vote;
 pub use align::{Aligned, Alignment, Coverage};
 pub use grid::target_grid;
 pub use labeller::LabelRule;
+pub use probability::ProbabilityNumbers;
 pub use region::SCRATCH_BYTES;
 pub(crate) use {
     grid::{axis_lines, half_pixel_lines, separate_axis},
