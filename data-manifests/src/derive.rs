@@ -45,70 +45,117 @@ impl Descriptor {
         if !index.declarations.is_empty() {
             return Err(index.refusal().into());
         }
-        // 'dir/.' and 'dir/..' have no name of their own
-        let own = fs_err::canonicalize(folder)?;
-        let own = own.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let own = own_name(folder)?;
         let channels =
             if index.channels.is_empty() { vec!["image".to_owned()] } else { index.channels.clone() };
         let modality = modality(&channels, &index)?;
         let labels = index.labels.as_ref().map(|declared| declared.labels());
         let classes = labels.as_ref().map(|l| l.classes.clone()).unwrap_or_default();
         let known = |text: Option<String>| text.unwrap_or_else(|| "not stated in dataset.json".to_owned());
+        let raw = match index.kind {
+            Kind::Msd => Raw::Msd { folder: own.clone() },
+            Kind::Nnunet => Raw::Nnunet { folder: own.clone() },
+        };
         let mut descriptor = Self {
-            name: slug(&own),
             title: index.text(&["name"]).unwrap_or_else(|| own.clone()),
-            source: format!("raw folder {own}"),
             citation: known(index.text(&["reference", "citation"])),
             licence: known(index.text(&["licence", "license", "Licence", "License", "LICENSE"])),
-            modality,
-            channels: channels.clone(),
-            train_cases: None,
-            test_cases: None,
-            raw: match index.kind {
-                Kind::Msd => Raw::Msd { folder: own },
-                Kind::Nnunet => Raw::Nnunet { folder: own },
-            },
-            tolerance: None,
             labels,
-            grid: Grid {
-                unit: Unit::Mm,
-                spacing_zyx: [1.0; 3],
-                patch_zyx: [1; 3],
-                source: String::new(),
-                resampling: Resampling::Linear,
-            },
-            intensity: match modality {
-                Modality::Ct => Intensity::CtWindow { low: CT_WINDOW[0], high: CT_WINDOW[1] },
-                Modality::Mri => Intensity::MriZscore { nonzero: false },
-                Modality::Em => Intensity::EmScale,
-            },
-            text: Text {
-                anatomy: "body".to_owned(),
-                imaging: imaging(modality, &channels),
-                vocabulary: classes.iter().skip(1).cloned().collect(),
-                stride: 10,
-                tile_yx: [224, 224],
-            },
-            mirror_axes: Vec::new(),
-            published: Vec::new(),
+            ..plain(&own, modality, channels, raw)
         };
-        let grids = headers(&descriptor, folder)?;
-        let spacings: Vec<[f64; 3]> = grids.iter().map(|g| g.0).collect();
-        let shapes: Vec<[f64; 3]> = grids.iter().map(|g| g.1).collect();
-        let spacing = rules::target_spacing(&spacings, &shapes);
-        let resampled: Vec<[f64; 3]> =
-            grids.iter().map(|(from, shape)| rules::resampled_shape(*shape, *from, spacing)).collect();
-        let outputs = classes.len().max(2);
-        descriptor.grid.spacing_zyx = spacing;
-        descriptor.grid.patch_zyx = rules::patch_size(spacing, rules::median(&resampled), outputs, GPU_GB);
-        descriptor.grid.source = format!("nnU-Net's rules on {} headers ({COMPLETE})", grids.len());
+        descriptor.text.vocabulary = classes.iter().skip(1).cloned().collect();
+        descriptor.measure(folder)?;
         if descriptor.labels.is_some() {
-            let nsd_mm = spacing.into_iter().fold(0.0, f64::max);
+            let nsd_mm = descriptor.grid.spacing_zyx.into_iter().fold(0.0, f64::max);
             descriptor.tolerance =
                 Some(Tolerance { nsd_mm, source: format!("one voxel of the grid ({COMPLETE})") });
         }
         Self::parse(&toml::to_string(&descriptor)?, &folder.display().to_string())
     }
+
+    /// Describes a folder of images without labels, at any depth: [`Raw::Images`] without patterns. Spacing, patch and defaults are those of
+    /// [`Descriptor::from_folder`]; the number of channels is that of the first image.
+    ///
+    /// # Errors
+    /// `E191` where there is no image, `E022` where none can be read.
+    pub fn of_images(folder: &Path, modality: Modality) -> anyhow::Result<Self> {
+        let own = own_name(folder)?;
+        let raw = Raw::Images { folder: own.clone(), images: Vec::new(), exclude: Vec::new(), subject: None };
+        let name = match modality {
+            Modality::Ct => "CT",
+            Modality::Mri => "MRI",
+            Modality::Em => "EM",
+        };
+        let mut descriptor = plain(&own, modality, vec![name.to_owned()], raw);
+        let listing = raw::list(&descriptor, folder)?;
+        let counts = listing.cases.iter().filter_map(|case| open::header(&case.image).ok());
+        if let Some((channels, _)) = counts.into_iter().next().filter(|(channels, _)| *channels > 1) {
+            descriptor.channels = (0..channels).map(|channel| format!("{name} {channel}")).collect();
+            descriptor.text.imaging = imaging(modality, &descriptor.channels);
+        }
+        descriptor.measure(folder)?;
+        Self::parse(&toml::to_string(&descriptor)?, &folder.display().to_string())
+    }
+
+    /// Fills in spacing and patch from the headers.
+    fn measure(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let grids = headers(self, folder)?;
+        let spacings: Vec<[f64; 3]> = grids.iter().map(|g| g.0).collect();
+        let shapes: Vec<[f64; 3]> = grids.iter().map(|g| g.1).collect();
+        let spacing = rules::target_spacing(&spacings, &shapes);
+        let resampled: Vec<[f64; 3]> =
+            grids.iter().map(|(from, shape)| rules::resampled_shape(*shape, *from, spacing)).collect();
+        let outputs = self.labels.as_ref().map_or(0, |labels| labels.classes.len()).max(2);
+        self.grid.spacing_zyx = spacing;
+        self.grid.patch_zyx = rules::patch_size(spacing, rules::median(&resampled), outputs, GPU_GB);
+        self.grid.source = format!("nnU-Net's rules on {} headers ({COMPLETE})", grids.len());
+        Ok(())
+    }
+}
+
+/// What nothing but the folder's name and the modality tells.
+fn plain(own: &str, modality: Modality, channels: Vec<String>, raw: Raw) -> Descriptor {
+    Descriptor {
+        name: slug(own),
+        title: own.to_owned(),
+        source: format!("raw folder {own}"),
+        citation: "not stated".to_owned(),
+        licence: "not stated".to_owned(),
+        modality,
+        train_cases: None,
+        test_cases: None,
+        raw,
+        tolerance: None,
+        labels: None,
+        grid: Grid {
+            unit: Unit::Mm,
+            spacing_zyx: [1.0; 3],
+            patch_zyx: [1; 3],
+            source: String::new(),
+            resampling: Resampling::Linear,
+        },
+        intensity: match modality {
+            Modality::Ct => Intensity::CtWindow { low: CT_WINDOW[0], high: CT_WINDOW[1] },
+            Modality::Mri => Intensity::MriZscore { nonzero: false },
+            Modality::Em => Intensity::EmScale,
+        },
+        text: Text {
+            anatomy: "body".to_owned(),
+            imaging: imaging(modality, &channels),
+            vocabulary: Vec::new(),
+            stride: 10,
+            tile_yx: [224, 224],
+        },
+        channels,
+        mirror_axes: Vec::new(),
+        published: Vec::new(),
+    }
+}
+
+/// Name of a folder; 'dir/.' and 'dir/..' have none of their own.
+fn own_name(folder: &Path) -> anyhow::Result<String> {
+    let own = fs_err::canonicalize(folder)?;
+    Ok(own.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default())
 }
 
 /// Spacing (mm) and shape of every readable training image, canonical, z, y, x.
@@ -177,6 +224,37 @@ fn modality(channels: &[String], index: &Index) -> anyhow::Result<Modality> {
                 .fix("Write a descriptor that says which: see 'data-manifests show msd01-braintumour'")
                 .into())
         }
+    }
+}
+
+/// Words by which channels of MRI are known, as parts of their names in lower case.
+const MRI_WORDS: [&str; 17] = [
+    "mr", "t1", "t2", "flair", "adc", "dwi", "dti", "pd", "swi", "tof", "bold", "cine", "dce", "gre", "mag",
+    "lge", "bssfp",
+];
+
+impl Descriptor {
+    /// Says so where a raw folder describes itself and its channels' names do not tell MRI, which it is then taken for.
+    #[must_use]
+    pub fn doubtful_modality(&self) -> Option<Message> {
+        let known = |name: &String| {
+            let words: Vec<String> =
+                name.to_lowercase().split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect();
+            words.iter().any(|word| MRI_WORDS.iter().any(|known| word.starts_with(known)))
+        };
+        let is_guess = self.modality == Modality::Mri
+            && matches!(self.raw, Raw::Msd { .. } | Raw::Nnunet { .. })
+            && self.grid.source.contains(COMPLETE)
+            && !self.channels.iter().any(known);
+        is_guess.then(|| {
+            Message::warning("W110", "the modality is taken for MRI")
+                .detail(format!("dataset.json calls the channels {}", self.channels.join(", ")))
+                .cause("Intensities are normalised and reports are written for it")
+                .fix(
+                    "If they are something else, save what 'data-manifests show' prints for the folder, correct 'modality', 'intensity' and \
+                     'imaging' in it, and give that as --dataset",
+                )
+        })
     }
 }
 

@@ -215,9 +215,9 @@ fn other_layouts_and_versions_are_called_by_their_names() {
     let root = &directory.path().join("Task007_Tumour");
     let mut json = nnunet(root);
     let descriptor = Descriptor::from_folder(root).unwrap();
-    json["file_ending"] = json!(".nrrd");
+    json["file_ending"] = json!(".gipl");
     write(root, &json);
-    insta::assert_snapshot!(refused(&descriptor, root), @"E191 volumes ending in '.nrrd' cannot be read. [RAW]/dataset.json:6:3: expected one of .nii.gz, .nii, .tif, .tiff. There is no reader for '.nrrd'. Convert the files to .nii.gz (SimpleITK and nibabel do) and change 'file_ending'.");
+    insta::assert_snapshot!(refused(&descriptor, root), @"E191 volumes ending in '.gipl' cannot be read. [RAW]/dataset.json:6:3: expected one of .nii.gz, .nii, .nrrd, .nhdr, .mha, .mhd, .tif, .tiff. There is no reader for '.gipl'. Convert the files to .nii.gz (SimpleITK and nibabel do) and change 'file_ending'.");
     json["modality"] = json["channel_names"].take();
     json.as_object_mut().unwrap().remove("channel_names");
     json["training"] = json!([{"image": "./imagesTr/a.nii.gz", "label": "./labelsTr/a.nii.gz"}]);

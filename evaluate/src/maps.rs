@@ -97,7 +97,7 @@ impl Map {
         }
         match self {
             Self::File(source) => source.portable(root),
-            Self::Shards(folder) => Source::Nifti(folder.clone()).portable(root),
+            Self::Shards(folder) => Source::Scan(folder.clone()).portable(root),
         }
     }
 

@@ -2,9 +2,9 @@
 
 use crate::case::Room;
 use crate::estimate::Estimate;
-use crate::messages::counted;
 use stage::Message;
 use stage::limits::size;
+use stage::message::counted;
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,12 @@
 //! What was in the output directory before a run, to say why cases of it are made anew.
 
 use crate::convert::Outcome;
-use crate::messages::{counted, some_names};
+use crate::messages::some_names;
 use data_manifests::Manifest;
 use data_manifests::raw::RawCase;
 use patches::ShardStore;
 use serde_json::Value;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -20,6 +20,9 @@ pub(crate) fn find(
             return Err(Message::error("E020", "no data set").fix("Give --dataset or --raw").into());
         }
     };
+    if let Some(doubt) = descriptor.doubtful_modality() {
+        context.tell(doubt);
+    }
     let own = named.filter(|path| path.is_dir());
     let raw = raw_folder(&descriptor, raw.or(own.as_deref()), context)?;
     Ok((descriptor, raw))

@@ -1,13 +1,14 @@
 //! The end of a run: case table, descriptor, manifest.
 
 use crate::convert::{Finished, Outcome};
-use crate::messages::{self, counted, some_names};
+use crate::messages::{self, some_names};
 use anyhow::Context as _;
 use data_manifests::cases::{self, CaseRow, CaseStatus};
 use data_manifests::raw::RawCase;
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use patches::{Case, ShardStore};
 use rayon::prelude::*;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::Path;
 

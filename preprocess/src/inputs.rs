@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::case::{Digests, ReadDigests};
-use crate::messages::{counted, some_names};
+use crate::messages::some_names;
 use anyhow::bail;
 use data_manifests::descriptor::{LabelKind, Raw, Unit};
 use data_manifests::plan::Plan;
@@ -10,6 +10,7 @@ use data_manifests::raw::{self, Listing, RawCase, Source};
 use data_manifests::{Artefact, Descriptor};
 use patches::ShardStore;
 use rayon::prelude::*;
+use stage::message::counted;
 use stage::{Context, Message, Severity, interrupt};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -3,6 +3,7 @@
 use crate::convert::Finished;
 use patches::WarningRecord;
 use stage::Message;
+use stage::message::counted;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -58,11 +59,6 @@ pub(crate) fn of_panic(case: &str, payload: &(dyn Any + Send)) -> Message {
         .case(case)
         .detail(text.lines().next().unwrap_or(text))
         .fix("This is a defect of the program: please report it with the command and the case's files")
-}
-
-/// `1 case`, `2 cases`.
-pub(crate) fn counted(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// A few names of many.

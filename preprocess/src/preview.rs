@@ -7,6 +7,7 @@ mod sides;
 use crate::{data_set, messages};
 use data_manifests::raw::{self, RawCase};
 use patches::ShardStore;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::{Path, PathBuf};
 
@@ -73,7 +74,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         progress.step(id);
     }
     progress.finish();
-    let drawn = messages::counted(ids.len() - failed, "picture");
+    let drawn = counted(ids.len() - failed, "picture");
     context.say(&format!("{drawn}: {}", arguments.out.display()));
     Ok(match failed {
         0 => ExitStatus::Done,

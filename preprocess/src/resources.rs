@@ -103,7 +103,7 @@ mod tests {
         let case = |id: &str| RawCase {
             id: id.to_owned(),
             subject: id.to_owned(),
-            image: Source::Nifti(id.into()),
+            image: Source::Scan(id.into()),
             label: None,
             split: CaseSplit::Train,
         };

@@ -3,9 +3,10 @@
 mod damage;
 mod repair;
 
-use crate::messages::{counted, some_names};
+use crate::messages::some_names;
 use damage::Damage;
 use data_manifests::{Manifest, manifest};
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message};
 use std::path::{Path, PathBuf};
 

@@ -81,7 +81,8 @@ fn validate_file(path: &Path, context: &Context) -> anyhow::Result<ExitStatus> {
 
 /// Everything that is wrong with a raw folder, errors last.
 fn validate_raw(descriptor: &Descriptor, root: &Path, context: &Context) -> anyhow::Result<ExitStatus> {
-    let found = check::check(descriptor, root);
+    let found: Vec<Message> =
+        descriptor.doubtful_modality().into_iter().chain(check::check(descriptor, root)).collect();
     let errors = found.iter().filter(|message| check::is_error(message)).count();
     for message in found {
         context.tell(message);

@@ -1,7 +1,7 @@
 //! Rules of a descriptor that types cannot say.
 
 use super::{Descriptor, Intensity, LabelKind, Labels, PartRole, Raw, SectionPart};
-use crate::raw::Source;
+use crate::raw::{self, Source};
 use anyhow::bail;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -85,6 +85,16 @@ fn check_raw(raw: &Raw) -> anyhow::Result<()> {
             bail!("raw: name the folder of the images too where there is one of the labels")
         }
         Raw::Cremi { parts, .. } => check_parts(parts),
+        Raw::Images { images, exclude, .. } => {
+            for (field, patterns) in [("images", images), ("exclude", exclude)] {
+                for pattern in patterns {
+                    if let Err(why) = raw::check_pattern(pattern) {
+                        bail!("raw.{field}: '{pattern}' {why}");
+                    }
+                }
+            }
+            Ok(())
+        }
         _ => Ok(()),
     }
 }

@@ -49,7 +49,10 @@ impl Descriptor {
         if path.is_dir() {
             return Err(Message::error("E020", format!("'{name_or_file}' is not a data set by itself"))
                 .detail("It is a folder without a dataset.json, which would describe it")
-                .fix("Give --dataset a built-in name or a descriptor in TOML, and the folder to --raw")
+                .fix(
+                    "Give --dataset a built-in name or a descriptor in TOML, and the folder to --raw; \
+                     'data-manifests show DIR --images MODALITY' describes a folder of images without labels",
+                )
                 .into());
         }
         let near: Vec<_> = BUILT_IN

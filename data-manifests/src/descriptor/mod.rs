@@ -59,6 +59,20 @@ pub enum Raw {
         /// Unit of `spacing_zyx`.
         unit: Option<Unit>,
     },
+    /// Images without labels, to pretrain on: files that patterns find, at any depth, such as a data set in BIDS. A case is named by its path
+    /// below the folder, with `_` between the parts.
+    Images {
+        /// Folder below the data root.
+        folder: String,
+        /// Patterns of paths below it: `*` is anything within a name, `**` any folders. All volumes when not given.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        images: Vec<String>,
+        /// Patterns of paths that are left out, such as masks.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        exclude: Vec<String>,
+        /// What tells the subjects apart; when not given `bids` where a path has `sub-…`, else each image is a subject.
+        subject: Option<SubjectOf>,
+    },
     /// Single files named here, or in a CSV table.
     Table {
         /// Folder below the data root.
@@ -81,6 +95,7 @@ impl Raw {
             | Self::Nnunet { folder }
             | Self::Cremi { folder, .. }
             | Self::Stack { folder, .. }
+            | Self::Images { folder, .. }
             | Self::Table { folder, .. } => folder,
         }
     }
@@ -95,6 +110,18 @@ impl Raw {
             _ => None,
         }
     }
+}
+
+/// What tells the subjects of [`Raw::Images`] apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SubjectOf {
+    /// BIDS: `sub-…` in the path.
+    Bids,
+    /// The first folder of the path.
+    Folder,
+    /// Each image is a subject.
+    Image,
 }
 
 /// A run of sections of each file of [`Raw::Cremi`].

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod declared;
+mod images;
 pub(crate) mod index;
 mod json;
 mod msd;
@@ -14,6 +15,7 @@ mod stack;
 mod table;
 
 pub use check::check;
+pub(crate) use images::check_pattern;
 pub use nnunet::numbered;
 pub use paths::{RAW_ROOTS, clean, default_raw};
 pub use source::{Sections, Source};
@@ -75,6 +77,7 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
         Raw::Stack { images, labels, .. } => {
             stack::list(root, images.as_deref(), labels.as_deref(), descriptor.raw.spacing_zyx_mm())?
         }
+        Raw::Images { images, exclude, subject, .. } => images::list(root, images, exclude, *subject)?,
         Raw::Table { file: Some(file), .. } => table::list(root, file)?,
         Raw::Table { cases, file: None, .. } => {
             let mut listing = Listing::default();
@@ -191,13 +194,32 @@ pub(crate) fn part_id(file: &str, part: &SectionPart) -> String {
 }
 
 /// Endings of volumes that are read.
-const ENDINGS: [&str; 9] = [".nii.gz", ".nii", ".hdf5", ".hdf", ".h5", ".tif", ".tiff", ".ome.zarr", ".zarr"];
+const ENDINGS: [&str; 13] = [
+    ".nii.gz",
+    ".nii",
+    ".nrrd",
+    ".nhdr",
+    ".mha",
+    ".mhd",
+    ".hdf5",
+    ".hdf",
+    ".h5",
+    ".tif",
+    ".tiff",
+    ".ome.zarr",
+    ".zarr",
+];
 
 /// File name without the endings of volumes: `a.nii.gz` → `a`.
 #[must_use]
 pub fn stem(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
     ENDINGS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+}
+
+/// Whether a name has the ending of a volume that is read.
+fn names_volume(name: &str) -> bool {
+    ENDINGS.iter().any(|end| name.ends_with(end))
 }
 
 /// Volumes that lie in a folder, by the endings of their names, sorted.
@@ -209,7 +231,7 @@ pub fn volumes_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if !name.starts_with('.') && ENDINGS.iter().any(|end| name.ends_with(end)) {
+        if !name.starts_with('.') && names_volume(&name) {
             found.push(path);
         }
     }

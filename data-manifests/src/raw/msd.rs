@@ -35,7 +35,7 @@ pub(super) fn list(root: &Path) -> anyhow::Result<Listing> {
             return;
         }
         let id = stem(name).to_owned();
-        let at = |p: &str| Source::Nifti(root.join(p));
+        let at = |p: &str| Source::Scan(root.join(p));
         let case = RawCase { subject: id.clone(), id, image: at(image), label: label.map(at), split };
         add(listing, root, case);
     };

@@ -14,7 +14,7 @@ pub(super) const USE_IT: &str =
     "Give the folder itself as --dataset, or write layout = \"nnunet\" below [raw] in the descriptor";
 
 /// Endings of the volumes that can be read.
-const ENDINGS: [&str; 4] = [".nii.gz", ".nii", ".tif", ".tiff"];
+const ENDINGS: [&str; 8] = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff"];
 
 pub(super) fn list(root: &Path) -> anyhow::Result<Listing> {
     if !root.join(FILE_NAME).is_file() {

@@ -8,7 +8,7 @@ use volume::crop::BoundingBox;
 use volume::hdf5::{CremiFile, NOT_ANNOTATED};
 use volume::ome_zarr::{self, OmeZarr};
 use volume::stack::Stack;
-use volume::{Grid, ReadLimits, Result, VolumeError, Warning, check_same_channels, nifti};
+use volume::{Grid, ReadLimits, Result, VolumeError, Warning, check_same_channels, scan};
 
 /// An image as stored: neither reoriented nor resampled.
 #[derive(Debug, Clone)]
@@ -50,7 +50,7 @@ pub struct RawLabels {
 pub fn header(source: &Source) -> Result<(usize, Grid)> {
     match source {
         Source::Channels(channels) => channel_headers(channels).map(|(grid, _)| (channels.len(), grid)),
-        Source::Nifti(path) => nifti::read_header(path).map(|(header, grid, _)| (header.channels(), grid)),
+        Source::Scan(path) => scan::read_header(path).map(|(stored, grid, _)| (stored.channels(), grid)),
         Source::Stack { path, spacing_zyx_mm, like } => {
             let stack = Stack::open(path, *spacing_zyx_mm)?;
             Ok((1, stack_grid(&stack, like.as_deref(), *spacing_zyx_mm)?))
@@ -222,9 +222,8 @@ pub fn image(source: &Source) -> Result<RawImage> {
             }
             Ok(RawImage { channels: channels.len(), grid, data, warnings })
         }
-        Source::Nifti(path) => {
-            let image = nifti::read_image(path)?;
-            let nifti::Image { channels, grid, data, warnings, .. } = image;
+        Source::Scan(path) => {
+            let scan::Image { channels, grid, data, warnings, .. } = scan::read_image(path)?;
             Ok(RawImage { channels, grid, data, warnings })
         }
         Source::Stack { path, spacing_zyx_mm, like } => {
@@ -259,13 +258,13 @@ pub fn image(source: &Source) -> Result<RawImage> {
 pub fn labels(source: &Source, descriptor: &Descriptor) -> Result<RawLabels> {
     let map = descriptor.labels.as_ref().map(|labels| labels.mapping()).unwrap_or_default();
     match source {
-        Source::Nifti(path) | Source::CremiRaw(path, _) if !is_semantic(descriptor) => {
-            let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels_wide(path)?;
+        Source::Scan(path) | Source::CremiRaw(path, _) if !is_semantic(descriptor) => {
+            let scan::LabelImage { grid, mut data, warnings, .. } = scan::read_labels_wide(path)?;
             volume::labels::remap(&mut data, &map);
             Ok(RawLabels { grid, voxels: RawVoxels::Wide(data), warnings })
         }
-        Source::Nifti(path) | Source::CremiRaw(path, _) => {
-            let nifti::LabelImage { grid, mut data, warnings, .. } = nifti::read_labels(path)?;
+        Source::Scan(path) | Source::CremiRaw(path, _) => {
+            let scan::LabelImage { grid, mut data, warnings, .. } = scan::read_labels(path)?;
             remap_narrow(&mut data, &map);
             Ok(RawLabels { grid, voxels: RawVoxels::Narrow(data), warnings })
         }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use volume::crop::BoundingBox;
 use volume::hdf5::CremiFile;
 use volume::stack::Stack;
-use volume::{Grid, ReadLimits, Result, VolumeError, Warning, nifti, ome_zarr};
+use volume::{Grid, ReadLimits, Result, VolumeError, Warning, ome_zarr, scan};
 
 /// An image in stored order: the z-planes of channel 0, then those of channel 1, …
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub struct ImagePlanes {
 
 #[derive(Debug)]
 enum ImageFile {
-    Nifti(Box<nifti::Planes>),
+    Scan(Box<scan::Planes>),
     Stack { stack: Box<Stack>, next: usize },
     Ome(Box<ome_zarr::Planes>),
     Cremi { file: Box<CremiFile>, next: usize },
@@ -55,7 +55,7 @@ pub fn image(source: &Source, limits: ReadLimits) -> Result<ImagePlanes> {
 impl ImageFile {
     fn open(source: &Source, limits: ReadLimits) -> Result<Self> {
         Ok(match source {
-            Source::Nifti(path) => Self::Nifti(Box::new(nifti::Planes::open(path, limits)?)),
+            Source::Scan(path) => Self::Scan(Box::new(scan::Planes::open(path, limits)?)),
             Source::Stack { path, spacing_zyx_mm, .. } => {
                 Self::Stack { stack: Box::new(Stack::open(path, *spacing_zyx_mm)?), next: 0 }
             }
@@ -71,7 +71,7 @@ impl ImageFile {
 
     fn remaining(&self) -> usize {
         match self {
-            Self::Nifti(planes) => planes.remaining(),
+            Self::Scan(planes) => planes.remaining(),
             Self::Stack { stack, next } => stack.shape_zyx()[0] - next,
             Self::Ome(planes) => planes.remaining(),
             Self::Cremi { file, next } => file.raw().shape_zyx[0] - next,
@@ -80,7 +80,7 @@ impl ImageFile {
 
     fn warnings(&self) -> &[Warning] {
         match self {
-            Self::Nifti(planes) => planes.warnings(),
+            Self::Scan(planes) => planes.warnings(),
             Self::Stack { stack, .. } => stack.warnings(),
             Self::Ome(planes) => planes.warnings(),
             Self::Cremi { .. } => &[],
@@ -94,7 +94,7 @@ impl ImageFile {
             return Ok(0);
         }
         match self {
-            Self::Nifti(file) => file.next_planes(planes, out),
+            Self::Scan(file) => file.next_planes(planes, out),
             Self::Ome(file) => file.next_planes(planes, out),
             Self::Stack { stack, next } => {
                 *out = stack.read_slab(*next..*next + planes)?;
@@ -181,8 +181,8 @@ pub struct LabelPlanes {
 
 #[derive(Debug)]
 enum LabelFile {
-    Classes(Box<nifti::LabelPlanes<u32>>, Vec<u32>),
-    Objects(Box<nifti::LabelPlanes<u64>>),
+    Classes(Box<scan::LabelPlanes<u32>>, Vec<u32>),
+    Objects(Box<scan::LabelPlanes<u64>>),
     Stack { stack: Box<Stack>, next: usize },
     Ome(Box<ome_zarr::Planes>),
     Cremi(Box<CremiStack>),
@@ -208,12 +208,12 @@ struct CremiStack {
 pub fn labels(source: &Source, descriptor: &Descriptor, limits: ReadLimits) -> Result<LabelPlanes> {
     let semantic = is_semantic(descriptor);
     let (grid, file) = match source {
-        Source::Nifti(path) | Source::CremiRaw(path, _) if semantic => {
-            let planes = nifti::LabelPlanes::<u32>::open(path, limits)?;
+        Source::Scan(path) | Source::CremiRaw(path, _) if semantic => {
+            let planes = scan::LabelPlanes::<u32>::open(path, limits)?;
             (*planes.grid(), LabelFile::Classes(Box::new(planes), Vec::new()))
         }
-        Source::Nifti(path) | Source::CremiRaw(path, _) => {
-            let planes = nifti::LabelPlanes::<u64>::open(path, limits)?;
+        Source::Scan(path) | Source::CremiRaw(path, _) => {
+            let planes = scan::LabelPlanes::<u64>::open(path, limits)?;
             (*planes.grid(), LabelFile::Objects(Box::new(planes)))
         }
         Source::Stack { path, spacing_zyx_mm, like } => {

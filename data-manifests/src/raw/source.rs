@@ -4,7 +4,7 @@ use super::paths;
 use crate::{Artefact, digest};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
-use volume::ome_zarr;
+use volume::{ome_zarr, scan};
 
 /// Between the files of [`Source::Channels`] in tables and manifests.
 const BETWEEN: &str = ";$RAW/";
@@ -12,8 +12,8 @@ const BETWEEN: &str = ";$RAW/";
 /// Where voxels are read from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Source {
-    /// A NIfTI file.
-    Nifti(PathBuf),
+    /// A file of NIfTI, MetaImage or NRRD.
+    Scan(PathBuf),
     /// One source per channel, all on one grid; two at least.
     Channels(Vec<Source>),
     /// A TIFF file of several pages, or a folder of TIFF or PNG slices.
@@ -94,7 +94,7 @@ impl Sections {
 
 impl Source {
     /// The source of an image that a path names: HDF5 or a TIFF stack by its ending, OME-Zarr by the ending or what is in the folder, a stack
-    /// of slices where it is another folder, else NIfTI.
+    /// of slices where it is another folder, else a scan, whose format its first bytes tell.
     #[must_use]
     pub fn image(path: PathBuf) -> Self {
         let name = path.to_string_lossy().to_lowercase();
@@ -105,7 +105,7 @@ impl Source {
         } else if [".tif", ".tiff"].iter().any(|end| name.ends_with(end)) || path.is_dir() {
             Self::Stack { path, spacing_zyx_mm: None, like: None }
         } else {
-            Self::Nifti(path)
+            Self::Scan(path)
         }
     }
 
@@ -180,7 +180,7 @@ impl Source {
     #[must_use]
     pub fn path(&self) -> &Path {
         match self {
-            Self::Nifti(path)
+            Self::Scan(path)
             | Self::Stack { path, .. }
             | Self::Ome { path, .. }
             | Self::CremiRaw(path, _)
@@ -213,6 +213,11 @@ impl Source {
                 files.sort();
                 Ok(files)
             }
+            // a header that cannot be read is told by whoever reads it
+            Self::Scan(path) => match scan::data_file(path) {
+                Ok(Some(voxels)) => Ok(vec![path.clone(), voxels]),
+                Ok(None) | Err(_) => Ok(vec![path.clone()]),
+            },
             Self::Ome { .. } => {
                 let (mut files, array) = self.parts()?;
                 files.extend(digest::files_below(&array)?.into_iter().map(|name| array.join(name)));
@@ -265,6 +270,10 @@ impl Source {
             Self::Ome { path, label, .. } => {
                 Some(Self::node(path, label.as_deref())).filter(|node| !node.is_dir())
             }
+            // a header that cannot be read is told by whoever reads it
+            Self::Scan(path) if path.is_file() => {
+                scan::data_file(path).ok().flatten().filter(|voxels| !voxels.is_file())
+            }
             _ => Some(self.path().to_owned()).filter(|path| !path.is_file()),
         }
     }
@@ -273,9 +282,13 @@ impl Source {
     #[must_use]
     pub fn nifti(&self) -> Option<&Path> {
         match self {
-            Self::Nifti(path) => Some(path),
+            Self::Scan(path) if scan::is_nifti(path) => Some(path),
             Self::Channels(channels) => channels.first().and_then(Self::nifti),
-            Self::Stack { .. } | Self::Ome { .. } | Self::CremiRaw(..) | Self::CremiLabels(..) => None,
+            Self::Scan(_)
+            | Self::Stack { .. }
+            | Self::Ome { .. }
+            | Self::CremiRaw(..)
+            | Self::CremiLabels(..) => None,
         }
     }
 
@@ -347,7 +360,10 @@ fn is_hdf5(path: &str) -> bool {
 /// Whether a path is an image in OME-Zarr, or in one: by its ending, or by what is there. Files of other formats may lie in such a folder.
 fn is_zarr(path: &Path) -> bool {
     let name = path.to_string_lossy().to_lowercase();
-    if [".nii", ".nii.gz", ".tif", ".tiff"].iter().any(|end| name.ends_with(end)) {
+    if [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff"]
+        .iter()
+        .any(|end| name.ends_with(end))
+    {
         return false;
     }
     let named = |part: &Path| part.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zarr"));
@@ -361,7 +377,7 @@ mod tests {
     #[test]
     fn sources_survive_tables() {
         let root = Path::new("/data/raw");
-        let nifti = |name: &str| Source::Nifti(root.join(name));
+        let scan = |name: &str| Source::Scan(root.join(name));
         let ome = |name: &str, label: Option<&str>, sections| {
             let (path, label) = (root.join(name), label.map(str::to_owned));
             Source::Ome { path, label, sections, spacing_zyx_mm: None, like: None }
@@ -371,7 +387,7 @@ mod tests {
             (ome("a.zarr/1", None, Some(Sections { first: 0, end: 9 })), "$RAW/a.zarr/1[0:9]"),
             (ome("b/a.zarr", Some("ids"), None), "$RAW/b/a.zarr#ids"),
             (ome("a.zarr", Some("ids"), Some(Sections { first: 2, end: 9 })), "$RAW/a.zarr#ids[2:9]"),
-            (nifti("imagesTr/ä b.nii.gz"), "$RAW/imagesTr/ä b.nii.gz"),
+            (scan("imagesTr/ä b.nii.gz"), "$RAW/imagesTr/ä b.nii.gz"),
             (Source::CremiRaw(root.join("a.hdf"), None), "$RAW/a.hdf"),
             (Source::CremiRaw(root.join("a.hdf"), Some(Sections { first: 0, end: 75 })), "$RAW/a.hdf[0:75]"),
             (
@@ -382,12 +398,13 @@ mod tests {
                 ),
                 "$RAW/a.hdf#neuron_ids[75:125]",
             ),
-            (nifti("a[1:2].nii"), "$RAW/a[1:2].nii"),
-            (nifti("b.zarr/a.nii"), "$RAW/b.zarr/a.nii"),
+            (scan("imagesTr/a.nrrd"), "$RAW/imagesTr/a.nrrd"),
+            (scan("a[1:2].nii"), "$RAW/a[1:2].nii"),
+            (scan("b.zarr/a.nii"), "$RAW/b.zarr/a.nii"),
             (Source::Stack { path: root.join("a.tif"), spacing_zyx_mm: None, like: None }, "$RAW/a.tif"),
             (Source::CremiLabels(root.join("a.hdf"), "neuron_ids".into(), None), "$RAW/a.hdf#neuron_ids"),
             (
-                Source::Channels(vec![nifti("a;_0000.nii.gz"), nifti("a;_0001.nii.gz")]),
+                Source::Channels(vec![scan("a;_0000.nii.gz"), scan("a;_0001.nii.gz")]),
                 "$RAW/a;_0000.nii.gz;$RAW/a;_0001.nii.gz",
             ),
         ] {

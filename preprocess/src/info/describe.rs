@@ -13,8 +13,9 @@ use serde::Serialize;
 use stage::Message;
 use std::path::Path;
 use volume::intensity::Contents;
-use volume::nifti::{self, Datatype, Header};
+use volume::nifti::{self, Header};
 use volume::prepare;
+use volume::scan::{self, Datatype, Format};
 use volume::{Grid, Orientation, ValueTable, VolumeError, Warning, labels};
 
 /// Of neighbours that are not both background, the share that are equal in label maps and not in images.
@@ -60,7 +61,7 @@ impl Volume {
 
 #[derive(Debug, Serialize)]
 pub(super) struct Geometry {
-    /// `sform`, `qform`, `pixdim` or `resolution`.
+    /// `sform`, `qform`, `pixdim`, `TransformMatrix`, `space directions` or `resolution`.
     pub(super) source: &'static str,
     pub(super) sform_code: Option<i32>,
     pub(super) qform_code: Option<i32>,
@@ -116,33 +117,38 @@ pub(super) fn volumes(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::R
             Ok(vec![stacks::of_zarr(path, descriptor)?])
         }
         _ if path.is_dir() => Ok(vec![stacks::of_slices(path, descriptor)?]),
-        _ => Ok(vec![of_nifti(path, descriptor)?]),
+        _ => Ok(vec![of_scan(path, descriptor)?]),
     }
 }
 
-fn of_nifti(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volume> {
-    let (header, _, _) = nifti::read_header(path)?;
-    let RawImage { channels, grid, data, warnings } = open::image(&Source::Nifti(path.to_owned()))?;
+fn of_scan(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volume> {
+    let source = Source::Scan(path.to_owned());
+    let (stored, _, _) = scan::read_header(path)?;
+    let RawImage { channels, grid, data, warnings } = open::image(&source)?;
     let planes = |each: Each<'_>| {
         let voxels = data.len() / channels.max(1);
         data.chunks(voxels.max(1)).enumerate().try_for_each(|(channel, values)| each(channel, values))
     };
     let statistics = measured(channels, grid.shape_zyx[2], &planes)?;
-    let (type_name, integers) = stored(header.datatype);
+    let (type_name, integers) = number_type(stored.datatype);
     let labels = guess(&statistics, integers);
-    let order = if header.datatype.bytes() == 1 {
+    let order = if stored.datatype.bytes() == 1 {
         ""
-    } else if header.big_endian {
+    } else if stored.big_endian {
         " big-endian"
     } else {
         " little-endian"
     };
-    let (slope, inter) = header.scaling();
+    let (slope, inter) = stored.scaling;
+    let mut bytes = 0;
+    for file in source.files()? {
+        bytes += fs_err::metadata(file)?.len();
+    }
     let mut volume = Volume {
         path: path.display().to_string(),
         part: None,
-        format: format!("NIfTI-{}", header.version),
-        bytes: fs_err::metadata(path)?.len(),
+        format: stored.format.to_string(),
+        bytes,
         stored_type: format!("{type_name}{order}"),
         scaling: ((slope, inter) != (1.0, 0.0)).then_some([slope, inter]),
         channels,
@@ -150,19 +156,19 @@ fn of_nifti(path: &Path, descriptor: Option<&Descriptor>) -> anyhow::Result<Volu
         spacing_zyx_mm: grid.spacing_zyx_mm(),
         affine: grid.affine,
         axis_codes: grid.axis_codes(),
-        geometry: form(&header),
+        geometry: geometry(path, stored.format)?,
         statistics,
         labels,
         preparation: preparation(&grid),
         warnings: warnings.iter().map(flaw).collect(),
         errors: Vec::new(),
     };
-    judge(&mut volume, path, &Source::Nifti(path.to_owned()), descriptor)?;
+    judge(&mut volume, path, &source, descriptor)?;
     Ok(volume)
 }
 
 /// NumPy's name of a type, and whether it holds integers.
-fn stored(datatype: Datatype) -> (&'static str, bool) {
+fn number_type(datatype: Datatype) -> (&'static str, bool) {
     match datatype {
         Datatype::U8 => ("uint8", true),
         Datatype::I8 => ("int8", true),
@@ -175,6 +181,16 @@ fn stored(datatype: Datatype) -> (&'static str, bool) {
         Datatype::F32 => ("float32", false),
         Datatype::F64 => ("float64", false),
     }
+}
+
+/// What of a header places the voxels.
+fn geometry(path: &Path, format: Format) -> anyhow::Result<Geometry> {
+    let source = match format {
+        Format::Nifti1 | Format::Nifti2 => return Ok(form(&nifti::read_header(path)?.0)),
+        Format::MetaImage => "TransformMatrix",
+        Format::Nrrd => "space directions",
+    };
+    Ok(Geometry { source, sform_code: None, qform_code: None })
 }
 
 fn form(header: &Header) -> Geometry {

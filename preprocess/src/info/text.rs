@@ -2,9 +2,9 @@
 
 use super::describe::{Target, Volume};
 use super::statistics::Statistics;
-use crate::messages::counted;
 use data_manifests::cases::triple;
 use stage::limits::size;
+use stage::message::counted;
 
 /// Values of a table that are shown.
 const SHOWN: usize = 12;

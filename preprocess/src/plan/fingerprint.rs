@@ -281,7 +281,7 @@ mod tests {
         let case = |id: &str| RawCase {
             id: id.to_owned(),
             subject: id.to_owned(),
-            image: Source::Nifti("a.nii".into()),
+            image: Source::Scan("a.nii".into()),
             label: None,
             split: CaseSplit::Train,
         };

@@ -5,6 +5,7 @@ use data_manifests::cases::{self, CaseRow, CaseStatus};
 use stage::{ExitStatus, Severity};
 use std::path::Path;
 use volume::nifti;
+use volume::scan;
 
 /// File without ending, and the code that it must get.
 const FLAWS: [(&str, &str); 13] = [
@@ -168,7 +169,7 @@ fn a_mask_of_0_and_255_is_recognised_and_its_advice_helps() {
     task.describe(|d| classes(&mut d.labels, &["background", "vessel"]));
     for (id, value) in [("c00", 1), ("c01", 255)] {
         let path = task.raw().join(format!("labelsTr/{id}.nii.gz"));
-        let mut labels = nifti::read_labels(&path).unwrap();
+        let mut labels = scan::read_labels(&path).unwrap();
         labels.data.iter_mut().filter(|v| **v > 0).for_each(|v| *v = value);
         nifti::write_labels(&path, &labels.data, &labels.grid).unwrap();
     }

@@ -4,6 +4,7 @@
 mod aligned;
 mod commands;
 mod flawed;
+mod formats;
 mod look;
 mod planned;
 mod repair;

@@ -68,7 +68,7 @@ fn damaged_cases_are_listed_and_made_anew_to_the_same_bytes() {
 fn a_repair_follows_the_rules_of_the_run() {
     let task = Task::noise(2, SHAPE);
     let path = task.raw().join("labelsTr/c00.nii.gz");
-    let mut labels = volume::nifti::read_labels(&path).unwrap();
+    let mut labels = volume::scan::read_labels(&path).unwrap();
     labels.data.iter_mut().filter(|v| **v == 2).for_each(|v| *v = 255);
     volume::nifti::write_labels(&path, &labels.data, &labels.grid).unwrap();
     task.run_cleanly(&["--label-map", "255=2", "--only", "c00"]);
