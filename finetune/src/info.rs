@@ -3,12 +3,14 @@
 use crate::arguments::Info;
 use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
+use crate::wording::share_of_labels;
 use data_manifests::cases::triple;
 use data_manifests::seen::Seen;
 use data_manifests::{Manifest, digest};
 use networks::weights;
 use serde::Serialize;
 use serde_json::Value;
+use stage::message::counted;
 use stage::{Context, ExitStatus};
 use std::path::Path;
 
@@ -132,7 +134,8 @@ impl Sheet {
             }
         });
         for (dataset, cases) in &self.seen.datasets {
-            let counts = format!("{} images, {} of them with labels", cases.images.len(), cases.labels.len());
+            let counts =
+                format!("{}, {} with labels", counted(cases.images.len(), "image"), cases.labels.len());
             lines.push(("learnt from", format!("{dataset}: {counts}")));
         }
         if self.seen.incomplete {
@@ -162,7 +165,7 @@ impl Sheet {
                 format!(
                     "{} trained on ({} of the labels), {} for validation",
                     count("train"),
-                    plan["fraction"],
+                    share_of_labels(plan["fraction"].as_f64().unwrap_or(f64::NAN)),
                     count("val")
                 ),
             ),

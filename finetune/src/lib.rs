@@ -26,6 +26,7 @@ mod task;
 mod threshold;
 mod train;
 mod validation;
+mod wording;
 
 pub use arguments::Arguments;
 

@@ -5,6 +5,7 @@ use data_manifests::cases;
 use patches::{Case, Region, ShardStore, sampler};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -131,8 +132,8 @@ impl Patches {
         let empty = self.foreground.values().filter(|classes| classes.is_empty()).count();
         if empty > 0 && self.forced.share > 0.0 {
             let text = format!(
-                "{empty} of {} training cases have no labelled voxel: their patches lie anywhere",
-                self.ids.len()
+                "no labelled voxel in {empty} of {}: patches of these lie anywhere",
+                counted(self.ids.len(), "training case")
             );
             context.tell(Message::info("I404", text));
         }

@@ -14,6 +14,7 @@ use commands::{Commands, Place};
 use data_manifests::descriptor::LabelKind;
 use data_manifests::splits::{self, Split};
 use data_manifests::{Manifest, cases, digest, manifest};
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic};
 use std::path::Path;
 use table::{Row, Run};
@@ -55,7 +56,7 @@ pub(crate) fn run(arguments: &Sweep, quiet: bool, context: &Context) -> anyhow::
                 sweep.done[index] = Some(table::rows(run, &directory)?);
             }
             Ended::Interrupted => {
-                let text = format!("interrupted: {turn} of {} runs are done", runs.len());
+                let text = format!("interrupted with {turn} of {} done", counted(runs.len(), "run"));
                 context.tell(Message::info("I306", text).fix("Rerun the same command to continue"));
                 return Ok(ExitStatus::Interrupted);
             }

@@ -3,6 +3,7 @@
 mod encoder;
 mod goal;
 mod plan;
+mod shape;
 mod split;
 
 use crate::arguments::Train;
@@ -11,6 +12,7 @@ use crate::objective::Objective;
 use crate::sampling::{Cut, Draw, Patches, Voxels};
 use crate::semantic::Semantic;
 use crate::task::{Frozen, Segmentation};
+use crate::wording::share_of_labels;
 use data_manifests::Manifest;
 use data_manifests::descriptor::Modality;
 use data_manifests::seen::Seen;
@@ -19,6 +21,7 @@ use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
 use plan::{TrainPlan, plan, single_voxels};
 use serde::Serialize;
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, Output, atomic, limits};
 use std::path::Path;
 use std::sync::Arc;
@@ -86,10 +89,10 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         return Ok(ExitStatus::Done);
     }
     context.say(&format!(
-        "{} training cases ({} of the labels), {} validation cases",
-        plan.train.len(),
-        plan.fraction,
-        plan.val.len()
+        "{} ({} of the labels), {}",
+        counted(plan.train.len(), "training case"),
+        share_of_labels(plan.fraction),
+        counted(plan.val.len(), "validation case")
     ));
     if plan.val.is_empty() {
         context.tell(
@@ -102,7 +105,10 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         context.tell(warning);
     }
     if plan.encoder_frozen >= plan.steps {
-        context.tell(Message::info("I430", format!("the encoder is held in all {} steps", plan.steps)));
+        context.tell(Message::info(
+            "I430",
+            format!("the encoder is held to the end, in {}", counted(plan.steps as usize, "step")),
+        ));
     }
     if let Some(labels) = plan.model.descriptor.labels.as_ref().filter(|_| semantic.is_some()) {
         split::warn_about_classes(&store, &labels.classes, &split, &plan.train, context)?;

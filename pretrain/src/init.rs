@@ -6,6 +6,7 @@ use data_manifests::CaseSplit;
 use data_manifests::seen::Seen;
 use networks::{EncoderConfig, weights};
 use serde::Deserialize;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -53,13 +54,14 @@ pub(crate) fn warn_of_kept_cases(seen: &Seen, pairs: &Pairs, rule: &SelectionRul
         let name = &source.store.descriptor().name;
         let tests = source.store.rows().iter().filter(|row| row.split == CaseSplit::Test);
         let tests = tests.map(|row| &row.id).filter(|_| rule.test_cases != TestCases::Use);
-        let kept: BTreeSet<&String> =
-            rule.left_out.get(name).into_iter().flatten().chain(&source.held_out).chain(tests).collect();
+        // under whatever name: also those that another data set keeps from training
+        let kept: BTreeSet<&String> = source.kept.iter().chain(&source.held_out).chain(tests).collect();
         let all = kept.len();
         let [images, _] = seen.among(name, kept, &source.store.images());
         if images > 0 {
             let text = format!(
-                "the weights of --init were trained on {images} of {all} cases of {name} that are kept from training"
+                "the weights of --init were trained on {images} of {} of {name} that this run keeps from training",
+                counted(all, "case")
             );
             context.tell(
                 Message::warning("W338", text)

@@ -28,7 +28,7 @@ pub(crate) struct Source {
     /// Cases that are kept for questions.
     pub(crate) held_out: Vec<String>,
     /// Cases that are scored on later, as far as they are known: neither trained on nor asked about.
-    kept: Vec<String>,
+    pub(crate) kept: Vec<String>,
     pub(crate) test_cases_used: usize,
     /// Wordings of the reports, of which one is drawn for each patch.
     pub(crate) texts: Vec<Text>,

@@ -10,7 +10,7 @@ use crate::task::{AlikeReports, Pretraining, least_texts};
 use crate::watch::Watch;
 use data_manifests::seen::{self, Seen};
 use data_manifests::{Descriptor, Manifest, digest};
-use networks::weights::{self, OTHER_ENCODER};
+use networks::weights::{self, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM};
 use networks::{EncoderKind, HeadNorm};
 use serde_json::Value;
 use stage::{Context, ExitStatus, Message, Output, atomic, limits};
@@ -118,6 +118,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
                 .fix("Give --init an encoder of the same kind, size and patch")
         })?;
         context.say(&report.to_string());
+        if let Some(text) = report.random_stem() {
+            context.tell(Message::warning("W447", text).cause(RANDOM_STEM).fix(OTHER_STEM));
+        }
         if let Some(text) = report.other_encoder() {
             context.tell(Message::warning("W326", text).cause(OTHER_ENCODER).fix(
                 "Compare the weights' network with --encoder, --size, --patch-zyx and the --swin-… options",

@@ -4,6 +4,7 @@ use data_manifests::splits::{self, Split};
 use data_manifests::{CaseSplit, cases, digest};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -138,7 +139,10 @@ pub(crate) fn warn_of_unknown(store: &ShardStore, rule: &SelectionRule, context:
     let named = rule.left_out.get(name).into_iter().flatten();
     let unknown: Vec<&String> = named.filter(|id| !known.contains(id.as_str())).collect();
     if let Some(first) = unknown.first() {
-        let text = format!("{} cases of --leave-out are none of {name}: first {first}", unknown.len());
+        let text = format!(
+            "{} of --leave-out not among those of {name}: first {first}",
+            counted(unknown.len(), "case")
+        );
         context.tell(
             Message::warning("W337", text)
                 .cause("preprocess could not convert them, or the split is of other shards")
@@ -183,7 +187,7 @@ pub(crate) struct Selection {
 /// `E312` for test cases where they are refused, `E320` where nothing is left to train on.
 pub(crate) fn select(store: &ShardStore, rule: &SelectionRule) -> Result<Selection, Message> {
     of_rows(&store.descriptor().name, store.rows(), rule).map_err(|message| {
-        message.detail(format!("{}: {} cases", store.directory().display(), store.rows().len()))
+        message.detail(format!("{}: {}", store.directory().display(), counted(store.rows().len(), "case")))
     })
 }
 
@@ -191,7 +195,7 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
     let is_test = |row: &cases::CaseRow| row.split == CaseSplit::Test;
     let tests = rows.iter().filter(|row| is_test(row)).count();
     if tests > 0 && rule.test_cases == TestCases::Refuse {
-        let text = format!("{tests} test cases of {name} are among the cases to pretrain on");
+        let text = format!("{} of {name} among the cases to pretrain on", counted(tests, "test case"));
         return Err(Message::error("E312", text)
             .cause("Scores on them would come from an encoder that has seen their images")
             .fix("Give --test-cases leave-out, or --test-cases use: the encoder's plan will say so"));

@@ -58,6 +58,13 @@ impl FromStr for ResEncSize {
 }
 
 impl ResEncSize {
+    /// Whether a network is of this size: channels and blocks of its stages are, of which the patch decides how many there are.
+    #[must_use]
+    pub fn is_of(self, topology: &ResEncConfig) -> bool {
+        let features = (0..).zip(&topology.features).all(|(stage, found)| *found == self.features(stage));
+        features && topology.blocks.iter().enumerate().all(|(stage, found)| *found == self.blocks(stage))
+    }
+
     fn features(self, stage: u32) -> i64 {
         match self {
             Self::Compact => (16 << stage.min(8)).min(128),

@@ -12,5 +12,5 @@ mod save;
 pub use load::{LoadOptions, load};
 pub use names::is_encoder;
 pub use read::{read_metadata, read_tensors};
-pub use report::{Adapted, LoadReport, OTHER_ENCODER, Skipped};
+pub use report::{Adapted, LoadReport, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM, Skipped};
 pub use save::{save, save_canonical, save_tensors, save_where};

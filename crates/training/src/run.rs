@@ -331,7 +331,11 @@ impl Session {
                         "W302",
                         format!("{what} is not finite at step {}: no update", self.state.step),
                     )
-                    .detail(format!("Batch: {}", members.join(","))),
+                    .detail(match &self.peers {
+                        None => format!("Batch: {}", members.join(",")),
+                        // each process knows its own patches
+                        Some(_) => format!("Of the batch the first process has: {}", members.join(",")),
+                    }),
                 );
                 Ok(())
             }

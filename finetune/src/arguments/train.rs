@@ -31,18 +31,18 @@ pub(crate) struct Train {
     /// resunet50 (as published), attresunet50 (with attention on its skips), resenc (nnU-Net's residual-encoder U-Net) or swin-unetr (MONAI's SwinUNETR)
     #[arg(long, default_value = "resunet50")]
     pub(crate) network: NetworkKind,
-    /// Size of a resenc network that takes no encoder's shape
-    #[arg(long, default_value = "compact")]
-    pub(crate) size: ResEncSize,
-    /// Channels of the first stage of a swin-unetr that takes no encoder's shape, a multiple of 12
-    #[arg(long, value_name = "N", default_value_t = 48)]
-    pub(crate) swin_feature_size: i64,
-    /// Blocks of the four stages of such a swin-unetr (2,4,2,2 as published)
-    #[arg(long, value_name = "N,N,N,N", default_value = "2,2,2,2", value_parser = SwinConfig::parse_depths)]
-    pub(crate) swin_depths: [usize; 4],
-    /// Voxels joined between stages of such a swin-unetr: complete (MONAI) or published (of eight, six)
-    #[arg(long, default_value = "complete")]
-    pub(crate) swin_merging: SwinMerging,
+    /// Size of a resenc network: compact or full; with an encoder it has the encoder's [default: compact]
+    #[arg(long)]
+    pub(crate) size: Option<ResEncSize>,
+    /// Channels of the first stage of a swin-unetr, a multiple of 12; with an encoder it has the encoder's, as in the next two [default: 48]
+    #[arg(long, value_name = "N")]
+    pub(crate) swin_feature_size: Option<i64>,
+    /// Blocks of the four stages of a swin-unetr (2,4,2,2 as published) [default: 2,2,2,2]
+    #[arg(long, value_name = "N,N,N,N", value_parser = SwinConfig::parse_depths)]
+    pub(crate) swin_depths: Option<[usize; 4]>,
+    /// Voxels joined between stages of a swin-unetr: complete (MONAI) or published (of eight, six) [default: complete]
+    #[arg(long)]
+    pub(crate) swin_merging: Option<SwinMerging>,
     /// Norms in the decoder of a resunet50 or attresunet50 (no effect on others): none (as published) or instance
     #[arg(long, default_value = "none")]
     pub(crate) decoder_norm: DecoderNorm,

@@ -10,6 +10,7 @@ use crate::predict::{CLASSES, Row, TABLE};
 use crate::stacks::{Failure, each_section};
 use data_manifests::raw::open::{self, RawVoxels};
 use data_manifests::{Descriptor, Manifest, cases};
+use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -45,7 +46,11 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
     for (predictions, row) in pooled.iter().flat_map(|found| found.rows.iter().map(move |row| (found, row))) {
         if interrupt::requested() {
             progress.finish();
-            let text = format!("interrupted after {} of {cases} cases: nothing was chosen", measured.len());
+            let text = format!(
+                "interrupted after {} of {}: nothing was chosen",
+                measured.len(),
+                counted(cases, "case")
+            );
             context.tell(Message::info("I306", text).fix("Rerun the same command"));
             return Ok(ExitStatus::Interrupted);
         }
@@ -55,9 +60,8 @@ pub(crate) fn run(arguments: &CleanUpArguments, context: &Context) -> anyhow::Re
     }
     progress.finish();
     let choice = choose(&measured, &plan.descriptor, models);
-    for Trial { step, without, with, taken } in &choice.tried {
-        let verdict = if *taken { "taken" } else { "left" };
-        context.print(&format!("{step:<32} Dice {without:.4} without, {with:.4} with: {verdict}"))?;
+    for trial in &choice.tried {
+        context.print(&line(trial))?;
     }
     let mut bytes = serde_json::to_vec_pretty(&choice)?;
     bytes.push(b'\n');
@@ -214,6 +218,21 @@ fn dice(truth: &[u32], guess: &[u16], class: u16, ignored: Option<u32>) -> Optio
     (sizes > 0).then(|| 2.0 * both as f64 / sizes as f64)
 }
 
+/// A smaller rise of a mean Dice is rounding of its sum.
+const RISE: f64 = 1e-9;
+
+/// A trial in a line; where four digits do not tell the two apart, the verdict does.
+fn line(Trial { step, without, with, taken }: &Trial) -> String {
+    let [before, after] = [without, with].map(|dice| format!("{dice:.4}"));
+    let verdict = match (*taken, before == after) {
+        (true, true) => format!("taken, better by {:.1e}", with - without),
+        (true, false) => "taken".to_owned(),
+        (false, _) if (with - without).abs() <= RISE => "left, no better".to_owned(),
+        (false, _) => "left".to_owned(),
+    };
+    format!("{step:<32} Dice {before} without, {after} with: {verdict}")
+}
+
 /// As nnU-Net: the foreground's clean-up where the mean over classes rises and no class falls, then that of each class whose own
 /// Dice rises.
 fn choose(
@@ -231,7 +250,9 @@ fn choose(
     let pairs: Vec<[f64; 2]> =
         (0..classes).filter_map(|class| Some([mean(class, 0, 0)?, mean(class, 1, 0)?])).collect();
     let of_all = |with: usize| pairs.iter().map(|pair| pair[with]).sum::<f64>() / pairs.len().max(1) as f64;
-    let foreground = of_all(1) > of_all(0) && pairs.iter().all(|[without, with]| with >= without);
+    let rises = |without: f64, with: f64| with - without > RISE;
+    let foreground =
+        rises(of_all(0), of_all(1)) && pairs.iter().all(|[without, with]| !rises(*with, *without));
     let mut tried = vec![Trial {
         step: "largest of the foreground".to_owned(),
         without: of_all(0),
@@ -243,8 +264,8 @@ fn choose(
         let at = usize::from(foreground);
         let (Some(without), Some(with)) = (mean(class, at, 0), mean(class, at, 1)) else { continue };
         let name = names.get(usize::from(number)).map_or_else(|| number.to_string(), Clone::clone);
-        tried.push(Trial { step: format!("largest of {name}"), without, with, taken: with > without });
-        if with > without {
+        tried.push(Trial { step: format!("largest of {name}"), without, with, taken: rises(without, with) });
+        if rises(without, with) {
             taken.push(number);
         }
     }
@@ -272,6 +293,36 @@ mod tests {
             .map(|(truth, guess)| of_maps(truth, guess.to_vec(), SHAPE, 2, Some(9)).unwrap())
             .collect();
         choose(&cases, &descriptor, Default::default())
+    }
+
+    #[test]
+    fn lines_tell_what_a_verdict_rests_on() {
+        let said =
+            |without, with, taken| line(&Trial { step: "largest of a".to_owned(), without, with, taken });
+        let lines = [
+            said(0.5, 0.75, true),
+            said(0.81234, 0.81234 + 3.1e-6, true),
+            said(0.8, 0.8, false),
+            said(0.8, 0.7, false),
+        ];
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        largest of a                     Dice 0.5000 without, 0.7500 with: taken
+        largest of a                     Dice 0.8123 without, 0.8123 with: taken, better by 3.1e-6
+        largest of a                     Dice 0.8000 without, 0.8000 with: left, no better
+        largest of a                     Dice 0.8000 without, 0.7000 with: left
+        ");
+    }
+
+    #[test]
+    fn a_rise_in_the_last_digits_is_none() {
+        // the same values in another order have another sum
+        let case = |without: f64, with: f64| vec![[[Some(without), Some(without)], [Some(with), Some(with)]]];
+        let cases = [case(0.1, 0.3), case(0.2, 0.2), case(0.3, 0.1)];
+        let [one, two] = [0, 1].map(|with| cases.iter().map(|case| case[0][with][0].unwrap()).sum::<f64>());
+        assert_ne!(one, two);
+        let descriptor = Descriptor::find("msd04-hippocampus").unwrap();
+        let choice = choose(&cases, &descriptor, Default::default());
+        assert!(!choice.foreground && choice.classes.is_empty(), "{choice:?}");
     }
 
     #[test]

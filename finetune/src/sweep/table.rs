@@ -1,5 +1,6 @@
 //! What the runs of a sweep scored.
 
+use crate::wording::share_of_labels;
 use anyhow::Context as _;
 use data_manifests::Manifest;
 use metrics::statistics::{Summary, summarise};
@@ -35,7 +36,7 @@ impl Run {
 impl std::fmt::Display for Run {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (start, fraction, seed) = (self.start(), self.fraction, self.seed);
-        write!(f, "{start}, {fraction} of the labels, seed {seed}")
+        write!(f, "{start}, {} of the labels, seed {seed}", share_of_labels(fraction))
     }
 }
 

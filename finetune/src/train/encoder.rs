@@ -5,9 +5,10 @@ use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
 use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest};
-use networks::weights::{self, LoadOptions, OTHER_ENCODER};
+use networks::weights::{self, LoadOptions, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM};
 use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 use patches::ShardStore;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -72,15 +73,20 @@ pub(super) fn warn_of_seen_cases(seen: &Seen, store: &ShardStore, val: &[String]
     let [images, labels] = seen.among(dataset, val, &store.images());
     let all = val.len();
     if labels > 0 {
-        let text =
-            format!("the encoder comes from a model that was trained on {labels} of {all} validation cases");
+        let text = format!(
+            "the encoder comes from a model that was trained on {labels} of {}",
+            counted(all, "validation case")
+        );
         context.tell(
             Message::warning("W431", text)
                 .cause("That model is of this data set and was trained by another split")
                 .fix("Scores on these cases say nothing: give both the same --split"),
         );
     } else if images > 0 {
-        let text = format!("the encoder was pretrained on the images of {images} of {all} validation cases");
+        let text = format!(
+            "the encoder was pretrained on the images of {images} of {}",
+            counted(all, "validation case")
+        );
         context.tell(
             Message::warning("W431", text)
                 .cause("Their labels were not seen, but scores on them may flatter the encoder")
@@ -148,11 +154,7 @@ pub(super) fn load(
         );
     }
     if let Some(text) = report.random_stem() {
-        context.tell(
-            Message::warning("W447", text)
-                .cause("What the other layers learnt rests on that of the first")
-                .fix("Use weights of a network whose first convolution has this shape"),
-        );
+        context.tell(Message::warning("W447", text).cause(RANDOM_STEM).fix(OTHER_STEM));
     }
     if arguments.with_decoder {
         let others = model::stored_plan(file).ok().filter(|stored| !has_channels_of(stored, own));

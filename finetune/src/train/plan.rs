@@ -1,12 +1,11 @@
 //! Everything that decides a training run.
 
-use super::encoder;
+use super::shape::network;
 use crate::arguments::Train;
 use crate::model::{self, ModelPlan};
 use crate::objective::{Objective, UNKNOWN};
-use data_manifests::Descriptor;
 use data_manifests::splits::Split;
-use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, SwinConfig};
+use networks::{NetworkConfig, NetworkKind};
 use patches::ShardStore;
 use serde::Serialize;
 use stage::Message;
@@ -217,51 +216,6 @@ fn filled(store: &ShardStore, train: &[String], patch_zyx: [usize; 3]) -> anyhow
         }
     }
     Ok(filled)
-}
-
-/// The network: a resenc and a swin-unetr take the shape of the encoder that they start from; else a resenc has one for
-/// the data set's patch, and a swin-unetr what the options say.
-fn network(arguments: &Train, descriptor: &Descriptor, classes: usize) -> anyhow::Result<NetworkConfig> {
-    let stored = match &arguments.encoder_weights {
-        Some(file) => encoder::configuration(file, arguments.network)?,
-        None => None,
-    };
-    let in_channels = descriptor.channels.len() as i64;
-    let classes = classes as i64;
-    let decoder_norm = arguments.decoder_norm;
-    // weights of other origin carry no plan: the shape that there would be without them, and loading says what fits
-    match (arguments.network, stored) {
-        (NetworkKind::Resunet50, _) => Ok(NetworkConfig::Resunet50 { in_channels, classes, decoder_norm }),
-        (NetworkKind::Attresunet50, _) => {
-            Ok(NetworkConfig::Attresunet50 { in_channels, classes, decoder_norm })
-        }
-        (NetworkKind::Resenc, Some(EncoderConfig::Resenc { topology, .. })) => {
-            Ok(NetworkConfig::Resenc { in_channels, classes, topology })
-        }
-        (NetworkKind::Resenc, _) => {
-            let patch = descriptor.grid.patch_zyx.map(|n| n as i64);
-            let topology = ResEncConfig::for_patch(patch, descriptor.spacing_zyx_mm(), arguments.size)
-                .map_err(|e| {
-                    Message::error("E416", e.to_string())
-                        .fix("Enlarge grid.patch_zyx in the data set's descriptor")
-                })?;
-            Ok(NetworkConfig::Resenc { in_channels, classes, topology })
-        }
-        (NetworkKind::SwinUnetr, Some(EncoderConfig::SwinUnetr { transformer, .. })) => {
-            Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
-        }
-        (NetworkKind::SwinUnetr, _) => {
-            let transformer = SwinConfig {
-                feature_size: arguments.swin_feature_size,
-                depths: arguments.swin_depths,
-                merging: arguments.swin_merging,
-            };
-            transformer.validate().map_err(|e| {
-                Message::error("E416", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
-            })?;
-            Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
-        }
-    }
 }
 
 #[cfg(test)]

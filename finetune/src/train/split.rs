@@ -3,6 +3,7 @@
 use crate::arguments::Train;
 use data_manifests::splits::{self, Split};
 use patches::ShardStore;
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 
@@ -89,12 +90,20 @@ pub(super) fn warn_about_classes(
         } else {
             "Use another --seed or --split, or add labelled cases that have it"
         };
-        let text = format!("the {} training cases have no {}", used.len(), missing.join(", "));
+        let text = format!(
+            "there is no {} in the labels of {}",
+            missing.join(", "),
+            counted(used.len(), "training case")
+        );
         context.tell(Message::warning("W403", text).cause("The model cannot learn it").fix(fix));
     }
     let missing = if split.val.is_empty() { Vec::new() } else { absent(&split.val)? };
     if !missing.is_empty() {
-        let text = format!("the {} validation cases have no {}", split.val.len(), missing.join(", "));
+        let text = format!(
+            "there is no {} in the labels of {}",
+            missing.join(", "),
+            counted(split.val.len(), "validation case")
+        );
         let fix = "Use another --seed, --val-share or --split";
         context.tell(Message::warning("W403", text).cause("It gets no score").fix(fix));
     }

@@ -13,7 +13,7 @@ fn a_run_from_scratch_writes_a_whole_stage_once() {
     let study = Study::new(Kind::Ct);
     let settings = ["--from-scratch", "--validate-every", "2", "--log-every", "1"];
     let said = study.train("model", 4, &settings).expect(0);
-    assert!(said.contains("3 training cases (1 of the labels), 1 validation cases"), "{said}");
+    assert!(said.contains("3 training cases (all of the labels), 1 validation case"), "{said}");
     let files = study.verified("model");
     let names =
         ["model.safetensors", "plan.json", "split.json", "metrics.jsonl", "checkpoint_final.safetensors"];
@@ -187,7 +187,7 @@ fn validation_cases_that_the_encoder_has_seen_are_counted() {
         let other = (1..20).map(|seed| train(&seed.to_string())).find(|said| said.contains("W431"));
         let said = other.expect("a seed whose validation case is another one");
         assert!(
-            said.contains("W431 the encoder comes from a model that was trained on 1 of 1 validation cases"),
+            said.contains("W431 the encoder comes from a model that was trained on 1 of 1 validation case"),
             "{said}"
         );
     }
@@ -229,6 +229,11 @@ fn a_swin_encoder_starts_a_swin_unetr_of_its_own_shape() {
     let patch: Vec<u64> = serde_json::from_value(plan["model"]["patch_zyx"].clone()).unwrap();
     assert!(patch.iter().all(|size| size % 32 == 0), "{patch:?}");
     study.verified("model");
+
+    let said = run(&[&words[..], &more, &["--swin-depths", "2,2,2,2", "--overwrite"]].concat()).expect(1);
+    insta::assert_snapshot!(said.lines().find(|line| line.contains("E449")).unwrap().trim(), @"E449 --swin-depths asks for another network than the encoder's. the encoder has [1, 1, 1, 1]. Leave out --swin-depths: the network takes the encoder's shape; or pretrain an encoder with it.");
+    let said = run(&[&words[..], &more, &["--size", "full", "--overwrite"]].concat()).expect(1);
+    assert!(said.contains("E449 --size is an option of --network resenc, not of swin-unetr"), "{said}");
 
     let other = study.path("scratch");
     let scratch = ["--from-scratch", "--steps", "1", "--swin-feature-size", "20"];
@@ -317,10 +322,15 @@ fn a_class_that_is_absent_is_named() {
     let said =
         study.train("model", 1, &["--from-scratch", "--validate-every", "0", "--fraction", "0.4"]).expect(0);
     assert!(
-        said.contains("W403 the 1 training cases have no 'lesion'. The model cannot learn it."),
+        said.contains(
+            "W403 there is no 'lesion' in the labels of 1 training case. The model cannot learn it."
+        ),
         "{said}"
     );
-    assert!(said.contains("W403 the 1 validation cases have no 'lesion'. It gets no score."), "{said}");
+    assert!(
+        said.contains("W403 there is no 'lesion' in the labels of 1 validation case. It gets no score."),
+        "{said}"
+    );
     assert!(!said.contains("larger --fraction"), "{said}");
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Pairs, Source};
 use crate::text::{Text, are_alike};
+use stage::message::counted;
 use stage::{Context, Message, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -63,7 +64,7 @@ impl Pairs {
         }
         let count: usize = damaged.values().map(Vec::len).sum();
         if count > skip_bad.unwrap_or(0) as usize {
-            return Err(Message::error("E301", format!("{count} cases cannot be read"))
+            return Err(Message::error("E301", format!("{} cannot be read", counted(count, "case")))
                 .fix("Run preprocess again: it makes damaged cases anew and keeps the others; --skip-bad N goes on without them")
                 .into());
         }
@@ -103,7 +104,7 @@ impl Pairs {
                     .for_each(|message| context.tell(message));
                 if let Some(first) = unknown.first() {
                     let what =
-                        format!("reports of {} cases that are not in the shards: left out", unknown.len());
+                        format!("left out reports of {} not in the shards", counted(unknown.len(), "case"));
                     let detail = format!("{}: first {first}", text.directory().display());
                     context.tell(Message::warning("W311", what).detail(detail));
                 }

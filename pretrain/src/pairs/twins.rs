@@ -1,6 +1,7 @@
 //! Images that are in several data sets: what one of them keeps from training, none of the others trains on.
 
 use super::{Pairs, Source};
+use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::{HashMap, HashSet};
 
@@ -40,9 +41,14 @@ impl Pairs {
             let name = source.store.descriptor().name.clone();
             source.ids.retain(|id| !left_out.contains(id) && !moved.contains(id));
             source.held_out.retain(|id| !left_out.contains(id));
+            source.kept.extend(
+                source.store.rows().iter().map(|row| &row.id).filter(|id| left_out.contains(*id)).cloned(),
+            );
             let of_others = |count: usize, what: &str| {
-                let text =
-                    format!("{count} cases of {name} have the images of cases that another data set {what}");
+                let text = format!(
+                    "{} of {name} with images of cases that another data set {what}",
+                    counted(count, "case")
+                );
                 Message::warning("W340", text)
             };
             if !left_out.is_empty() {

@@ -282,7 +282,7 @@ fn cases_for_testing_are_trained_on_only_where_that_was_asked_for() {
         study.pretrain(&CT, &[], out, &[&SETTINGS[..], &["--test-cases", rule]].concat())
     };
     let said = with("encoder", "refuse").expect(1);
-    assert!(said.contains("E312 1 test cases of phantom-ct are among the cases to pretrain on"), "{said}");
+    assert!(said.contains("E312 1 test case of phantom-ct among the cases to pretrain on"), "{said}");
     assert!(said.contains("--test-cases leave-out"), "{said}");
     let said = with("left", "leave-out").expect(0);
     assert!(said.contains("4 of 4 cases have no report"), "{said}");

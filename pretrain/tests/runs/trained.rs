@@ -8,7 +8,7 @@ use data_manifests::seen::Seen;
 use networks::weights::{self, LoadOptions};
 use networks::{EncoderConfig, NetworkConfig, SegmentationNetwork};
 use std::collections::BTreeMap;
-use tch::{Device, nn};
+use tch::{Device, Tensor, nn};
 
 const KINDS: [Kind; 2] = [Kind::Ct, Kind::Mri];
 
@@ -378,7 +378,10 @@ fn cases_of_a_later_validation_are_left_out() {
     let left_out = format!("{name}={}", text(&split));
     let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "8,15,16", "--leave-out"];
     let said = study.pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &[&left_out]].concat()).expect(0);
-    assert!(said.contains("W337 1 cases of --leave-out are none of phantom-ct: first ct_oo1"), "{said}");
+    assert!(
+        said.contains("W337 1 case of --leave-out not among those of phantom-ct: first ct_oo1"),
+        "{said}"
+    );
     assert!(said.contains("I324 patches of [8, 16, 16] instead of [8, 15, 16]"), "{said}");
     let plan = study.json("encoder/plan.json");
     assert_eq!(plan["selection"]["left_out"][&name], serde_json::json!(val));
@@ -417,7 +420,7 @@ fn weights_that_have_seen_what_is_kept_from_training_are_named() {
     assert!(all.images.len() == 5 && all.labels.is_empty());
     let init = study.path("all/encoder.safetensors");
     let said = pretrain("some", &["--init", text(&init), "--holdout", "0.2"]);
-    assert!(said.contains("W338 the weights of --init were trained on 1 of 1 cases of phantom-ct"), "{said}");
+    assert!(said.contains("W338 the weights of --init were trained on 1 of 1 case of phantom-ct"), "{said}");
     // what was seen before stays seen
     assert_eq!(&seen("some").datasets["phantom-ct"], all);
     let again = study.path("some/checkpoint_final.safetensors");
@@ -426,6 +429,29 @@ fn weights_that_have_seen_what_is_kept_from_training_are_named() {
     assert_eq!(seen("part").datasets["phantom-ct"].images.len(), 4);
     let part = study.path("part/encoder.safetensors");
     assert!(!pretrain("same", &["--init", text(&part), "--holdout", "0.2"]).contains("W338"));
+}
+
+#[test]
+fn weights_without_the_first_convolution_are_told() {
+    let study = Study::with(&[Kind::Ct]);
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "8,16,16", "--holdout", "0"];
+    study.pretrain(&[Kind::Ct], &[], "whole", &settings).expect(0);
+    let mut tensors: BTreeMap<String, Tensor> =
+        weights::read_tensors(&study.path("whole/encoder.safetensors")).unwrap().into_iter().collect();
+    let stem =
+        tensors.keys().find(|name| name.contains("stem") && name.ends_with("conv.weight")).unwrap().clone();
+    tensors.remove(&stem);
+    let file = study.path("stemless.safetensors");
+    weights::save_tensors(&tensors, &file, &BTreeMap::new()).unwrap();
+    let said =
+        study.pretrain(&[Kind::Ct], &[], "stemless", &[&settings[..], &["--init", text(&file)]].concat());
+    let said = said.expect(0);
+    let told = said.lines().find(|line| line.contains("W447")).unwrap();
+    assert!(
+        told.contains("the encoder's first convolution keeps random weights")
+            && told.contains("not in the file"),
+        "{told}"
+    );
 }
 
 /// The name of the only data set of a study.

@@ -7,6 +7,7 @@ use data_manifests::descriptor::Raw;
 use data_manifests::phantom::{Kind, Size};
 use serde_json::json;
 use stage::Context;
+use stage::message::counted;
 use std::path::{Path, PathBuf};
 
 /// Shards of the same files under other names, none of them for testing.
@@ -55,7 +56,8 @@ fn images_that_one_data_set_keeps_no_other_trains_on() {
     assert!(tests > 0 && all(&twin) == all(&own));
     let said = train("left-out", &["--test-cases", "leave-out", "--holdout", "0.4"]);
     let left_out = format!(
-        "W340 {tests} cases of twin have the images of cases that another data set keeps from training"
+        "W340 {} of twin with images of cases that another data set keeps from training",
+        counted(tests, "case")
     );
     assert!(said.contains(&left_out) && said.contains("that another data set holds out"), "{said}");
     let plan = study.json("left-out/plan.json");
@@ -66,6 +68,20 @@ fn images_that_one_data_set_keeps_no_other_trains_on() {
     for dataset in 0..2 {
         let trained = plan["datasets"][dataset]["trained"].as_u64().unwrap() as usize;
         assert_eq!(trained + of_own.len(), all(&own) - tests);
+    }
+    // weights that have seen them under their other name have seen what is kept
+    let shards = ["--shards", text(&twin), "--test-cases", "use", "--holdout", "0"];
+    let seen = study.path("seen");
+    let words = ["--out", text(&seen), "--encoder", "resenc", "--steps", "1", "--batch", "4"];
+    run(&[&words[..], &["--patch-zyx", "8,16,16"], &shards].concat()).expect(0);
+    let init = seen.join("encoder.safetensors");
+    let said = train("from-seen", &["--test-cases", "leave-out", "--holdout", "0", "--init", text(&init)]);
+    for name in ["phantom-ct", "twin"] {
+        let kept = format!(
+            "W338 the weights of --init were trained on {tests} of {} of {name}",
+            counted(tests, "case")
+        );
+        assert!(said.contains(&kept), "{said}");
     }
     // where nothing is kept, nothing is said
     let said = train("used", &["--test-cases", "use", "--holdout", "0"]);

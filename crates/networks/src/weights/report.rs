@@ -9,6 +9,12 @@ use std::path::PathBuf;
 pub const OTHER_ENCODER: &str =
     "The weights were learnt in a deeper or another encoder, and what its other layers learnt is lost";
 
+/// What follows where [`LoadReport::random_stem`] says something.
+pub const RANDOM_STEM: &str = "What the other layers learnt rests on that of the first";
+
+/// What to do then.
+pub const OTHER_STEM: &str = "Use weights of a network whose first convolution has this shape";
+
 /// What loading did, for people and for `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadReport {
