@@ -4,6 +4,7 @@
 mod captioner;
 mod device;
 mod goldens;
+mod guides;
 mod precision;
 mod pytorch;
 mod resunet;
