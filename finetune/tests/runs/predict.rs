@@ -434,7 +434,7 @@ fn a_folder_of_scans_is_predicted_with_channels_in_files_of_their_own() {
     study.predict("one", &[file], &[]).expect(0);
     let said = study.predict("several", &[&scans], &[]).expect(0);
     assert!(
-        said.contains("I446 1 images by nnU-Net's numbers of channels: patient_0000 is case patient"),
+        said.contains("I446 1 image by nnU-Net's numbers of channels: patient_0000 is case patient"),
         "{said}"
     );
     let name = file.file_name().unwrap().to_str().unwrap();

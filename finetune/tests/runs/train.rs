@@ -157,7 +157,7 @@ fn validation_cases_that_the_encoder_has_seen_are_counted() {
     let mut renamed = Seen::default();
     renamed.add("another", &val, &shards.images(), false);
     let wanted =
-        |n: usize| format!("W431 the encoder was pretrained on the images of {n} of {n} validation cases");
+        |n: usize| format!("W431 the encoder was pretrained on the images of {n} of {n} validation case");
     let said = train(Some(&renamed));
     assert!(said.contains(&wanted(val.len())), "{said}");
     assert!(train(None).contains("I438 the encoder's file does not say which cases"));
@@ -315,7 +315,7 @@ fn a_class_that_is_absent_is_named() {
     let study = Study::edited(Kind::Ct, |_, raw| replace_label(raw, 1, 2, 1));
     let said = study.train("model", 1, &["--from-scratch", "--validate-every", "0"]).expect(0);
     assert_eq!(said.matches("W403").count(), 1, "{said}");
-    assert!(said.contains("cases have no 'lesion'"), "{said}");
+    assert!(said.contains("there is no 'lesion' in the labels of"), "{said}");
     assert!(!said.contains("'organ'"), "{said}");
     // without any voxel of it, more labels are no remedy
     let study = Study::edited(Kind::Ct, |_, raw| replace_label(raw, 0, 2, 1));
