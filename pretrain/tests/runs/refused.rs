@@ -182,7 +182,7 @@ fn few_reports_and_reports_of_other_cases_are_said() {
     let other = format!("{first}\n{}", rest.replacen(",ct_001,", ",ct_999,", 2));
     edited(&reports, |_| fs_err::write(reports.join(ROWS), other).unwrap());
     let said = study.pretrain(&CT, &[&reports], "encoder", &SETTINGS).expect(0);
-    assert!(said.contains("W311 reports of 1 cases that are not in the shards"), "{said}");
+    assert!(said.contains("W311 left out reports of 1 case not in the shards"), "{said}");
     assert!(said.contains("W311 4 of 5 cases have no report"), "{said}");
     assert!(
         said.contains("W327 a batch of 4 holds about 0.8 reports, and the image-text loss needs 4"),
