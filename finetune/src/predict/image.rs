@@ -58,10 +58,19 @@ pub(super) struct Predictor<'a> {
     pub(super) precision: Precision,
 }
 
+/// A label map on the image's own grid.
+pub(super) struct Labelled {
+    /// z, y, x.
+    pub(super) labels: Vec<u16>,
+    pub(super) grid: Grid,
+    /// What they are read off, where it is wanted.
+    pub(super) probabilities: Option<Probabilities>,
+}
+
 /// What became of an image.
 pub(super) enum Predicted {
-    /// A label map on the image's own grid, z, y, x, and the probabilities that it is read off, where they are wanted.
-    Labels(Vec<u16>, Grid, Option<Probabilities>),
+    /// A label map.
+    Labels(Box<Labelled>),
     /// Affinities, which were written as they came.
     Written,
 }
@@ -129,7 +138,7 @@ impl Predictor<'_> {
         match &self.model.plan.objective {
             Objective::Classes | Objective::Regions => {
                 let (labels, probabilities) = self.labels(&volume, &steps, path)?;
-                Ok(Predicted::Labels(labels, grid, probabilities))
+                Ok(Predicted::Labels(Box::new(Labelled { labels, grid, probabilities })))
             }
             Objective::Affinities(plan) => {
                 self.write_affinities(&volume, &grid, plan, path)?;

@@ -1,6 +1,6 @@
 //! A label map to its file, on the image's own grid, and its probabilities to theirs.
 
-use super::image::Predicted;
+use super::image::{Labelled, Predicted};
 use super::jobs::Job;
 use super::output::{CLASSES, Format};
 use super::pipeline::Files;
@@ -26,7 +26,8 @@ pub(super) struct Writer<'a> {
 impl Writer<'_> {
     /// Writes the label map of a case, then its probabilities.
     pub(super) fn write(&self, job: &Job, predicted: Predicted, files: &Files) -> anyhow::Result<()> {
-        let Predicted::Labels(mut labels, grid, probabilities) = predicted else { return Ok(()) };
+        let Predicted::Labels(predicted) = predicted else { return Ok(()) };
+        let Labelled { mut labels, grid, probabilities } = *predicted;
         let path = &files.map;
         check_grid(&labels, &grid, job.case.image.nifti())?;
         if let Some(choice) = self.clean_up {
