@@ -7,7 +7,7 @@ use crate::score::ScoreArguments;
 use crate::splits::takes;
 use anyhow::Result;
 use data_manifests::descriptor::Raw;
-use data_manifests::raw::{self, Source};
+use data_manifests::raw::{self, SCAN_ENDINGS, Source};
 use data_manifests::{Artefact, Descriptor, Manifest, cases};
 use serde::Deserialize;
 use serde_json::Value;
@@ -329,7 +329,7 @@ fn by_name(
     Ok(Pairing { pairs, failed, has_manifest: false, absent: None })
 }
 
-/// Label maps by id: `ID.nii.gz` or `ID.nii`, `ID.h5` or `ID.hdf`, and folders `ID` of cases in shards; names that begin with `.`
+/// Label maps by id: `ID.nii.gz` or another scan, `ID.h5` or `ID.hdf`, and folders `ID` of cases in shards; names that begin with `.`
 /// are macOS resource files.
 fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Map>> {
     let mut maps = BTreeMap::new();
@@ -340,7 +340,7 @@ fn label_maps(directory: &Path, context: &Context) -> Result<BTreeMap<String, Ma
         let map = Map::named(name, directory);
         let is_map = match &map {
             Map::Shards(_) | Map::File(Source::CremiRaw(..) | Source::Ome { .. }) => true,
-            Map::File(_) => [".nii.gz", ".nii"].iter().any(|end| name.ends_with(end)),
+            Map::File(_) => SCAN_ENDINGS.iter().any(|end| name.ends_with(end)),
         };
         if !is_map {
             continue;

@@ -1,6 +1,6 @@
 //! Images without labels that patterns find below a folder.
 
-use super::{ENDINGS, Listing, NAMES_SHOWN, RawCase, Source, add, names_volume, paths, stem};
+use super::{Listing, NAMES_SHOWN, RawCase, Source, add, endings, names_volume, paths, stem};
 use crate::CaseSplit;
 use crate::descriptor::SubjectOf;
 use glob::{MatchOptions, Pattern};
@@ -107,7 +107,10 @@ fn nothing(root: &Path, patterns: &[String], others: &BTreeSet<PathBuf>) -> Mess
     let fix = if others.iter().any(is_dicom) {
         "Convert DICOM series to NIfTI first: dcm2niix does".to_owned()
     } else {
-        format!("Correct 'raw.images' in the descriptor; volumes end in {}", ENDINGS.join(", "))
+        format!(
+            "Correct 'raw.images' in the descriptor; volumes end in {}",
+            endings().collect::<Vec<_>>().join(", ")
+        )
     };
     Message::error("E191", what).detail(detail).fix(fix)
 }

@@ -193,33 +193,26 @@ pub(crate) fn part_id(file: &str, part: &SectionPart) -> String {
     format!("{}_{}", stem(file), part.name)
 }
 
+/// Endings of files that hold one scan: NIfTI, NRRD and MetaImage.
+pub const SCAN_ENDINGS: [&str; 6] = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"];
+/// Endings of stacks; a name's own comes before one that it ends with, too.
+const STACK_ENDINGS: [&str; 7] = [".hdf5", ".hdf", ".h5", ".tif", ".tiff", ".ome.zarr", ".zarr"];
+
 /// Endings of volumes that are read.
-const ENDINGS: [&str; 13] = [
-    ".nii.gz",
-    ".nii",
-    ".nrrd",
-    ".nhdr",
-    ".mha",
-    ".mhd",
-    ".hdf5",
-    ".hdf",
-    ".h5",
-    ".tif",
-    ".tiff",
-    ".ome.zarr",
-    ".zarr",
-];
+fn endings() -> impl Iterator<Item = &'static str> {
+    SCAN_ENDINGS.into_iter().chain(STACK_ENDINGS)
+}
 
 /// File name without the endings of volumes: `a.nii.gz` → `a`.
 #[must_use]
 pub fn stem(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
-    ENDINGS.iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+    endings().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
 }
 
 /// Whether a name has the ending of a volume that is read.
 fn names_volume(name: &str) -> bool {
-    ENDINGS.iter().any(|end| name.ends_with(end))
+    endings().any(|end| name.ends_with(end))
 }
 
 /// Volumes that lie in a folder, by the endings of their names, sorted.

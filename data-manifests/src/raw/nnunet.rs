@@ -1,7 +1,7 @@
 //! Raw folders of nnU-Net v2: `imagesTr/ID_0000.nii.gz` with one file per channel, `labelsTr/ID.nii.gz`, `imagesTs`.
 
 use super::index::{self, FILE_NAME, Index, Kind, ListedCase};
-use super::{Listing, NAMES_SHOWN, NO_IMAGE, RawCase, Source, add, stem};
+use super::{Listing, NAMES_SHOWN, NO_IMAGE, RawCase, SCAN_ENDINGS, Source, add, stem};
 use crate::CaseSplit;
 use stage::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +13,8 @@ const WHAT: &str = "this is not an nnU-Net raw folder";
 pub(super) const USE_IT: &str =
     "Give the folder itself as --dataset, or write layout = \"nnunet\" below [raw] in the descriptor";
 
-/// Endings of the volumes that can be read.
-const ENDINGS: [&str; 8] = [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff"];
+/// Endings of stacks that nnU-Net has beside scans.
+const STACKS: [&str; 2] = [".tif", ".tiff"];
 
 pub(super) fn list(root: &Path) -> anyhow::Result<Listing> {
     if !root.join(FILE_NAME).is_file() {
@@ -36,12 +36,13 @@ pub(super) fn list(root: &Path) -> anyhow::Result<Listing> {
     if index.channels.is_empty() {
         return Err(index.refusal().into());
     }
-    if !ENDINGS.contains(&index.file_ending.as_str()) {
+    let endings = [SCAN_ENDINGS.as_slice(), &STACKS].concat();
+    if !endings.contains(&index.file_ending.as_str()) {
         return Err(Message::error(
             "E191",
             format!("volumes ending in '{}' cannot be read", index.file_ending),
         )
-        .detail(format!("{}: expected one of {}", index.place(&["file_ending"]), ENDINGS.join(", ")))
+        .detail(format!("{}: expected one of {}", index.place(&["file_ending"]), endings.join(", ")))
         .cause(reason(&index.file_ending))
         .fix("Convert the files to .nii.gz (SimpleITK and nibabel do) and change 'file_ending'")
         .into());

@@ -1,6 +1,6 @@
 //! Where voxels are read from.
 
-use super::paths;
+use super::{SCAN_ENDINGS, paths};
 use crate::{Artefact, digest};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
@@ -360,10 +360,7 @@ fn is_hdf5(path: &str) -> bool {
 /// Whether a path is an image in OME-Zarr, or in one: by its ending, or by what is there. Files of other formats may lie in such a folder.
 fn is_zarr(path: &Path) -> bool {
     let name = path.to_string_lossy().to_lowercase();
-    if [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".tif", ".tiff"]
-        .iter()
-        .any(|end| name.ends_with(end))
-    {
+    if SCAN_ENDINGS.iter().chain(&[".tif", ".tiff"]).any(|end| name.ends_with(end)) {
         return false;
     }
     let named = |part: &Path| part.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zarr"));
