@@ -4,7 +4,7 @@
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use volume::scan::{self, Image};
 use volume::{Result, Warning};
 
@@ -36,7 +36,7 @@ impl Folder {
 
     fn write(&self, name: &str, parts: &[&[u8]]) -> PathBuf {
         let path = self.0.path().join(name);
-        std::fs::write(&path, parts.concat()).unwrap();
+        fs_err::write(&path, parts.concat()).unwrap();
         path
     }
 
@@ -287,5 +287,4 @@ fn headers_without_an_end_are_given_up() {
     let long = vec![b'x'; 5 << 20];
     let text = folder.refused("a.nrrd", &[b"NRRD0004\n", &long]);
     assert!(text.starts_with("E149 a.nrrd cannot be read as NRRD: its header has no end within"), "{text}");
-    assert!(!Path::new("a.nrrd").exists());
 }

@@ -17,7 +17,7 @@ fn written() -> Option<tempfile::TempDir> {
 
 /// Scans with their twins in NIfTI, by name.
 fn pairs(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
-    let mut found: Vec<_> = std::fs::read_dir(folder)
+    let mut found: Vec<_> = fs_err::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| {
@@ -25,7 +25,7 @@ fn pairs(folder: &Path) -> Vec<(PathBuf, PathBuf)> {
         })
         .filter(|path| path.with_extension("twin").exists())
         .map(|path| {
-            let twin = std::fs::read_to_string(path.with_extension("twin")).unwrap();
+            let twin = fs_err::read_to_string(path.with_extension("twin")).unwrap();
             let twin = folder.join(twin);
             (path, twin)
         })

@@ -2,7 +2,8 @@
 
 use crate::world::{SHAPE, World, errors, grid, labels, put_labels, run, turned};
 use stage::{Context, ExitStatus, Severity};
-use volume::nifti::{ImageType, read_image, read_labels, write_image, write_labels};
+use volume::nifti::{ImageType, write_image, write_labels};
+use volume::scan::{read_image, read_labels};
 
 fn warnings(world: &World, context: &Context) -> Vec<String> {
     let told = context.messages();

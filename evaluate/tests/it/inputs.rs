@@ -8,7 +8,7 @@ use stage::{Context, ExitStatus};
 use std::process::Command;
 use test_peers::{python, run_script};
 use volume::hdf5::{LabelStack, StackInfo, write_cremi};
-use volume::nifti::read_labels;
+use volume::scan::read_labels;
 
 /// Label maps in CREMI's layout, with the spacing of the raw data.
 fn put_hdf5(world: &World, file: &str, names: &[&str], values: &[u8]) {

@@ -14,7 +14,7 @@ use stage::message::counted;
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeMap;
 use std::path::Path;
-use volume::nifti;
+use volume::scan;
 
 /// Dice of a class: by whether the foreground was cleaned, then by whether the class was; none where it is in neither map.
 type Dice = [[Option<f64>; 2]; 2];
@@ -180,7 +180,7 @@ fn prediction(path: &Path) -> Result<([usize; 3], Vec<u64>), Failure> {
         let shape_zyx = each_section(path, CLASSES, |section| values.extend_from_slice(section))?;
         return Ok((shape_zyx, values));
     }
-    let map = nifti::read_labels(path)?;
+    let map = scan::read_labels(path)?;
     Ok((map.grid.shape_zyx, map.data.into_iter().map(u64::from).collect()))
 }
 

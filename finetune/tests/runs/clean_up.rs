@@ -3,11 +3,11 @@
 use crate::support::{Study, run, text};
 use data_manifests::phantom::Kind;
 use label_maps::{Connectivity, label_components};
-use volume::nifti;
+use volume::scan;
 
 /// Components of the foreground in a label map.
 fn components(study: &Study, file: &str) -> usize {
-    let labels = nifti::read_labels(study.path(file)).unwrap();
+    let labels = scan::read_labels(study.path(file)).unwrap();
     let mask: Vec<bool> = labels.data.iter().map(|label| *label != 0).collect();
     label_components(&mask, labels.grid.shape_zyx, Connectivity::Corners).unwrap().sizes.len()
 }

@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 use volume::hdf5::CremiFile;
 use volume::nifti::{self, ImageType};
+use volume::scan;
 use volume::{Grid, Orientation};
 
 fn images(study: &Study, folder: &str) -> Vec<PathBuf> {
@@ -43,7 +44,7 @@ fn a_raw_folder_is_predicted_on_its_own_grids() {
         let prediction = study.path("predictions").join(file);
         assert_same_grid(&prediction, &raw.join(image.strip_prefix("$RAW/").unwrap()));
         assert_eq!(part == "test", label.is_empty());
-        let labels = nifti::read_labels(&prediction).unwrap().data;
+        let labels = scan::read_labels(&prediction).unwrap().data;
         assert!(labels.iter().all(|value| *value < 4));
     }
     let before = study.bytes("predictions/manifest.json");
@@ -155,7 +156,7 @@ fn the_models_file_is_all_that_prediction_needs() {
 fn orientation_does_not_matter_and_is_kept() {
     let study = Study::new(Kind::Ct);
     study.model();
-    let source = nifti::read_image(&images(&study, "imagesTs")[0]).unwrap();
+    let source = scan::read_image(&images(&study, "imagesTs")[0]).unwrap();
     let upright = Orientation::to_canonical(&source.grid);
     let (data, shape) = upright.apply(&source.data, source.grid.shape_zyx).unwrap();
     let spacing = upright.apply_to_grid(&source.grid).spacing_zyx_mm();
@@ -204,7 +205,7 @@ fn orientation_does_not_matter_and_is_kept() {
             assert_eq!((part.as_str(), image, label.as_str()), ("given", &format!("$RAW/{name}.nii.gz"), ""));
             let file = study.path("given").join(file);
             assert_same_grid(&file, path);
-            let labels = nifti::read_labels(file).unwrap().data;
+            let labels = scan::read_labels(file).unwrap().data;
             Orientation::to_canonical(grid).apply(&labels, grid.shape_zyx).unwrap().0
         })
         .collect();
@@ -293,7 +294,7 @@ fn a_bad_image_costs_itself_alone() {
     run(&[&words[..], &["--overwrite"]].concat()).expect(3);
     assert!(!study.path(&map).exists());
     // NaN, a constant, and another number of channels
-    let image = nifti::read_image(&images(&study, "imagesTr")[0]).unwrap();
+    let image = scan::read_image(&images(&study, "imagesTr")[0]).unwrap();
     let mut voxels = image.data.clone();
     voxels[77] = f32::NAN;
     let write = |name: &str, data: &[f32], channels: usize| {
@@ -410,7 +411,7 @@ fn an_image_in_ome_zarr_is_predicted_as_in_nifti() {
     study.predict("of-zarr", &[&zarr], &[]).expect(0);
     study.verified("of-zarr");
     let [a, b] =
-        ["of-nifti", "of-zarr"].map(|out| nifti::read_labels(study.path(out).join("scan.nii.gz")).unwrap());
+        ["of-nifti", "of-zarr"].map(|out| scan::read_labels(study.path(out).join("scan.nii.gz")).unwrap());
     assert_eq!(a.grid.shape_zyx, b.grid.shape_zyx);
     assert!(volume::same_geometry(&a.grid, &b.grid) < 1e-6);
     assert!(a.data == b.data && a.data.iter().any(|label| *label != a.data[0]));
@@ -421,7 +422,7 @@ fn a_folder_of_scans_is_predicted_with_channels_in_files_of_their_own() {
     let study = Study::new(Kind::Mri);
     study.model();
     let file = &images(&study, "imagesTs")[0];
-    let nifti::Image { channels, grid, data, .. } = nifti::read_image(file).unwrap();
+    let scan::Image { channels, grid, data, .. } = scan::read_image(file).unwrap();
     assert_eq!(channels, 4);
     let scans = study.path("scans");
     fs_err::create_dir(&scans).unwrap();
@@ -489,7 +490,7 @@ fn stacks_become_hdf5_when_asked_and_scans_do_not() {
     for (id, [_, file, ..]) in &stacks {
         assert!(file.ends_with(".h5"), "{file}");
         let stack = CremiFile::open(study.path("stacks").join(file)).unwrap().read_labels("classes").unwrap();
-        let map = nifti::read_labels(study.path("maps").join(&maps[id][1])).unwrap();
+        let map = scan::read_labels(study.path("maps").join(&maps[id][1])).unwrap();
         assert_eq!(stack.info.shape_zyx, map.grid.shape_zyx);
         assert!(stack.data.iter().eq(map.data.iter().map(|v| u64::from(*v)).collect::<Vec<_>>().iter()));
         let spacing = map.grid.spacing_zyx_nm();
@@ -501,7 +502,7 @@ fn stacks_become_hdf5_when_asked_and_scans_do_not() {
         assert!(file.ends_with(".zarr"), "{file}");
         let group = label_group(&study.path("zarr-maps").join(file), "classes");
         let array = StackArray::open(&group).unwrap();
-        let map = nifti::read_labels(study.path("maps").join(&maps[id][1])).unwrap();
+        let map = scan::read_labels(study.path("maps").join(&maps[id][1])).unwrap();
         let shape = array.info().shape_zyx;
         assert_eq!((shape, array.numbers()), (map.grid.shape_zyx, Numbers::U8));
         let found = array.read_ids([0; 3], shape).unwrap();

@@ -7,7 +7,9 @@ use patches::stack::label_group;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use test_peers::{python, run_script};
-use volume::nifti::{self, Image, ImageType};
+use volume::nifti::{self, ImageType};
+use volume::scan;
+use volume::scan::Image;
 use volume::{Grid, Orientation, crop};
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/runs/probabilities.py");
@@ -23,7 +25,7 @@ fn first_image(study: &Study) -> Image {
     let mut files: Vec<PathBuf> =
         fs_err::read_dir(study.raw().join("imagesTs")).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
-    nifti::read_image(&files[0]).unwrap()
+    scan::read_image(&files[0]).unwrap()
 }
 
 /// The same anatomy with other voxels, axes and directions, in a frame of air that is cut off before prediction.
@@ -73,8 +75,8 @@ fn the_label_map_is_the_arg_max_on_another_grid() {
         study.predict(out, &[&scan], &[&["--probabilities"], more].concat()).expect(0);
         study.verified(out);
         assert!(study.bytes(&format!("{out}/scan.nii.gz")) == labels, "{out}: another label map");
-        let found = nifti::read_image(study.path(out).join("scan.probabilities.nii.gz")).unwrap();
-        let map = nifti::read_labels(study.path(out).join("scan.nii.gz")).unwrap();
+        let found = scan::read_image(study.path(out).join("scan.probabilities.nii.gz")).unwrap();
+        let map = scan::read_labels(study.path(out).join("scan.nii.gz")).unwrap();
         assert_eq!((found.channels, found.grid), (3, map.grid));
         assert!(arg_max(&found) == map.data, "{out}");
         assert!(map.data.iter().any(|v| *v != map.data[0]), "one class everywhere says nothing");
@@ -122,8 +124,8 @@ fn regions_are_painted_where_they_are_above_a_half() {
         study.predict(out, &[&study.raw()], &more).expect(0);
         let table = study.table(out);
         let (id, [_, file, ..]) = table.iter().next().unwrap();
-        let map = nifti::read_labels(study.path(out).join(file)).unwrap();
-        let found = nifti::read_image(study.path(out).join(format!("{id}.probabilities.nii.gz"))).unwrap();
+        let map = scan::read_labels(study.path(out).join(file)).unwrap();
+        let found = scan::read_image(study.path(out).join(format!("{id}.probabilities.nii.gz"))).unwrap();
         assert_eq!(found.channels, 2);
         let voxels = map.data.len();
         let painted = (0..voxels).map(|i| match [found.data[i] > 0.5, found.data[voxels + i] > 0.5] {

@@ -14,6 +14,7 @@ use tch::{Device, nn};
 use test_peers::Ended;
 use volume::hdf5::CremiFile;
 use volume::nifti;
+use volume::scan;
 
 /// A phantom's raw folder, its shards, and room for outputs; all temporary.
 pub(crate) struct Study {
@@ -194,7 +195,7 @@ pub(crate) fn replace_label(raw: &Path, kept: usize, from: u32, to: u32) {
         fs_err::read_dir(raw.join("labelsTr")).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();
     for file in files.into_iter().skip(kept) {
-        let mut labels = nifti::read_labels(&file).unwrap().data;
+        let mut labels = scan::read_labels(&file).unwrap().data;
         labels.iter_mut().filter(|value| **value == from).for_each(|value| *value = to);
         let changed = file.with_file_name("changed.nii.gz");
         nifti::write_labels_like(&changed, &labels, &file).unwrap();

@@ -4,7 +4,7 @@ use crate::support::{Study, recorded, run, text};
 use data_manifests::descriptor::Region;
 use data_manifests::phantom::Kind;
 use std::collections::{BTreeMap, BTreeSet};
-use volume::nifti;
+use volume::scan;
 
 pub(crate) fn with_regions() -> Study {
     Study::edited(Kind::Ct, |descriptor, _| {
@@ -39,7 +39,7 @@ fn declared_regions_are_learnt_and_painted() {
     study.predict("predictions", &[&raw], &["--cases", "val"]).expect(0);
     let mut found = BTreeSet::new();
     for [_, file, ..] in study.table("predictions").values() {
-        found.extend(nifti::read_labels(study.path("predictions").join(file)).unwrap().data);
+        found.extend(scan::read_labels(study.path("predictions").join(file)).unwrap().data);
     }
     assert!(found.contains(&1) && found.iter().all(|value| *value <= 2), "{found:?}");
 

@@ -92,7 +92,7 @@ impl Study {
         let mut files: Vec<PathBuf> =
             listing.filter(|path| path.to_string_lossy().ends_with(".nii.gz")).collect();
         files.sort();
-        files.iter().flat_map(|file| volume::nifti::read_labels(file).unwrap().data).collect()
+        files.iter().flat_map(|file| volume::scan::read_labels(file).unwrap().data).collect()
     }
 
     /// The lines of this kind in a run's record.

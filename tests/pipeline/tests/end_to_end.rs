@@ -255,7 +255,7 @@ fn assert_predictions_lie_on_their_images(predictions: &Path, raw: &Path) {
             continue;
         }
         let (_, expected, _) = volume::nifti::read_header(raw.join(image)).unwrap();
-        let found = volume::nifti::read_labels(predictions.join(cells[2])).unwrap().grid;
+        let found = volume::scan::read_labels(predictions.join(cells[2])).unwrap().grid;
         assert_eq!(found.shape_zyx, expected.shape_zyx, "{image}");
         assert!(volume::same_geometry(&found, &expected) < 1e-9, "{image}");
     }

@@ -16,8 +16,3 @@ pub use read::read_header;
 pub(crate) use read::stream;
 pub use write::{ImageType, write_image, write_labels, write_labels_like};
 pub use write_channels::write_channels_like;
-
-pub use crate::scan::{
-    Datatype, Image, LabelImage, LabelPlanes, LabelType, Planes, read_image, read_image_within, read_labels,
-    read_labels_wide, read_labels_within,
-};

@@ -6,7 +6,6 @@ use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use test_peers::{run_script, venv};
-use volume::nifti;
 use volume::scan;
 use volume::scan::{read_image, read_labels_wide};
 use volume::{Grid, Warning};
