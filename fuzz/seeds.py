@@ -8,20 +8,28 @@ import pathlib
 import random
 import sys
 
+import itk_seeds
 import nifti_seeds
 import stack_seeds
 
 HERE = pathlib.Path(__file__).resolve().parent
+
+
+def scans():
+    yield from nifti_seeds.cases()
+    yield from itk_seeds.cases()
+
+
 TARGETS = {
-    "nifti_image": nifti_seeds.cases,
-    "nifti_label": nifti_seeds.cases,
+    "nifti_image": scans,
+    "nifti_label": scans,
     "gzip": nifti_seeds.cases,
     "stack_tiff": stack_seeds.tiffs,
     "stack_png": stack_seeds.pngs,
 }
 # Folder of the replay, its cases and the names of those that it keeps (all where None).
 REPLAYED = {
-    "nifti": (nifti_seeds.cases, nifti_seeds.KEPT),
+    "nifti": (scans, nifti_seeds.KEPT | itk_seeds.KEPT),
     "tiff": (stack_seeds.tiffs, None),
     "png": (stack_seeds.pngs, None),
 }
