@@ -221,17 +221,16 @@ results: build $(VENV)/.test-ready ## what docs/results.md reports of real volum
 .PHONY: run-pipeline
 run-pipeline:
 	@out="$(or $(OUT),runs/reproduce)"; \
-	before=$$(stat -c %Y.%i "$$out/report/manifest.json" 2>/dev/null || true); \
+	made() { stat -c %Y.%i "$$out/report/manifest.json" "$$out/encoder/manifest.json" 2>/dev/null || true; }; \
+	before=$$(made); \
 	$(MAKE) --no-print-directory pipeline OUT="$$out" DATASETS="$(or $(DATASETS),$(ALL_DATASETS))"; \
-	after=$$(stat -c %Y.%i "$$out/report/manifest.json"); \
-	if [ "$$before" = "$$after" ]; then echo "Nothing to do: every stage below $$out is up to date."; fi; \
-	$(BIN)/evaluate show --report "$$out/report"
+	if [ "$$before" = "$$(made)" ]; then echo "Nothing to do: every stage below $$out is up to date."; fi; \
+	if [ "$$(cat "$$out/.arguments/goal")" = report ]; then $(BIN)/evaluate show --report "$$out/report"; \
+	else echo "No data set has labels. The encoder is $$out/encoder/encoder.safetensors"; fi
 
 ifneq ($(filter pipeline,$(MAKECMDGOALS)),)
 
 .PHONY: pipeline FORCE
-pipeline: $(OUT)/report/manifest.json
-
 FORCE:
 
 # Executables end with 3 when some cases failed and the others are done: the report says which, the pipeline goes on.
@@ -332,9 +331,9 @@ raw_missing := $(strip $(foreach d,$(real) $(own_names),$(if $(wildcard $(RAW_$(
 ifneq ($(raw_missing),)
 $(error missing raw data: $(raw_missing). Fetch them, or name what you have with DATASETS="…")
 endif
-ifeq ($(labelled),)
-$(error none of $(names) has labels: there is nothing to fine-tune and to score. Pretrain on them with 'pretrain' itself)
-endif
+# without labels there is nothing to fine-tune and to score: the encoder is the end
+goal := $(if $(labelled),report,encoder)
+pipeline: $(OUT)/$(goal)/manifest.json $(OUT)/.arguments/goal
 ifeq ($(strip $(TRAIN_$(BUDGET))),)
 $(error unknown BUDGET '$(BUDGET)': use quick or paper)
 endif
@@ -348,6 +347,7 @@ $(OUT)/phantom/manifest.json: $(OUT)/.arguments/phantom
 	@touch $@
 
 $(eval $(call arguments,$(OUT)/.arguments/phantom,$(SIZE) $(SEED)))
+$(eval $(call arguments,$(OUT)/.arguments/goal,$(goal)))
 $(eval $(call arguments,$(OUT)/.arguments/pretrain,$(names) $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)))
 $(eval $(call arguments,$(OUT)/.arguments/train,$(ENCODER) $(TRAIN_$(BUDGET)) $(COMPUTE)))
 $(eval $(call arguments,$(OUT)/.arguments/predict,$(PREDICT_$(BUDGET)) $(COMPUTE)))
