@@ -42,7 +42,7 @@ impl Descriptor {
                 .detail(format!("{e:#}"))
                 .fix("Correct the line")
         })?;
-        if !index.declarations.is_empty() {
+        if index.flaws().next().is_some() {
             return Err(index.refusal().into());
         }
         let own = own_name(folder)?;

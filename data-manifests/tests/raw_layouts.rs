@@ -240,9 +240,26 @@ fn everything_wrong_in_dataset_json_is_said_with_its_place() {
         Descriptor::from_folder(root).unwrap_err().to_string().replace(root.to_str().unwrap(), "[RAW]");
     insta::assert_snapshot!(text, @r#"
     E198 dataset.json cannot be used. [RAW]/dataset.json:2:3: 'channel_names' is an object. Write {"0": "CT"} with numbers from 0 as "channel_names"
-      [RAW]/dataset.json:8:5: label 'a' is -1. Write "NAME": 1 (nnU-Net) or "1": "NAME" (Decathlon)
-      [RAW]/dataset.json:6:3: 'file_ending' is 7. Write it with its dot, such as ".nii.gz".
+      [RAW]/dataset.json:6:3: 'file_ending' is 7. Write it with its dot, such as ".nii.gz"
+      [RAW]/dataset.json:8:5: label 'a' is -1. Write "NAME": 1 (nnU-Net) or "1": "NAME" (Decathlon).
     "#);
+}
+
+#[test]
+fn labels_that_a_descriptor_renumbers_are_no_error_of_the_folder() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut json = nnunet(root);
+    let mut descriptor = Descriptor::from_folder(root).unwrap();
+    json["labels"] = json!({"background": 0, "a": 255});
+    write(root, &json);
+    let advice = Descriptor::from_folder(root).unwrap_err().to_string();
+    assert!(advice.contains("describe the data set by a descriptor whose labels.map does it"), "{advice}");
+    descriptor.labels.as_mut().unwrap().map.insert("255".into(), 1);
+    let found = raw::check(&descriptor, root);
+    let text: Vec<String> =
+        found.iter().map(|m| m.to_string().replace(root.to_str().unwrap(), "[RAW]")).collect();
+    insta::assert_snapshot!(text.join("\n"), @"W107 dataset.json's labels cannot be used, the descriptor's are: label values are 0, 255; expected 0 to 1 without a gap. [RAW]/dataset.json:7:3.");
 }
 
 #[test]

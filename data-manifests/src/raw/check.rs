@@ -47,6 +47,19 @@ pub fn check(descriptor: &Descriptor, root: &Path) -> Vec<Message> {
 /// What `dataset.json` declares: in itself, and against the descriptor.
 fn declarations(descriptor: &Descriptor, index: &Index) -> Vec<Message> {
     let mut found = index.declarations.clone();
+    // a descriptor's own labels are what the cases are read by
+    let unused = |flaw: &Message| {
+        let what = format!("dataset.json's labels cannot be used, the descriptor's are: {}", flaw.what);
+        let message = Message::warning("W107", what);
+        match &flaw.detail {
+            Some(place) => message.detail(place.clone()),
+            None => message,
+        }
+    };
+    found.extend(match &descriptor.labels {
+        Some(_) => index.label_declarations.iter().map(unused).collect(),
+        None => index.label_declarations.clone(),
+    });
     let channels = index.channels.len();
     if channels > 0 && channels != descriptor.channels.len() {
         let what =

@@ -58,8 +58,10 @@ pub(crate) struct Index {
     pub(crate) file_ending: String,
     /// What is wrong with the lists of files.
     pub(crate) files: Vec<Message>,
-    /// What is wrong with channels, labels and the ending of the files.
+    /// What is wrong with channels and the ending of the files.
     pub(crate) declarations: Vec<Message>,
+    /// What is wrong with the labels.
+    pub(crate) label_declarations: Vec<Message>,
     document: Document,
 }
 
@@ -92,6 +94,7 @@ impl Index {
             file_ending: ".nii.gz".to_owned(),
             files: Vec::new(),
             declarations: Vec::new(),
+            label_declarations: Vec::new(),
             document,
         };
         index.fill();
@@ -137,7 +140,7 @@ impl Index {
         }
         if self.kind == Kind::Nnunet && value.get("labels").is_none() {
             let fix = "Add \"labels\": {\"background\": 0, \"NAME\": 1}";
-            self.wrong(&[], "'labels' is missing", fix);
+            self.wrong(&["labels"], "'labels' is missing", fix);
         }
         for (name, number) in [("numTraining", &mut self.num_training), ("numTest", &mut self.num_test)] {
             // some files have numbers as texts; a count that cannot be read is not compared
@@ -245,15 +248,22 @@ impl Index {
     fn wrong(&mut self, pointer: &[&str], what: impl Into<String>, fix: impl Into<String>) {
         let place = self.place(pointer);
         let message = Message::error("E198", what).detail(place).fix(fix);
-        let is_file = matches!(pointer.first(), Some(&("training" | "test" | "dataset")));
-        if is_file { &mut self.files } else { &mut self.declarations }.push(message);
+        match pointer.first() {
+            Some(&("training" | "test" | "dataset")) => self.files.push(message),
+            Some(&("labels" | "regions_class_order")) => self.label_declarations.push(message),
+            _ => self.declarations.push(message),
+        }
+    }
+
+    /// All that is wrong with what is declared.
+    pub(crate) fn flaws(&self) -> impl Iterator<Item = &Message> {
+        self.declarations.iter().chain(&self.label_declarations)
     }
 
     /// All that is wrong with channels, labels and ending as one message.
     pub(crate) fn refusal(&self) -> Message {
         let lines: Vec<String> = self
-            .declarations
-            .iter()
+            .flaws()
             .map(|m| {
                 let place = m.detail.as_deref().unwrap_or_default();
                 format!("\n  {place}: {}. {}", m.what, m.fix.as_deref().unwrap_or_default())
