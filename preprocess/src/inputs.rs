@@ -78,15 +78,23 @@ pub(crate) fn map_labels(descriptor: &mut Descriptor, replaced: &[(u64, u32)]) -
     Ok(())
 }
 
+/// Says that cases are named that are not there, and how those that are there are called.
+fn unknown_cases(unknown: &[String], known: Vec<String>) -> Message {
+    let message = Message::error("E196", format!("no such case: {}", unknown.join(", ")));
+    match known.len() {
+        0 => message.detail("there is no case"),
+        count => message.detail(format!("{}: {}", counted(count, "case"), some_names(&known))),
+    }
+    .fix("Name cases by their ids: file names without ending and channel, or what the data set's list calls them")
+}
+
 /// The cases that `--only` names, or all; tells what is wrong with the listing of those.
 pub(crate) fn select(listing: Listing, only: &[String], context: &Context) -> anyhow::Result<Selected> {
     let mut known: BTreeSet<String> = listing.cases.iter().map(|case| case.id.clone()).collect();
     known.extend(listing.problems.iter().filter_map(|problem| problem.case.clone()));
     let unknown: Vec<_> = only.iter().filter(|id| !known.contains(*id)).cloned().collect();
     if !unknown.is_empty() {
-        return Err(Message::error("E196", format!("no such case: {}", unknown.join(", ")))
-            .fix("Name cases by their file names without ending")
-            .into());
+        return Err(unknown_cases(&unknown, known.into_iter().collect()).into());
     }
     let wanted = |id: &String| only.is_empty() || only.contains(id);
     let mut failed = 0;

@@ -25,7 +25,7 @@ fn only_takes_some_and_never_removes_the_others() {
     insta::assert_snapshot!(shown(&task, &error), @"E167 --only would remove 2 other cases. [DIR]/shards/cases holds c01, c02. Leave --only out (finished cases are kept), or use another --out.");
     assert_eq!(task.tree(), all, "a refused run changes nothing");
     let error = task.run(&["--only", "c00,c7,x"]).0.unwrap_err().to_string();
-    insta::assert_snapshot!(error, @"E196 no such case: c7, x. Name cases by their file names without ending.");
+    insta::assert_snapshot!(error, @"E196 no such case: c7, x. 3 cases: c00, c01, c02. Name cases by their ids: file names without ending and channel, or what the data set's list calls them.");
     assert_eq!(some["cases/c00/zarr.json"], all["cases/c00/zarr.json"]);
 }
 
