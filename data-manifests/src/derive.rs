@@ -79,6 +79,12 @@ impl Descriptor {
     /// # Errors
     /// `E191` where there is no image, `E022` where none can be read.
     pub fn of_images(folder: &Path, modality: Modality) -> anyhow::Result<Self> {
+        if !folder.is_dir() {
+            return Err(Message::error("E191", "there is no such folder")
+                .detail(folder.display().to_string())
+                .fix("Give the folder that holds the images")
+                .into());
+        }
         let own = own_name(folder)?;
         let raw = Raw::Images { folder: own.clone(), images: Vec::new(), exclude: Vec::new(), subject: None };
         let name = match modality {
@@ -186,7 +192,7 @@ fn headers(descriptor: &Descriptor, folder: &Path) -> anyhow::Result<Vec<([f64; 
         }
         return Err(Message::error("E022", "no case can be read, so spacing and patch are unknown")
             .detail(why)
-            .fix("Correct the files or dataset.json, or write a descriptor")
+            .fix("Correct the files, or write a descriptor that states them: 'data-manifests show msd04-hippocampus' is one to begin with")
             .into());
     }
     Ok(grids)
@@ -227,20 +233,21 @@ fn modality(channels: &[String], index: &Index) -> anyhow::Result<Modality> {
     }
 }
 
-/// Words by which channels of MRI are known, as parts of their names in lower case.
-const MRI_WORDS: [&str; 17] = [
-    "mr", "t1", "t2", "flair", "adc", "dwi", "dti", "pd", "swi", "tof", "bold", "cine", "dce", "gre", "mag",
-    "lge", "bssfp",
-];
+/// Beginnings of words by which channels of MRI are known, in lower case, and whole ones.
+const MRI_BEGINNINGS: [&str; 6] = ["mr", "t1", "t2", "flair", "dwi", "dti"];
+const MRI_WORDS: [&str; 11] =
+    ["adc", "pd", "swi", "tof", "bold", "cine", "dce", "gre", "lge", "bssfp", "magnitude"];
 
 impl Descriptor {
     /// Says so where a raw folder describes itself and its channels' names do not tell MRI, which it is then taken for.
     #[must_use]
     pub fn doubtful_modality(&self) -> Option<Message> {
         let known = |name: &String| {
-            let words: Vec<String> =
-                name.to_lowercase().split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect();
-            words.iter().any(|word| MRI_WORDS.iter().any(|known| word.starts_with(known)))
+            let name = name.to_lowercase();
+            name.split(|c: char| !c.is_alphanumeric()).any(|word| {
+                MRI_WORDS.contains(&word)
+                    || MRI_BEGINNINGS.iter().any(|beginning| word.starts_with(beginning))
+            })
         };
         let is_guess = self.modality == Modality::Mri
             && matches!(self.raw, Raw::Msd { .. } | Raw::Nnunet { .. })

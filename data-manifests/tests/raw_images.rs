@@ -106,11 +106,56 @@ fn patterns_find_images_at_any_depth_and_their_subjects() {
         ]
     );
     insta::assert_snapshot!(said(&listing, root.path()), @r"
-    W109 the pattern '*.nii.gz' finds nothing. [RAW].
+    W109 the pattern '*.nii.gz' of 'images' finds nothing. [RAW].
     W103 no volume, and left out: 1 file. sub-02/anat/sub-02_T1w.json.
     ");
     let listing = list(&["**/*.nii.gz"], &[], Some(SubjectOf::Folder));
     assert_eq!(found(&listing)[0], "derivatives_masks_sub-02_mask of derivatives");
+}
+
+#[test]
+fn folders_are_left_out_however_they_are_written() {
+    let root = bids();
+    for exclude in ["derivatives", "derivatives/", "./derivatives/**", "derivatives/*", "**/*_mask.nii.gz"] {
+        let listing = raw::list(&described(&[], &[exclude], None), root.path()).unwrap();
+        assert_eq!((listing.cases.len(), listing.problems.len()), (4, 0), "{exclude}");
+    }
+    let listing = raw::list(&described(&["sub-02/**"], &["no/such"], None), root.path()).unwrap();
+    assert_eq!(listing.cases.len(), 2);
+    assert!(said(&listing, root.path()).contains("W109 the pattern 'no/such' of 'exclude' finds nothing"));
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_once_and_those_that_lead_nowhere_are_named() {
+    use std::os::unix::fs::symlink;
+    let root = bids();
+    let [anat, other] = ["sub-02/anat", "sub-03/anat"].map(|folder| root.path().join(folder));
+    fs_err::create_dir_all(&other).unwrap();
+    // content that was not fetched, and content that two subjects share
+    symlink("../../.git/annex/objects/gone", other.join("sub-03_T1w.nii.gz")).unwrap();
+    symlink(anat.join("sub-02_T1w.nii.gz"), other.join("sub-03_T2w.nii.gz")).unwrap();
+    symlink(root.path(), root.path().join("again")).unwrap();
+    let listing = raw::list(&described(&[], &["derivatives"], None), root.path()).unwrap();
+    assert_eq!(listing.cases.len(), 5, "{:?}", found(&listing));
+    assert!(found(&listing).iter().all(|case| !case.contains("again")));
+    let text = said(&listing, root.path());
+    let line = "E194 case sub-03_anat_sub-03_T1w: the image is missing. sub-03/anat/sub-03_T1w.nii.gz does not exist.";
+    assert!(text.contains(line), "{text}");
+    assert!(text.contains("W103 reached again through links to folders, and left out: "), "{text}");
+}
+
+#[test]
+fn endings_may_be_capitals_and_equal_ids_are_told_with_their_files() {
+    let root = tempfile::tempdir().unwrap();
+    image(root.path(), "a.nii.gz");
+    fs_err::rename(root.path().join("a.nii.gz"), root.path().join("A.NII.GZ")).unwrap();
+    nrrd(root.path(), "b/c.NRRD", false);
+    let listing = raw::list(&described(&[], &[], None), root.path()).unwrap();
+    assert_eq!(found(&listing), ["A of A", "b_c of b_c"]);
+    image(root.path(), "b_c.nii.gz");
+    let error = raw::list(&described(&[], &[], None), root.path()).unwrap_err().to_string();
+    insta::assert_snapshot!(error.replace(root.path().to_str().unwrap(), "[RAW]"), @"E190 'b_c' is listed twice. [RAW]/b/c.NRRD and [RAW]/b_c.nii.gz. Two files have names that give one case. Rename one of them.");
 }
 
 #[test]
@@ -150,6 +195,12 @@ fn a_folder_of_images_is_described() {
     assert_eq!(raw::list(&descriptor, root.path()).unwrap().cases.len(), 6);
     assert!(descriptor.labels.is_none() && descriptor.tolerance.is_none());
     assert!(descriptor.doubtful_modality().is_none());
+    let mut labelled = descriptor;
+    labelled.labels = Descriptor::find("msd04-hippocampus").unwrap().labels;
+    let error = Descriptor::parse(&toml::to_string(&labelled).unwrap(), "test").unwrap_err().to_string();
+    assert!(error.contains("labels: the layout 'images' has none"), "{error}");
+    let error = Descriptor::of_images(&root.path().join("none"), Modality::Ct).unwrap_err().to_string();
+    assert!(error.starts_with("E191 there is no such folder"), "{error}");
     let empty = tempfile::tempdir().unwrap();
     let error = Descriptor::of_images(empty.path(), Modality::Ct).unwrap_err().to_string();
     assert!(error.starts_with("E191 no image below the folder is found by **/*"), "{error}");

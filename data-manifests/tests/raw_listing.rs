@@ -124,7 +124,7 @@ fn what_is_no_task_folder_is_refused_with_a_remedy() {
     let inner = root.join("Task09_Spleen");
     msd(&inner, &["a", "A"], &[]);
     insta::assert_snapshot!(said(root), @"E191 this is not a Medical Segmentation Decathlon folder. [RAW]/dataset.json is missing. Give its folder [RAW]/Task09_Spleen.");
-    insta::assert_snapshot!(said(&inner), @"E190 'A' and 'a' collide. Ids that differ in case only are one file on some disks. Rename one of them.");
+    insta::assert_snapshot!(said(&inner), @"E190 'A' and 'a' collide. [RAW]/Task09_Spleen/imagesTr/A.nii.gz and [RAW]/Task09_Spleen/imagesTr/a.nii.gz. Ids that differ in case only are one file on some disks. Rename one of them.");
     change(&inner, |json| {
         json["channel_names"] = json["modality"].take();
         json.as_object_mut().unwrap().remove("modality");

@@ -3,7 +3,7 @@
 mod pairs;
 mod tally;
 
-use crate::maps::{Map, Reader, artefact};
+use crate::maps::{Map, Reader, artefacts};
 use crate::missing::Missing;
 use crate::objects::{Measured, summarise, table};
 use crate::remarks::{Remark, Remarks};
@@ -228,7 +228,7 @@ fn inputs(pairs: &[(&str, Option<&str>)], out: &Path) -> Result<Vec<Artefact>> {
         let path = Path::new(map.split('#').next().unwrap_or(map));
         // what is not there fails as its case
         if path.exists() {
-            inputs.push(artefact(role, path, out)?);
+            inputs.extend(artefacts(role, path, out)?);
         }
     }
     Ok(inputs)

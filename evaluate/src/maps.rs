@@ -101,9 +101,9 @@ impl Map {
         }
     }
 
-    /// It as an input of a stage that writes into `out`.
-    pub(crate) fn artefact(&self, role: &str, out: &Path) -> io::Result<Artefact> {
-        artefact(role, self.path(), out)
+    /// Its files as inputs of a stage that writes into `out`.
+    pub(crate) fn artefacts(&self, role: &str, out: &Path) -> io::Result<Vec<Artefact>> {
+        artefacts(role, self.path(), out)
     }
 }
 
@@ -115,13 +115,14 @@ fn several_maps(case: &str, what: &str, names: &[String], path: &Path) -> Messag
         .fix("Name one, FILE.h5#NAME or IMAGE.zarr#NAME, in a table for --pairs")
 }
 
-/// A file, or a folder with all that it holds, as an input of a stage that writes into `out`.
-pub(crate) fn artefact(role: &str, path: &Path, out: &Path) -> io::Result<Artefact> {
+/// A file, with that of its voxels where they lie in another, or a folder with all that it holds, as inputs of a stage that writes into `out`.
+pub(crate) fn artefacts(role: &str, path: &Path, out: &Path) -> io::Result<Vec<Artefact>> {
     if !path.is_dir() {
-        return Artefact::of_file(role, path, out);
+        let files = Source::image(path.to_owned()).files()?;
+        return files.iter().map(|file| Artefact::of_file(role, file, out)).collect();
     }
     let (bytes, sha256) = digest::tree(path)?;
-    Ok(Artefact { role: role.to_owned(), path: format!("{}/", path.display()), bytes, sha256 })
+    Ok(vec![Artefact { role: role.to_owned(), path: format!("{}/", path.display()), bytes, sha256 }])
 }
 
 /// Voxels of a slab of object ids: 64 MiB.

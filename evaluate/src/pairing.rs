@@ -116,7 +116,7 @@ fn names(directories: &[&Path]) -> String {
 }
 
 /// Endings of volumes in other formats, which are not read here.
-const OTHERS: [&str; 8] = [".nrrd", ".mha", ".mhd", ".mgz", ".npy", ".npz", ".tif", ".tiff"];
+const OTHERS: [&str; 6] = [".gipl", ".mgz", ".npy", ".npz", ".tif", ".tiff"];
 
 /// Where predictions were looked for, and what of other formats lies there.
 pub(crate) fn describe(arguments: &ScoreArguments) -> std::io::Result<String> {
@@ -321,9 +321,7 @@ fn by_name(
                 format!("{} without a reference (first: {first})", counted(predictions.len(), "prediction")),
             )
             .detail(arguments.references().display().to_string())
-            .fix(
-                "Check the ids when they should have one: a prediction is named as its reference, ID.nii.gz",
-            ),
+            .fix("Check the ids when they should have one: a prediction is named as its reference"),
         );
     }
     Ok(Pairing { pairs, failed, has_manifest: false, absent: None })

@@ -4,7 +4,7 @@ mod arguments;
 
 pub use arguments::ScoreArguments;
 
-use crate::maps::artefact;
+use crate::maps::artefacts;
 use crate::missing::Missing;
 use crate::pairing::{self, Pairing};
 use crate::scoring::CaseResult;
@@ -13,6 +13,7 @@ use crate::targets::{self, MeanRule, Named};
 use crate::warned::{self, Warned};
 use crate::{aggregate, overlay, pool, splits};
 use anyhow::Result;
+use data_manifests::raw::Source;
 use data_manifests::{Artefact, Descriptor, Manifest, digest};
 use metrics::{Policy, Protocol};
 use serde::Serialize;
@@ -172,17 +173,17 @@ fn inputs(arguments: &ScoreArguments, pairing: &Pairing) -> Result<Vec<Artefact>
         }
     } else {
         for map in pairing.pairs.iter().filter_map(|p| p.prediction.as_ref()) {
-            inputs.push(map.artefact("predictions", out)?);
+            inputs.extend(map.artefacts("predictions", out)?);
         }
     }
     // one CREMI file may hold the references of several cases
     let references: BTreeSet<&Path> = pairing.pairs.iter().map(|p| p.reference.path()).collect();
     for path in references {
         let rooted = arguments.pairs.is_none() && path.is_file();
-        inputs.push(if rooted {
-            Artefact::of_rooted("references", path, "RAW", arguments.references())?
+        inputs.extend(if rooted {
+            Source::image(path.to_owned()).artefacts("references", arguments.references())?
         } else {
-            artefact("references", path, out)?
+            artefacts("references", path, out)?
         });
     }
     Ok(inputs)

@@ -25,7 +25,7 @@ Files that a run would refuse get the run's message. Exit codes: 0 all files are
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Arguments {
-    /// NIfTI and HDF5 files, TIFF stacks, folders of slices
+    /// Scans (NIfTI, MetaImage, NRRD), HDF5 files, TIFF stacks, folders of slices, OME-Zarr
     #[arg(value_name = "PATH", required = true)]
     paths: Vec<PathBuf>,
     /// Print JSON in place of text (docs/preprocess.md describes it)

@@ -97,7 +97,9 @@ impl VolumeError {
                 "Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c \"import nibabel as n, numpy as np; \
                  i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')\""
             }
-            Self::Affine { .. } => "Repair sform and qform with the tool that made the file",
+            Self::Affine { .. } => {
+                "Repair what places the voxels (sform and qform, TransformMatrix or space directions) with the tool that made the file"
+            }
             Self::LabelNotInteger { .. } => {
                 "Labels were probably interpolated or smoothed. Export them again with nearest-neighbour interpolation"
             }

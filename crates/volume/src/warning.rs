@@ -59,7 +59,7 @@ pub enum Warning {
     },
     /// The header gives its unit as something else than millimetres.
     Unit {
-        /// `metre`, `micrometre` or `nanometre`.
+        /// `metre`, `centimetre`, `micrometre` or `nanometre`.
         unit: String,
     },
     /// The header of an NRRD names no anatomical space.

@@ -89,6 +89,17 @@ fn meta_images_are_read() {
         let file = scan::data_file(&folder.0.path().join("d.mhd")).unwrap().unwrap();
         assert_eq!(file.file_name().unwrap(), "voxels.raw");
     }
+    // in the same file it counts from the beginning, too
+    for (size, padding) in [("512", 512), ("-1", 300)] {
+        let text = META.replace("ElementDataFile", &format!("HeaderSize = {size}\nElementDataFile"));
+        let padding = vec![7; if size == "-1" { padding } else { padding - text.len() }];
+        expect(&folder.read("g.mha", &[text.as_bytes(), &padding, &bytes(false)]).unwrap(), LPS);
+    }
+    let text = packed.replace("ElementDataFile", "HeaderSize = 600\nElementDataFile");
+    let padding = vec![7; 600 - text.len()];
+    expect(&folder.read("g.mha", &[text.as_bytes(), &padding, &zlib(&bytes(false))]).unwrap(), LPS);
+    let text = META.replace("ElementDataFile", "HeaderSize = 40\nElementDataFile");
+    assert_eq!(folder.read("g.mha", &[text.as_bytes(), &bytes(false)]).unwrap_err().code(), "E149");
     // the directions of the axes stand one after the other
     let turned = META.replace("1 0 0 0 1 0 0 0 1", "0 0 1 1 0 0 0 1 0");
     let image = folder.read("e.mha", &[turned.as_bytes(), &bytes(false)]).unwrap();
@@ -148,7 +159,7 @@ fn flaws_of_meta_images_are_named() {
     E105 a.mha has dimensions [2, 0, 2]: every axis needs at least one voxel. The header is damaged, or was written by a faulty program. Fetch the file again, or export it again
     E140 a.mha has no usable voxel size: ElementSpacing is 0.5 0 2; expected three positive numbers. Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c "import nibabel as n, numpy as np; i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')"
     E140 a.mha has no usable voxel size: ElementSpacing is missing; expected three positive numbers. Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c "import nibabel as n, numpy as np; i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')"
-    E122 a.mha: unusable affine [[-0.5, -0.75, 0.0, -10.0], [0.0, 0.0, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]]: its axes nearly lie in one plane (unit volume 0.0e0). Repair sform and qform with the tool that made the file
+    E122 a.mha: unusable affine [[-0.5, -0.75, 0.0, -10.0], [0.0, 0.0, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]]: its axes nearly lie in one plane (unit volume 0.0e0). Repair what places the voxels (sform and qform, TransformMatrix or space directions) with the tool that made the file
     E149 a.mha cannot be read as MetaImage: its voxels are in 'gone.raw', which is not there. Fetch the file that lies beside the header, or write both as one file (.mha, .nrrd)
     E149 a.mha cannot be read as MetaImage: its voxels are in '../a.raw', which is not below its folder. Put the file of the voxels beside the header, and name it there
     E149 a.mha cannot be read as MetaImage: its voxels are in several files ('LIST'). Write the scan as one file: SimpleITK, ITK-SNAP and 3D Slicer do
@@ -219,6 +230,10 @@ fn what_an_nrrd_leaves_open_is_said() {
     let image = folder.read("a.nrrd", &[text.as_bytes(), &voxels]).unwrap();
     expect(&image, [[-0.5, 0.0, 0.0, 0.0], [0.0, -0.75, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0]]);
     assert_eq!(image.warnings, [Warning::SpaceUnknown { found: String::new() }]);
+    // the axes' own beginnings, of samples at the middle of cells or at their corners
+    let text = text.replace("kinds:", "axis mins: 1 2 3\ncenterings: cell cell node\nkinds:");
+    let image = folder.read("a.nrrd", &[text.as_bytes(), &voxels]).unwrap();
+    expect(&image, [[-0.5, 0.0, 0.0, -1.25], [0.0, -0.75, 0.0, -2.375], [0.0, 0.0, 2.0, 3.0]]);
     let text = NRRD.replace("left-posterior-superior", "scanner-xyz");
     let image = folder.read("b.nrrd", &[text.as_bytes(), &voxels]).unwrap();
     let text = image.warnings[0].to_string();
@@ -227,6 +242,19 @@ fn what_an_nrrd_leaves_open_is_said() {
     let image = folder.read("c.nrrd", &[text.as_bytes(), &voxels]).unwrap();
     assert_eq!(image.grid.spacing_zyx_mm(), [2e-3, 0.75e-3, 0.5e-3]);
     assert_eq!(image.warnings.iter().map(Warning::code).collect::<Vec<_>>(), ["W124"]);
+    // a series has a unit of time
+    let text = NRRD
+        .replace("dimension: 3", "dimension: 4")
+        .replace("sizes: 2 3 2", "sizes: 2 3 1 2")
+        .replace("left-posterior-superior", "right-anterior-superior-time")
+        .replace("(0.5,0,0) (0,0.75,0) (0,0,2)", "(0.5,0,0,0) (0,0.75,0,0) (0,0,2,0) (0,0,0,1)")
+        .replace("(10,20,30)", "(10,20,30,0)")
+        .replace("domain domain domain", "domain domain domain time")
+        .replace("encoding: raw", "encoding: raw\nspace units: \"mm\" \"Millimeter\" \"mm\" \"s\"");
+    let error = folder.refused("d.nrrd", &[text.as_bytes(), &voxels]);
+    assert!(error.contains("its units are"), "{error}");
+    let image = folder.read("d.nrrd", &[text.replace("Millimeter", "MM").as_bytes(), &voxels]).unwrap();
+    assert_eq!((image.channels, image.grid.world([0.0; 3])), (2, [10.0, 20.0, 30.0]));
 }
 
 #[test]
@@ -252,7 +280,7 @@ fn flaws_of_nrrds_are_named() {
         refused("space directions: (0.5,0,0) (0,0.75,0) (0,0,2)\n", ""),
         refused("(0.5,0,0)", "none"),
         refused("encoding: raw", "encoding: raw\nspace units: \"furlong\" \"mm\" \"mm\""),
-        refused("encoding: raw", "encoding: raw\ndata file: LIST"),
+        refused("encoding: raw", "encoding: raw\ndata file: LIST\na.raw\nb.raw"),
         refused("encoding: raw", "encoding: raw\ndata file: /etc/passwd"),
         refused("encoding: raw", "encoding: raw\ndata file: gone.raw"),
         refused("encoding: raw", "no field"),
@@ -270,10 +298,10 @@ fn flaws_of_nrrds_are_named() {
     E149 a.nrrd cannot be read as NRRD: 'dimension' is 'many'. The header is damaged, or was written by a faulty program: export the scan again
     E140 a.nrrd has no usable voxel size: the voxel size along y is 0; expected three positive numbers. Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c "import nibabel as n, numpy as np; i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')"
     E149 a.nrrd cannot be read as NRRD: 'space directions' is '(0.5,0,0) (0,0.75 (0,0,2)'. The header is damaged, or was written by a faulty program: export the scan again
-    E122 a.nrrd: unusable affine [[-0.5, -0.5, 0.0, -10.0], [0.0, 0.0, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]]: its axes nearly lie in one plane (unit volume 0.0e0). Repair sform and qform with the tool that made the file
+    E122 a.nrrd: unusable affine [[-0.5, -0.5, 0.0, -10.0], [0.0, 0.0, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]]: its axes nearly lie in one plane (unit volume 0.0e0). Repair what places the voxels (sform and qform, TransformMatrix or space directions) with the tool that made the file
     E140 a.nrrd has no usable voxel size: neither directions nor spacings along x; expected three positive numbers. Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c "import nibabel as n, numpy as np; i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')"
     E149 a.nrrd cannot be read as NRRD: its channels alternate voxel by voxel: an axis that is no space comes before one that is. Write one file for each channel: SimpleITK's VectorIndexSelectionCast parts them; of overlapping segments, export each as a label map
-    E149 a.nrrd cannot be read as NRRD: 'space units' is '\"furlong\" \"mm\" \"mm\"'. The header is damaged, or was written by a faulty program: export the scan again
+    E149 a.nrrd cannot be read as NRRD: its units are "furlong" "mm" "mm". Write the scan with all axes of space in mm: SimpleITK does
     E149 a.nrrd cannot be read as NRRD: its voxels are in several files ('LIST'). Write the scan as one file: SimpleITK, ITK-SNAP and 3D Slicer do
     E149 a.nrrd cannot be read as NRRD: its voxels are in '/etc/passwd', which is not below its folder. Put the file of the voxels beside the header, and name it there
     E149 a.nrrd cannot be read as NRRD: its voxels are in 'gone.raw', which is not there. Fetch the file that lies beside the header, or write both as one file (.mha, .nrrd)

@@ -41,8 +41,8 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         context.tell(doubt);
     }
     let text = match Descriptor::built_in_text(&arguments.dataset) {
-        Some(text) => text.to_owned(),
-        None => toml::to_string(&descriptor)?,
+        Some(text) if arguments.images.is_none() => text.to_owned(),
+        _ => toml::to_string(&descriptor)?,
     };
     context.print(text.trim_end())?;
     Ok(ExitStatus::Done)

@@ -23,6 +23,9 @@ impl Descriptor {
             bail!("grid.patch_zyx must be positive, found {:?}", self.grid.patch_zyx);
         }
         check_raw(&self.raw)?;
+        if matches!(self.raw, Raw::Images { .. }) && self.labels.is_some() {
+            bail!("labels: the layout 'images' has none; leave [labels] out, or list the cases in a table");
+        }
         self.intensity.check()?;
         if self.text.stride == 0 || self.text.tile_yx.contains(&0) {
             bail!("text.stride and text.tile_yx must be positive");

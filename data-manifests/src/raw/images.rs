@@ -6,7 +6,9 @@ use crate::descriptor::SubjectOf;
 use glob::{MatchOptions, Pattern};
 use stage::Message;
 use stage::message::counted;
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Every file at every depth.
@@ -31,23 +33,31 @@ pub(super) fn list(
     exclude: &[String],
     subject: Option<SubjectOf>,
 ) -> anyhow::Result<Listing> {
-    let exclude: Vec<Pattern> = exclude.iter().map(|text| Pattern::new(text)).collect::<Result<_, _>>()?;
+    let mut exclude: Vec<Exclusion> =
+        exclude.iter().map(|text| Exclusion::new(text)).collect::<anyhow::Result<_>>()?;
     let all = [ALL.to_owned()];
     let patterns = if images.is_empty() { &all } else { images };
     let mut listing = Listing::default();
-    let (mut volumes, mut others) = (BTreeSet::new(), BTreeSet::new());
+    let dead = |member: &str, pattern: &str| {
+        let what = format!("the pattern '{pattern}' of '{member}' finds nothing");
+        Message::warning("W109", what).detail(root.display().to_string())
+    };
+    let (mut found, mut again) = (Found::default(), 0);
     for pattern in patterns {
-        let found = below(root, pattern)?;
-        if found.is_empty() && !images.is_empty() {
-            let what = format!("the pattern '{pattern}' finds nothing");
-            listing.problems.push(Message::warning("W109", what).detail(root.display().to_string()));
+        let paths = below(root, pattern)?;
+        if paths.is_empty() && !images.is_empty() {
+            listing.problems.push(dead("images", pattern));
         }
-        let kept = |path: &PathBuf| !exclude.iter().any(|out| out.matches_path_with(path, OPTIONS));
-        for path in found.into_iter().filter(kept) {
-            let is_volume = names_volume(&path.file_name().unwrap_or_default().to_string_lossy());
-            if is_volume { &mut volumes } else { &mut others }.insert(path);
+        for path in paths {
+            again += usize::from(found.reached_again(root, path));
         }
     }
+    // what is left out is so by its shortest path, however else it is reached
+    let mut kept: Vec<PathBuf> = found.0.into_values().collect();
+    kept.retain(|path| !exclude.iter_mut().fold(false, |out, exclusion| exclusion.meets(path) || out));
+    listing.problems.extend(exclude.iter().filter(|e| e.met == 0).map(|e| dead("exclude", &e.text)));
+    let names_one = |path: &PathBuf| names_volume(&path.file_name().unwrap_or_default().to_string_lossy());
+    let (volumes, others): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = kept.into_iter().partition(names_one);
     if volumes.is_empty() {
         return Err(nothing(root, patterns, &others).into());
     }
@@ -55,6 +65,11 @@ pub(super) fn list(
     if !others.is_empty() && !images.is_empty() {
         let what = format!("no volume, and left out: {}", counted(others.len(), "file"));
         listing.problems.push(Message::warning("W103", what).detail(shown(&others)));
+    }
+    if again > 0 {
+        let what =
+            format!("reached again through links to folders, and left out: {}", counted(again, "path"));
+        listing.problems.push(Message::warning("W103", what).detail(root.display().to_string()));
     }
     for path in volumes {
         let id = id_of(&path);
@@ -65,9 +80,61 @@ pub(super) fn list(
     Ok(listing)
 }
 
-/// Files, and images in OME-Zarr, that a pattern finds, as paths below `root`.
+/// A pattern of paths that are left out: it meets a path, or a folder in which the path lies.
+struct Exclusion {
+    text: String,
+    pattern: Pattern,
+    met: usize,
+}
+
+impl Exclusion {
+    fn new(text: &str) -> anyhow::Result<Self> {
+        // a path as in an index: './' and a '/' at the end go
+        let inside = paths::below(text).map_err(anyhow::Error::msg)?;
+        Ok(Self { text: text.to_owned(), pattern: Pattern::new(&inside)?, met: 0 })
+    }
+
+    fn meets(&mut self, path: &Path) -> bool {
+        let meets = path.ancestors().any(|part| self.pattern.matches_path_with(part, OPTIONS));
+        self.met += usize::from(meets);
+        meets
+    }
+}
+
+/// Paths by their true folders and names: links to folders lead to the same file again, and back in a circle.
+#[derive(Default)]
+struct Found(BTreeMap<(PathBuf, OsString), PathBuf>);
+
+impl Found {
+    /// Takes a path; whether another one led there. The shortest stays.
+    fn reached_again(&mut self, root: &Path, path: PathBuf) -> bool {
+        let folder = root.join(&path).parent().map(Path::to_owned).unwrap_or_default();
+        // a folder that was just listed can be resolved, else its own path has to do
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let key = (folder, path.file_name().unwrap_or_default().to_owned());
+        let rank = |path: &PathBuf| (path.components().count(), path.clone());
+        match self.0.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(path);
+                false
+            }
+            Entry::Occupied(mut entry) => {
+                let differs = *entry.get() != path;
+                if rank(&path) < rank(entry.get()) {
+                    entry.insert(path);
+                }
+                differs
+            }
+        }
+    }
+}
+
+/// Files, and images in OME-Zarr, that a pattern finds, as paths below `root`; links that lead nowhere are among them, to be named.
 fn below(root: &Path, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
-    let full = format!("{}/{pattern}", Pattern::escape(&root.to_string_lossy()));
+    let inside = paths::below(pattern).map_err(anyhow::Error::msg)?;
+    // what a final '**' finds are folders
+    let files = if inside.ends_with("**") { format!("{inside}/*") } else { inside };
+    let full = format!("{}/{files}", Pattern::escape(&root.to_string_lossy()));
     let mut found = Vec::new();
     for path in glob::glob_with(&full, OPTIONS)? {
         let path = path.map_err(|error| {
@@ -79,7 +146,7 @@ fn below(root: &Path, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
         let is_zarr =
             |part: &Path| part.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zarr"));
         let in_zarr = inside.ancestors().skip(1).any(is_zarr);
-        if !in_zarr && (path.is_file() || is_zarr(inside)) {
+        if !in_zarr && (is_zarr(inside) || !path.is_dir()) {
             found.push(inside.to_owned());
         }
     }

@@ -161,7 +161,9 @@ fn volumes_in(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> = entries
         .filter_map(Result::ok)
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|n| (n.ends_with(".nii") || n.ends_with(".nii.gz")) && !n.starts_with(['.', '_']))
+        .filter(|name| {
+            SCAN_ENDINGS.iter().any(|end| without(name, end).is_some()) && !name.starts_with(['.', '_'])
+        })
         .collect();
     names.sort();
     names
@@ -207,12 +209,18 @@ fn endings() -> impl Iterator<Item = &'static str> {
 #[must_use]
 pub fn stem(name: &str) -> &str {
     let name = name.rsplit('/').next().unwrap_or(name);
-    endings().find_map(|end| name.strip_suffix(end)).unwrap_or(name)
+    endings().find_map(|end| without(name, end)).unwrap_or(name)
+}
+
+/// A name without an ending, in lower case or capitals.
+fn without<'a>(name: &'a str, ending: &str) -> Option<&'a str> {
+    let (rest, found) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
+    found.eq_ignore_ascii_case(ending).then_some(rest)
 }
 
 /// Whether a name has the ending of a volume that is read.
 fn names_volume(name: &str) -> bool {
-    endings().any(|end| name.ends_with(end))
+    endings().any(|end| without(name, end).is_some())
 }
 
 /// Volumes that lie in a folder, by the endings of their names, sorted.
@@ -242,7 +250,7 @@ pub fn case_name(path: &Path) -> String {
 
 /// Ids become names of files and folders: each must be one, and a different one.
 fn refuse_unusable_ids(listing: &Listing) -> anyhow::Result<()> {
-    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let mut seen: BTreeMap<String, &RawCase> = BTreeMap::new();
     for case in &listing.cases {
         let unusable = |c: char| c == '/' || c == '\\' || c.is_control();
         if case.id.is_empty() || case.id.starts_with('.') || case.id.contains(unusable) {
@@ -263,14 +271,19 @@ fn refuse_unusable_ids(listing: &Listing) -> anyhow::Result<()> {
             .fix("Give the case a shorter id, or rename its files")
             .into());
         }
-        if let Some(other) = seen.insert(case.id.to_lowercase(), &case.id) {
-            let (what, cause) = if other == case.id {
-                (format!("'{other}' is listed twice"), "Two files of one name give one case")
+        if let Some(other) = seen.insert(case.id.to_lowercase(), case) {
+            let (what, cause) = if other.id == case.id {
+                (format!("'{}' is listed twice", case.id), "Two files have names that give one case")
             } else {
-                let what = format!("'{other}' and '{}' collide", case.id);
+                let what = format!("'{}' and '{}' collide", other.id, case.id);
                 (what, "Ids that differ in case only are one file on some disks")
             };
-            return Err(Message::error("E190", what).cause(cause).fix("Rename one of them").into());
+            let detail = format!("{} and {}", other.image.path().display(), case.image.path().display());
+            return Err(Message::error("E190", what)
+                .detail(detail)
+                .cause(cause)
+                .fix("Rename one of them")
+                .into());
         }
     }
     Ok(())

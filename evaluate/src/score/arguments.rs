@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// Arguments of `score`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "Predictions are a directory that 'finetune predict' wrote, or any folder of ID.nii.gz.
-References are the raw directory of the data set, or any folder of ID.nii.gz.
+    after_help = "Predictions are a directory that 'finetune predict' wrote, or any folder of ID.nii.gz, ID.nrrd, ID.mha, …
+References are the raw directory of the data set, or any folder of ID.nii.gz, ID.nrrd, ID.mha, …
 In such folders ID.h5 (CREMI's layout) and folders ID of cases in shards (Zarr) are label maps too.
 In a table, a label map is any of these, or FILE.h5#NAME, or a TIFF stack, relative to the table.
 

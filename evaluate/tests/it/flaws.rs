@@ -21,7 +21,7 @@ fn predictions_without_a_reference_are_listed() {
     put_labels(&world.path("predictions/liver.nii.gz"), &labels(5), &grid());
     let (status, context) = world.score(&[]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
-    insta::assert_snapshot!(warnings(&world, &context).join("\n"), @"W502 2 predictions without a reference (first: liver). DIR/raw. Check the ids when they should have one: a prediction is named as its reference, ID.nii.gz.");
+    insta::assert_snapshot!(warnings(&world, &context).join("\n"), @"W502 2 predictions without a reference (first: liver). DIR/raw. Check the ids when they should have one: a prediction is named as its reference.");
 }
 
 #[test]
@@ -45,11 +45,11 @@ fn files_of_other_formats_are_counted_where_predictions_are_missing() {
     let world = World::new();
     for id in ["a", "b"] {
         fs_err::remove_file(world.path(&format!("predictions/{id}.nii.gz"))).unwrap();
-        fs_err::write(world.path(&format!("predictions/{id}.nrrd")), "NRRD0004").unwrap();
+        fs_err::write(world.path(&format!("predictions/{id}.mgz")), "").unwrap();
     }
     let error = world.portable(&world.score(&[]).0.unwrap_err().to_string());
     assert!(error.starts_with("E501 2 of 3 references have no prediction (first: a)"), "{error}");
-    assert!(error.contains("2 files there, .nrrd, a format that is not read"), "{error}");
+    assert!(error.contains("2 files there, .mgz, a format that is not read"), "{error}");
 }
 
 #[test]

@@ -52,6 +52,49 @@ fn expected(world: &World) -> String {
     metrics(world)
 }
 
+/// A label map as NRRD with its voxels in a file beside the header.
+fn put_nhdr(world: &World, folder: &str, id: &str, values: &[u32]) {
+    let folder = world.path(folder);
+    fs_err::create_dir_all(&folder).unwrap();
+    let [z, y, x] = SHAPE;
+    let affine = grid().affine;
+    let column = |i: usize| format!("({},{},{})", affine[0][i], affine[1][i], affine[2][i]);
+    let header = format!(
+        "NRRD0004\ntype: uchar\ndimension: 3\nspace: RAS\nsizes: {x} {y} {z}\nencoding: raw\nspace directions: {} {} {}\n\
+         space origin: {}\ndata file: {id}.raw\n",
+        column(0),
+        column(1),
+        column(2),
+        column(3)
+    );
+    fs_err::write(folder.join(format!("{id}.nhdr")), header).unwrap();
+    let bytes: Vec<u8> = values.iter().map(|value| *value as u8).collect();
+    fs_err::write(folder.join(format!("{id}.raw")), bytes).unwrap();
+}
+
+#[test]
+fn files_of_voxels_beside_headers_are_inputs() {
+    let world = World::new();
+    let nifti = expected(&world);
+    for (from, to) in [("predictions", "new"), ("raw/labelsTr", "references")] {
+        for id in ["a", "b", "c"] {
+            let map = read_labels(world.path(&format!("{from}/{id}.nii.gz"))).unwrap();
+            put_nhdr(&world, to, id, &map.data);
+        }
+    }
+    fs_err::remove_dir_all(world.path("scores")).unwrap();
+    assert_eq!(folders(&world, "references", "new").0.unwrap(), ExitStatus::Done);
+    assert_eq!(metrics(&world), nifti);
+    assert!(verify::verify(&world.path("scores")).unwrap().is_empty());
+    // other voxels below the same header are another input, of either side
+    for part in ["new/a.raw", "references/b.raw"] {
+        let before = metrics(&world);
+        fs_err::write(world.path(part), vec![0; SHAPE.iter().product()]).unwrap();
+        assert_eq!(folders(&world, "references", "new").0.unwrap(), ExitStatus::Done);
+        assert_ne!(metrics(&world), before, "{part}");
+    }
+}
+
 #[test]
 fn label_maps_of_zarr_python_are_scored_as_those_of_nifti() {
     let Some(python) = python("zarr, numpy") else { return };

@@ -75,15 +75,12 @@ pub(crate) fn stream(mut input: Input, bytes: u64, path: &Path) -> Result<Stream
     let placement = placement(&header, &fields, axes)?;
     let (grid, warning) = placement.grid(path, stored.shape_zyx(), "TransformMatrix")?;
     let position = header.position;
+    let encoding = if fields.is_true(&["CompressedData"]) { Encoding::Zlib } else { Encoding::Raw };
     let data = Data {
         header: path,
         format: Format::MetaImage,
-        encoding: if fields.is_true(&["CompressedData"]) { Encoding::Zlib } else { Encoding::Raw },
-        skip: match (fields.separate(), fields.get(&["HeaderSize"])) {
-            (Some(_), Some("-1")) => Skip::FromEnd,
-            (Some(_), Some(size)) => Skip::Bytes(size.parse().map_err(|_| header.odd("HeaderSize", size))?),
-            _ => Skip::Bytes(0),
-        },
+        encoding,
+        skip: skip(&header, &fields, encoding)?,
         voxel_bytes: stored.voxel_bytes(),
     };
     let voxels = match fields.separate() {
@@ -91,6 +88,21 @@ pub(crate) fn stream(mut input: Input, bytes: u64, path: &Path) -> Result<Stream
         None => data.attached(input, position, bytes)?,
     };
     Ok(Stream::new(path, stored, grid, warning.into_iter().collect(), voxels))
+}
+
+/// Bytes before the voxels: `HeaderSize` counts from the beginning of the file that holds them.
+fn skip(header: &Header<'_>, fields: &Fields, encoding: Encoding) -> Result<Skip> {
+    let Some(text) = fields.get(&["HeaderSize"]).filter(|text| *text != "0") else {
+        return Ok(Skip::Stored(0));
+    };
+    if text == "-1" && encoding == Encoding::Raw {
+        return Ok(Skip::FromEnd);
+    }
+    let read = if fields.separate().is_some() { 0 } else { header.position };
+    let size: Option<u64> = text.parse().ok();
+    size.and_then(|size| size.checked_sub(read))
+        .map(Skip::Stored)
+        .ok_or_else(|| header.odd("HeaderSize", text))
 }
 
 /// What a header can ask for and is not read.

@@ -15,7 +15,7 @@ pub(crate) use nrrd::{is_nrrd, stream as nrrd};
 
 use crate::error::{Result, VolumeError};
 use crate::scan::{Bytes, Format, Input, Payload, check_room};
-use std::io::{BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Component, Path, PathBuf};
 
 /// Whether a header of this name may leave its voxels to another file.
@@ -58,8 +58,10 @@ impl Encoding {
 /// Where a header says that its voxels begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Skip {
-    /// After this many bytes.
-    Bytes(u64),
+    /// After this many bytes of what is decoded.
+    Decoded(u64),
+    /// After this many bytes of what is stored.
+    Stored(u64),
     /// So that the last voxel is the end of the file.
     FromEnd,
 }
@@ -100,11 +102,15 @@ impl Data<'_> {
         self.bytes(&path, input, encoded)
     }
 
-    fn bytes(&self, path: &Path, input: Input, encoded: u64) -> Result<Bytes> {
-        let gap = match self.skip {
-            Skip::Bytes(gap) => gap,
-            Skip::FromEnd => encoded.saturating_sub(self.voxel_bytes),
+    fn bytes(&self, path: &Path, mut input: Input, encoded: u64) -> Result<Bytes> {
+        let (stored, gap) = match self.skip {
+            Skip::Decoded(gap) => (0, gap),
+            Skip::Stored(stored) => (stored, 0),
+            Skip::FromEnd => (0, encoded.saturating_sub(self.voxel_bytes)),
         };
+        // a file that ends before is found too short below
+        io::copy(&mut input.by_ref().take(stored), &mut io::sink())?;
+        let encoded = encoded.saturating_sub(stored);
         let payload = self.encoding.payload(input);
         check_room(path, &payload, encoded, gap, self.voxel_bytes)?;
         Ok(Bytes { path: path.into(), payload, gap })
@@ -116,7 +122,8 @@ fn beside(header: &Path, format: Format, name: &str) -> Result<PathBuf> {
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
     let refuse =
         |found: String, fix| Err(VolumeError::ScanHeader { path: header.into(), format, found, fix });
-    if name.eq_ignore_ascii_case("list") || name.starts_with("LIST ") || name.contains('%') {
+    let is_pattern = name.contains('%') && name.contains(' ');
+    if name.eq_ignore_ascii_case("list") || name.to_uppercase().starts_with("LIST ") || is_pattern {
         let fix = "Write the scan as one file: SimpleITK, ITK-SNAP and 3D Slicer do";
         return refuse(format!("its voxels are in several files ('{name}')"), fix);
     }

@@ -46,7 +46,12 @@ impl Fields {
                 Some((_, value)) if value.starts_with('=') => {}
                 Some((name, value)) => {
                     let name: String = name.to_lowercase().chars().filter(|c| !c.is_whitespace()).collect();
+                    let is_list = name == "datafile" && value.trim().to_uppercase().starts_with("LIST");
                     fields.insert(name, value.trim().to_owned());
+                    if is_list {
+                        // file names follow up to the end of the header
+                        return Ok(Self(fields));
+                    }
                 }
                 None if line.starts_with('#') => {}
                 None => return Err(header.odd("a line of the header", &line)),
@@ -79,8 +84,8 @@ pub(crate) fn stream(mut input: Input, bytes: u64, path: &Path) -> Result<Stream
         encoding,
         skip: match fields.get("byteskip") {
             Some("-1") if encoding == Encoding::Raw => Skip::FromEnd,
-            Some(text) => Skip::Bytes(text.parse().map_err(|_| header.odd("byte skip", text))?),
-            None => Skip::Bytes(0),
+            Some(text) => Skip::Decoded(text.parse().map_err(|_| header.odd("byte skip", text))?),
+            None => Skip::Decoded(0),
         },
         voxel_bytes: stored.voxel_bytes(),
     };

@@ -20,6 +20,10 @@ struct Axis {
     /// `None`: it is not an axis of space, or nothing is said.
     direction: Option<Vec<f64>>,
     spacing: Option<f64>,
+    /// Where the axis begins, of one with a spacing only.
+    min: Option<f64>,
+    /// Whether samples are at the middle of cells, so that the first one's centre lies half a spacing behind the beginning.
+    is_cell: bool,
     is_space: bool,
 }
 
@@ -56,6 +60,9 @@ impl Axes {
                 None => along[number] = 1.0,
             }
         }
+        for (number, to) in placement.origin.iter_mut().enumerate() {
+            *to = axes.get(number).filter(|axis| axis.is_space).map_or(0.0, Axis::first) * scale;
+        }
         if let Some(text) = fields.get("spaceorigin") {
             let origin = vector(text).ok_or_else(|| header.odd("space origin", text))?;
             for (to, from) in placement.origin.iter_mut().zip(origin) {
@@ -67,6 +74,12 @@ impl Axes {
 }
 
 impl Axis {
+    /// Centre of the first sample by the axis' own numbers.
+    fn first(&self) -> f64 {
+        let half = if self.is_cell { self.spacing.unwrap_or(0.0) / 2.0 } else { 0.0 };
+        self.min.map_or(0.0, |min| min + half)
+    }
+
     /// Direction times voxel size, along the space's axes.
     fn along(&self, header: &Header<'_>, number: usize) -> Result<[f64; 3]> {
         let name = ["x", "y", "z"].get(number).copied().unwrap_or("?");
@@ -102,9 +115,18 @@ fn axes(header: &Header<'_>, fields: &Fields) -> Result<Vec<Axis>> {
         None => None,
     };
     let spacings = match fields.get("spacings") {
-        Some(text) => Some(spacings(text, count).ok_or_else(|| header.odd("spacings", text))?),
+        Some(text) => Some(by_axis(text, count).ok_or_else(|| header.odd("spacings", text))?),
         None => None,
     };
+    let mins = match fields.get("axismins") {
+        Some(text) => Some(by_axis(text, count).ok_or_else(|| header.odd("axis mins", text))?),
+        None => None,
+    };
+    let centres: Vec<String> = fields
+        .get("centerings")
+        .or_else(|| fields.get("centers"))
+        .map(|text| text.split_whitespace().map(str::to_lowercase).collect())
+        .unwrap_or_default();
     let kinds: Option<Vec<String>> =
         fields.get("kinds").map(|text| text.split_whitespace().map(str::to_lowercase).collect());
     if let Some(kinds) = kinds.as_ref().filter(|kinds| kinds.len() != count) {
@@ -121,7 +143,9 @@ fn axes(header: &Header<'_>, fields: &Fields) -> Result<Vec<Axis>> {
                 (None, "???" | "none") => axis < 3,
                 _ => false,
             };
-            Axis { size: sizes[axis], direction, spacing, is_space }
+            let min = mins.as_ref().and_then(|all| all[axis]);
+            let is_cell = centres.get(axis).is_some_and(|centre| centre == "cell");
+            Axis { size: sizes[axis], direction, spacing, min, is_cell, is_space }
         })
         .collect())
 }
@@ -162,7 +186,7 @@ fn vector(text: &str) -> Option<Vec<f64>> {
 }
 
 /// A number for each axis; `nan` where there is none.
-fn spacings(text: &str, count: usize) -> Option<Vec<Option<f64>>> {
+fn by_axis(text: &str, count: usize) -> Option<Vec<Option<f64>>> {
     let numbers: Vec<f64> = text.split_whitespace().map(|word| word.parse().ok()).collect::<Option<_>>()?;
     (numbers.len() == count).then(|| numbers.into_iter().map(|v| Some(v).filter(|v| !v.is_nan())).collect())
 }
@@ -178,18 +202,26 @@ fn space_signs(name: &str) -> ([f64; 3], bool) {
     }
 }
 
-/// Millimetres of the space's unit, which is one for all its axes.
+/// Millimetres of the unit of space, which is one for all its axes; a fourth one may be time's.
 fn unit(header: &Header<'_>, fields: &Fields, warnings: &mut Vec<Warning>) -> Result<f64> {
     let Some(text) = fields.get("spaceunits").or_else(|| fields.get("units")) else { return Ok(1.0) };
-    let mut names: Vec<&str> =
-        text.split(['"', ' ']).filter(|name| !name.is_empty() && *name != "???").collect();
+    let lower = text.to_lowercase();
+    let mut names: Vec<&str> = lower.split(['"', ' ']).filter(|name| !name.is_empty()).collect();
+    const TIMES: [&str; 6] = ["s", "sec", "second", "seconds", "ms", "???"];
+    names.retain(|name| !TIMES.contains(name));
     names.dedup();
     let (scale, name) = match names.as_slice() {
-        [] | ["mm" | "millimeter" | "millimeters" | "millimetre"] => return Ok(1.0),
-        ["m" | "meter" | "metre"] => (1000.0, "metre"),
-        ["um" | "µm" | "micron" | "microns" | "micrometer" | "micrometre"] => (1e-3, "micrometre"),
-        ["nm" | "nanometer" | "nanometre"] => (1e-6, "nanometre"),
-        _ => return Err(header.odd("space units", text)),
+        [] | ["mm" | "millimeter" | "millimeters" | "millimetre" | "millimetres"] => return Ok(1.0),
+        ["m" | "meter" | "meters" | "metre" | "metres"] => (1000.0, "metre"),
+        ["cm" | "centimeter" | "centimeters" | "centimetre"] => (10.0, "centimetre"),
+        ["um" | "µm" | "micron" | "microns" | "micrometer" | "micrometers" | "micrometre"] => {
+            (1e-3, "micrometre")
+        }
+        ["nm" | "nanometer" | "nanometers" | "nanometre"] => (1e-6, "nanometre"),
+        _ => {
+            let fix = "Write the scan with all axes of space in mm: SimpleITK does";
+            return Err(header.wrong(format!("its units are {text}"), fix));
+        }
     };
     warnings.push(Warning::Unit { unit: name.to_owned() });
     Ok(scale)
