@@ -7,6 +7,9 @@ use stage::sealed;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+/// What follows the name of a file that the manifest does not list.
+pub(crate) const UNLISTED: &str = ": not in the manifest";
+
 /// Everything that is wrong with a stage directory; empty when every byte is as written.
 ///
 /// The manifest and the run report carry their own seals, every other file's SHA-256 stands in the manifest, the lock
@@ -46,7 +49,7 @@ pub fn outputs(manifest: &Manifest, directory: &Path) -> anyhow::Result<Vec<Stri
     paths.sort_unstable();
     let flaw = |path: &&str| -> anyhow::Result<Option<String>> {
         let Some(expected) = listed.get(path) else {
-            return Ok(Some(format!("{path}: not in the manifest")));
+            return Ok(Some(format!("{path}{UNLISTED}")));
         };
         let (bytes, sha256) = expected.measure(directory)?;
         Ok(if bytes != expected.bytes {

@@ -118,6 +118,41 @@ fn a_phantom_is_made_once_verified_and_validated() {
     "#);
 }
 
+/// Answers that were paid for are never told to be removed.
+#[test]
+fn the_files_of_an_unfinished_rerun_are_told_from_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let (at, out) = (directory.path(), directory.path().join("r"));
+    let write = |name: &str, text: &str| fs_err::write(out.join(name), text).unwrap();
+    fs_err::create_dir(&out).unwrap();
+    write("ledger.jsonl", "{}\n");
+    let manifest = Manifest::new("report", "0.1.0", "text-synth", &"p", Vec::new()).unwrap();
+    manifest.finish(&out, |_| "ledger").unwrap();
+    for name in ["ledger.next.jsonl", "ledger.next.3f2c91aa0b1c.jsonl", "retry.json"] {
+        write(name, "{}\n");
+    }
+    insta::assert_snapshot!(run(at, &["verify", "r"]), @r#"
+        exit 1
+        --- out
+        ledger.next.3f2c91aa0b1c.jsonl: not in the manifest
+        ledger.next.jsonl: not in the manifest
+        retry.json: not in the manifest
+        --- err
+        E015 3 files are not as they were written. r. 'text-synth report' was run again here and is not finished; what it had made before is whole. Repeat that command with the same options: it goes on. Remove nothing: these files hold what it has so far, and answers were paid for.
+    "#);
+    write("notes.txt", "mine");
+    insta::assert_snapshot!(run(at, &["verify", "r"]), @r#"
+        exit 1
+        --- out
+        ledger.next.3f2c91aa0b1c.jsonl: not in the manifest
+        ledger.next.jsonl: not in the manifest
+        notes.txt: not in the manifest
+        retry.json: not in the manifest
+        --- err
+        E015 4 files are not as they were written. r. They were changed, added or lost since the stage finished. Keep the answers in ledger*.jsonl: remove manifest.json alone and repeat 'text-synth report' with the same options, which asks for nothing twice.
+    "#);
+}
+
 #[test]
 fn a_split_is_written_from_shards() {
     let directory = tempfile::tempdir().unwrap();

@@ -54,7 +54,9 @@ pub(super) fn list(
     }
     // what is left out is so by its shortest path, however else it is reached
     let mut kept: Vec<PathBuf> = found.0.into_values().collect();
-    kept.retain(|path| !exclude.iter_mut().fold(false, |out, exclusion| exclusion.meets(path) || out));
+    kept.retain(|path| {
+        exclude.iter_mut().map(|exclusion| usize::from(exclusion.meets(path))).sum::<usize>() == 0
+    });
     listing.problems.extend(exclude.iter().filter(|e| e.met == 0).map(|e| dead("exclude", &e.text)));
     let names_one = |path: &PathBuf| names_volume(&path.file_name().unwrap_or_default().to_string_lossy());
     let (volumes, others): (BTreeSet<PathBuf>, BTreeSet<PathBuf>) = kept.into_iter().partition(names_one);

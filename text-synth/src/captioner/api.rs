@@ -68,7 +68,8 @@ impl Api {
         asking: Asking,
         context: &Context,
     ) -> anyhow::Result<Self> {
-        let ledger = Ledger::open(directory, &asking.header()?)?;
+        let header = asking.header()?;
+        let ledger = Ledger::open(directory, &header)?;
         if ledger.healed() {
             context.tell(
                 Message::warning("W208", "dropped 1 incomplete line at the end of the ledger")
@@ -78,7 +79,7 @@ impl Api {
         let (sender, events) = mpsc::unbounded_channel();
         let (retries, patience) = (sending.retries, sending.timeout + GRACE);
         let has_replied = ledger.has_replies();
-        let round = Round::open(directory, ledger.entries(), asking.options.retry_rejected)?;
+        let round = Round::open(directory, &header, ledger.entries(), asking.options.retry_rejected)?;
         Ok(Self {
             streak: Streak::new(asking.options.concurrency, has_replied),
             round,

@@ -98,6 +98,11 @@ impl Sampling {
         if let Some(seed) = self.request_seed {
             body.insert("seed".to_owned(), seed.into());
         }
+        // two names for one limit are sent only where both are given
+        let (longest_name, _) = self.longest();
+        if longest_name != "max_tokens" && self.extra("max_tokens").is_none() {
+            body.remove("max_tokens");
+        }
         for (name, value) in self.extra_body.iter().flat_map(|extra| &extra.0) {
             if value.is_null() {
                 body.remove(name);
@@ -105,23 +110,27 @@ impl Sampling {
                 body.insert(name.clone(), value.clone());
             }
         }
-        let (name, _) = self.longest();
-        if let Some(longest) = body.get_mut(name) {
+        if let Some(longest) = body.get_mut(longest_name) {
             *longest = self.max_tokens(attempt).into();
         }
         Value::Object(body)
     }
 
-    /// Refuses members that two options give.
+    /// Refuses members that two options give; `[max_tokens, temperature]` tells which of these was given, not left at its default.
     ///
     /// # Errors
     /// `E231` names both.
-    pub fn check(&self) -> Result<(), Message> {
+    pub fn check(&self, [max_tokens, temperature]: [bool; 2]) -> Result<(), Message> {
         for (is_given, member, flag) in [
+            (max_tokens, LONGEST[0], "--max-tokens"),
+            (max_tokens, LONGEST[1], "--max-tokens"),
+            (temperature, "temperature", "--temperature"),
             (self.top_p.is_some(), "top_p", "--top-p"),
             (self.request_seed.is_some(), "seed", "--request-seed"),
         ] {
-            if is_given && self.extra(member).is_some() {
+            // a request without a longest reply is reckoned with what the flag says
+            let is_reckoned = |value: &Value| value.is_null() && LONGEST.contains(&member);
+            if is_given && self.extra(member).is_some_and(|value| !is_reckoned(value)) {
                 let detail = format!("the member \"{member}\" is also given by {flag}");
                 return Err(refused(&detail, "Give it once"));
             }
@@ -131,11 +140,11 @@ impl Sampling {
 }
 
 impl ExtraBody {
-    /// Reads `{…}`, or a file that holds it, given as `@FILE`; `secret` is the key, which must not be stored.
+    /// Reads `{…}`, or a file that holds it, given as `@FILE`; `secret` is the key, which must not be stored. None where there is no member.
     ///
     /// # Errors
-    /// `E231` for what is no object, for members that are made of other options, and for what looks like a credential: manifest and ledger keep it.
-    pub fn parse(given: &str, secret: &Secret) -> anyhow::Result<Self> {
+    /// `E231` for what is no object, for members that are made of other options, for longest replies that are no whole number in range, and for what looks like a credential: manifest and ledger keep it.
+    pub fn parse(given: &str, secret: &Secret) -> anyhow::Result<Option<Self>> {
         let form = "Give --extra-body an object, such as '{\"chat_template_kwargs\": {\"enable_thinking\": false}}', or @FILE";
         let text = match given.strip_prefix('@') {
             None => given.to_owned(),
@@ -151,12 +160,22 @@ impl ExtraBody {
             let detail = format!("it holds \"{fixed}\", which captions, prompt and options decide");
             return Err(refused(&detail, "Leave that member out").into());
         }
+        let is_length =
+            |value: &Value| value.as_u64().is_some_and(|n| (1..=u64::from(u32::MAX)).contains(&n));
+        if let Some(wrong) = LONGEST
+            .iter()
+            .find(|name| members.get(**name).is_some_and(|value| !value.is_null() && !is_length(value)))
+        {
+            let detail = format!("\"{wrong}\" is no number of tokens");
+            let fix = format!("Give a whole number from 1 to {}, or null for no such member", u32::MAX);
+            return Err(refused(&detail, &fix).into());
+        }
         if let Some(path) = members.iter().find_map(|(name, value)| credential(name, name, value, secret)) {
             let detail =
                 format!("\"{path}\" looks like a credential, and manifest and ledger would store it");
             return Err(refused(&detail, "Leave it out; the key belongs into $OPENAI_API_KEY").into());
         }
-        Ok(Self(members))
+        Ok((!members.is_empty()).then_some(Self(members)))
     }
 }
 
@@ -208,85 +227,4 @@ fn credential(path: &str, name: &str, value: &Value, secret: &Secret) -> Option<
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sampling(extra: Option<&str>) -> Sampling {
-        let extra_body = extra.map(|text| ExtraBody::parse(text, &Secret::default()).unwrap());
-        Sampling { max_tokens: 256, temperature: 0.2, top_p: None, request_seed: None, extra_body }
-    }
-
-    /// Ledgers that were made before there were more options keep their answers: requests and headers have the bytes of then.
-    #[test]
-    fn what_is_not_given_is_in_no_request_and_no_header() {
-        let plain = sampling(None);
-        assert_eq!(
-            plain.body("m", json!(["hi"]), 1),
-            json!({"model": "m", "messages": ["hi"], "max_tokens": 256, "temperature": 0.2, "stream": false})
-        );
-        assert_eq!(plain.parameters().unwrap(), json!({"max_tokens": 256, "temperature": 0.2}));
-        let all =
-            Sampling { top_p: Some(0.9), request_seed: Some(-3), ..sampling(Some(r#"{"a": {"b": 1}}"#)) };
-        let body = all.body("m", json!([]), 2);
-        assert_eq!(
-            (&body["top_p"], &body["seed"], &body["a"], &body["max_tokens"]),
-            (&json!(0.9), &json!(-3), &json!({"b": 1}), &json!(512))
-        );
-        assert_eq!(
-            all.parameters().unwrap(),
-            json!({"max_tokens": 256, "temperature": 0.2, "top_p": 0.9, "request_seed": -3, "extra_body": {"a": {"b": 1}}})
-        );
-    }
-
-    #[test]
-    fn null_takes_a_member_out_and_the_longest_reply_may_have_another_name() {
-        let newer =
-            sampling(Some(r#"{"max_tokens": null, "max_completion_tokens": 500, "temperature": null}"#));
-        let body = |attempt| newer.body("m", json!([]), attempt);
-        assert_eq!(
-            body(1),
-            json!({"model": "m", "messages": [], "max_completion_tokens": 500, "stream": false})
-        );
-        assert_eq!(body(2)["max_completion_tokens"], 1000);
-        assert_eq!((newer.max_tokens(1), newer.max_tokens(2)), (500, 1000));
-        assert_eq!(newer.more_room(), "\"max_completion_tokens\": 2000 in --extra-body");
-        // no limit at all: reckoned with what the option says
-        let none = sampling(Some(r#"{"max_tokens": null}"#));
-        assert!(none.body("m", json!([]), 2).get("max_tokens").is_none());
-        assert_eq!((none.max_tokens(2), none.more_room().as_str()), (512, "--max-tokens 1024"));
-    }
-
-    #[test]
-    fn what_cannot_be_used_is_refused_without_being_repeated() {
-        let secret = Secret::new("my-own-key-123");
-        let said = |text: &str| ExtraBody::parse(text, &secret).map_err(|error| error.to_string());
-        for (text, reason) in [
-            ("[1]", "it is no JSON object"),
-            ("{", "it is no JSON: line 1, column 1"),
-            (r#"{"messages": []}"#, "it holds \"messages\""),
-            (r#"{"model": "b"}"#, "it holds \"model\""),
-            (r#"{"stream": null}"#, "it holds \"stream\""),
-            ("@no/such/file", "no/such/file"),
-            (r#"{"api_key": "abc"}"#, "\"api_key\" looks like a credential"),
-            (r#"{"headers": {"Authorization": "abc"}}"#, "\"headers.Authorization\" looks"),
-            (r#"{"a": [{"b": "sk-abcdefgh"}]}"#, "\"a.0.b\" looks"),
-            (r#"{"a": "x my-own-key-123"}"#, "\"a\" looks"),
-            (r#"{"a": {"my-own-key-123": 1}}"#, "\"a member\" looks"),
-        ] {
-            let said = said(text).unwrap_err();
-            assert!(said.starts_with("E231 --extra-body cannot be used.") && said.contains(reason), "{said}");
-            for key in ["abc", "sk-abcdefgh", "my-own-key-123"] {
-                assert!(!said.contains(key), "{said}");
-            }
-        }
-        for text in [
-            r#"{"stop_token_ids": [1, 2], "ignore_eos": false}"#,
-            r#"{"chat_template_kwargs": {"enable_thinking": false}}"#,
-            r#"{"stop": ["key"], "logit_bias": {"7": -100}, "min_tokens": 3}"#,
-        ] {
-            said(text).unwrap();
-        }
-        let twice = Sampling { top_p: Some(0.5), ..sampling(Some(r#"{"top_p": 0.9}"#)) };
-        assert!(twice.check().unwrap_err().to_string().contains("also given by --top-p"));
-    }
-}
+mod tests;

@@ -11,6 +11,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 const HEADING: &str = "Model behind an API";
+/// Tokens of the longest reply, where nothing else is given.
+const MAX_TOKENS: u32 = 256;
+const TEMPERATURE: f64 = 0.2;
 
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Asking {
@@ -23,12 +26,12 @@ pub(super) struct Asking {
     /// Prompt file in place of the built-in one
     #[arg(long, value_name = "FILE", help_heading = HEADING)]
     pub(super) prompt: Option<PathBuf>,
-    /// Longest reply, in tokens
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..), help_heading = HEADING)]
-    max_tokens: u32,
-    /// Sampling temperature
-    #[arg(long, value_name = "T", default_value_t = 0.2, value_parser = temperature, help_heading = HEADING)]
-    temperature: f64,
+    /// Longest reply, in tokens [default: 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = HEADING)]
+    max_tokens: Option<u32>,
+    /// Sampling temperature [default: 0.2]
+    #[arg(long, value_name = "T", value_parser = temperature, help_heading = HEADING)]
+    temperature: Option<f64>,
     /// Draw tokens from the likeliest that make this share of the probability [default: the server's]
     #[arg(long, value_name = "P", value_parser = share, help_heading = HEADING)]
     top_p: Option<f64>,
@@ -88,16 +91,16 @@ impl Asking {
     /// `E231` for further members of requests that cannot be used.
     pub(super) fn sampling(&self) -> anyhow::Result<Sampling> {
         let key = of_environment("OPENAI_API_KEY").map(|key| Secret::new(key.trim())).unwrap_or_default();
-        let extra_body = self.extra_body.as_deref().map(|given| ExtraBody::parse(given, &key)).transpose()?;
-        let (max_tokens, temperature) = (self.max_tokens, self.temperature);
+        let extra_body =
+            self.extra_body.as_deref().map(|given| ExtraBody::parse(given, &key)).transpose()?.flatten();
         let sampling = Sampling {
-            max_tokens,
-            temperature,
+            max_tokens: self.max_tokens.unwrap_or(MAX_TOKENS),
+            temperature: self.temperature.unwrap_or(TEMPERATURE),
             top_p: self.top_p,
             request_seed: self.request_seed,
             extra_body,
         };
-        sampling.check()?;
+        sampling.check([self.max_tokens.is_some(), self.temperature.is_some()])?;
         Ok(sampling)
     }
 

@@ -139,6 +139,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         let again = arguments.models.asking.retry_rejected && count("rejected") > 0;
         // failed cases are tried again: memory or a disk may have been at fault
         if found.counts.get("failed") == Some(&0) && count("unanswered") == 0 && !again {
+            if output.to_write().is_ok() {
+                round::clear(out)?;
+            }
             let n = count("captions");
             context.say(&format!("Nothing to do: {} holds these {n} captions already.", out.display()));
             return Ok(finish::status(arguments.captioner, 0, 0, count("rejected")));

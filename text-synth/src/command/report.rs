@@ -171,6 +171,9 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     if let Some(found) = manifest.reusable(out)? {
         let count = |name: &str| found.counts.get(name).copied().unwrap_or_default();
         if count("unanswered") == 0 && !(arguments.asking.retry_rejected && count("rejected") > 0) {
+            if output.to_write().is_ok() {
+                round::clear(out)?;
+            }
             context.say(&format!(
                 "Nothing to do: {} holds these {} reports already.",
                 out.display(),

@@ -27,12 +27,18 @@ pub fn aside_name(header: &Header) -> serde_json::Result<String> {
     Ok(format!("ledger.{}.jsonl", &digest::digest_of(header)?[..DIGITS]))
 }
 
+/// File name of what continues such a ledger while another one is being continued in [`NEXT_NAME`], such as `ledger.next.3f2c91aa0b1c.jsonl`.
+fn next_aside_name(header: &Header) -> serde_json::Result<String> {
+    Ok(format!("ledger.next.{}.jsonl", &digest::digest_of(header)?[..DIGITS]))
+}
+
 /// Whether a file of this name is a ledger.
 #[must_use]
 pub fn is_ledger(name: &str) -> bool {
     let middle = name.strip_prefix("ledger.").and_then(|rest| rest.strip_suffix(".jsonl"));
     let is_digest = |text: &str| text.len() == DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit());
-    [FILE_NAME, NEXT_NAME].contains(&name) || middle.is_some_and(is_digest)
+    [FILE_NAME, NEXT_NAME].contains(&name)
+        || middle.is_some_and(|middle| is_digest(middle.strip_prefix("next.").unwrap_or(middle)))
 }
 
 /// The first line of a ledger, and whether any answer follows; none where there is no file, or not the whole of a line in it.
@@ -68,7 +74,7 @@ pub fn header_of(path: &Path) -> anyhow::Result<Option<Header>> {
 /// As [`header_of`].
 pub fn find(directory: &Path, header: &Header) -> anyhow::Result<Option<PathBuf>> {
     let mut longest = None;
-    for name in [FILE_NAME, &aside_name(header)?, NEXT_NAME] {
+    for name in [FILE_NAME, &aside_name(header)?, &next_aside_name(header)?, NEXT_NAME] {
         let path = directory.join(name);
         if header_of(&path)?.as_ref() == Some(header) {
             let bytes = fs_err::metadata(&path)?.len();
@@ -92,35 +98,52 @@ pub fn other(directory: &Path, header: Option<&Header>) -> anyhow::Result<Option
     Ok(None)
 }
 
-/// The file for answers to requests of `header`. What a finished directory's manifest lists is not changed, and ledgers of other options are set
-/// aside.
+/// The file for answers to requests of `header`, with all that were given so far. What a finished directory's manifest lists is neither changed nor
+/// joined; ledgers of other options are set aside.
 ///
 /// # Errors
 /// As [`header_of`].
 pub(super) fn to_write(directory: &Path, header: &Header) -> anyhow::Result<PathBuf> {
     let [path, next] = [FILE_NAME, NEXT_NAME].map(|name| directory.join(name));
-    set_aside(&next, Some(header))?;
-    if next.is_file() {
-        return Ok(next);
-    }
     if directory.join(manifest::FILE_NAME).is_file() {
-        if let Some(found) = find(directory, header)? {
-            atomic::write(&next, &fs_err::read(found)?)?;
-        }
+        continue_in(&next, directory, header)?;
         return Ok(next);
     }
-    set_aside(&path, Some(header))?;
-    move_over(&directory.join(aside_name(header)?), &path)?;
+    for from in [&path, &next] {
+        set_aside(from, Some(header), aside_name)?;
+    }
+    remove_cut(&next)?;
+    for name in [&aside_name(header)?, &next_aside_name(header)?, NEXT_NAME] {
+        move_over(&directory.join(name), &path)?;
+    }
     atomic::sync_directory(directory)?;
     Ok(path)
 }
 
-/// Renames a ledger of other options than `header` says, and gives its new place; one without any answer goes.
-fn set_aside(path: &Path, header: Option<&Header>) -> anyhow::Result<Option<PathBuf>> {
+/// Makes `next` the file of `header` beside what is finished: whole from its first moment, so that no kill and no full disk leaves one that hides what
+/// was answered before.
+fn continue_in(next: &Path, directory: &Path, header: &Header) -> anyhow::Result<()> {
+    set_aside(next, Some(header), next_aside_name)?;
+    match find(directory, header)? {
+        Some(found) if found == next => {}
+        Some(found) => atomic::write(next, &fs_err::read(found)?)?,
+        None => atomic::write(next, format!("{}\n", serde_json::to_string(header)?).as_bytes())?,
+    }
+    // all that it held is in `next`
+    atomic::remove(&directory.join(next_aside_name(header)?))?;
+    Ok(())
+}
+
+/// Renames a ledger of other options than `header` says to what `name` makes of them, and gives its new place; one without any answer goes.
+fn set_aside(
+    path: &Path,
+    header: Option<&Header>,
+    name: fn(&Header) -> serde_json::Result<String>,
+) -> anyhow::Result<Option<PathBuf>> {
     match look(path)? {
         Some((found, _)) if Some(&found) == header => Ok(None),
         Some((found, true)) => {
-            let to = path.with_file_name(aside_name(&found)?);
+            let to = path.with_file_name(name(&found)?);
             move_over(path, &to)?;
             Ok(Some(to))
         }
@@ -133,7 +156,15 @@ fn set_aside(path: &Path, header: Option<&Header>) -> anyhow::Result<Option<Path
     }
 }
 
-/// Puts a file in the place of one of the same options; the longer one stays.
+/// Removes a file that ends within its first line.
+fn remove_cut(path: &Path) -> anyhow::Result<()> {
+    if look(path)?.is_none() {
+        atomic::remove(path)?;
+    }
+    Ok(())
+}
+
+/// Puts a file in the place of one of the same options; the longer one stays, of two as long the one that is moved.
 fn move_over(from: &Path, to: &Path) -> io::Result<()> {
     let bytes = |path: &Path| {
         if path.is_file() { fs_err::metadata(path).map(|file| Some(file.len())) } else { Ok(None) }
@@ -145,24 +176,68 @@ fn move_over(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
+/// The files in `directory` that continue ledgers of other options beside what is finished, each with its name once nothing is.
+fn continuations(directory: &Path) -> io::Result<Vec<[PathBuf; 2]>> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(directory)? {
+        let name = entry?.file_name();
+        if let Some(name) = name.to_str().filter(|name| is_ledger(name))
+            && let Some(rest) = name.strip_prefix("ledger.next.")
+            && name != NEXT_NAME
+        {
+            found.push([directory.join(name), directory.join(format!("ledger.{rest}"))]);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Once the manifest is withdrawn: puts the answers of `header` in the ledger's place, and sets those of other options aside; gives the files that
 /// now hold these. Without a header no model was asked, and all are set aside.
 ///
 /// # Errors
 /// As [`header_of`].
 pub fn take_over(directory: &Path, header: Option<&Header>) -> anyhow::Result<Vec<PathBuf>> {
+    let [path, next] = [FILE_NAME, NEXT_NAME].map(|name| directory.join(name));
     let mut aside = Vec::new();
-    for name in [FILE_NAME, NEXT_NAME] {
-        aside.extend(set_aside(&directory.join(name), header)?);
+    for from in [&path, &next] {
+        aside.extend(set_aside(from, header, aside_name)?);
+    }
+    remove_cut(&next)?;
+    for [from, to] in continuations(directory)? {
+        move_over(&from, &to)?;
+        aside.push(to);
     }
     if let Some(header) = header {
-        for name in [NEXT_NAME, &aside_name(header)?] {
-            move_over(&directory.join(name), &directory.join(FILE_NAME))?;
+        let own = directory.join(aside_name(header)?);
+        // the settled one comes last: of two as long it stays
+        for from in [&own, &next] {
+            move_over(from, &path)?;
         }
+        aside.retain(|path| *path != own);
     }
     atomic::sync_directory(directory)?;
+    aside.sort();
     aside.dedup();
     Ok(aside)
+}
+
+/// Removes what an unfinished rerun has left in a finished `directory` where that adds nothing: no answer, or none that the ledger lacks. Tells whether
+/// nothing of a rerun is there any more.
+///
+/// # Errors
+/// As [`header_of`].
+pub(super) fn clear(directory: &Path) -> anyhow::Result<bool> {
+    let [path, next] = [FILE_NAME, NEXT_NAME].map(|name| directory.join(name));
+    if next.is_file() {
+        let adds = header_of(&next)?.is_some()
+            && !(path.is_file() && fs_err::read(&path)?.starts_with(&fs_err::read(&next)?));
+        if adds {
+            return Ok(false);
+        }
+        atomic::remove(&next)?;
+    }
+    Ok(continuations(directory)?.is_empty())
 }
 
 /// Tells where the answers of other options are kept.
@@ -174,108 +249,4 @@ pub fn kept(aside: &Path) -> Message {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::{Entry, Ledger};
-    use super::*;
-    use serde_json::json;
-
-    fn header(model: &str) -> Header {
-        Header::new(model, "p/1", json!({"t": 0.5}))
-    }
-
-    fn say(directory: &Path, model: &str, request: &str) {
-        let mut ledger = Ledger::open(directory, &header(model)).unwrap();
-        ledger.append(vec![Entry::of_refusal(request, "HTTP 400: no")]).unwrap();
-    }
-
-    /// The requests that are answered for each model, wherever that stands.
-    fn known(directory: &Path) -> [Vec<String>; 2] {
-        ["one", "two"].map(|model| {
-            let mut known: Vec<_> = Ledger::peek(directory, &header(model)).unwrap().into_keys().collect();
-            known.sort();
-            known
-        })
-    }
-
-    fn names(directory: &Path) -> Vec<String> {
-        let mut names: Vec<_> = fs_err::read_dir(directory)
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn only_ledgers_have_their_names() {
-        let aside = aside_name(&header("one")).unwrap();
-        for name in [FILE_NAME, NEXT_NAME, &aside] {
-            assert!(is_ledger(name), "{name}");
-        }
-        for name in
-            ["ledger.json", "ledger.old.jsonl", "ledger.3f2c91aa0b1.jsonl", "ledger.3f2c91aa0b1z.jsonl"]
-        {
-            assert!(!is_ledger(name), "{name}");
-        }
-        assert_ne!(aside, aside_name(&header("two")).unwrap());
-    }
-
-    #[test]
-    fn answers_of_other_options_are_neither_mixed_nor_lost_while_nothing_is_finished() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = directory.path();
-        say(at, "one", "a");
-        assert_eq!(other(at, Some(&header("one"))).unwrap(), None);
-        let (path, found) = other(at, Some(&header("two"))).unwrap().unwrap();
-        assert_eq!((path, found.model.as_str()), (at.join(FILE_NAME), "one"));
-        assert!(other(at, None).unwrap().is_some());
-        say(at, "two", "b");
-        say(at, "one", "c");
-        assert_eq!(known(at), [vec!["a", "c"], vec!["b"]]);
-        assert_eq!(names(at), [aside_name(&header("two")).unwrap().as_str(), FILE_NAME]);
-        // without a model
-        assert_eq!(take_over(at, None).unwrap(), [at.join(aside_name(&header("one")).unwrap())]);
-        assert_eq!(known(at), [vec!["a", "c"], vec!["b"]]);
-        assert_eq!(other(at, None).unwrap(), None);
-    }
-
-    #[test]
-    fn what_holds_no_answer_is_nobodys() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = directory.path();
-        drop(Ledger::open(at, &header("one")).unwrap());
-        assert_eq!(other(at, Some(&header("two"))).unwrap(), None);
-        say(at, "two", "b");
-        assert_eq!(names(at), [FILE_NAME]);
-        assert_eq!(known(at), [vec![], vec!["b"]]);
-    }
-
-    #[test]
-    fn a_finished_directory_keeps_its_files_until_it_is_replaced() {
-        let directory = tempfile::tempdir().unwrap();
-        let at = directory.path();
-        say(at, "one", "a");
-        let manifest = at.join(manifest::FILE_NAME);
-        fs_err::write(&manifest, "{}").unwrap();
-        let finished = fs_err::read(at.join(FILE_NAME)).unwrap();
-        say(at, "two", "b");
-        assert!(fs_err::read(at.join(FILE_NAME)).unwrap() == finished);
-        assert_eq!(names(at), [FILE_NAME, NEXT_NAME, manifest::FILE_NAME]);
-        // the finished options again: what was begun stands aside
-        say(at, "one", "c");
-        assert_eq!(known(at), [vec!["a", "c"], vec!["b"]]);
-        say(at, "two", "d");
-        fs_err::remove_file(&manifest).unwrap();
-        // killed before it took over, and after
-        for _ in 0..2 {
-            assert_eq!(known(at), [vec!["a", "c"], vec!["b", "d"]]);
-            take_over(at, Some(&header("two"))).unwrap();
-        }
-        assert_eq!(known(at), [vec!["a", "c"], vec!["b", "d"]]);
-        assert_eq!(names(at), [aside_name(&header("one")).unwrap().as_str(), FILE_NAME]);
-        assert_eq!(header_of(&at.join(FILE_NAME)).unwrap(), Some(header("two")));
-        // and back
-        say(at, "one", "e");
-        assert_eq!(known(at), [vec!["a", "c", "e"], vec!["b", "d"]]);
-    }
-}
+mod tests;

@@ -270,19 +270,20 @@ impl Writer for Api {
     fn check(&self) -> anyhow::Result<()> {
         Ledger::peek(&self.directory, &self.own_header()?)?;
         batch::state::State::load(&self.directory)?;
-        Round::peek(&self.directory, &HashMap::new(), self.options.retry_rejected)?;
+        Round::peek(&self.directory, &self.own_header()?, &HashMap::new(), self.options.retry_rejected)?;
         Ok(())
     }
 
     fn write(&mut self, tasks: &[Task], context: &Context) -> anyhow::Result<Written> {
-        let mut ledger = Ledger::open(&self.directory, &self.own_header()?)?;
+        let header = self.own_header()?;
+        let mut ledger = Ledger::open(&self.directory, &header)?;
         if ledger.healed() {
             context.tell(
                 Message::warning("W208", "dropped 1 incomplete line at the end of the ledger")
                     .detail(ledger.path().display().to_string()),
             );
         }
-        let round = Round::open(&self.directory, ledger.entries(), self.options.retry_rejected)?;
+        let round = Round::open(&self.directory, &header, ledger.entries(), self.options.retry_rejected)?;
         let mut plan = self.plan(tasks, ledger.entries(), &round)?;
         let cached = plan.distinct - plan.queue.len();
         if cached > 0 {

@@ -112,6 +112,14 @@ fn hosts_with_another_name_for_the_longest_reply_are_asked_in_it() {
     assert_eq!(refusing.reports().len(), 2);
 }
 
+#[test]
+fn an_empty_object_is_no_other_option() {
+    let bench = Bench::new(1, Vec::new());
+    ends(&bench.run(&[]), 0);
+    assert!(ends(&bench.run(&["--extra-body", "{}"]), 0).contains("Nothing to do"));
+    assert_eq!(bench.requests().len(), 1);
+}
+
 /// A form of replies that the user decides is not asked for in another way.
 #[test]
 fn the_form_of_replies_may_be_decided() {
@@ -149,6 +157,19 @@ fn what_must_not_be_sent_or_stored_is_refused_before_anything_is_written() {
     }
     let twice = ["--extra-body", r#"{"seed": 3}"#, "--request-seed", "4"];
     assert!(ends(&bench.run(&twice), 1).contains("also given by --request-seed"));
+    for (extra, flag) in [
+        (r#"{"max_tokens": 9}"#, ["--max-tokens", "256"]),
+        (r#"{"max_completion_tokens": 9}"#, ["--max-tokens", "9"]),
+        (r#"{"temperature": 0.2}"#, ["--temperature", "0.2"]),
+    ] {
+        let text = ends(&bench.run(&["--extra-body", extra, flag[0], flag[1]]), 1);
+        assert!(text.contains("E231") && text.contains(&format!("also given by {}", flag[0])), "{text}");
+    }
+    let config = bench.directory.path().join("config.toml");
+    fs_err::write(&config, "[report]\nmax-tokens = 64\n").unwrap();
+    let mut own = bench.command(&["--extra-body", r#"{"max_tokens": 9}"#]);
+    let text = ends(&own.arg("--config").arg(&config).output().unwrap(), 1);
+    assert!(text.contains("also given by --max-tokens"), "{text}");
     ends(&bench.run(&["--top-p", "0"]), 2);
     assert!(!bench.out().exists() && bench.requests().is_empty());
     assert!(!everything(bench.directory.path()).contains(KEY));

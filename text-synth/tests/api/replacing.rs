@@ -1,6 +1,6 @@
 //! What is finished is replaced by other options only where that is asked for, and no answer is lost.
 
-use crate::bench::{Bench, ends, good, lines};
+use crate::bench::{Bench, completion, ends, good, lines};
 use crate::common::{caption_directory, text_synth};
 use data_manifests::{Manifest, digest, records, verify};
 use serde_json::json;
@@ -199,4 +199,79 @@ fn open_batches_are_not_given_up() {
         );
     }
     assert!(path.is_file() && bench.requests().len() == 1);
+}
+
+/// What a kill or a full disk leaves of the file for new answers hides none that was paid for.
+#[test]
+fn a_next_ledger_that_was_cut_costs_nothing() {
+    for cut in ["", "{\"ledger\":\"gt"] {
+        let bench = Bench::new(3, Vec::new());
+        ends(&bench.run(&[]), 0);
+        let ledger = files(&bench)["ledger.jsonl"].clone();
+        ends(&bench.run(&["--model", "huge", "--overwrite"]), 0);
+        fs_err::write(bench.out().join("ledger.next.jsonl"), cut).unwrap();
+        let text = ends(&bench.run(&["--overwrite"]), 0);
+        assert!(text.contains("I207 resumed: 3 requests answered before, 0 to do"), "{text}");
+        assert!(bench.requests().len() == 6 && files(&bench)["ledger.jsonl"] == ledger);
+        assert_eq!(verify::verify(&bench.out()).unwrap(), [""; 0]);
+    }
+}
+
+/// An interrupted round of other options does not keep this one from asking.
+#[test]
+fn a_round_of_other_options_is_not_this_one() {
+    let asked = AtomicUsize::new(0);
+    let bench = Bench::with(2, move |request: &Request| {
+        if asked.fetch_add(1, Ordering::Relaxed) < 4 {
+            completion(Some("I cannot do this."), "stop")
+        } else {
+            good(request)
+        }
+    });
+    ends(&bench.run(&[]), 3);
+    ends(&bench.run(&["--model", "huge", "--overwrite", "--retry-rejected", "--max-requests", "1"]), 1);
+    assert!(files(&bench).contains_key("retry.json") && bench.requests().len() == 5);
+    ends(&bench.run(&["--retry-rejected"]), 0);
+    assert_eq!((bench.reports().len(), bench.requests().len()), (2, 7));
+    // the answer of the other one waits
+    ends(&bench.run(&["--model", "huge", "--overwrite"]), 0);
+    assert_eq!(bench.requests().len(), 8);
+}
+
+/// Reruns that end early change no file that the manifest lists, whichever options they are of.
+#[test]
+fn listed_ledgers_stay_until_the_rerun_is_finished() {
+    let bench = Bench::new(2, Vec::new());
+    ends(&bench.run(&[]), 0);
+    ends(&bench.run(&["--model", "huge", "--overwrite"]), 0);
+    caption_directory(&bench.directory.path().join("captions"), 5);
+    for _ in 0..2 {
+        ends(&bench.run(&["--overwrite", "--max-requests", "1"]), 1);
+        ends(&bench.run(&["--model", "huge", "--max-requests", "1"]), 1);
+        let wrong = verify::verify(&bench.out()).unwrap();
+        assert!(wrong.len() == 2, "{wrong:?}");
+        assert!(
+            wrong
+                .iter()
+                .all(|line| line.starts_with("ledger.next.") && line.ends_with(": not in the manifest")),
+            "{wrong:?}"
+        );
+    }
+    ends(&bench.run(&["--overwrite"]), 0);
+    ends(&bench.run(&["--model", "huge", "--overwrite"]), 0);
+    assert_eq!(bench.requests().len(), 2 * 5, "no request was sent twice");
+    assert_eq!(verify::verify(&bench.out()).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_rerun_without_answers_is_cleared() {
+    let bench = Bench::with(20, |request: &Request| {
+        let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        if body["model"] == "huge" { ResponseTemplate::new(404) } else { good(request) }
+    });
+    ends(&bench.run(&[]), 0);
+    ends(&bench.run(&["--model", "huge", "--overwrite", "--retry-rejected"]), 1);
+    assert_eq!(verify::verify(&bench.out()).unwrap().len(), 2);
+    assert!(ends(&bench.run(&[]), 0).contains("Nothing to do"));
+    assert_eq!(verify::verify(&bench.out()).unwrap(), [""; 0]);
 }

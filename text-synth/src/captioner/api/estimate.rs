@@ -32,8 +32,9 @@ impl Estimating {
     /// # Errors
     /// As [`Ledger::peek`] and [`Round::peek`].
     pub fn new(asking: Asking, directory: &Path) -> anyhow::Result<Self> {
-        let answered = Ledger::peek(directory, &asking.header()?)?;
-        let round = Round::peek(directory, &answered, asking.options.retry_rejected)?;
+        let header = asking.header()?;
+        let answered = Ledger::peek(directory, &header)?;
+        let round = Round::peek(directory, &header, &answered, asking.options.retry_rejected)?;
         let known = dearest(answered.values().flatten());
         let (first, most) = (Sum::default(), Sum::default());
         Ok(Self { asking, answered, round, known, seen: HashSet::new(), first, most })

@@ -73,8 +73,9 @@ impl Api {
     /// # Errors
     /// As [`Ledger::peek`]; `E215` where the state of batches cannot be read.
     pub fn estimate(&self, tasks: &[Task], further: &Further) -> anyhow::Result<Estimate> {
-        let answered = Ledger::peek(&self.directory, &self.own_header()?)?;
-        let round = Round::peek(&self.directory, &answered, self.options.retry_rejected)?;
+        let header = self.own_header()?;
+        let answered = Ledger::peek(&self.directory, &header)?;
+        let round = Round::peek(&self.directory, &header, &answered, self.options.retry_rejected)?;
         let plan = self.plan(tasks, &answered, &round)?;
         let state = State::load(&self.directory)?;
         let in_batches = |state: State| plan.queue.iter().filter(|work| state.has(&work.request)).count();
