@@ -149,7 +149,7 @@ fn the_files_of_an_unfinished_rerun_are_told_from_damage() {
         notes.txt: not in the manifest
         retry.json: not in the manifest
         --- err
-        E015 4 files are not as they were written. r. They were changed, added or lost since the stage finished. Keep the answers in ledger*.jsonl: remove manifest.json alone and repeat 'text-synth report' with the same options, which asks for nothing twice.
+        E015 4 files are not as they were written. r. They were changed, added or lost since the stage finished. Keep ledger*.jsonl, whose answers were paid for, remove manifest.json and files that are none of the stage's, and repeat 'text-synth report' with the same options: it asks for nothing twice.
     "#);
 }
 

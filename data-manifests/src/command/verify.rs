@@ -52,7 +52,7 @@ fn advice(directory: &Path, wrong: &[String]) -> anyhow::Result<[String; 2]> {
     }
     let fix = if has_ledger(directory)? {
         format!(
-            "Keep the answers in ledger*.jsonl: remove {MANIFEST} alone and repeat {command} with the same options, which asks for nothing twice"
+            "Keep ledger*.jsonl, whose answers were paid for, remove {MANIFEST} and files that are none of the stage's, and repeat {command} with the same options: it asks for nothing twice"
         )
     } else {
         "Remove the directory and run the stage again".to_owned()
