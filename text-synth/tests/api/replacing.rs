@@ -221,8 +221,8 @@ fn a_next_ledger_that_was_cut_costs_nothing() {
 #[test]
 fn a_round_of_other_options_is_not_this_one() {
     let asked = AtomicUsize::new(0);
-    let bench = Bench::with(2, move |request: &Request| {
-        if asked.fetch_add(1, Ordering::Relaxed) < 4 {
+    let bench = Bench::with(3, move |request: &Request| {
+        if (1..=4).contains(&asked.fetch_add(1, Ordering::Relaxed)) {
             completion(Some("I cannot do this."), "stop")
         } else {
             good(request)
@@ -230,12 +230,12 @@ fn a_round_of_other_options_is_not_this_one() {
     });
     ends(&bench.run(&[]), 3);
     ends(&bench.run(&["--model", "huge", "--overwrite", "--retry-rejected", "--max-requests", "1"]), 1);
-    assert!(files(&bench).contains_key("retry.json") && bench.requests().len() == 5);
+    assert!(files(&bench).contains_key("retry.json") && bench.requests().len() == 6);
     ends(&bench.run(&["--retry-rejected"]), 0);
-    assert_eq!((bench.reports().len(), bench.requests().len()), (2, 7));
+    assert_eq!((bench.reports().len(), bench.requests().len()), (3, 8));
     // the answer of the other one waits
     ends(&bench.run(&["--model", "huge", "--overwrite"]), 0);
-    assert_eq!(bench.requests().len(), 8);
+    assert_eq!(bench.requests().len(), 10);
 }
 
 /// Reruns that end early change no file that the manifest lists, whichever options they are of.
