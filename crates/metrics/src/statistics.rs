@@ -60,7 +60,7 @@ pub struct Interval {
 #[must_use]
 pub fn least_cases(level: f64) -> usize {
     // 1.0 needs endlessly many; past 2^-60 that is so in practice
-    (2..60).find(|n| 1.0 - 0.5_f64.powi(n - 1) >= level).map_or(60, |n| n.unsigned_abs() as usize)
+    (2..60).find(|n| 0.5_f64.powi(n - 1) <= 1.0 - level).map_or(60, |n| n.unsigned_abs() as usize)
 }
 
 /// Percentile bootstrap interval of the mean (B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993,
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn few_cases_have_no_interval() {
-        assert_eq!([0.4, 0.5, 0.9, 0.95, 0.99, 1.0].map(least_cases), [2, 2, 5, 6, 8, 54]);
+        assert_eq!([0.4, 0.5, 0.9, 0.95, 0.99, 1.0].map(least_cases), [2, 2, 5, 6, 8, 60]);
         let values = [0.1, 0.9, 0.5, 0.4, 0.7, 0.2];
         assert_eq!(bootstrap_mean(&values[..5], 0.95, 100, 0), None);
         assert!(bootstrap_mean(&values, 0.95, 100, 0).is_some());

@@ -108,7 +108,7 @@ fn a_sweep_fills_one_table_and_goes_on_where_it_was_stopped() {
     let killed = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     let said = expect(&child.wait_with_output().unwrap(), 75);
-    assert!(said.contains("I306") && said.contains("of 4 runs are done"), "{said}");
+    assert!(said.contains("I306") && said.contains("of 4 runs done"), "{said}");
     expect(&study.sweep("parts", &["--steps", "1"]).output().unwrap(), 0);
     assert_eq!(study.text("parts/sweep.csv"), table);
     assert_eq!(study.text("parts/sweep.md"), study.text("whole/sweep.md"));
@@ -144,7 +144,7 @@ fn what_a_finished_sweep_wrote_outlives_repeated_and_refused_ones() {
 
     let said = expect(&study.sweep("out", &["--steps", "4"]).output().unwrap(), 1);
     assert!(
-        said.contains("E307") && said.contains("run scratch, 0.5 of the labels, seed 3 is finished"),
+        said.contains("E307") && said.contains("run scratch, 50 % of the labels, seed 3 is finished"),
         "{said}"
     );
     assert!(said.contains("run 1 of 4") && !said.contains("run 2 of 4"), "{said}");
@@ -213,7 +213,7 @@ fn a_run_that_fails_is_named_and_the_program_that_scores_must_be_there() {
     let study = Study::new();
     let said = expect(&study.sweep("bad", &["--steps", "1", "--lr=-1"]).output().unwrap(), 1);
     assert!(
-        said.contains("E420 run scratch, 0.5 of the labels, seed 3 failed in 'finetune train'"),
+        said.contains("E420 run scratch, 50 % of the labels, seed 3 failed in 'finetune train'"),
         "{said}"
     );
     assert!(said.contains("E420 no run of the sweep succeeded"), "{said}");
