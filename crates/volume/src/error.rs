@@ -1,118 +1,21 @@
 //! What makes a volume unusable, with found and expected values, a stable code and the likely remedy.
 
+mod absence;
+mod words;
+
+pub use absence::NoForeground;
+pub use words::ValueTable;
+pub(crate) use words::{lengths, size};
+
 use crate::channels::NamedChannel;
 use crate::geometry::length_text;
 use crate::grouped;
 use crate::scan::Format;
-use std::fmt;
 use std::path::PathBuf;
+use words::{extent, note, progress};
 
 /// Result of this crate.
 pub type Result<T, E = VolumeError> = std::result::Result<T, E>;
-
-/// Values with the number of voxels that hold them; shows the first eight.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct ValueTable(pub Vec<(f64, u64)>);
-
-impl fmt::Display for ValueTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, (value, count)) in self.0.iter().take(8).enumerate() {
-            let separator = if i == 0 { "" } else { ", " };
-            let noun = if *count == 1 { "voxel" } else { "voxels" };
-            write!(f, "{separator}{value} ({} {noun})", grouped(*count))?;
-        }
-        if self.0.len() > 8 {
-            write!(f, " and {} more values", self.0.len() - 8)?;
-        }
-        Ok(())
-    }
-}
-
-fn extent([low, high]: &[[f64; 3]; 2]) -> String {
-    [0, 1, 2].map(|axis: usize| format!("{:.1}…{:.1}", low[axis], high[axis])).join(", ")
-}
-
-pub(crate) fn size(shape_zyx: &[usize; 3]) -> String {
-    format!("{}×{}×{}", shape_zyx[0], shape_zyx[1], shape_zyx[2])
-}
-
-fn progress(decoded: u64, expected: u64) -> String {
-    if expected == 0 {
-        String::new()
-    } else {
-        format!(" after {} of {} voxel bytes", grouped(decoded), grouped(expected))
-    }
-}
-
-fn note(text: &str) -> String {
-    if text.is_empty() { String::new() } else { format!(" ({text})") }
-}
-
-/// Why a volume has no foreground.
-#[derive(Debug, Clone, PartialEq)]
-pub enum NoForeground {
-    /// No voxel is what counts as foreground.
-    Nothing {
-        /// Shape of the volume.
-        shape_zyx: [usize; 3],
-        /// What counts.
-        criterion: &'static str,
-    },
-    /// All voxels other than 0 have one value, so that nothing can be normalised.
-    OneValue {
-        /// The value.
-        value: f32,
-    },
-    /// The rule's window clips all voxels to one value.
-    OutsideWindow {
-        /// Smallest intensity.
-        min: f32,
-        /// Largest intensity.
-        max: f32,
-        /// Lower end of the window.
-        low: f64,
-        /// Upper end.
-        high: f64,
-    },
-    /// Resampling left so few voxels that they do not differ any more.
-    Collapsed {
-        /// Voxels before, z, y, x.
-        from_zyx: [usize; 3],
-        /// Their size, mm.
-        from_mm: [f64; 3],
-        /// Voxels after.
-        to_zyx: [usize; 3],
-        /// Their size, mm.
-        to_mm: [f64; 3],
-    },
-}
-
-impl fmt::Display for NoForeground {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Nothing { shape_zyx, criterion } => {
-                write!(f, "no voxel of {} is {criterion}", size(shape_zyx))
-            }
-            Self::OneValue { value } => write!(f, "every voxel other than 0 is {value}"),
-            Self::OutsideWindow { min, max, low, high } => {
-                write!(f, "intensities span [{min}, {max}], outside of the window [{low}, {high}]")
-            }
-            Self::Collapsed { from_zyx, from_mm, to_zyx, to_mm } => write!(
-                f,
-                "resampling {} voxels of {} mm to {} mm leaves {} (z×y×x), which do not differ",
-                size(from_zyx),
-                lengths(from_mm),
-                lengths(to_mm),
-                size(to_zyx)
-            ),
-        }
-    }
-}
-
-/// Lengths along z, y and x with four digits.
-pub(crate) fn lengths(mm: &[f64; 3]) -> String {
-    mm.map(|mm| format!("{mm:.3e}").parse().unwrap_or(mm)).map(|mm: f64| mm.to_string()).join("×")
-}
 
 /// Everything that can be wrong with one volume.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 mod clean_up;
 mod device;
 mod ensembles;
+mod formats;
 mod objects;
 mod predict;
 mod probabilities;

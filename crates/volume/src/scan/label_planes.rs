@@ -54,11 +54,6 @@ impl<T: LabelType> LabelPlanes<T> {
         Ok(Self { stream, limits, label: PhantomData })
     }
 
-    /// How the voxels are stored.
-    pub fn stored(&self) -> &Stored {
-        &self.stream.stored
-    }
-
     /// Voxel grid.
     pub fn grid(&self) -> &Grid {
         &self.stream.grid

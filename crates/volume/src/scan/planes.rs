@@ -43,11 +43,6 @@ impl Planes {
         Ok(Self { stream: Stream::read(Box::new(reader), bytes, name.as_ref())?, limits })
     }
 
-    /// How the voxels are stored.
-    pub fn stored(&self) -> &Stored {
-        &self.stream.stored
-    }
-
     /// Voxel grid of each channel.
     pub fn grid(&self) -> &Grid {
         &self.stream.grid
