@@ -1,7 +1,9 @@
 //! A descriptor of a raw folder that nobody has described: what `dataset.json` and the headers say, and plain defaults for the
 //! rest, each of them marked as one.
 
-use crate::descriptor::{Descriptor, Grid, Intensity, Modality, Raw, Resampling, Text, Tolerance, Unit};
+use crate::descriptor::{
+    Descriptor, Grid, Intensities, Intensity, Modality, Raw, Resampling, Text, Tolerance, Unit,
+};
 use crate::plan::rules;
 use crate::raw::index::{FILE_NAME, Index, Kind};
 use crate::raw::{self, open};
@@ -22,14 +24,13 @@ impl Descriptor {
     /// Describes a Decathlon or nnU-Net v2 folder by its `dataset.json` and the headers of its training images.
     ///
     /// Taken from there: name (of the folder), channels, labels with regions and ignore value, licence, reference, modality (CT
-    /// where all channels are called CT, EM where they are called EM, else MRI), spacing and patch by nnU-Net's rules from the
-    /// headers. Defaults that a plan or a person should complete: a wide window for CT and plain z-scores for MRI (`preprocess plan`
+    /// where the first channel is called CT, EM where it is called EM, else MRI), the kind of each channel's intensity rule by its name as
+    /// nnU-Net chooses it, spacing and patch by nnU-Net's rules from the headers. Defaults that a plan or a person should complete: a wide window for CT and plain z-scores for MRI (`preprocess plan`
     /// measures the intensities), no mirror axes, no anatomy beyond `body`, the class names as vocabulary, and one voxel as
     /// tolerance of surface distances, which is no published number.
     ///
     /// # Errors
-    /// `E191` where there is no such folder, `E198` with all that is wrong in `dataset.json`, `E022` where modality or geometry
-    /// cannot be told.
+    /// `E191` where there is no such folder, `E198` with all that is wrong in `dataset.json`, `E022` where the geometry cannot be told.
     pub fn from_folder(folder: &Path) -> anyhow::Result<Self> {
         if !folder.join(FILE_NAME).is_file() {
             return Err(Message::error("E191", "the folder has no dataset.json")
@@ -48,7 +49,7 @@ impl Descriptor {
         let own = own_name(folder)?;
         let channels =
             if index.channels.is_empty() { vec!["image".to_owned()] } else { index.channels.clone() };
-        let modality = modality(&channels, &index)?;
+        let modality = modality(&channels);
         let labels = index.labels.as_ref().map(|declared| declared.labels());
         let classes = labels.as_ref().map(|l| l.classes.clone()).unwrap_or_default();
         let known = |text: Option<String>| text.unwrap_or_else(|| "not stated in dataset.json".to_owned());
@@ -64,6 +65,7 @@ impl Descriptor {
             ..plain(&own, modality, channels, raw)
         };
         descriptor.text.vocabulary = classes.iter().skip(1).cloned().collect();
+        descriptor.intensity = descriptor.channels.iter().map(|name| rule(name)).collect::<Vec<_>>().into();
         descriptor.measure(folder)?;
         if descriptor.labels.is_some() {
             let nsd_mm = descriptor.grid.spacing_zyx.into_iter().fold(0.0, f64::max);
@@ -140,11 +142,11 @@ fn plain(own: &str, modality: Modality, channels: Vec<String>, raw: Raw) -> Desc
             source: String::new(),
             resampling: Resampling::Linear,
         },
-        intensity: match modality {
+        intensity: Intensities::All(match modality {
             Modality::Ct => Intensity::CtWindow { low: CT_WINDOW[0], high: CT_WINDOW[1] },
             Modality::Mri => Intensity::MriZscore { nonzero: false },
-            Modality::Em => Intensity::EmScale,
-        },
+            Modality::Em => Intensity::EmScale {},
+        }),
         text: Text {
             anatomy: "body".to_owned(),
             imaging: imaging(modality, &channels),
@@ -198,38 +200,23 @@ fn headers(descriptor: &Descriptor, folder: &Path) -> anyhow::Result<Vec<([f64; 
     Ok(grids)
 }
 
-/// Channel names by which nnU-Net chooses a normalisation that no rule here is, in lower case.
-const NORMALISATIONS: [&str; 3] = ["nonorm", "rescale_to_0_1", "rgb_to_0_1"];
-
-/// By the channels' names, as nnU-Net tells CT from the rest.
-fn modality(channels: &[String], index: &Index) -> anyhow::Result<Modality> {
-    let is_normalisation = |name: &&String| NORMALISATIONS.contains(&name.trim().to_lowercase().as_str());
-    if let Some(name) = channels.iter().find(is_normalisation) {
-        return Err(Message::error("E022", format!("'{name}' is a normalisation of nnU-Net's that no intensity rule here is"))
-            .detail(index.place(&["channel_names"]))
-            .cause("A z-score in its place would be other network input")
-            .fix(
-                "Write a descriptor with the rule that fits (em-scale divides by 255, ct-window scales a range to 0 to 1): see \
-                 'data-manifests show msd01-braintumour'",
-            )
-            .into());
-    }
-    let of = |name: &String| match name.trim().to_lowercase().as_str() {
-        "ct" => Modality::Ct,
-        "em" | "electron microscopy" => Modality::Em,
+/// By the first channel's name: what texts and views go by.
+fn modality(channels: &[String]) -> Modality {
+    match channels.first().map(|name| name.trim().to_lowercase()).as_deref() {
+        Some("ct") => Modality::Ct,
+        Some("em" | "electron microscopy") => Modality::Em,
         _ => Modality::Mri,
-    };
-    let found: Vec<Modality> = channels.iter().map(of).collect();
-    match found.as_slice() {
-        [first, rest @ ..] if rest.iter().all(|other| other == first) => Ok(*first),
-        _ => {
-            let names = if index.kind == Kind::Nnunet { "channel_names" } else { "modality" };
-            Err(Message::error("E022", "the channels are of different modalities")
-                .detail(format!("{}: {}", index.place(&[names]), channels.join(", ")))
-                .cause("One intensity rule goes for all channels of a data set")
-                .fix("Write a descriptor that says which: see 'data-manifests show msd01-braintumour'")
-                .into())
-        }
+    }
+}
+
+/// The rule of a channel by its name, as nnU-Net chooses a normalisation.
+fn rule(channel: &str) -> Intensity {
+    match channel.trim().to_lowercase().as_str() {
+        "ct" => Intensity::CtWindow { low: CT_WINDOW[0], high: CT_WINDOW[1] },
+        "em" | "electron microscopy" | "rgb_to_0_1" => Intensity::EmScale {},
+        "rescale_to_0_1" => Intensity::MinMax {},
+        "nonorm" => Intensity::None {},
+        _ => Intensity::MriZscore { nonzero: false },
     }
 }
 
@@ -267,7 +254,10 @@ impl Descriptor {
 
 fn imaging(modality: Modality, channels: &[String]) -> String {
     match modality {
-        Modality::Ct => "computed tomography".to_owned(),
+        Modality::Ct if channels.iter().all(|name| name.to_lowercase().starts_with("ct")) => {
+            "computed tomography".to_owned()
+        }
+        Modality::Ct => format!("computed tomography ({})", channels.join(", ")),
         Modality::Em => "electron microscopy".to_owned(),
         Modality::Mri => match channels {
             [one] if one.to_lowercase().starts_with("mr") => "magnetic resonance imaging".to_owned(),

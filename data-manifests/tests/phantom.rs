@@ -117,7 +117,7 @@ fn no_intensity_interval_solves_a_phantom() {
         [(Kind::Ct, 0), (Kind::Ct, 11), (Kind::Mri, 0), (Kind::Mri, 11), (Kind::Em, 0), (Kind::Em, 11)]
     {
         let descriptor = kind.descriptor(Size::Demo);
-        let rule = descriptor.intensity.rule();
+        let rule = descriptor.intensity.channel(0).unwrap().rule();
         let channels = descriptor.channels.len();
         let mut values = vec![Vec::new(); channels];
         let mut classes = Vec::new();

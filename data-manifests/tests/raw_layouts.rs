@@ -1,7 +1,7 @@
 //! Raw folders of nnU-Net, CSV tables and stacks; descriptors derived from folders.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
-use data_manifests::descriptor::{Intensity, Modality, Raw};
+use data_manifests::descriptor::{Intensities, Intensity, Modality, Raw};
 use data_manifests::raw::{self, Listing, Source, open};
 use data_manifests::{CaseSplit, Descriptor};
 use serde_json::{Value, json};
@@ -140,28 +140,36 @@ fn a_folder_that_cannot_be_described_says_why_of_each_case() {
 }
 
 #[test]
-fn channel_names_that_choose_a_normalisation_are_no_z_score() {
+fn channel_names_choose_rules_as_in_nnunet() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
     let mut json = nnunet(root);
-    for (name, refused) in [
-        ("noNorm", true),
-        ("rescale_to_0_1", true),
-        ("rgb_to_0_1", true),
-        ("zscore", false),
-        ("FLAIR", false),
+    let z_score = Intensity::MriZscore { nonzero: false };
+    let ct = Intensity::CtWindow { low: -1000.0, high: 1000.0 };
+    for (names, modality, rules, imaging) in [
+        (["T1", "FLAIR"], Modality::Mri, z_score.clone().into(), "magnetic resonance imaging (T1, FLAIR)"),
+        (["T1", "zscore"], Modality::Mri, z_score.clone().into(), "magnetic resonance imaging (T1, zscore)"),
+        (["CT", "ct"], Modality::Ct, ct.clone().into(), "computed tomography"),
+        (["CT", "PET"], Modality::Ct, vec![ct, z_score.clone()].into(), "computed tomography (CT, PET)"),
+        (
+            ["T1", "noNorm"],
+            Modality::Mri,
+            vec![z_score, Intensity::None {}].into(),
+            "magnetic resonance imaging (T1, noNorm)",
+        ),
+        (
+            ["rescale_to_0_1", "rgb_to_0_1"],
+            Modality::Mri,
+            Intensities::Each(vec![Intensity::MinMax {}, Intensity::EmScale {}]),
+            "magnetic resonance imaging (rescale_to_0_1, rgb_to_0_1)",
+        ),
     ] {
-        json["channel_names"] = json!({"0": "T1", "1": name});
+        json["channel_names"] = json!({"0": names[0], "1": names[1]});
         write(root, &json);
-        match Descriptor::from_folder(root) {
-            Ok(found) => {
-                assert!(!refused && found.intensity == Intensity::MriZscore { nonzero: false }, "{name}")
-            }
-            Err(error) => {
-                let error = error.to_string();
-                assert!(refused && error.starts_with("E022 ") && error.contains(name), "{error}");
-            }
-        }
+        let found = Descriptor::from_folder(root).unwrap();
+        assert_eq!((found.modality, &found.intensity), (modality, &rules), "{names:?}");
+        assert_eq!(found.text.imaging, imaging);
+        assert_eq!(Descriptor::parse(&toml::to_string(&found).unwrap(), "again").unwrap(), found);
     }
 }
 
@@ -333,7 +341,7 @@ fn a_ct_folder_of_the_decathlon_is_told_by_its_modality() {
     write(root, &json);
     let descriptor = Descriptor::from_folder(root).unwrap();
     assert_eq!((descriptor.modality, descriptor.title.as_str()), (Modality::Ct, "Liver"));
-    assert!(matches!(descriptor.intensity, Intensity::CtWindow { .. }));
+    assert!(matches!(descriptor.intensity, Intensities::All(Intensity::CtWindow { .. })));
     assert_eq!(descriptor.text.vocabulary, ["liver"]);
 }
 

@@ -111,8 +111,8 @@ fn case(pair: &Pair, descriptor: &Descriptor) -> Result<Option<Drawn>, Message> 
     let image = Section::of(&intensities, shape, z);
     let [_, y, x] = grid.spacing_zyx_mm();
     let view = View::of(&[truth, guess], [y, x], SIDE, descriptor.modality != Modality::Em);
-    let window = match descriptor.intensity {
-        Intensity::CtWindow { low, high } => [low, high],
+    let window = match descriptor.intensity.channel(0) {
+        Some(Intensity::CtWindow { low, high } | Intensity::Window { low, high }) => [*low, *high],
         _ => section::percentiles(image.values()),
     };
     let mut outlines = view.image(&image, window);

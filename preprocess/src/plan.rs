@@ -7,7 +7,7 @@ use crate::messages;
 use crate::treatment::{Flags, Treatment};
 use crate::{data_set, estimate, inputs, preflight};
 use data_manifests::cases::triple;
-use data_manifests::descriptor::{Intensity, Resampling};
+use data_manifests::descriptor::{Intensities, Intensity, Resampling};
 use data_manifests::plan::{Plan, Prediction};
 use data_manifests::raw::{self, RawCase};
 use data_manifests::{CaseSplit, Descriptor};
@@ -142,7 +142,7 @@ pub(crate) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     }
     plan.save(&arguments.out)?;
     context.count("cases", train.len() as u64);
-    summary(&plan, all.len(), &arguments.out, context)?;
+    summary(&plan, &descriptor.channels, all.len(), &arguments.out, context)?;
     Ok(if failed > 0 { ExitStatus::Partial } else { ExitStatus::Done })
 }
 
@@ -159,7 +159,25 @@ fn acceptable(
     Ok(())
 }
 
-fn summary(plan: &Plan, cases: usize, out: &Path, context: &Context) -> anyhow::Result<()> {
+/// A rule with what was measured for it.
+fn numbers(rule: &Intensity) -> String {
+    let name = rule.rule().name();
+    match rule {
+        Intensity::CtPercentile { low, high, mean, std } => {
+            let [low, high, mean, std] = [low, high, mean, std].map(|v| preflight::readable(*v));
+            format!("{name}: clip {low} to {high}, mean {mean}, deviation {std}")
+        }
+        _ => name.to_owned(),
+    }
+}
+
+fn summary(
+    plan: &Plan,
+    channels: &[String],
+    cases: usize,
+    out: &Path,
+    context: &Context,
+) -> anyhow::Result<()> {
     context.print(&format!("data set    {} ({cases} cases)", plan.dataset))?;
     if let Some(fingerprint) = &plan.fingerprint {
         let shape = triple(&fingerprint.median_shape_zyx.map(preflight::readable));
@@ -168,14 +186,15 @@ fn summary(plan: &Plan, cases: usize, out: &Path, context: &Context) -> anyhow::
     }
     context.print(&format!("spacing     {} mm", triple(&plan.spacing_zyx_mm.map(preflight::readable))))?;
     context.print(&format!("patch       {} voxels", triple(&plan.patch_zyx)))?;
-    let rule = match &plan.intensity {
-        Intensity::CtPercentile { low, high, mean, std } => {
-            let [low, high, mean, std] = [low, high, mean, std].map(|v| preflight::readable(*v));
-            format!("{}: clip {low} to {high}, mean {mean}, deviation {std}", plan.intensity.rule().name())
+    match &plan.intensity {
+        Intensities::All(rule) => context.print(&format!("intensity   {}", numbers(rule)))?,
+        Intensities::Each(rules) => {
+            for (channel, (name, rule)) in channels.iter().zip(rules).enumerate() {
+                let what = if channel == 0 { "intensity" } else { "" };
+                context.print(&format!("{what:<12}{name}: {}", numbers(rule)))?;
+            }
         }
-        other => other.rule().name().to_owned(),
-    };
-    context.print(&format!("intensity   {rule}"))?;
+    }
     if let Some(Prediction { bytes, peak_memory_bytes, seconds, measured_on }) = &plan.predicted {
         context.print(&format!("shards      at most {} before compression and crop", size(*bytes)))?;
         context.print(&format!("memory      {}", size(*peak_memory_bytes)))?;

@@ -7,7 +7,7 @@ use crate::parts::PartsPlan;
 use crate::selection::SelectionRule;
 use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
-use data_manifests::descriptor::{Intensity, Modality};
+use data_manifests::descriptor::{Intensities, Modality};
 use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, SwinConfig};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
@@ -31,7 +31,7 @@ pub(crate) struct DatasetPlan {
     pub(crate) name: String,
     pub(crate) modality: Modality,
     pub(crate) spacing_zyx_mm: [f64; 3],
-    pub(crate) intensity: Intensity,
+    pub(crate) intensity: Intensities,
     /// Axes z, y, x along which its patches are mirrored.
     pub(crate) mirror_axes: [bool; 3],
     /// Digest of the work that made the shards.

@@ -30,8 +30,22 @@ impl VolumeError {
     /// The same error with the name of the channel that it is about.
     #[must_use]
     pub fn naming_channels(mut self, names: &[String]) -> Self {
-        if let Self::NonFinite { channel, .. } | Self::Constant { channel, .. } = &mut self {
+        if let Self::NonFinite { channel, .. }
+        | Self::Constant { channel, .. }
+        | Self::IntensityRange { channel: Some(channel), .. } = &mut self
+        {
             channel.name = names.get(channel.number).cloned();
+        }
+        self
+    }
+
+    /// The same error with the number of the channel whose intensities do not fit their rule, where there are several.
+    #[must_use]
+    pub fn of_channel(mut self, number: usize, channels: usize) -> Self {
+        if let Self::IntensityRange { channel, .. } = &mut self
+            && channels > 1
+        {
+            *channel = Some(number.into());
         }
         self
     }

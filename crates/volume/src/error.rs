@@ -317,8 +317,13 @@ pub enum VolumeError {
     },
 
     /// Intensities outside what the rule is made for.
-    #[error("intensities span [{min}, {max}]; the rule {rule} expects [{low}, {high}]")]
+    #[error(
+        "{}intensities span [{min}, {max}]; the rule {rule} expects [{low}, {high}]",
+        channel.as_ref().map(|channel| format!("{channel}: ")).unwrap_or_default()
+    )]
     IntensityRange {
+        /// Channel, of several.
+        channel: Option<NamedChannel>,
         /// Rule.
         rule: &'static str,
         /// Smallest intensity.

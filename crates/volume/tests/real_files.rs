@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use volume::intensity::{IntensityRule, NonFinite, check_finite, check_varies};
+use volume::intensity::{IntensityRule, NonFinite, Rules, check_finite};
 use volume::scan;
 use volume::{Orientation, Result, VolumeError, check_same_grid, hdf5, labels, nifti, resample};
 
@@ -23,7 +23,8 @@ fn shared(part: &str) -> Option<PathBuf> {
 fn usable_image(path: &Path) -> Result<scan::Image> {
     let mut image = scan::read_image(path)?;
     check_finite(&mut image.data, image.channels, NonFinite::Error).map_err(|e| e.in_file(path))?;
-    check_varies(&image.data, image.channels).map_err(|e| e.in_file(path))?;
+    let rules = Rules::from(IntensityRule::MriZScore { nonzero: false });
+    rules.check_all_vary(&image.data, image.channels).map_err(|e| e.in_file(path))?;
     Ok(image)
 }
 

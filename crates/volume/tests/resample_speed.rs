@@ -54,7 +54,7 @@ fn voxels_per_second() {
                 [(1.0, Resampling::Linear), (0.8, Resampling::Linear), (0.8, Resampling::Nnunet)]
             {
                 let rule = IntensityRule::MriZScore { nonzero: true };
-                let method = Method { spacing_zyx_mm: [spacing; 3], rule, resampling };
+                let method = Method { spacing_zyx_mm: [spacing; 3], rules: rule.into(), resampling };
                 if resampling == Resampling::Nnunet {
                     let orientation = Orientation::to_canonical(&grid);
                     let source = InMemory::oriented(&data, 1, shape, orientation).unwrap();

@@ -1,9 +1,8 @@
 //! Rules of a descriptor that types cannot say.
 
-use super::{Descriptor, Intensity, LabelKind, Labels, PartRole, Raw, SectionPart};
+use super::{Descriptor, LabelKind, Labels, PartRole, Raw, SectionPart};
 use crate::raw::{self, Source};
 use anyhow::bail;
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 impl Descriptor {
@@ -27,6 +26,13 @@ impl Descriptor {
             bail!("labels: the layout 'images' has none; leave [labels] out, or list the cases in a table");
         }
         self.intensity.check()?;
+        if let Some(rules) = self.intensity.channels().filter(|rules| *rules != self.channels.len()) {
+            bail!(
+                "intensity lists rules for {rules} channels, but {} are named ({})",
+                self.channels.len(),
+                self.channels.join(", ")
+            );
+        }
         if self.text.stride == 0 || self.text.tile_yx.contains(&0) {
             bail!("text.stride and text.tile_yx must be positive");
         }
@@ -141,26 +147,6 @@ fn check_parts(parts: &[SectionPart]) -> anyhow::Result<()> {
         bail!("raw.parts needs one of role \"train\" and one of role \"val\" at least");
     }
     Ok(())
-}
-
-impl Intensity {
-    /// Rules that types cannot say.
-    pub(crate) fn check(&self) -> anyhow::Result<()> {
-        let (low, high) = match *self {
-            Self::CtWindow { low, high } => (f64::from(low), f64::from(high)),
-            Self::CtPercentile { low, high, mean, std } => {
-                if !(mean.is_finite() && std.is_finite() && std > 0.0) {
-                    bail!("intensity needs a finite mean and a positive std, found {mean} and {std}");
-                }
-                (low, high)
-            }
-            Self::MriZscore { .. } | Self::EmScale => return Ok(()),
-        };
-        if low.partial_cmp(&high) != Some(Ordering::Less) || !(low.is_finite() && high.is_finite()) {
-            bail!("intensity.low must lie below intensity.high, found {low} and {high}");
-        }
-        Ok(())
-    }
 }
 
 fn check_labels(labels: &Labels) -> anyhow::Result<()> {

@@ -1,8 +1,10 @@
 //! Dataset descriptors: everything that a stage must know of a data set, in one TOML file.
 
 mod check;
+mod intensity;
 mod load;
 
+pub use intensity::{Intensities, Intensity};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -252,38 +254,6 @@ pub enum Resampling {
     Nnunet,
 }
 
-/// Intensity rule of a modality; one for all channels.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Intensity {
-    /// Clip to a window of Hounsfield units, then scale the window to 0…1.
-    CtWindow {
-        /// Lower end, HU.
-        low: f32,
-        /// Upper end, HU.
-        high: f32,
-    },
-    /// Clip to percentiles of the data set's foreground, subtract its mean, divide by its standard deviation: nnU-Net's
-    /// `CTNormalization`.
-    CtPercentile {
-        /// Lower end, HU: the 0.5th percentile.
-        low: f64,
-        /// Upper end, HU: the 99.5th percentile.
-        high: f64,
-        /// Mean, HU.
-        mean: f64,
-        /// Standard deviation, HU.
-        std: f64,
-    },
-    /// Subtract the mean and divide by the standard deviation of each channel of each volume.
-    MriZscore {
-        /// Take the statistics over non-zero voxels only.
-        nonzero: bool,
-    },
-    /// Divide 8-bit intensities by 255.
-    EmScale,
-}
-
 /// What the text stage may say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -354,8 +324,8 @@ pub struct Descriptor {
     pub labels: Option<Labels>,
     /// Target grid.
     pub grid: Grid,
-    /// Intensity rule.
-    pub intensity: Intensity,
+    /// Intensity rule, or a list with one for each channel.
+    pub intensity: Intensities,
     /// Text.
     pub text: Text,
     /// Axes along which mirror images are plausible: `z`, `y`, `x`.
@@ -365,22 +335,6 @@ pub struct Descriptor {
     /// Published results.
     #[serde(default)]
     pub published: Vec<Published>,
-}
-
-impl Intensity {
-    /// The rule as `volume` applies it.
-    #[must_use]
-    pub fn rule(&self) -> volume::intensity::IntensityRule {
-        use volume::intensity::IntensityRule;
-        match *self {
-            Self::CtWindow { low, high } => IntensityRule::CtWindow { low: low.into(), high: high.into() },
-            Self::CtPercentile { low, high, mean, std } => {
-                IntensityRule::CtPercentile { low, high, mean, std }
-            }
-            Self::MriZscore { nonzero } => IntensityRule::MriZScore { nonzero },
-            Self::EmScale => IntensityRule::EmScale,
-        }
-    }
 }
 
 impl Resampling {
@@ -400,7 +354,7 @@ impl Descriptor {
     pub fn method(&self) -> volume::prepare::Method {
         volume::prepare::Method {
             spacing_zyx_mm: self.spacing_zyx_mm(),
-            rule: self.intensity.rule(),
+            rules: self.intensity.rules(),
             resampling: self.grid.resampling.convention(),
         }
     }

@@ -227,7 +227,7 @@ pub(super) fn descriptor(sizes: &Sizes) -> Descriptor {
     let mut descriptor =
         descriptor_base("phantom-ct", "Synthetic CT-like abdomens", Modality::Ct, &TASK, sizes);
     // fat, muscle, contrast-filled vessels and spongy bone stay apart
-    descriptor.intensity = Intensity::CtWindow { low: -160.0, high: 240.0 };
+    descriptor.intensity = Intensity::CtWindow { low: -160.0, high: 240.0 }.into();
     descriptor.text.anatomy = "abdomen".to_owned();
     descriptor.text.imaging = "contrast-enhanced computed tomography".to_owned();
     descriptor.text.vocabulary =

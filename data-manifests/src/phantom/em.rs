@@ -275,7 +275,7 @@ pub(super) fn descriptor(sizes: &Sizes) -> Descriptor {
             source: "chosen with the phantom".to_owned(),
             resampling: Resampling::Linear,
         },
-        intensity: Intensity::EmScale,
+        intensity: Intensity::EmScale {}.into(),
         text: Text {
             anatomy: "neuropil".to_owned(),
             imaging: "serial-section transmission electron microscopy".to_owned(),

@@ -156,7 +156,7 @@ fn descriptor_base(
             source: "chosen with the phantom".to_owned(),
             resampling: Resampling::Linear,
         },
-        intensity: Intensity::MriZscore { nonzero: true },
+        intensity: Intensity::MriZscore { nonzero: true }.into(),
         text: Text {
             anatomy: String::new(),
             imaging: String::new(),

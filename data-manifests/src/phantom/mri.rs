@@ -190,7 +190,7 @@ pub(super) fn volume(seed: u64, case: usize, sizes: &Sizes) -> anyhow::Result<Vo
 pub(super) fn descriptor(sizes: &Sizes) -> Descriptor {
     let mut descriptor =
         descriptor_base("phantom-mri", "Synthetic MRI-like heads", Modality::Mri, &TASK, sizes);
-    descriptor.intensity = Intensity::MriZscore { nonzero: true };
+    descriptor.intensity = Intensity::MriZscore { nonzero: true }.into();
     descriptor.mirror_axes = vec!["x".to_owned()];
     descriptor.text.anatomy = "brain".to_owned();
     descriptor.text.imaging =

@@ -9,7 +9,7 @@ mod statistics;
 pub use statistics::ChannelStatistics;
 
 use crate::Descriptor;
-use crate::descriptor::{Intensity, Modality, Resampling, Unit};
+use crate::descriptor::{Intensities, Intensity, Modality, Resampling, Unit};
 use anyhow::bail;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,8 +96,8 @@ pub struct Plan {
     pub spacing_zyx_mm: [f64; 3],
     /// Training patch in voxels, z, y, x.
     pub patch_zyx: [usize; 3],
-    /// Intensity rule.
-    pub intensity: Intensity,
+    /// Intensity rule, or a list with one for each channel.
+    pub intensity: Intensities,
     /// Convention of resampling.
     pub resampling: Resampling,
     /// What it will need; absent where nothing was predicted.
@@ -211,38 +211,67 @@ impl Plan {
     }
 }
 
-/// nnU-Net's choice: CT by percentiles of the foreground, everything else by z-scores of each volume, over non-zero voxels
-/// only where the crop takes a quarter of the volume or more away.
-fn intensity(descriptor: &Descriptor, fingerprint: &Fingerprint, notes: &mut Vec<String>) -> Intensity {
-    match descriptor.modality {
-        Modality::Ct => match fingerprint.channels.as_slice() {
-            [one] if one.std > 0.0 && one.percentile_00_5 < one.percentile_99_5 => one.ct_percentile(),
-            [] => {
-                notes.push("no labels, so no foreground intensities: the descriptor's rule stays".to_owned());
-                descriptor.intensity.clone()
+/// The descriptor's rules with the numbers that nnU-Net would measure: CT by percentiles of the foreground, z-scores over non-zero voxels
+/// only where the crop takes a quarter of the volume or more away. Other rules have nothing to be measured.
+fn intensity(descriptor: &Descriptor, fingerprint: &Fingerprint, notes: &mut Vec<String>) -> Intensities {
+    let mut rules = Vec::new();
+    for (number, name) in descriptor.channels.iter().enumerate() {
+        let Some(stated) = descriptor.intensity.channel(number) else { continue };
+        let found = fingerprint.channels.get(number);
+        rules.push(match stated {
+            Intensity::CtWindow { .. } | Intensity::CtPercentile { .. } => match found {
+                Some(found) if found.std > 0.0 && found.percentile_00_5 < found.percentile_99_5 => {
+                    found.ct_percentile()
+                }
+                Some(_) => {
+                    notes.push(format!(
+                        "channel {name}: its foreground has no contrast: the descriptor's rule stays"
+                    ));
+                    stated.clone()
+                }
+                None => {
+                    let note = "no labels, so no foreground intensities: the descriptor's rule stays";
+                    if !notes.iter().any(|said| said == note) {
+                        notes.push(note.to_owned());
+                    }
+                    stated.clone()
+                }
+            },
+            Intensity::MriZscore { .. } => {
+                Intensity::MriZscore { nonzero: fingerprint.median_share_after_crop < 0.75 }
             }
-            _ => {
-                let note = "percentiles are for one channel with contrast: the descriptor's rule stays";
-                notes.push(note.to_owned());
-                descriptor.intensity.clone()
+            Intensity::EmScale {} | Intensity::Window { .. } | Intensity::MinMax {} | Intensity::None {} => {
+                stated.clone()
             }
-        },
-        Modality::Mri => Intensity::MriZscore { nonzero: fingerprint.median_share_after_crop < 0.75 },
-        Modality::Em => Intensity::EmScale,
+        });
     }
+    rules.into()
 }
 
 impl Descriptor {
     /// The descriptor with the plan's grid, patch, intensity rule and resampling.
     ///
     /// # Errors
-    /// `E024` where the plan's rule is for another modality.
+    /// `E024` where the plan's rules are for another modality or number of channels.
     pub fn with_plan(mut self, plan: &Plan) -> anyhow::Result<Self> {
-        let wanted = match plan.intensity {
-            Intensity::CtWindow { .. } | Intensity::CtPercentile { .. } => Some(Modality::Ct),
-            Intensity::EmScale => Some(Modality::Em),
-            // nnU-Net takes z-scores for whatever is not CT
-            Intensity::MriZscore { .. } => None,
+        if let Some(rules) = plan.intensity.channels().filter(|rules| *rules != self.channels.len()) {
+            return Err(Message::error("E024", "the plan is for another number of channels")
+                .detail(format!(
+                    "the plan of '{}' has intensity rules for {rules}, data set '{}' has {} ({})",
+                    plan.dataset,
+                    self.name,
+                    self.channels.len(),
+                    self.channels.join(", ")
+                ))
+                .fix("Make a plan of this data set with 'preprocess plan'")
+                .into());
+        }
+        // a data set's modality is that of its first channel
+        let wanted = match plan.intensity.channel(0) {
+            Some(Intensity::CtWindow { .. } | Intensity::CtPercentile { .. }) => Some(Modality::Ct),
+            Some(Intensity::EmScale {}) if self.modality == Modality::Ct => Some(Modality::Em),
+            // nnU-Net takes z-scores for whatever is not CT, and divides colours by 255
+            _ => None,
         };
         if let Some(wanted) = wanted
             && wanted != self.modality

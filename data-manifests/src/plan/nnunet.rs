@@ -1,7 +1,7 @@
 //! Plans of nnU-Net v2 (`nnUNetPlans.json`).
 
 use super::{ChannelStatistics, Plan, SCHEMA};
-use crate::descriptor::{Intensity, Resampling};
+use crate::descriptor::{Intensities, Intensity, Resampling};
 use serde_json::{Map, Value};
 use stage::Message;
 use std::collections::BTreeSet;
@@ -69,7 +69,8 @@ fn read(plans: &Value, origin: &str) -> Result<Plan, String> {
         );
     }
     let intensity = intensity(plans, member("normalization_schemes")?, found.get("use_mask_for_norm"))?;
-    if intensity == (Intensity::MriZscore { nonzero: true }) {
+    let masked = Some(&Intensity::MriZscore { nonzero: true });
+    if (0..intensity.channels().unwrap_or(1)).any(|channel| intensity.channel(channel) == masked) {
         notes.push(MASKS_DIFFER.to_owned());
     }
     let resampling = resampling(&found, &mut notes)?;
@@ -172,52 +173,49 @@ fn three(value: &Value, name: &str) -> Result<[f64; 3], String> {
         .ok_or_else(|| format!("configurations.{CONFIGURATION}.{name} is {value}, expected three numbers"))
 }
 
-/// The one rule for all channels.
-fn intensity(plans: &Value, schemes: &Value, masks: Option<&Value>) -> Result<Intensity, String> {
+/// The rules of the channels.
+fn intensity(plans: &Value, schemes: &Value, masks: Option<&Value>) -> Result<Intensities, String> {
     let names: Option<Vec<&str>> =
         schemes.as_array().and_then(|list| list.iter().map(Value::as_str).collect());
     let names = names
         .filter(|names| !names.is_empty())
         .ok_or_else(|| format!("normalization_schemes is {schemes}, expected a list of names"))?;
-    let first = names[0];
-    if names.iter().any(|name| *name != first) {
-        return Err(format!(
-            "normalization_schemes differ ({}); one rule goes for all channels",
-            names.join(", ")
-        ));
-    }
-    match first {
-        "CTNormalization" => {
-            if names.len() > 1 {
-                return Err(format!("CTNormalization of {} channels; one rule goes for all", names.len()));
-            }
-            let place = "foreground_intensity_properties_per_channel";
-            let properties = plans
-                .get(place)
-                .and_then(|channels| channels.get("0"))
-                .ok_or_else(|| format!("{place} of channel 0 are missing"))?;
-            let statistics: ChannelStatistics =
-                serde_json::from_value(properties.clone()).map_err(|e| format!("{place}: {e}"))?;
-            let rule = statistics.ct_percentile();
-            rule.check().map_err(|e| format!("{place}: {e}"))?;
-            Ok(rule)
-        }
-        "ZScoreNormalization" => {
-            let masks: Vec<bool> =
-                masks.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_bool).collect();
-            match masks.as_slice() {
-                [] => Ok(Intensity::MriZscore { nonzero: false }),
-                [one, rest @ ..] if rest.iter().all(|other| other == one) => {
-                    Ok(Intensity::MriZscore { nonzero: *one })
-                }
-                _ => Err("use_mask_for_norm differs between channels; one rule goes for all".to_owned()),
-            }
-        }
-        "RGBTo01Normalization" => Ok(Intensity::EmScale),
+    let masks: Vec<bool> = match masks {
+        None => vec![false; names.len()],
+        Some(value) => value
+            .as_array()
+            .and_then(|list| list.iter().map(Value::as_bool).collect::<Option<Vec<bool>>>())
+            .filter(|masks| masks.len() == names.len())
+            .ok_or_else(|| {
+                format!("use_mask_for_norm is {value}, expected true or false for {} channels", names.len())
+            })?,
+    };
+    let rule = |(channel, (name, nonzero)): (usize, (&str, bool))| match name {
+        "CTNormalization" => percentiles(plans, channel),
+        "ZScoreNormalization" => Ok(Intensity::MriZscore { nonzero }),
+        "RGBTo01Normalization" => Ok(Intensity::EmScale {}),
+        "RescaleTo01Normalization" => Ok(Intensity::MinMax {}),
+        "NoNormalization" => Ok(Intensity::None {}),
         other => Err(format!(
-            "normalization scheme '{other}'; expected CTNormalization, ZScoreNormalization or RGBTo01Normalization"
+            "normalization scheme '{other}'; expected CTNormalization, ZScoreNormalization, RescaleTo01Normalization, \
+             RGBTo01Normalization or NoNormalization"
         )),
-    }
+    };
+    Ok(names.into_iter().zip(masks).enumerate().map(rule).collect::<Result<Vec<_>, _>>()?.into())
+}
+
+/// `CTNormalization` of a channel, by what was measured on its foreground.
+fn percentiles(plans: &Value, channel: usize) -> Result<Intensity, String> {
+    let place = "foreground_intensity_properties_per_channel";
+    let properties = plans
+        .get(place)
+        .and_then(|channels| channels.get(channel.to_string()))
+        .ok_or_else(|| format!("{place} of channel {channel} are missing"))?;
+    let statistics: ChannelStatistics =
+        serde_json::from_value(properties.clone()).map_err(|e| format!("{place}: {e}"))?;
+    let rule = statistics.ct_percentile();
+    rule.check().map_err(|e| format!("{place}: {e}"))?;
+    Ok(rule)
 }
 
 fn resampling(found: &Map<String, Value>, notes: &mut Vec<String>) -> Result<Resampling, String> {

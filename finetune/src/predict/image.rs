@@ -84,7 +84,7 @@ impl Reader<'_> {
         if stack && job.case.image.nifti().is_some() {
             return Err(no_orientation(file).into());
         }
-        let in_image = |e: VolumeError| e.in_file(file);
+        let in_image = |e: VolumeError| e.naming_channels(&descriptor.channels).in_file(file);
         let RawImage { channels, grid, mut data, mut warnings } = open::image(&job.case.image)?;
         if channels != descriptor.channels.len() {
             let found = format!("found {channels} channels, expected {}", descriptor.channels.len());
@@ -96,11 +96,12 @@ impl Reader<'_> {
             return Err(no_orientation(file).into());
         }
         intensity::check_finite(&mut data, channels, NonFinite::Error).map_err(in_image)?;
-        intensity::check_varies(&data, channels).map_err(in_image)?;
+        let method = descriptor.method();
+        method.rules.check_all_vary(&data, channels).map_err(in_image)?;
         if descriptor.modality == Modality::Ct {
-            warnings.extend(intensity::hounsfield_warning(&data));
+            warnings.extend(method.rules.hounsfield_warning_of(&data, channels));
         }
-        let prepared = prepare::image(&data, channels, &grid, &descriptor.method()).map_err(in_image)?;
+        let prepared = prepare::image(&data, channels, &grid, &method).map_err(in_image)?;
         drop(data);
         let (own, theirs) = (&grid, &prepared.grid);
         if !self.plan.objective.is_semantic()

@@ -1,6 +1,7 @@
 //! `finetune predict`.
 
 use crate::support::{Study, command, run, text};
+use data_manifests::descriptor::Intensity;
 use data_manifests::phantom::Kind;
 use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
@@ -377,6 +378,33 @@ fn a_folder_of_scans_is_predicted_with_channels_in_files_of_their_own() {
         said.contains("E194 case patient: a channel is missing") && said.contains("patient_0002"),
         "{said}"
     );
+}
+
+/// What a rule evens out changes nothing, what it keeps does: each channel goes by its own, in training as in prediction.
+#[test]
+fn each_channel_is_prepared_by_its_own_rule() {
+    let rules = vec![
+        Intensity::MriZscore { nonzero: true },
+        Intensity::MinMax {},
+        Intensity::Window { low: 0.0, high: 400.0 },
+        Intensity::None {},
+    ];
+    let study = Study::edited(Kind::Mri, |d, _| d.intensity = rules.into());
+    study.model();
+    let file = &images(&study, "imagesTs")[0];
+    let scan::Image { channels, grid, data, .. } = scan::read_image(file).unwrap();
+    let predicted = |name: &str, factors: [f32; 4]| {
+        let voxels = data.len() / channels;
+        let scaled: Vec<f32> = data.iter().enumerate().map(|(i, v)| v * factors[i / voxels]).collect();
+        let path = study.path(&format!("{name}.nii"));
+        nifti::write_image(&path, &scaled, channels, &grid, ImageType::F32).unwrap();
+        study.predict(name, &[&path], &["--probabilities"]).expect(0);
+        study.bytes(&format!("{name}/{name}.probabilities.nii.gz"))
+    };
+    let whole = predicted("whole", [1.0; 4]);
+    assert!(predicted("evened", [2.0, 0.5, 1.0, 1.0]) == whole);
+    assert!(predicted("window", [1.0, 1.0, 0.5, 1.0]) != whole);
+    assert!(predicted("kept", [1.0, 1.0, 1.0, 0.5]) != whole);
 }
 
 #[test]

@@ -70,11 +70,12 @@ fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
     expect_channels(rules, source, channels)?;
     warnings
         .extend(intensity::check_finite(&mut data, channels, rules.treatment.non_finite).map_err(in_image)?);
-    intensity::check_varies(&data, channels).map_err(in_image)?;
+    let method = rules.descriptor.method();
+    method.rules.check_all_vary(&data, channels).map_err(in_image)?;
     if rules.descriptor.modality == Modality::Ct {
-        warnings.extend(intensity::hounsfield_warning(&data));
+        warnings.extend(method.rules.hounsfield_warning_of(&data, channels));
     }
-    let prepared = prepare::image(&data, channels, &grid, &rules.descriptor.method())
+    let prepared = prepare::image(&data, channels, &grid, &method)
         .map_err(|error| doubted(in_image(error), &warnings, rules))?;
     let Prepared { data, transforms, ranges, steps, .. } = prepared;
     Ok(Image { steps, transforms, ranges, warnings, voxels: Intensities::Memory(data) })
@@ -103,20 +104,20 @@ fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) 
         done += read;
     }
     let mut warnings = planes.warnings();
+    let method = rules.descriptor.method();
     let spool = writer.finish()?;
     for (channel, found) in contents.iter().enumerate() {
         warnings.extend(found.check_finite(channel, rules.treatment.non_finite).map_err(in_image)?);
-        found.check_varies(channel).map_err(in_image)?;
+        method.rules.check_varies(channel, found).map_err(in_image)?;
     }
     if rules.descriptor.modality == Modality::Ct {
-        warnings.extend(Contents::hounsfield_warning(&contents));
+        warnings.extend(method.rules.hounsfield_warning(&contents));
     }
     let fill = match rules.treatment.non_finite {
         NonFinite::Error => Vec::new(),
         NonFinite::FillMin => contents.iter().map(Contents::smallest).collect(),
     };
     room.proceed()?;
-    let method = rules.descriptor.method();
     let survey = with_filled(&spool, &fill, |image| prepare::survey(image, &grid, &method))
         .map_err(|error| doubted(in_image(error), &warnings, rules))?;
     Ok(Image {

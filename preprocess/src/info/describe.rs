@@ -296,7 +296,8 @@ fn judge(
     }
     if descriptor.modality == Modality::Ct {
         let contents: Vec<Contents> = volume.statistics.iter().map(|channel| channel.contents).collect();
-        volume.warnings.extend(Contents::hounsfield_warning(&contents).as_ref().map(flaw));
+        let rules = descriptor.intensity.rules();
+        volume.warnings.extend(rules.hounsfield_warning(&contents).as_ref().map(flaw));
     }
     if let Some(error) = unfit(volume, descriptor) {
         let error = error.naming_channels(&descriptor.channels).in_file(path);
@@ -324,7 +325,12 @@ fn unfit(volume: &Volume, descriptor: &Descriptor) -> Option<VolumeError> {
         return None;
     }
     let method = descriptor.method();
-    let statistics: Vec<_> = volume.statistics.iter().map(|channel| channel.for_rule(&method.rule)).collect();
+    let each = match method.rules.of(volume.statistics.len()) {
+        Ok(each) => each,
+        Err(error) => return Some(error),
+    };
+    let statistics: Vec<_> =
+        volume.statistics.iter().zip(&each).map(|(channel, rule)| channel.for_rule(rule)).collect();
     prepare::check(&statistics, &volume.grid(), &method).err()
 }
 
@@ -340,7 +346,7 @@ fn target(estimate: &Estimate, descriptor: &Descriptor) -> Target {
         dataset: descriptor.name.clone(),
         spacing_zyx_mm: estimate.resampled_zyx_mm,
         shape_zyx: estimate.resampled_zyx,
-        intensity: descriptor.intensity.rule().name().to_owned(),
+        intensity: descriptor.intensity.rules().name(),
         bytes: estimate.disk,
         memory_bytes: estimate.memory,
     }
@@ -386,10 +392,12 @@ fn image_error(volume: &Volume, path: &Path, descriptor: Option<&Descriptor>) ->
                 VolumeError::NonFinite { channel: channel.into(), nan, infinite }.in_file(path).into(),
             );
         }
-        if s.min == s.max {
-            return Some(
-                VolumeError::Constant { channel: channel.into(), value: s.min }.in_file(path).into(),
-            );
+        let varies = match descriptor {
+            Some(descriptor) => descriptor.intensity.rules().check_varies(channel, &s.contents),
+            None => s.contents.check_varies(channel),
+        };
+        if let Err(error) = varies {
+            return Some(error.in_file(path).into());
         }
     }
     None

@@ -150,12 +150,20 @@ fn one(
     let in_image =
         |error: VolumeError| error.naming_channels(&descriptor.channels).in_file(case.image.path());
     intensity::check_finite(&mut image.data, image.channels, treatment.non_finite).map_err(in_image)?;
-    intensity::check_varies(&image.data, image.channels).map_err(in_image)?;
+    let rules = descriptor.intensity.rules();
+    rules.check_all_vary(&image.data, image.channels).map_err(in_image)?;
     let shape = image.grid.shape_zyx;
     let voxels = shape.iter().product::<usize>();
-    let rule = descriptor.method().rule;
-    let fitted = image.data.chunks_exact(voxels).map(|channel| Ok(rule.fit(channel)?.statistics));
-    let statistics = fitted.collect::<volume::Result<_>>().map_err(in_image)?;
+    let each = rules.of(image.channels).map_err(in_image)?;
+    let fitted = image.data.chunks_exact(voxels).zip(&each).enumerate();
+    let statistics = fitted
+        .map(|(number, (channel, rule))| {
+            rule.fit(channel)
+                .map(|transform| transform.statistics)
+                .map_err(|error| error.of_channel(number, image.channels))
+        })
+        .collect::<volume::Result<_>>()
+        .map_err(in_image)?;
     let mut samples = vec![Vec::new(); image.channels];
     if let Some(source) = &case.label {
         let labels = open::labels(source, descriptor)?;

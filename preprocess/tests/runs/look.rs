@@ -76,7 +76,7 @@ fn info_foresees_what_rule_foreground_and_resampling_do() {
     let image = |value: &dyn Fn(usize) -> f32| (0..voxels).map(value).collect::<Vec<_>>();
     let ct = (Modality::Ct, Intensity::CtWindow { low: -160.0, high: 240.0 });
     let mri = (Modality::Mri, Intensity::MriZscore { nonzero: true });
-    let em = (Modality::Em, Intensity::EmScale);
+    let em = (Modality::Em, Intensity::EmScale {});
     let cases = [
         ("rescaled twice", 1.0, ct.clone(), image(&|i| -2048.0 + (i % 1000) as f32), "E133", "W131"),
         ("a mask", 1.0, mri.clone(), image(&|i| if i == 9 { 5.0 } else { 0.0 }), "E133", ""),
@@ -86,7 +86,7 @@ fn info_foresees_what_rule_foreground_and_resampling_do() {
     ];
     for (name, mm, (modality, intensity), image, error, warning) in cases {
         let mut task = Task::new();
-        task.describe(|d| (d.modality, d.intensity) = (modality, intensity));
+        task.describe(|d| (d.modality, d.intensity) = (modality, intensity.into()));
         let grid = Grid::from_spacing(shape_zyx, [mm; 3], [0.0; 3]).unwrap();
         task.case("a", &grid, 1, &image, &(0..voxels as u32).map(|i| i % 3).collect::<Vec<_>>());
         let (status, messages) = task.run(&[]);
@@ -166,7 +166,7 @@ fn a_preview_shows_both_sides_in_one_place() {
     let mut task = Task::new();
     task.describe(|d| {
         d.modality = Modality::Mri;
-        d.intensity = Intensity::MriZscore { nonzero: false };
+        d.intensity = Intensity::MriZscore { nonzero: false }.into();
         classes(&mut d.labels, &["background", "a"]);
     });
     // one object in the body's right, front and upper part of a volume that is stored LPS

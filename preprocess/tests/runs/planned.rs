@@ -1,9 +1,10 @@
 //! `preprocess plan`, and runs by a plan.
 
-use crate::support::{Task, classes, flaws, said};
+use crate::support::{Task, classes, flaws, said, tree};
 use data_manifests::Manifest;
 use data_manifests::descriptor::{Intensity, Resampling};
 use data_manifests::plan::Plan;
+use patches::Region;
 use serde_json::json;
 use stage::ExitStatus;
 use volume::Grid;
@@ -64,7 +65,8 @@ fn a_plan_follows_from_the_cases() {
     let [one] = found.channels.as_slice() else { panic!("{found:?}") };
     assert_eq!((one.min, one.max), (foreground[0], *foreground.last().unwrap()));
     assert!((one.mean - mean).abs() < 1e-9);
-    assert!(matches!(plan.intensity, Intensity::CtPercentile { low, .. } if low == one.percentile_00_5));
+    let rule = plan.intensity.channel(0).unwrap();
+    assert!(matches!(rule, Intensity::CtPercentile { low, .. } if *low == one.percentile_00_5));
     let predicted = plan.predicted.unwrap();
     assert!(predicted.bytes > 0 && predicted.peak_memory_bytes > 0 && predicted.seconds.unwrap() > 0.0);
 
@@ -83,6 +85,100 @@ fn a_plan_follows_from_the_cases() {
     let small = again(&["--sample", "50"]);
     assert_eq!(again(&["--sample", "50", "--seed", "0"]), small);
     assert!(again(&["--sample", "50", "--seed", "1"]) != small && small != whole);
+}
+
+/// CT, uptake and a mask: each channel has a rule and numbers of its own.
+#[test]
+fn a_plan_measures_each_channel_by_its_own_rule() {
+    let mut task = Task::new();
+    let rules = [
+        Intensity::CtWindow { low: -1000.0, high: 1000.0 },
+        Intensity::MriZscore { nonzero: true },
+        Intensity::Window { low: 0.0, high: 8.0 },
+        Intensity::None {},
+    ];
+    task.describe(|d| {
+        classes(&mut d.labels, &["background", "a"]);
+        d.channels = ["CT", "PET", "SUV", "prior"].map(String::from).to_vec();
+        d.intensity = rules.to_vec().into();
+    });
+    let grid = Grid::from_spacing([8, 10, 12], [1.0; 3], [0.0; 3]).unwrap();
+    let place = |i: usize| [i / 120, i / 12 % 10, i % 12];
+    let inside = |i: usize| (2..6).contains(&place(i)[0]) && place(i)[1] > 4;
+    let ct: Vec<f32> = (0..960).map(|i| if inside(i) { (i % 50) as f32 } else { -1000.0 }).collect();
+    let pet: Vec<f32> = (0..960).map(|i| if inside(i) { 3.0 + (i % 7) as f32 } else { 0.0 }).collect();
+    let suv: Vec<f32> = pet.iter().map(|v| v * 4.0).collect();
+    let labels: Vec<u32> = (0..960).map(|i| u32::from(inside(i))).collect();
+    for (id, prior) in [("a", 1.0), ("empty", 0.0)] {
+        let mask: Vec<f32> = labels.iter().map(|label| *label as f32 * prior).collect();
+        task.case(id, &grid, 4, &[&ct[..], &pet, &suv, &mask].concat(), &labels);
+    }
+    let words = ["plan", "--dataset", "dataset.toml", "--raw", "raw", "--out", "plan.json", "--no-timing"];
+    let (code, text, said) = task.ask(&words);
+    assert_eq!(code, 0, "{said}");
+    let lines: Vec<&str> = text.lines().skip_while(|line| !line.starts_with("intensity")).take(4).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+    intensity   CT: ct-percentile: clip 0 to 49, mean 24.08, deviation 14.57
+                PET: mri-z-score
+                SUV: window
+                prior: none
+    ");
+    let (status, messages) = task.run(&["--plan", task.file("plan.json").to_str().unwrap()]);
+    assert_eq!(status.unwrap(), ExitStatus::Done, "{}", crate::support::said(&messages));
+    for id in ["a", "empty"] {
+        let case = task.open(id);
+        let shape = case.record().shape_zyx;
+        assert_eq!(shape, [4, 5, 12]);
+        let found = case.read_image(&Region::whole(shape)).unwrap();
+        let kept: Vec<usize> = (0..960).filter(|i| inside(*i)).collect();
+        let moments = |values: Vec<f64>| {
+            let mean = values.iter().sum::<f64>() / values.len() as f64;
+            (mean, (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt())
+        };
+        // values from 0 to 49 in near-equal numbers: half a percent of them is one value, at either end
+        let (ct_mean, ct_std) = moments(kept.iter().map(|i| f64::from(ct[*i])).collect());
+        // no crop to what is not 0 takes any of a CT, so that zeros count
+        let (pet_mean, pet_std) = moments(pet.iter().map(|v| f64::from(*v)).collect());
+        for (at, i) in kept.iter().enumerate() {
+            let expected = [
+                (f64::from(ct[*i]) - ct_mean) / ct_std,
+                (f64::from(pet[*i]) - pet_mean) / pet_std,
+                (f64::from(suv[*i]) / 8.0).min(1.0),
+                f64::from(u8::from(id == "a")),
+            ];
+            for (channel, expected) in expected.into_iter().enumerate() {
+                let found = f64::from(found[channel * 240 + at]);
+                assert!((found - expected).abs() < 1e-5, "{id} {channel} {i}: {found} {expected}");
+            }
+        }
+    }
+    // read from disk box by box: the same
+    let (streamed, plan) = (task.file("streamed"), task.file("plan.json"));
+    let [out, plan] = [&streamed, &plan].map(|path| path.to_str().unwrap());
+    let (status, messages) = task.run(&["--plan", plan, "--out", out, "--max-ram", "0.0001"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(messages.iter().any(|m| m.code == "W160"));
+    assert_eq!(tree(&streamed.join("cases")), tree(&task.out().join("cases")));
+}
+
+/// The channel whose values do not fit its rule is named, by a run as by `info`.
+#[test]
+fn the_channel_that_does_not_fit_its_rule_is_named() {
+    let mut task = Task::new();
+    task.describe(|d| {
+        classes(&mut d.labels, &["background", "a"]);
+        d.channels = ["CT", "photograph"].map(String::from).to_vec();
+        d.intensity = vec![Intensity::CtWindow { low: -1000.0, high: 1000.0 }, Intensity::EmScale {}].into();
+    });
+    let grid = Grid::from_spacing([4, 5, 6], [1.0; 3], [0.0; 3]).unwrap();
+    let image: Vec<f32> = (0..240).map(|i| i as f32 * 4.0 - if i < 120 { 500.0 } else { 0.0 }).collect();
+    task.case("a", &grid, 2, &image, &(0..120).map(|i| i % 2).collect::<Vec<_>>());
+    let (status, messages) = task.run(&[]);
+    assert!(status.is_err());
+    let run = crate::support::said(&messages);
+    insta::assert_snapshot!(run, @"E131 case a: imagesTr/a.nii.gz: channel 1 (photograph): intensities span [480, 956]; the rule em-scale expects [0, 255]. Check the modality, rescale it to 8 bits before, or give it another intensity rule.");
+    let (code, _, said) = task.ask(&["info", "raw/imagesTr/a.nii.gz", "--dataset", "dataset.toml"]);
+    assert!(code == 1 && said.contains("channel 1 (photograph): intensities span [480, 956]"), "{said}");
 }
 
 /// What a run would refuse, fill in or map is refused, filled in or mapped while its foreground is sampled, too.

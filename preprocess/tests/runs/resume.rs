@@ -174,7 +174,7 @@ fn a_changed_file_or_rule_redoes_what_depends_on_it() {
 
     task.describe(|d| {
         d.grid.spacing_zyx = [2.0; 3];
-        d.intensity = data_manifests::descriptor::Intensity::CtWindow { low: -1000.0, high: 3000.0 };
+        d.intensity = data_manifests::descriptor::Intensity::CtWindow { low: -1000.0, high: 3000.0 }.into();
     });
     let (code, text) = task.process(&[]);
     assert_eq!((code, task.counts()), (0, [4, 0, 0]));

@@ -61,7 +61,7 @@ impl Task {
         descriptor.name = "test".into();
         (descriptor.train_cases, descriptor.test_cases) = (None, None);
         descriptor.modality = Modality::Ct;
-        descriptor.intensity = Intensity::CtWindow { low: -1000.0, high: 3000.0 };
+        descriptor.intensity = Intensity::CtWindow { low: -1000.0, high: 3000.0 }.into();
         edit(&mut descriptor);
         fs_err::write(self.file("dataset.toml"), toml::to_string(&descriptor).unwrap()).unwrap();
     }

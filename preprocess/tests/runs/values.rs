@@ -241,7 +241,7 @@ fn four_channels_are_normalised_one_by_one_without_their_zeros() {
     task.describe(|d| {
         d.modality = Modality::Mri;
         d.channels = ["FLAIR", "T1w", "T1gd", "T2w"].map(String::from).to_vec();
-        d.intensity = Intensity::MriZscore { nonzero: true };
+        d.intensity = Intensity::MriZscore { nonzero: true }.into();
         classes(&mut d.labels, &["background", "a"]);
     });
     let grid = grid(directions()[1].1, [10, 12, 14], [1.0; 3]);

@@ -84,7 +84,7 @@ impl Contents {
         }
     }
 
-    fn of(values: &[f32]) -> Self {
+    pub(super) fn of(values: &[f32]) -> Self {
         let pieces = values.par_chunks(1 << 18).map(|piece| {
             let mut contents = Self::default();
             contents.add(piece);
@@ -175,23 +175,6 @@ pub fn check_finite(data: &mut [f32], channels: usize, policy: NonFinite) -> Res
     Ok(warnings)
 }
 
-/// Refuses an image (c, z, y, x) with a channel that has one value only.
-///
-/// # Errors
-/// [`VolumeError::Constant`].
-pub fn check_varies(data: &[f32], channels: usize) -> Result<()> {
-    if channels == 0 || !data.len().is_multiple_of(channels) {
-        return Err(uneven(data.len(), channels));
-    }
-    let mut each = data.chunks_exact((data.len() / channels).max(1)).enumerate();
-    each.try_for_each(|(channel, values)| Contents::of(values).check_varies(channel))
-}
-
-/// A warning if the intensities of a CT are not plausible Hounsfield units: see [`Contents::hounsfield_warning`].
-pub fn hounsfield_warning(data: &[f32]) -> Option<Warning> {
-    Contents::hounsfield_warning(&[Contents::of(data)])
-}
-
 pub(super) fn each_channel(data: &mut [f32], channels: usize) -> Result<std::slice::ChunksExactMut<'_, f32>> {
     if channels == 0 || !data.len().is_multiple_of(channels) {
         return Err(uneven(data.len(), channels));
@@ -200,7 +183,7 @@ pub(super) fn each_channel(data: &mut [f32], channels: usize) -> Result<std::sli
     Ok(data.chunks_exact_mut(length))
 }
 
-fn uneven(found: usize, channels: usize) -> VolumeError {
+pub(super) fn uneven(found: usize, channels: usize) -> VolumeError {
     VolumeError::Length { what: "image", found, expected: found / channels.max(1) * channels }
 }
 
@@ -214,11 +197,8 @@ pub(crate) fn count_non_finite(values: &[f32]) -> (u64, u64) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn channels_without_contrast_are_refused() {
-        assert_eq!(check_varies(&[1.0, 2.0, 5.0, 5.0], 2).unwrap_err().code(), "E132");
-        check_varies(&[1.0, 2.0, 5.0, 6.0], 2).unwrap();
-        assert!(check_varies(&[1.0, 2.0, 5.0], 2).is_err());
+    fn hounsfield_warning(data: &[f32]) -> Option<Warning> {
+        Contents::hounsfield_warning(&[Contents::of(data)])
     }
 
     #[test]

@@ -1,15 +1,17 @@
 //! Intensity rules: from scanner values to network input.
 //!
-//! A rule is chosen per data set and stored; [`IntensityRule::fit`] turns it into the numbers of one channel, which are
-//! stored too, so that prediction does the same. No rule ever yields NaN: a channel without contrast becomes zeros and
-//! says so.
+//! A rule is chosen per data set, for all channels or for each ([`Rules`]), and stored; [`IntensityRule::fit`] turns it into the
+//! numbers of one channel, which are stored too, so that prediction does the same. No rule ever yields NaN: a channel without
+//! contrast becomes zeros and says so, unless its rule keeps values as they are.
 
 mod checks;
 mod moments;
+mod rules;
 
 pub(crate) use checks::count_non_finite;
-pub use checks::{Contents, NonFinite, check_finite, check_varies, hounsfield_warning};
+pub use checks::{Contents, NonFinite, check_finite};
 pub(crate) use moments::Moments;
+pub use rules::Rules;
 
 use crate::error::{Result, VolumeError};
 use crate::warning::Warning;
@@ -48,6 +50,18 @@ pub enum IntensityRule {
     },
     /// Electron microscopy of 8 bits: divide by 255.
     EmScale,
+    /// Clip to `[low, high]`, then scale that window to `[0, 1]`: CT's window for what is not in Hounsfield units, such as standardised
+    /// uptake values.
+    Window {
+        /// Lower end.
+        low: f64,
+        /// Upper end.
+        high: f64,
+    },
+    /// Scale the channel's own range to `[0, 1]` (nnU-Net's `RescaleTo01Normalization`).
+    MinMax,
+    /// Values as they are (nnU-Net's `NoNormalization`): masks, probabilities, what was normalised before.
+    None,
 }
 
 /// What was measured on one channel.
@@ -94,7 +108,25 @@ impl IntensityRule {
             Self::CtPercentile { .. } => "ct-percentile",
             Self::MriZScore { .. } => "mri-z-score",
             Self::EmScale => "em-scale",
+            Self::Window { .. } => "window",
+            Self::MinMax => "min-max",
+            Self::None => "none",
         }
+    }
+
+    /// What it clips to.
+    pub(crate) fn window(&self) -> Option<[f64; 2]> {
+        match *self {
+            Self::CtWindow { low, high }
+            | Self::Window { low, high }
+            | Self::CtPercentile { low, high, .. } => Some([low, high]),
+            Self::MriZScore { .. } | Self::EmScale | Self::MinMax | Self::None => None,
+        }
+    }
+
+    /// Whether its numbers are Hounsfield units.
+    pub fn expects_hounsfield(&self) -> bool {
+        matches!(self, Self::CtWindow { .. } | Self::CtPercentile { .. })
     }
 
     /// Whether zeros are left out of the statistics and stay zeros.
@@ -124,29 +156,45 @@ impl IntensityRule {
         let rule = self.name();
         let statistics = *statistics;
         let fail = |reason: String| Err(VolumeError::Rule { rule, reason });
+        if let Some([low, high]) = self.window()
+            && !(low < high && low.is_finite() && high.is_finite())
+        {
+            return fail(format!("window [{low}, {high}] is empty"));
+        }
         let (clip, subtract, divide) = match *self {
-            Self::CtWindow { low, high } | Self::CtPercentile { low, high, .. }
-                if !(low < high && low.is_finite() && high.is_finite()) =>
-            {
-                return fail(format!("window [{low}, {high}] is empty"));
-            }
             Self::CtPercentile { mean, std, .. } if !(std > 0.0 && std.is_finite() && mean.is_finite()) => {
                 return fail(format!("mean {mean}, standard deviation {std}"));
             }
-            Self::CtWindow { low, high } => (Some([low, high]), low, high - low),
+            Self::CtWindow { low, high } | Self::Window { low, high } => (Some([low, high]), low, high - low),
             Self::CtPercentile { low, high, mean, std } => (Some([low, high]), mean, std),
             Self::MriZScore { .. } => (None, statistics.mean, statistics.std),
             Self::EmScale => {
                 if statistics.min < 0.0 || statistics.max > 255.0 {
                     let ChannelStatistics { min, max, .. } = statistics;
-                    return Err(VolumeError::IntensityRange { rule, min, max, low: 0.0, high: 255.0 });
+                    return Err(VolumeError::IntensityRange {
+                        channel: None,
+                        rule,
+                        min,
+                        max,
+                        low: 0.0,
+                        high: 255.0,
+                    });
                 }
                 (None, 0.0, 255.0)
             }
+            Self::MinMax => {
+                let [low, high] = [statistics.min, statistics.max].map(f64::from);
+                (None, low, high - low)
+            }
+            Self::None => (None, 0.0, 1.0),
         };
         // Rounding leaves a tiny deviation on constant data; relative to the values it is nothing.
         let flat = statistics.std <= 1e-6 * f64::from(statistics.min.abs().max(statistics.max.abs()));
-        let constant = statistics.min == statistics.max || (matches!(self, Self::MriZScore { .. }) && flat);
+        let constant = match self {
+            Self::None => false,
+            Self::MriZScore { .. } => flat || statistics.min == statistics.max,
+            _ => statistics.min == statistics.max,
+        };
         let divide = if constant { 1.0 } else { divide };
         let keep_zeros = self.keeps_zeros();
         Ok(ChannelTransform { clip, subtract, divide, keep_zeros, constant, statistics })
@@ -184,7 +232,7 @@ impl ChannelTransform {
     }
 }
 
-/// Fits and applies a rule to each channel of an image (c, z, y, x, or with spatial axes already cropped).
+/// Fits and applies one rule to each channel of an image (c, z, y, x, or with spatial axes already cropped).
 ///
 /// Constant channels become zeros; the transform says so and [`constant_warnings`] words it.
 ///
@@ -305,6 +353,8 @@ mod tests {
             IntensityRule::MriZScore { nonzero: true },
             IntensityRule::MriZScore { nonzero: false },
             IntensityRule::EmScale,
+            IntensityRule::Window { low: 0.0, high: 1.0 },
+            IntensityRule::MinMax,
         ] {
             for value in [0.0, 3.3] {
                 let mut data = [value; 100];
@@ -324,6 +374,21 @@ mod tests {
         assert_eq!(error.code(), "E130");
         let error = normalise(&IntensityRule::EmScale, &mut [0.0, 4095.0], 1).unwrap_err();
         assert!(error.to_string().contains("[0, 4095]"), "{error}");
+    }
+
+    #[test]
+    fn ranges_are_scaled_and_values_may_stay() {
+        let mut data = [-3.0, 1.0, 5.0];
+        let fitted = normalise(&IntensityRule::None, &mut data, 1).unwrap();
+        assert_eq!((data, fitted[0].clip), ([-3.0, 1.0, 5.0], None));
+        normalise(&IntensityRule::MinMax, &mut data, 1).unwrap();
+        assert_eq!(data, [0.0, 0.5, 1.0]);
+        let mut data = [-3.0, 1.0, 5.0];
+        normalise(&IntensityRule::Window { low: 0.0, high: 4.0 }, &mut data, 1).unwrap();
+        assert_eq!(data, [0.0, 0.25, 1.0]);
+        let mut flat = [2.0; 3];
+        assert!(!normalise(&IntensityRule::None, &mut flat, 1).unwrap()[0].constant && flat == [2.0; 3]);
+        assert!(IntensityRule::Window { low: 4.0, high: 4.0 }.fit(&data).is_err());
     }
 
     #[test]

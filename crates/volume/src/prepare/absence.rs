@@ -2,7 +2,6 @@
 
 use super::Method;
 use super::foreground::Foreground;
-use super::statistics::Clamp;
 use crate::error::{NoForeground, Result, VolumeError};
 use crate::geometry::Grid;
 use crate::intensity::{ChannelStatistics, IntensityRule};
@@ -18,45 +17,49 @@ const MOST_SHRINKAGE: f64 = 50.0;
 /// # Errors
 /// As [`super::image`].
 pub fn check(statistics: &[ChannelStatistics], grid: &Grid, method: &Method) -> Result<()> {
-    let clip = Clamp::of_rule(&method.rule);
+    let rules = method.rules.of(statistics.len())?;
     let mut any = false;
-    for channel in statistics {
-        let transform = method.rule.fit_statistics(channel)?;
-        any |= match Foreground::of(&method.rule, method.resampling) {
+    for (number, (channel, rule)) in statistics.iter().zip(&rules).enumerate() {
+        let transform =
+            rule.fit_statistics(channel).map_err(|error| error.of_channel(number, rules.len()))?;
+        any |= match Foreground::of(rule, method.resampling) {
             Foreground::NonZero => {
                 let varies = method.resampling == Resampling::Nnunet || !transform.constant;
                 varies && (channel.min != 0.0 || channel.max != 0.0)
             }
-            Foreground::AboveMinimum => !transform.constant && clip.of(channel.max) > clip.of(channel.min),
+            Foreground::AboveMinimum(clip) => {
+                !transform.constant && clip.of(channel.max) > clip.of(channel.min)
+            }
         };
     }
-    if any { Ok(()) } else { Err(error(method, statistics, grid, grid)) }
+    if any { Ok(()) } else { Err(error(statistics, &rules, method.resampling, [grid, grid])) }
 }
 
-/// Why there is no foreground, by the statistics after resampling from one grid to the other.
+/// Why there is no foreground, by the statistics after resampling from the first grid to the second.
 pub(super) fn error(
-    method: &Method,
     statistics: &[ChannelStatistics],
-    from: &Grid,
-    to: &Grid,
+    rules: &[IntensityRule],
+    resampling: Resampling,
+    [from, to]: [&Grid; 2],
 ) -> VolumeError {
-    let min = statistics.iter().map(|channel| channel.min).fold(f32::INFINITY, f32::min);
-    let max = statistics.iter().map(|channel| channel.max).fold(f32::NEG_INFINITY, f32::max);
+    let each = || statistics.iter().zip(rules);
     let one_value = || {
-        let value = statistics.iter().map(|channel| channel.mean as f32).find(|mean| *mean != 0.0)?;
-        (method.rule.keeps_zeros()).then_some(NoForeground::OneValue { value })
+        let keeping = each().filter(|(_, rule)| rule.keeps_zeros());
+        let value = keeping.map(|(channel, _)| channel.mean as f32).find(|mean| *mean != 0.0)?;
+        Some(NoForeground::OneValue { value })
     };
-    let window = || match method.rule {
-        IntensityRule::CtWindow { low, high } | IntensityRule::CtPercentile { low, high, .. }
-            if min < max =>
-        {
-            Some(NoForeground::OutsideWindow { min, max, low, high })
-        }
-        _ => None,
+    let window = || {
+        // channels that share a window are told of as one
+        let [low, high] = rules.iter().find_map(IntensityRule::window)?;
+        let within = each().filter(|(_, rule)| rule.window() == Some([low, high]));
+        let [min, max] = within.fold([f32::INFINITY, f32::NEG_INFINITY], |[min, max], (channel, _)| {
+            [min.min(channel.min), max.max(channel.max)]
+        });
+        (min < max).then_some(NoForeground::OutsideWindow { min, max, low, high })
     };
     let reason = collapsed(from, to).or_else(window).or_else(one_value).unwrap_or_else(|| {
-        let criterion = Foreground::of(&method.rule, method.resampling).criterion();
-        NoForeground::Nothing { shape_zyx: to.shape_zyx, criterion }
+        let criterion = rules.first().map_or(Foreground::NonZero, |rule| Foreground::of(rule, resampling));
+        NoForeground::Nothing { shape_zyx: to.shape_zyx, criterion: criterion.criterion() }
     });
     VolumeError::EmptyForeground { reason }
 }

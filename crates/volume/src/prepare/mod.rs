@@ -28,18 +28,18 @@ pub use survey::{Survey, survey};
 use crate::crop;
 use crate::error::Result;
 use crate::geometry::Grid;
-use crate::intensity::{ChannelTransform, IntensityRule};
+use crate::intensity::{ChannelTransform, Rules};
 use crate::orientation::Orientation;
 use crate::resample::Resampling;
 use crate::voxels::InMemory;
 
 /// How images become network input.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Method {
     /// Spacing of network input, mm.
     pub spacing_zyx_mm: [f64; 3],
-    /// What intensities become.
-    pub rule: IntensityRule,
+    /// What the intensities of each channel become.
+    pub rules: Rules,
     /// How voxels get their spacing, and the order of the steps.
     pub resampling: Resampling,
 }

@@ -86,16 +86,14 @@ pub(super) struct Clamp {
 
 impl Clamp {
     pub(super) fn of_rule(rule: &IntensityRule) -> Self {
-        match *rule {
-            IntensityRule::CtWindow { low, high } | IntensityRule::CtPercentile { low, high, .. } => {
-                // outwards to the next f32: no voxel lies between the two
-                let (below, above) = (low as f32, high as f32);
-                Self {
-                    low: if f64::from(below) > low { below.next_down() } else { below },
-                    high: if f64::from(above) < high { above.next_up() } else { above },
-                }
-            }
-            _ => Self { low: f32::NEG_INFINITY, high: f32::INFINITY },
+        let Some([low, high]) = rule.window() else {
+            return Self { low: f32::NEG_INFINITY, high: f32::INFINITY };
+        };
+        // outwards to the next f32: no voxel lies between the two
+        let (below, above) = (low as f32, high as f32);
+        Self {
+            low: if f64::from(below) > low { below.next_down() } else { below },
+            high: if f64::from(above) < high { above.next_up() } else { above },
         }
     }
 

@@ -1,7 +1,7 @@
 //! One pass that finds what the steps need, then any box of the result.
 
-use super::foreground::{Foreground, normalised};
-use super::statistics::{Channel, Clamp, non_finite};
+use super::foreground::{Foreground, joined_bounds, normalised};
+use super::statistics::{Channel, non_finite};
 use super::{Method, Steps, absence};
 use crate::crop::BoundingBox;
 use crate::error::{NoForeground, Result, VolumeError};
@@ -117,21 +117,48 @@ impl Voxels<f32> for Normalised<'_> {
     }
 }
 
-/// Fits the rule to each channel within a box outside of which all voxels are 0.
-fn fit(
-    source: &dyn Voxels<f32>,
-    channels: &[Channel],
-    bounds: &BoundingBox,
-    rule: &IntensityRule,
-) -> Result<Vec<ChannelTransform>> {
-    let fit = |(number, channel): (usize, &Channel)| {
-        let statistics = channel.statistics(bounds, rule);
-        if !(statistics.mean.is_finite() && statistics.std.is_finite()) {
-            return Err(non_finite(source, number));
-        }
-        rule.fit_statistics(&statistics)
-    };
-    channels.iter().enumerate().map(fit).collect()
+/// The channels of an image, each with its rule and what that one counts as foreground.
+struct Channels {
+    rules: Vec<IntensityRule>,
+    foregrounds: Vec<Foreground>,
+    found: Vec<Channel>,
+}
+
+impl Channels {
+    /// Reads each once.
+    fn of(source: &dyn Voxels<f32>, method: &Method) -> Result<Self> {
+        let rules = method.rules.of(source.channels())?;
+        let foregrounds: Vec<Foreground> =
+            rules.iter().map(|rule| Foreground::of(rule, method.resampling)).collect();
+        let read =
+            |(number, foreground): (usize, &Foreground)| Channel::of(source, number, foreground.needs());
+        let found = foregrounds.iter().enumerate().map(read).collect::<Result<_>>()?;
+        Ok(Self { rules, foregrounds, found })
+    }
+
+    /// Fits its rule to each within a box outside of which all voxels are 0.
+    fn fit(&self, source: &dyn Voxels<f32>, bounds: &BoundingBox) -> Result<Vec<ChannelTransform>> {
+        let fit = |(number, (channel, rule)): (usize, (&Channel, &IntensityRule))| {
+            let statistics = channel.statistics(bounds, rule);
+            if !(statistics.mean.is_finite() && statistics.std.is_finite()) {
+                return Err(non_finite(source, number));
+            }
+            rule.fit_statistics(&statistics).map_err(|error| error.of_channel(number, self.found.len()))
+        };
+        self.found.iter().zip(&self.rules).enumerate().map(fit).collect()
+    }
+
+    fn foreground(&self) -> impl Iterator<Item = (&Channel, &Foreground)> {
+        self.found.iter().zip(&self.foregrounds)
+    }
+
+    /// Smallest and largest normalised value of each within the box.
+    fn ranges(&self, bounds: &BoundingBox, transforms: &[ChannelTransform]) -> Vec<[f32; 2]> {
+        self.foreground()
+            .zip(transforms)
+            .map(|((channel, foreground), transform)| foreground.range(channel, bounds, transform))
+            .collect()
+    }
 }
 
 /// One channel after the other; a single one is not copied.
@@ -193,27 +220,17 @@ impl Linear {
         stored: &Grid,
         method: &Method,
     ) -> Result<Survey> {
-        let rule = &method.rule;
-        let foreground = Foreground::of(rule, method.resampling);
-        let clip = Clamp::of_rule(rule);
-        let channels: Vec<Channel> = (0..source.channels())
-            .map(|channel| Channel::of(resampled, channel, foreground.needs(clip)))
-            .collect::<Result<_>>()?;
-        let shape_zyx = self.target.shape_zyx;
-        let transforms = fit(source, &channels, &BoundingBox::whole(shape_zyx), rule)?;
+        let channels = Channels::of(resampled, method)?;
+        let transforms = channels.fit(source, &BoundingBox::whole(self.target.shape_zyx))?;
         // A channel that becomes zeros has no foreground.
-        let varying = channels.iter().zip(&transforms).filter(|(_, transform)| !transform.constant);
-        let bounds = foreground.bounds(varying.map(|(channel, _)| channel), clip).ok_or_else(|| {
+        let varying = channels.foreground().zip(&transforms).filter(|(_, transform)| !transform.constant);
+        let bounds = joined_bounds(varying.map(|(channel, _)| channel)).ok_or_else(|| {
             let [from, to] = [&self.canonical, &self.target];
             let statistics: Vec<ChannelStatistics> =
                 transforms.iter().map(|transform| transform.statistics).collect();
-            absence::error(method, &statistics, from, to)
+            absence::error(&statistics, &channels.rules, method.resampling, [from, to])
         })?;
-        let ranges = channels
-            .iter()
-            .zip(&transforms)
-            .map(|(channel, transform)| foreground.range(channel, &bounds, clip, transform))
-            .collect();
+        let ranges = channels.ranges(&bounds, &transforms);
         let steps = Steps {
             source: *stored,
             orientation: Orientation::to_canonical(stored),
@@ -253,20 +270,13 @@ fn nnunet(source: &dyn Voxels<f32>, stored: &Grid, method: &Method) -> Result<Su
     let orientation = Orientation::to_canonical(stored);
     let canonical = orientation.apply_to_grid(stored);
     check_shape(source, &canonical)?;
-    let rule = &method.rule;
-    let foreground = Foreground::of(rule, method.resampling);
-    let clip = Clamp::of_rule(rule);
-    let channels: Vec<Channel> = (0..source.channels())
-        .map(|channel| Channel::of(source, channel, foreground.needs(clip)))
-        .collect::<Result<_>>()?;
-    let part = foreground.bounds(channels.iter(), clip).ok_or_else(|| {
-        let (shape_zyx, criterion) = (canonical.shape_zyx, foreground.criterion());
+    let channels = Channels::of(source, method)?;
+    let part = joined_bounds(channels.foreground()).ok_or_else(|| {
+        let (shape_zyx, criterion) = (canonical.shape_zyx, Foreground::NonZero.criterion());
         VolumeError::EmptyForeground { reason: NoForeground::Nothing { shape_zyx, criterion } }
     })?;
-    let transforms = fit(source, &channels, &part, rule)?;
-    let each = || channels.iter().zip(&transforms);
-    let ranges: Vec<[f32; 2]> =
-        each().map(|(channel, transform)| foreground.range(channel, &part, clip, transform)).collect();
+    let transforms = channels.fit(source, &part)?;
+    let ranges = channels.ranges(&part, &transforms);
 
     let cropped = canonical.cropped(part.start_zyx, part.shape());
     let resampled = method.resampling.target_grid(&cropped, method.spacing_zyx_mm)?;
@@ -285,7 +295,7 @@ fn nnunet(source: &dyn Voxels<f32>, stored: &Grid, method: &Method) -> Result<Su
                     })
                     .collect(),
             };
-            each().map(slices).collect()
+            channels.found.iter().zip(&transforms).map(slices).collect()
         }
     };
     let spline = Spline::new(part.shape(), resampled.shape_zyx, apart);

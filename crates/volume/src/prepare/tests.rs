@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::crop::BoundingBox;
+use crate::intensity::IntensityRule;
 use crate::resample::{LabelRule, ProbabilityNumbers};
 use crate::spool::{Element, Spool, SpoolWriter};
 use crate::voxels::Voxels;
 use proptest::prelude::*;
 
-fn method(rule: IntensityRule) -> Method {
-    Method { spacing_zyx_mm: [1.0; 3], rule, resampling: Resampling::Linear }
+fn method(rules: impl Into<Rules>) -> Method {
+    Method { spacing_zyx_mm: [1.0; 3], rules: rules.into(), resampling: Resampling::Linear }
 }
 
 fn ball(shape: [usize; 3], centre: [f64; 3], radius: f64) -> Vec<u16> {
@@ -144,13 +145,22 @@ fn spooled<T: Element>(data: &[T], channels: usize, grid: &Grid) -> Spool<T> {
     writer.finish().unwrap()
 }
 
-fn rules() -> impl Strategy<Value = IntensityRule> {
+fn rule() -> impl Strategy<Value = IntensityRule> {
     prop_oneof![
         any::<bool>().prop_map(|nonzero| IntensityRule::MriZScore { nonzero }),
         Just(IntensityRule::CtWindow { low: -20.3, high: 77.7 }),
         Just(IntensityRule::CtPercentile { low: -11.1, high: 60.0, mean: 20.0, std: 13.0 }),
         Just(IntensityRule::EmScale),
+        Just(IntensityRule::Window { low: 1.7, high: 88.8 }),
+        Just(IntensityRule::MinMax),
+        Just(IntensityRule::None),
     ]
+}
+
+/// For two channels.
+fn rules() -> impl Strategy<Value = Rules> {
+    let each = prop::collection::vec(rule(), 2).prop_map(Rules::Each);
+    prop_oneof![rule().prop_map(Rules::All), each]
 }
 
 /// Two channels with air of one value around a body.
@@ -177,7 +187,7 @@ proptest! {
         shape in [3..90_usize, 3..40_usize, 3..70_usize],
         spacing in prop::array::uniform3(0.5_f64..2.5),
         thick in prop::option::of(0..3_usize),
-        rule in rules(),
+        rules in rules(),
         resampling in prop::sample::select(vec![Resampling::Linear, Resampling::Nnunet]),
         seed in any::<u32>(),
         picks in prop::array::uniform6(0.0_f64..1.0),
@@ -187,15 +197,12 @@ proptest! {
             spacing[axis] = 8.0;
         }
         let grid = o.invert().apply_to_grid(&Grid::from_spacing(shape, spacing, [3.0, 2.0, 1.0]).unwrap());
-        let (air, low) = if rule == IntensityRule::EmScale || resampling == Resampling::Nnunet {
-            (0.0, if rule == IntensityRule::EmScale { 0.0 } else { -60.0 })
-        } else if rule.keeps_zeros() {
-            (0.0, -60.0)
-        } else {
-            (-60.0, -60.0)
-        };
+        let any = |test: fn(&IntensityRule) -> bool| rules.of(2).unwrap().iter().any(test);
+        let low = if any(|rule| *rule == IntensityRule::EmScale) { 0.0 } else { -60.0 };
+        let zeros = resampling == Resampling::Nnunet || any(IntensityRule::keeps_zeros);
+        let air = if zeros { 0.0 } else { low };
         let data = body(grid.shape_zyx, air, seed, low);
-        let method = Method { spacing_zyx_mm: [1.25, 1.0, 1.5], rule, resampling };
+        let method = Method { spacing_zyx_mm: [1.25, 1.0, 1.5], rules, resampling };
         let whole = image(&data, 2, &grid, &method).unwrap();
 
         let spool = spooled(&data, 2, &grid);
@@ -235,9 +242,57 @@ proptest! {
 }
 
 /// Voxels in a box of air, by hand.
-fn box_of(data: &[f32], channels: usize, shape: [usize; 3], rule: IntensityRule) -> Result<BoundingBox> {
+fn box_of(data: &[f32], channels: usize, shape: [usize; 3], rules: impl Into<Rules>) -> Result<BoundingBox> {
     let grid = Grid::from_spacing(shape, [1.0; 3], [0.0; 3]).unwrap();
-    image(data, channels, &grid, &method(rule)).map(|prepared| prepared.steps.bounds)
+    image(data, channels, &grid, &method(rules)).map(|prepared| prepared.steps.bounds)
+}
+
+#[test]
+fn each_channel_has_its_own_rule_and_foreground() {
+    let shape = [4, 5, 6];
+    let at = |c: usize, z: usize, y: usize, x: usize| ((c * 4 + z) * 5 + y) * 6 + x;
+    // a CT in air, uptake in zeros, and a mask
+    let mut data = vec![-1024.0_f32; 4 * 5 * 6];
+    data.resize(3 * 4 * 5 * 6, 0.0);
+    (data[at(0, 1, 2, 3)], data[at(0, 1, 2, 4)]) = (40.0, 700.0);
+    (data[at(1, 2, 1, 4)], data[at(1, 1, 2, 3)]) = (8.0, 2.0);
+    data[at(2, 1, 2, 3)] = 1.0;
+    let rules = Rules::Each(vec![
+        IntensityRule::CtWindow { low: -160.0, high: 240.0 },
+        IntensityRule::Window { low: 0.0, high: 4.0 },
+        IntensityRule::None,
+    ]);
+    let grid = Grid::from_spacing(shape, [1.0; 3], [0.0; 3]).unwrap();
+    let found = image(&data, 3, &grid, &method(rules.clone())).unwrap();
+    assert_eq!(found.steps.bounds, BoundingBox { start_zyx: [1, 1, 3], end_zyx: [3, 3, 5] });
+    let expected = [
+        [0.0, 0.0, 0.5, 1.0, 0.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 0.5, 0.0, 0.0, 1.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+    ];
+    assert_eq!(found.data, expected.concat());
+    assert_eq!(found.ranges, [[0.0, 1.0]; 3]);
+    // an empty mask stays one and says nothing
+    data[at(2, 1, 2, 3)] = 0.0;
+    let found = image(&data, 3, &grid, &method(rules.clone())).unwrap();
+    assert!(found.data[16..].iter().all(|value| *value == 0.0) && !found.transforms[2].constant);
+    // a full one too
+    data[2 * 120..].fill(1.0);
+    let found = image(&data, 3, &grid, &method(rules.clone())).unwrap();
+    assert!(found.data[16..].iter().all(|value| *value == 1.0));
+    assert_eq!(found.ranges[2], [1.0; 2]);
+    // what does not fit is named
+    let em = Rules::Each(vec![IntensityRule::MinMax, IntensityRule::EmScale, IntensityRule::None]);
+    data[at(1, 0, 0, 0)] = 300.0;
+    let error = image(&data, 3, &grid, &method(em.clone())).unwrap_err();
+    let text = "channel 1: intensities span [0, 300]; the rule em-scale expects [0, 255]";
+    assert_eq!(error.to_string(), text);
+    let statistics: Vec<_> =
+        data.chunks(120).map(|channel| IntensityRule::None.fit(channel).unwrap().statistics).collect();
+    assert_eq!(check(&statistics, &grid, &method(em)).unwrap_err().to_string(), text);
+    // and so are rules for another number of channels
+    let error = image(&data[..240], 2, &grid, &method(rules)).unwrap_err();
+    assert_eq!(error.to_string(), "list of intensity rules has 3 elements; its shape needs 2");
 }
 
 #[test]
@@ -308,6 +363,9 @@ fn statistics_alone_tell_what_preparing_refuses() {
         IntensityRule::MriZScore { nonzero: true },
         IntensityRule::MriZScore { nonzero: false },
         IntensityRule::EmScale,
+        IntensityRule::Window { low: 400.0, high: 500.0 },
+        IntensityRule::MinMax,
+        IntensityRule::None,
     ];
     for (data, rule) in [one, two, [0.0; 27]].iter().flat_map(|data| rules.map(|rule| (data, rule))) {
         for resampling in [Resampling::Linear, Resampling::Nnunet] {
@@ -355,7 +413,8 @@ fn the_other_convention_crops_normalises_and_resamples_in_this_order() {
         }
     }
     let rule = IntensityRule::MriZScore { nonzero: false };
-    let method = Method { spacing_zyx_mm: [2.0, 1.0, 1.0], rule, resampling: Resampling::Nnunet };
+    let method =
+        Method { spacing_zyx_mm: [2.0, 1.0, 1.0], rules: rule.into(), resampling: Resampling::Nnunet };
     let prepared = image(&data, 1, &grid, &method).unwrap();
     assert_eq!(prepared.steps.part, BoundingBox { start_zyx: [1, 2, 0], end_zyx: [5, 8, 6] });
     assert_eq!(prepared.grid.shape_zyx, [8, 6, 6]);
