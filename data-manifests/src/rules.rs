@@ -2,8 +2,9 @@
 
 use crate::cases::{self, CaseRow, CaseStatus};
 use crate::manifest::{self, Artefact, Manifest, STAGES};
+use crate::plan::Plan;
 use crate::records::{self, Caption, EmbeddingRow, Report, VolumeReport};
-use crate::splits::Split;
+use crate::splits::{self, Split};
 use crate::{Descriptor, digest};
 use anyhow::Context;
 use std::collections::BTreeSet;
@@ -99,7 +100,7 @@ fn check_artefact(artefact: &Artefact, wrong: &mut Vec<String>) {
     }
 }
 
-/// Checks one file by its name: a descriptor, manifest, split, case table or text record; others pass.
+/// Checks one file by its name: a descriptor, manifest, split, nnU-Net's folds, plan (nnU-Net's too), case table or text record; others pass.
 ///
 /// Returns what it is, when its name tells.
 ///
@@ -146,6 +147,10 @@ pub fn check_file(path: &Path) -> anyhow::Result<Option<&'static str>> {
                 }
                 None => Ok(Some("embedding rows")),
             }
+        }
+        splits::NNUNET_FILE => splits::check_nnunet(path).map(|()| Some("list of folds")),
+        _ if name.ends_with("plan.json") || name.ends_with("Plans.json") => {
+            Plan::load(path).map(|_| Some("plan"))
         }
         _ if name.ends_with(".toml") => {
             Descriptor::parse(&fs_err::read_to_string(path)?, &place()).map(|_| Some("descriptor"))

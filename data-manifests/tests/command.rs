@@ -233,6 +233,27 @@ fn a_split_is_written_from_shards() {
         --- err
         E014 the file breaks a rule. split.json: case 'c0' is in the split twice. Correct it, or run the stage again that wrote it.
     "#);
+    fs_err::write(
+        at.join("splits_final.json"),
+        r#"[{"train": ["a"], "val": ["b"]}, {"train": ["b"], "val": ["b"]}]"#,
+    )
+    .unwrap();
+    insta::assert_snapshot!(run(at, &["validate", "splits_final.json"]), @r"
+    exit 1
+    --- out
+    --- err
+    E014 the file breaks a rule. splits_final.json: fold 1: case 'b' is in the split twice. Correct it, or run the stage again that wrote it.
+    ");
+    fs_err::write(at.join("splits_final.json"), r#"[{"train": ["a"], "val": ["b"]}]"#).unwrap();
+    let valid = run(at, &["validate", "splits_final.json"]);
+    assert!(valid.contains("splits_final.json is a valid list of folds."), "{valid}");
+    fs_err::write(at.join("my-plan.json"), r#"{"schema": 3}"#).unwrap();
+    insta::assert_snapshot!(run(at, &["validate", "my-plan.json"]), @r"
+    exit 1
+    --- out
+    --- err
+    E024 the plan cannot be used. my-plan.json: invalid type: integer `3`, expected a string at line 1 column 12. Correct it, or make a new one with 'preprocess plan'.
+    ");
     fs_err::create_dir(at.join("raw")).unwrap();
     let raw = run(at, &["validate", "raw"]);
     assert!(raw.contains("E016") && raw.contains("--dataset"), "{raw}");

@@ -48,8 +48,12 @@ pub fn grant_message() -> Option<Message> {
 fn of_grant(variable: impl Fn(&str) -> Option<String>, used: usize, machine: usize) -> Option<Message> {
     let by = GRANTS.iter().find(|name| granted_by(name, &variable).is_some());
     let by = by.copied().unwrap_or("affinity or cgroup");
-    (used != machine && machine > 0)
-        .then(|| Message::info("I310", format!("using {used} CPUs ({by}); node has {machine}")))
+    (used != machine && machine > 0).then(|| {
+        Message::info(
+            "I310",
+            format!("using {} ({by}); node has {machine}", crate::message::counted(used, "CPU")),
+        )
+    })
 }
 
 /// Memory that this process may use, in bytes: the machine's available memory, or the cgroup's limit where smaller.

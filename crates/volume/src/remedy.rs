@@ -138,7 +138,9 @@ impl VolumeError {
                      target spacing"
                 }
             },
-            Self::IntensityRange { .. } => "Check the modality, rescale it to 8 bits before, or give it another intensity rule",
+            Self::IntensityRange { .. } => {
+                "Check the modality, rescale it to 8 bits before, or give it another intensity rule"
+            }
             Self::Channels { .. } => "Check the channels that the data set declares",
             Self::ChannelGrid { .. } => {
                 "Resample all channels of the case onto one grid first; a channel of another case may be among them"

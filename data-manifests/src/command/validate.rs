@@ -1,14 +1,15 @@
 //! `data-manifests validate DIR|FILE`.
 
-use crate::raw::check;
+use crate::raw::{check, index};
 use crate::{Descriptor, manifest, rules};
 use stage::{Context, ExitStatus, Message};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Files are known by their names: *.toml (descriptor), manifest.json, split.json, cases.csv, captions.jsonl,
-reports.jsonl, rows.csv. Bytes are not compared with their digests: 'verify' does that.
+Files are known by their names: *.toml (descriptor), manifest.json, split.json, splits_final.json, *plan.json,
+nnUNetPlans.json, cases.csv, captions.jsonl, reports.jsonl, volumes.jsonl, rows.csv; dataset.json is checked with
+its folder. Bytes are not compared with their digests: 'verify' does that.
 
 A raw folder is checked with --dataset, or by its own dataset.json (Decathlon, nnU-Net v2): index, missing files, headers,
 channels, grids of images and labels. Voxels are not read.
@@ -36,6 +37,10 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         return validate_raw(&Descriptor::from_folder(path)?, path, context);
     }
     let is_manifest = path.file_name().is_some_and(|name| name == manifest::FILE_NAME);
+    if path.is_file() && path.file_name().is_some_and(|name| name == index::FILE_NAME) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        return validate_raw(&Descriptor::from_folder(folder)?, folder, context);
+    }
     if path.is_file() && !is_manifest {
         return validate_file(path, context);
     }

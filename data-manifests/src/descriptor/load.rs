@@ -62,6 +62,14 @@ impl Descriptor {
                 name.split('-').any(|part| part.len() > 2 && name_or_file.to_lowercase().contains(part))
             })
             .collect();
+        // nnU-Net knows data sets by the names of their folders
+        let nnunet = std::env::var_os("nnUNet_raw").map(|root| Path::new(&root).join(name_or_file));
+        if let Some(folder) = nnunet.filter(|folder| folder.join("dataset.json").is_file()) {
+            return Err(Message::error("E020", format!("no dataset '{name_or_file}'"))
+                .detail("nnUNet_raw has a folder of this name")
+                .fix(format!("Give {}", folder.display()))
+                .into());
+        }
         let near = if near.is_empty() { BUILT_IN.iter().map(|(name, _)| *name).collect() } else { near };
         Err(Message::error("E020", format!("no dataset '{name_or_file}'"))
             .detail("It is neither a built-in name nor a file")

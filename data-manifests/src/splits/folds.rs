@@ -76,6 +76,27 @@ pub fn save_nnunet(splits: &[Split], path: &Path) -> anyhow::Result<()> {
     Ok(stage::atomic::write(path, text.as_bytes())?)
 }
 
+fn read_nnunet(path: &Path) -> anyhow::Result<Vec<Fold>> {
+    serde_json::from_str(&fs_err::read_to_string(path)?)
+        .with_context(|| format!("{} is no list of folds", path.display()))
+}
+
+/// Checks nnU-Net's file without the cases that it is about.
+///
+/// # Errors
+/// Names the file when it is not such a list, has no fold, or a case is in a fold twice.
+pub fn check_nnunet(path: &Path) -> anyhow::Result<()> {
+    let folds = read_nnunet(path)?;
+    if folds.is_empty() {
+        bail!("{}: the list has no folds", path.display());
+    }
+    for (number, fold) in folds.into_iter().enumerate() {
+        let split = Split::of(0, fold.train, fold.val);
+        split.check().with_context(|| format!("{}: fold {number}", path.display()))?;
+    }
+    Ok(())
+}
+
 /// A fold of nnU-Net's file; label fractions take its training cases in an order drawn with `seed`, subjects together, those first that have
 /// all classes. Ids that are no member come last, for the caller to refuse.
 ///
@@ -83,8 +104,7 @@ pub fn save_nnunet(splits: &[Split], path: &Path) -> anyhow::Result<()> {
 /// Names the file when it is not such a list, has no such fold, or a case is in the fold twice.
 pub fn load_nnunet(path: &Path, fold: usize, members: &[Member], seed: u64) -> anyhow::Result<Split> {
     let place = path.display();
-    let folds: Vec<Fold> = serde_json::from_str(&fs_err::read_to_string(path)?)
-        .with_context(|| format!("{place} is no list of folds"))?;
+    let folds = read_nnunet(path)?;
     let Some(found) = folds.get(fold) else {
         bail!("{place}: found {} folds, numbered from 0; expected one of number {fold}", folds.len());
     };

@@ -6,7 +6,7 @@ mod members;
 mod stratify;
 
 pub use as_nnunet::nnunet_folds;
-pub use folds::{NNUNET_FILE, cross_validation, load_nnunet, save_nnunet};
+pub use folds::{NNUNET_FILE, check_nnunet, cross_validation, load_nnunet, save_nnunet};
 pub use members::{Member, members};
 
 use crate::descriptor::{Descriptor, PartRole, Raw};
