@@ -141,7 +141,9 @@ impl VolumeError {
             Self::IntensityRange { .. } => {
                 "Check the modality, rescale it to 8 bits before, or give it another intensity rule"
             }
-            Self::Channels { .. } => "Check the channels that the data set declares",
+            Self::Channels { .. } => {
+                "Check the channels that the data set declares; of overlapping segments, export each as a label map"
+            }
             Self::ChannelGrid { .. } => {
                 "Resample all channels of the case onto one grid first; a channel of another case may be among them"
             }

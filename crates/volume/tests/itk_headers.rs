@@ -131,6 +131,8 @@ fn flaws_of_meta_images_are_named() {
         refused("BinaryData = True", "BinaryData = False"),
         refused("ObjectType = Image", "ObjectType = Mesh"),
         refused("NDims = 3", "NDims = 3\nElementNumberOfChannels = 3"),
+        refused("NDims = 3", "NDims = 3\nElementNumberOfChannels = some"),
+        refused("NDims = 3", "NDims = 3\nElementNumberOfChannels = 0"),
         refused("NDims = 3", "NDims = 3\nElementToIntensityFunctionSlope = 2"),
         refused("NDims = 3", "NDims = 4"),
         refused("DimSize = 2 3 2", "DimSize = 2 x 2"),
@@ -152,7 +154,9 @@ fn flaws_of_meta_images_are_named() {
     E149 a.mha cannot be read as MetaImage: its voxels are 'MET_FLOAT_ARRAY'. Convert colour, complex or array voxels to one number per voxel first
     E149 a.mha cannot be read as MetaImage: its voxels are text ('BinaryData = False'). Write the scan with binary voxels: SimpleITK does
     E149 a.mha cannot be read as MetaImage: it holds no image, but 'ObjectType = Mesh'. Only images are scans: export the volume itself
-    E149 a.mha cannot be read as MetaImage: its 3 channels alternate voxel by voxel. Write one file for each channel: SimpleITK's VectorIndexSelectionCast parts them
+    E101 image file is truncated. a.mha decodes to 24 of 72 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
+    E149 a.mha cannot be read as MetaImage: 'ElementNumberOfChannels' is 'some'. The header is damaged, or was written by a faulty program: export the scan again
+    E105 a.mha has dimensions [2, 3, 2, 0]: every axis needs at least one voxel. The header is damaged, or was written by a faulty program. Fetch the file again, or export it again
     E149 a.mha cannot be read as MetaImage: 'ElementToIntensityFunctionSlope' is 2, which some programs apply and others do not. Write the values that are meant, without slope and offset
     E149 a.mha cannot be read as MetaImage: 'DimSize' is '2 3 2'. The header is damaged, or was written by a faulty program: export the scan again
     E149 a.mha cannot be read as MetaImage: 'DimSize' is '2 x 2'. The header is damaged, or was written by a faulty program: export the scan again
@@ -278,7 +282,8 @@ fn flaws_of_nrrds_are_named() {
         refused("(0,0.75,0)", "(0,0.75"),
         refused("(0,0.75,0)", "(0.5,0,0)"),
         refused("space directions: (0.5,0,0) (0,0.75,0) (0,0,2)\n", ""),
-        refused("(0.5,0,0)", "none"),
+        refused("(0,0.75,0)", "none"),
+        refused("(0.5,0,0) (0,0.75,0) (0,0,2)\nkinds: domain", "none (0.5,0,0) (0,0.75,0)\nkinds: complex"),
         refused("encoding: raw", "encoding: raw\nspace units: \"furlong\" \"mm\" \"mm\""),
         refused("encoding: raw", "encoding: raw\ndata file: LIST\na.raw\nb.raw"),
         refused("encoding: raw", "encoding: raw\ndata file: /etc/passwd"),
@@ -300,13 +305,39 @@ fn flaws_of_nrrds_are_named() {
     E149 a.nrrd cannot be read as NRRD: 'space directions' is '(0.5,0,0) (0,0.75 (0,0,2)'. The header is damaged, or was written by a faulty program: export the scan again
     E122 a.nrrd: unusable affine [[-0.5, -0.5, 0.0, -10.0], [0.0, 0.0, 0.0, -20.0], [0.0, 0.0, 2.0, 30.0], [0.0, 0.0, 0.0, 1.0]]: its axes nearly lie in one plane (unit volume 0.0e0). Repair what places the voxels (sform and qform, TransformMatrix or space directions) with the tool that made the file
     E140 a.nrrd has no usable voxel size: neither directions nor spacings along x; expected three positive numbers. Set the voxel size with the tool that made the file; for NIfTI, with the true millimetres: python -c "import nibabel as n, numpy as np; i=n.load('x.nii.gz'); n.save(n.Nifti1Image(i.dataobj, np.diag([1,1,2,1]), i.header), 'mended.nii.gz')"
-    E149 a.nrrd cannot be read as NRRD: its channels alternate voxel by voxel: an axis that is no space comes before one that is. Write one file for each channel: SimpleITK's VectorIndexSelectionCast parts them; of overlapping segments, export each as a label map
+    E149 a.nrrd cannot be read as NRRD: an axis of channels lies between those of space. Write the scan with channels as its first or last axis: SimpleITK does
+    E149 a.nrrd cannot be read as NRRD: its voxels are complex. Export magnitude or phase
     E149 a.nrrd cannot be read as NRRD: its units are "furlong" "mm" "mm". Write the scan with all axes of space in mm: SimpleITK does
     E149 a.nrrd cannot be read as NRRD: its voxels are in several files ('LIST'). Write the scan as one file: SimpleITK, ITK-SNAP and 3D Slicer do
     E149 a.nrrd cannot be read as NRRD: its voxels are in '/etc/passwd', which is not below its folder. Put the file of the voxels beside the header, and name it there
     E149 a.nrrd cannot be read as NRRD: its voxels are in 'gone.raw', which is not there. Fetch the file that lies beside the header, or write both as one file (.mha, .nrrd)
     E149 a.nrrd cannot be read as NRRD: 'a line of the header' is 'no field'. The header is damaged, or was written by a faulty program: export the scan again
     "#);
+}
+
+/// Channels that alternate voxel by voxel come one after the other, of two axes of space, too; an end that is missing is noticed at once.
+#[test]
+fn channels_that_alternate_are_parted() {
+    let folder = Folder::new();
+    let voxels = bytes(false);
+    let meta = META
+        .replace("NDims = 3", "NDims = 2\nElementNumberOfChannels = 2")
+        .replace("1 0 0 0 1 0 0 0 1", "1 0 0 1")
+        .replace("10 20 30", "10 20")
+        .replace("0.75 2", "0.75")
+        .replace("2 3 2", "2 3");
+    let nrrd =
+        NRRD.replace("(0.5,0,0) (0,0.75,0) (0,0,2)", "none (0.5,0,0) (0,0.75,0)").replace("2 3 2", "2 2 3");
+    for (name, text) in [("a.mha", meta), ("a.nrrd", nrrd)] {
+        let image = folder.read(name, &[text.as_bytes(), &voxels]).unwrap();
+        assert_eq!((image.channels, image.grid.shape_zyx), (2, [1, 3, 2]), "{name}");
+        let whole = folder.read("flat.mha", &[META.as_bytes(), &voxels]).unwrap().data;
+        let parted: Vec<f32> =
+            [0, 1].iter().flat_map(|channel| whole.iter().skip(*channel).step_by(2).copied()).collect();
+        assert_eq!(image.data, parted, "{name}");
+        let cut = folder.read(name, &[text.as_bytes(), &voxels[..22]]).unwrap_err();
+        assert_eq!(cut.code(), "E101", "{name}: {cut}");
+    }
 }
 
 #[test]

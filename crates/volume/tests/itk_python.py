@@ -49,7 +49,10 @@ parts = [image("int16"), image("int16") * 2 + 1]
 # a fourth axis, as series have it
 write(sitk.JoinSeries(parts), "series", [(".mha", True), (".nrrd", True), (".mhd", False)])
 
-# channels that alternate voxel by voxel are refused
-vector = sitk.Compose(parts)
-for ending in (".mha", ".nrrd"):
-    sitk.WriteImage(vector, str(ROOT / f"vector{ending}"))
+# channels that alternate voxel by voxel, beside the same ones as a series
+write(sitk.JoinSeries([turned(image("int16")), turned(image("int16") * 2 + 1), turned(image("int16") - 7)]), "channels", [])
+vector = sitk.Compose([turned(image("int16")), turned(image("int16") * 2 + 1), turned(image("int16") - 7)])
+for ending, compress in ALL:
+    tag = ("zipped" if compress else "plain") + ending[1:]
+    sitk.WriteImage(vector, str(ROOT / f"vector_{tag}{ending}"), useCompression=compress)
+    (ROOT / f"vector_{tag}.twin").write_text("channels.nii.gz")

@@ -4,7 +4,7 @@ use super::geometry::{LPS, Placement};
 use super::text::Header;
 use super::{Data, Encoding, Skip};
 use crate::error::{Result, VolumeError};
-use crate::scan::{Datatype, Format, Input, Stored, Stream, checked_dims};
+use crate::scan::{Datatype, Format, Input, Stored, Stream, checked_dims, with_channels};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -70,8 +70,7 @@ pub(crate) fn stream(mut input: Input, bytes: u64, path: &Path) -> Result<Stream
     let mut header = Header::new(path, Format::MetaImage, &mut input);
     let fields = Fields::read(&mut header)?;
     refuse_unread(&header, &fields)?;
-    let stored = stored(&header, &fields)?;
-    let axes = stored.dims.len();
+    let (stored, axes) = stored(&header, &fields)?;
     let placement = placement(&header, &fields, axes)?;
     let (grid, warning) = placement.grid(path, stored.shape_zyx(), "TransformMatrix")?;
     let position = header.position;
@@ -115,12 +114,6 @@ fn refuse_unread(header: &Header<'_>, fields: &Fields) -> Result<()> {
         let fix = "Write the scan with binary voxels: SimpleITK does";
         return Err(header.wrong("its voxels are text ('BinaryData = False')", fix));
     }
-    if let Some(channels) = fields.get(&["ElementNumberOfChannels"]).filter(|count| *count != "1") {
-        return Err(header.wrong(
-            format!("its {channels} channels alternate voxel by voxel"),
-            "Write one file for each channel: SimpleITK's VectorIndexSelectionCast parts them",
-        ));
-    }
     let scaled = [("ElementToIntensityFunctionSlope", 1.0), ("ElementToIntensityFunctionOffset", 0.0)];
     for (key, neutral) in scaled {
         if let Some(text) = fields.get(&[key])
@@ -135,7 +128,8 @@ fn refuse_unread(header: &Header<'_>, fields: &Fields) -> Result<()> {
     Ok(())
 }
 
-fn stored(header: &Header<'_>, fields: &Fields) -> Result<Stored> {
+/// How voxels are stored, and the number of axes that are not channels alternating voxel by voxel.
+fn stored(header: &Header<'_>, fields: &Fields) -> Result<(Stored, usize)> {
     let text = |key: &str| fields.get(&[key]).ok_or_else(|| header.missing(key));
     let axes: usize = {
         let text = text("NDims")?;
@@ -145,6 +139,13 @@ fn stored(header: &Header<'_>, fields: &Fields) -> Result<Stored> {
     if sizes.len() != axes {
         return Err(header.odd("DimSize", text("DimSize")?));
     }
+    let key = "ElementNumberOfChannels";
+    let channels = match fields.get(&[key]) {
+        Some(text) => text.parse().map_err(|_| header.odd(key, text))?,
+        None => 1,
+    };
+    let (sizes, interleaved) =
+        if channels == 1 { (sizes, false) } else { (with_channels(sizes, channels), true) };
     let name = text("ElementType")?;
     let datatype = match name {
         "MET_UCHAR" => Datatype::U8,
@@ -167,13 +168,15 @@ fn stored(header: &Header<'_>, fields: &Fields) -> Result<Stored> {
             });
         }
     };
-    Ok(Stored {
+    let stored = Stored {
         format: Format::MetaImage,
         dims: checked_dims(header.path, &sizes)?,
+        interleaved,
         datatype,
         big_endian: fields.is_true(&["BinaryDataByteOrderMSB", "ElementByteOrderMSB"]),
         scaling: (1.0, 0.0),
-    })
+    };
+    Ok((stored, axes))
 }
 
 /// Of `axes` axes in the file the first three are space.

@@ -3,7 +3,7 @@
 //!
 //! Both describe the world as left, posterior, superior unless they say otherwise, in millimetres; grids here are RAS+,
 //! so the first two rows change their sign. What a header can ask for and no reader here does (voxels as text, several
-//! files, channels that alternate voxel by voxel) is refused by name: [`VolumeError::ScanHeader`].
+//! files) is refused by name: [`VolumeError::ScanHeader`].
 
 mod geometry;
 mod meta_image;

@@ -73,7 +73,7 @@ pub(crate) fn stream(mut input: Input, bytes: u64, path: &Path) -> Result<Stream
     let fields = Fields::read(&mut header)?;
     let encoding = encoding(&header, &fields)?;
     let axes = Axes::read(&header, &fields)?;
-    let stored = stored(&header, &fields, &axes.sizes)?;
+    let stored = stored(&header, &fields, &axes)?;
     let mut warnings: Vec<Warning> = axes.warnings;
     let (grid, repaired) = axes.placement.grid(path, stored.shape_zyx(), "space directions")?;
     warnings.extend(repaired);
@@ -111,7 +111,7 @@ fn encoding(header: &Header<'_>, fields: &Fields) -> Result<Encoding> {
     }
 }
 
-fn stored(header: &Header<'_>, fields: &Fields, sizes: &[i64]) -> Result<Stored> {
+fn stored(header: &Header<'_>, fields: &Fields, axes: &Axes) -> Result<Stored> {
     let name = fields.need(header, "type")?;
     let datatype = match name.to_lowercase().as_str() {
         "uchar" | "unsigned char" | "uint8" | "uint8_t" => Datatype::U8,
@@ -146,8 +146,8 @@ fn stored(header: &Header<'_>, fields: &Fields, sizes: &[i64]) -> Result<Stored>
         Some(other) => return Err(header.odd("endian", other)),
         None => return Err(header.missing("endian")),
     };
-    let dims = checked_dims(header.path, sizes)?;
-    Ok(Stored { format: Format::Nrrd, dims, datatype, big_endian, scaling: (1.0, 0.0) })
+    let (dims, interleaved) = (checked_dims(header.path, &axes.sizes)?, axes.interleaved);
+    Ok(Stored { format: Format::Nrrd, dims, interleaved, datatype, big_endian, scaling: (1.0, 0.0) })
 }
 
 /// A voxel size that cannot be one.

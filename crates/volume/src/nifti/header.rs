@@ -66,6 +66,7 @@ impl Header {
         Stored {
             format: if self.version == 1 { Format::Nifti1 } else { Format::Nifti2 },
             dims: self.dims.clone(),
+            interleaved: false,
             datatype: self.datatype,
             big_endian: self.big_endian,
             scaling: self.scaling(),

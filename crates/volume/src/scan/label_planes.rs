@@ -4,7 +4,7 @@ use super::label_type::{LabelType, Offenders, Rule};
 use super::planes::granted;
 use super::read::LabelImage;
 use super::stored::Stored;
-use super::stream::Stream;
+use super::stream::{Stream, cloned};
 use crate::error::{Result, VolumeError};
 use crate::geometry::Grid;
 use crate::limits::{ReadLimits, reserve};
@@ -33,17 +33,17 @@ impl<T: LabelType> LabelPlanes<T> {
         Self::new(Stream::open(path.as_ref())?, limits)
     }
 
-    /// The same for input of `bytes` bytes from anywhere; `name` stands for the path in messages.
+    /// The same for input of `bytes` bytes from anywhere, which is cloned where it has to be read again; `name` stands for the path in messages.
     ///
     /// # Errors
     /// As [`LabelPlanes::open`].
     pub fn from_reader(
-        reader: impl Read + Send + 'static,
+        reader: impl Read + Clone + Send + 'static,
         bytes: u64,
         name: impl AsRef<Path>,
         limits: ReadLimits,
     ) -> Result<Self> {
-        Self::new(Stream::read(Box::new(reader), bytes, name.as_ref())?, limits)
+        Self::new(Stream::read(cloned(reader, bytes), name.as_ref())?, limits)
     }
 
     fn new(stream: Stream, limits: ReadLimits) -> Result<Self> {

@@ -28,7 +28,7 @@ pub use read::{
     read_labels_within,
 };
 pub use stored::{Format, Stored};
-pub(crate) use stored::{checked_dims, dimensions, shape_zyx};
+pub(crate) use stored::{checked_dims, dimensions, shape_zyx, with_channels};
 pub(crate) use stream::{Bytes, Stream, check_room};
 
 use crate::itk;

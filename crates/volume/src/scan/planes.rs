@@ -3,7 +3,7 @@
 use super::datatype::{Datatype, numbers, with_type};
 use super::read::Image;
 use super::stored::Stored;
-use super::stream::Stream;
+use super::stream::{Stream, cloned};
 use crate::error::Result;
 use crate::geometry::Grid;
 use crate::limits::{ReadLimits, reserve};
@@ -30,17 +30,17 @@ impl Planes {
         Ok(Self { stream: Stream::open(path.as_ref())?, limits })
     }
 
-    /// The same for input of `bytes` bytes from anywhere; `name` stands for the path in messages.
+    /// The same for input of `bytes` bytes from anywhere, which is cloned where it has to be read again; `name` stands for the path in messages.
     ///
     /// # Errors
     /// As [`Planes::open`].
     pub fn from_reader(
-        reader: impl Read + Send + 'static,
+        reader: impl Read + Clone + Send + 'static,
         bytes: u64,
         name: impl AsRef<Path>,
         limits: ReadLimits,
     ) -> Result<Self> {
-        Ok(Self { stream: Stream::read(Box::new(reader), bytes, name.as_ref())?, limits })
+        Ok(Self { stream: Stream::read(cloned(reader, bytes), name.as_ref())?, limits })
     }
 
     /// Voxel grid of each channel.

@@ -36,6 +36,8 @@ pub struct Stored {
     pub format: Format,
     /// Dimensions in the file's order: x, y, z, then channels; missing axes count 1.
     pub dims: Vec<u64>,
+    /// Channels alternate voxel by voxel in the file (ITK's vector images), so that they are its first axis.
+    pub interleaved: bool,
     /// Number type.
     pub datatype: Datatype,
     /// Byte order.
@@ -62,6 +64,13 @@ impl Stored {
     pub fn voxel_bytes(&self) -> u64 {
         self.dims.iter().product::<u64>() * self.datatype.bytes() as u64
     }
+}
+
+/// Dimensions of channels that alternate voxel by voxel, after those of space.
+pub(crate) fn with_channels(mut space: Vec<i64>, channels: i64) -> Vec<i64> {
+    space.resize(space.len().max(3), 1);
+    space.push(channels);
+    space
 }
 
 /// Shape of the volume with these dimensions in a file's order.

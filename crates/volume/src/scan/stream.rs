@@ -24,8 +24,20 @@ pub(crate) struct Stream {
     data: PathBuf,
     /// Decoded bytes before the first voxel that are still to be skipped.
     gap: u64,
-    /// Voxel bytes read so far.
+    /// Voxel bytes read so far, in this pass.
     decoded: u64,
+    /// The channel that this pass gives, where channels alternate: the file is read once for each.
+    channel: u64,
+    /// Where the next pass comes from.
+    again: Option<Source>,
+}
+
+/// Opens input, as often as is asked for; bytes, and their number.
+pub(super) type Source = Box<dyn Fn() -> io::Result<(Box<dyn Read + Send>, u64)> + Send>;
+
+/// Input of `bytes` bytes that is cloned for every pass.
+pub(super) fn cloned(reader: impl Read + Clone + Send + 'static, bytes: u64) -> Source {
+    Box::new(move || Ok((Box::new(reader.clone()), bytes)))
 }
 
 /// The bytes that hold a stream's voxels.
@@ -76,22 +88,28 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     /// Opens a file and reads its header.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let file = fs_err::File::open(path)?;
-        let bytes = file.metadata()?.len();
-        Self::read(Box::new(file), bytes, path)
+        let file = path.to_owned();
+        let source = move || {
+            let file = fs_err::File::open(&file)?;
+            let bytes = file.metadata()?.len();
+            Ok((Box::new(file) as Box<dyn Read + Send>, bytes))
+        };
+        Self::read(Box::new(source), path)
     }
 
-    /// Reads the header of `bytes` bytes of input.
-    pub(super) fn read(reader: Box<dyn Read + Send>, bytes: u64, path: &Path) -> Result<Self> {
+    /// Reads the header of input from anywhere.
+    pub(super) fn read(source: Source, path: &Path) -> Result<Self> {
+        let (reader, bytes) = source()?;
         let mut input = BufReader::with_capacity(PIECE, reader);
         let start = input.fill_buf()?;
-        if itk::is_nrrd(start) {
+        let stream = if itk::is_nrrd(start) {
             itk::nrrd(input, bytes, path)
         } else if itk::is_meta_image(path, start) {
             itk::meta_image(input, bytes, path)
         } else {
             nifti::stream(input, bytes, path)
-        }
+        }?;
+        Ok(Self { again: Some(source), ..stream })
     }
 
     /// The voxels of a header that has been read; there is [room](check_room) for them.
@@ -114,6 +132,8 @@ impl Stream {
             data: bytes.path,
             gap: bytes.gap,
             decoded: 0,
+            channel: 0,
+            again: None,
         }
     }
 
@@ -122,9 +142,22 @@ impl Stream {
         (self.grid, self.warnings)
     }
 
-    /// Voxels not yet read, of all channels.
+    /// Channels that alternate; 1 where they follow one another.
+    fn alternating(&self) -> u64 {
+        if self.stored.interleaved { self.stored.channels() as u64 } else { 1 }
+    }
+
+    /// Voxels not yet given, of all channels.
     pub(super) fn voxels_left(&self) -> u64 {
-        (self.stored.voxel_bytes() - self.decoded) / self.stored.datatype.bytes() as u64
+        let all = self.stored.voxel_bytes() / self.stored.datatype.bytes() as u64;
+        let later = (self.alternating() - 1 - self.channel) * (all / self.alternating());
+        self.pass_left() + later
+    }
+
+    /// Those of this pass.
+    fn pass_left(&self) -> u64 {
+        let left = (self.stored.voxel_bytes() - self.decoded) / self.stored.datatype.bytes() as u64;
+        left / self.alternating()
     }
 
     /// Voxels of one stored plane (y, x).
@@ -137,11 +170,57 @@ impl Stream {
         (self.voxels_left() / self.plane_voxels() as u64) as usize
     }
 
-    /// Feeds the bytes of the next `voxels` voxels to `each`, in pieces of whole voxels. After the last voxel of the file
-    /// reads on to the end, so that the last checksum is verified before anybody has them all.
+    /// Feeds the bytes of the next `voxels` voxels to `each`, in pieces of whole voxels, one channel after the other. After the last voxel
+    /// of the file reads on to the end, so that the last checksum is verified before anybody has them all.
     pub(super) fn voxels(&mut self, voxels: u64, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let channels = self.alternating();
+        if channels == 1 {
+            return self.decode(voxels, each);
+        }
         let voxel = self.stored.datatype.bytes();
-        let end = self.decoded + voxels.min(self.voxels_left()) * voxel as u64;
+        let mut left = voxels.min(self.voxels_left());
+        let mut wanted = Vec::new();
+        while left > 0 {
+            if self.pass_left() == 0 {
+                self.rewind()?;
+            }
+            let now = left.min(self.pass_left());
+            left -= now;
+            let (mut next, own) = (0, self.channel);
+            self.decode(now * channels, |bytes| {
+                wanted.clear();
+                for value in bytes.chunks_exact(voxel) {
+                    if next == own {
+                        wanted.extend_from_slice(value);
+                    }
+                    next = (next + 1) % channels;
+                }
+                each(&wanted);
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Begins anew, for the next of alternating channels.
+    fn rewind(&mut self) -> Result<()> {
+        let changed = || {
+            let reason = format!("{} was changed while it was read", self.path.display());
+            VolumeError::Io(io::Error::other(reason))
+        };
+        let source = self.again.take().ok_or_else(changed)?;
+        let again = Self::read(source, &self.path)?;
+        if (&again.stored, &again.grid) != (&self.stored, &self.grid) {
+            return Err(changed());
+        }
+        (self.source, self.gap, self.decoded, self.again) = (again.source, again.gap, 0, again.again);
+        self.channel += 1;
+        Ok(())
+    }
+
+    /// Feeds the bytes of the next `voxels` voxels in the file's order.
+    fn decode(&mut self, voxels: u64, mut each: impl FnMut(&[u8])) -> Result<()> {
+        let voxel = self.stored.datatype.bytes();
+        let end = (self.decoded + voxels * voxel as u64).min(self.stored.voxel_bytes());
         let expected = self.stored.voxel_bytes();
         let limited =
             |available: &[u8], most: u64| available.len().min(usize::try_from(most).unwrap_or(usize::MAX));
@@ -184,7 +263,7 @@ impl Stream {
         }
         if self.decoded == expected {
             let trailing = io::copy(&mut self.source, &mut io::sink()).map_err(|error| self.fail(error))?;
-            if trailing > 0 {
+            if trailing > 0 && self.channel == 0 {
                 self.warnings.push(Warning::TrailingBytes { bytes: trailing });
             }
         }

@@ -4,12 +4,15 @@ use super::{Fields, no_spacing};
 use crate::error::Result;
 use crate::itk::geometry::{LPS, Placement};
 use crate::itk::text::Header;
+use crate::scan::with_channels;
 use crate::warning::Warning;
 
 /// The axes, space first.
 pub(super) struct Axes {
-    /// Sizes in the file's order.
+    /// Sizes in the file's order, but for channels, which come last.
     pub(super) sizes: Vec<i64>,
+    /// Channels come first in the file: they alternate voxel by voxel.
+    pub(super) interleaved: bool,
     pub(super) placement: Placement,
     pub(super) warnings: Vec<Warning>,
 }
@@ -25,6 +28,7 @@ struct Axis {
     /// Whether samples are at the middle of cells, so that the first one's centre lies half a spacing behind the beginning.
     is_cell: bool,
     is_space: bool,
+    is_complex: bool,
 }
 
 impl Axes {
@@ -36,12 +40,17 @@ impl Axes {
         let mut axes = axes(header, fields)?;
         // an axis of one element changes no order
         axes.retain(|axis| axis.is_space || axis.size != 1);
+        if axes.iter().any(|axis| axis.is_complex && !axis.is_space) {
+            return Err(header.wrong("its voxels are complex", "Export magnitude or phase"));
+        }
+        let channels = axes.first().filter(|axis| !axis.is_space).map(|axis| axis.size);
+        if channels.is_some() {
+            axes.remove(0);
+        }
         let space = axes.iter().take_while(|axis| axis.is_space).count();
         if axes.iter().skip(space).any(|axis| axis.is_space) {
-            return Err(header.wrong(
-                "its channels alternate voxel by voxel: an axis that is no space comes before one that is",
-                "Write one file for each channel: SimpleITK's VectorIndexSelectionCast parts them; of overlapping segments, export each as a label map",
-            ));
+            let fix = "Write the scan with channels as its first or last axis: SimpleITK does";
+            return Err(header.wrong("an axis of channels lies between those of space", fix));
         }
         let mut warnings = Vec::new();
         let (to_ras, known) = match fields.get("space") {
@@ -69,7 +78,13 @@ impl Axes {
                 *to = from * scale;
             }
         }
-        Ok(Self { sizes: axes.iter().map(|axis| axis.size).collect(), placement, warnings })
+        let sizes = axes.iter().map(|axis| axis.size).collect();
+        Ok(match channels {
+            Some(channels) => {
+                Self { sizes: with_channels(sizes, channels), interleaved: true, placement, warnings }
+            }
+            None => Self { sizes, interleaved: false, placement, warnings },
+        })
     }
 }
 
@@ -145,7 +160,8 @@ fn axes(header: &Header<'_>, fields: &Fields) -> Result<Vec<Axis>> {
             };
             let min = mins.as_ref().and_then(|all| all[axis]);
             let is_cell = centres.get(axis).is_some_and(|centre| centre == "cell");
-            Axis { size: sizes[axis], direction, spacing, min, is_cell, is_space }
+            let is_complex = kind == "complex";
+            Axis { size: sizes[axis], direction, spacing, min, is_cell, is_space, is_complex }
         })
         .collect())
 }
