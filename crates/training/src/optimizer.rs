@@ -4,14 +4,16 @@
 mod options;
 mod parameter;
 mod state;
+mod statistic;
 
 pub use options::{OptimizerOptions, Rule};
 
 use crate::{Result, TrainingError};
 use parameter::Parameter;
+use statistic::Statistic;
 use std::collections::BTreeMap;
-use tch::Tensor;
 use tch::nn::VarStore;
+use tch::{Kind, Tensor};
 use torch_runtime::lists::{self, AdamW, Moments, Momentum, Sgd};
 
 /// What the longest prefix of `name` stands for.
@@ -45,10 +47,13 @@ pub fn named_variables(stores: &[(&str, &VarStore)]) -> Result<Vec<(String, Tens
 pub struct Optimizer {
     options: OptimizerOptions,
     parameters: Vec<Parameter>,
+    /// Averaged beside the weights, where these are.
+    statistics: Vec<Statistic>,
 }
 
 impl Optimizer {
-    /// Takes those of `variables` that require gradients; see [`named_variables`].
+    /// Takes those of `variables` that require gradients, and where weights are averaged the other ones of floating point too, which are
+    /// averaged as they are (running moments of batch norms); see [`named_variables`].
     ///
     /// # Errors
     /// On a name that occurs twice, no trainable variable, or an option outside its range.
@@ -85,7 +90,22 @@ impl Optimizer {
                 average: None,
             })
             .collect();
-        Ok(Self { options, parameters })
+        let averaged = |tensor: &Tensor| {
+            let is_float = matches!(tensor.kind(), Kind::Float | Kind::Double);
+            options.averaging.is_some() && !tensor.requires_grad() && is_float
+        };
+        let mut statistics: Vec<Statistic> = variables
+            .iter()
+            .filter(|(_, tensor)| averaged(tensor))
+            .map(|(name, tensor)| Statistic {
+                name: name.clone(),
+                tensor: tensor.shallow_clone(),
+                updates: 0,
+                average: None,
+            })
+            .collect();
+        statistics.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Self { options, parameters, statistics })
     }
 
     /// The options it was made with.
@@ -146,6 +166,7 @@ impl Optimizer {
         }
         if let Some(decay) = self.options.averaging {
             self.average(&due, decay)?;
+            statistic::average(&mut self.statistics, decay)?;
         }
         Ok(())
     }
@@ -225,14 +246,16 @@ impl Optimizer {
         Ok(())
     }
 
-    /// Exchanges the weights with their moving averages, where these are kept; a second call undoes it.
+    /// Exchanges weights and running moments with their moving averages, where these are kept; a second call undoes it.
     pub fn swap_averages(&mut self) {
         let _guard = tch::no_grad_guard();
-        for parameter in &mut self.parameters {
-            if let Some(average) = &mut parameter.average {
-                let weights = parameter.tensor.detach().copy();
-                parameter.tensor.copy_(average);
-                average.copy_(&weights);
+        let weights = self.parameters.iter_mut().map(|p| (&mut p.tensor, &mut p.average));
+        let statistics = self.statistics.iter_mut().map(|s| (&mut s.tensor, &mut s.average));
+        for (tensor, average) in weights.chain(statistics) {
+            if let Some(average) = average {
+                let current = tensor.detach().copy();
+                tensor.copy_(average);
+                average.copy_(&current);
             }
         }
     }

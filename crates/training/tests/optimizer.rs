@@ -175,3 +175,50 @@ fn averages_follow_the_weights_and_survive_a_restore() {
     optimizer.swap_averages();
     assert_eq!(numbers(&parts[0].1), numbers(&whole[0].1));
 }
+
+/// Averaged weights need running moments that were averaged like them.
+#[test]
+fn running_moments_are_averaged_beside_the_weights() {
+    let averaged = OptimizerOptions { averaging: Some(0.5), ..OptimizerOptions::new(Rule::adamw(), 0.0) };
+    let moments = || {
+        let floats = Tensor::from_slice(&[1.0_f32, 2.0]);
+        [("norm.running_mean".to_owned(), floats), ("norm.counter".to_owned(), Tensor::from(7_i64))]
+    };
+    let (mut whole, mut parts) = (leaves(), leaves());
+    whole.extend(moments());
+    parts.extend(moments());
+    let of = |variables: &[(String, Tensor)], name: &str| {
+        numbers(&variables.iter().find(|(found, _)| found == name).unwrap().1)
+    };
+    let train = |optimizer: &mut Optimizer, variables: &[(String, Tensor)]| {
+        update(optimizer, variables, 0.1);
+        let (_, mean) = variables.iter().find(|(name, _)| name == "norm.running_mean").unwrap();
+        let _changed = mean.shallow_clone().g_mul_scalar_(2.0);
+    };
+    let mut optimizer = Optimizer::new(averaged.clone(), &whole).unwrap();
+    let mut expected: Option<f64> = None;
+    for step in 1..=4 {
+        let now = of(&whole, "norm.running_mean")[0];
+        train(&mut optimizer, &whole);
+        let decay = f64::min(0.5, (1.0 + f64::from(step)) / (10.0 + f64::from(step)));
+        expected = Some(expected.map_or(now, |old| decay * old + (1.0 - decay) * now));
+    }
+    assert_eq!(of(&whole, "norm.running_mean"), [16.0, 32.0]);
+    optimizer.swap_averages();
+    assert!((of(&whole, "norm.running_mean")[0] - expected.unwrap()).abs() < 1e-5);
+    assert_eq!(of(&whole, "norm.counter"), [7.0]);
+    optimizer.swap_averages();
+    assert_eq!(of(&whole, "norm.running_mean"), [16.0, 32.0]);
+
+    // saved and restored in the middle
+    let mut before = Optimizer::new(averaged.clone(), &parts).unwrap();
+    train(&mut before, &parts);
+    train(&mut before, &parts);
+    let mut after = Optimizer::new(averaged, &parts).unwrap();
+    after.load_state(before.state().into_iter().map(|(n, t)| (n, t.copy())).collect()).unwrap();
+    train(&mut after, &parts);
+    train(&mut after, &parts);
+    after.swap_averages();
+    optimizer.swap_averages();
+    assert_eq!(of(&parts, "norm.running_mean"), of(&whole, "norm.running_mean"));
+}

@@ -99,7 +99,8 @@ pub fn deep_affinity_loss(
             if from == to || to.len() != 5 {
                 return t.shallow_clone();
             }
-            t.upsample_nearest3d(&to[2..], None, None, None)
+            // by voxels' middles: LibTorch's other rule takes the first of each block
+            t.internal_upsample_nearest_exact3d(&to[2..], None, None, None)
         };
         let value = affinity_loss(output, &reduced(target), &reduced(weight), loss)?;
         total = Some(match total {
@@ -144,23 +145,25 @@ mod tests {
         assert_eq!(affinity_loss(&logits, &zero, &zero, AffinityLoss::Bce).unwrap().double_value(&[]), 0.0);
     }
 
+    /// Coarse targets and weights are those of the voxels in the middle: 1, 3, … of two, 2, 6, … of four.
     #[test]
-    fn coarse_outputs_learn_from_the_nearest_voxels() {
-        let target = Tensor::from_slice(&[1.0_f32, 0.0, 0.0, 1.0]).view([1, 1, 1, 2, 2]);
-        let weight = target.ones_like();
-        let fine = Tensor::zeros([1, 1, 1, 2, 2], (Kind::Float, Device::Cpu));
-        let coarse = Tensor::from_slice(&[4.0_f32]).view([1, 1, 1, 1, 1]);
-        let (total, first) = deep_affinity_loss(
-            &[fine.shallow_clone(), coarse.shallow_clone()],
-            &target,
-            &weight,
-            AffinityLoss::Mse,
-        )
-        .unwrap();
-        let of_coarse = (1.0 - 1.0 / (1.0 + (-4.0_f64).exp())).powi(2);
-        assert!((first.double_value(&[]) - 0.25).abs() < 1e-6);
-        assert!((total.double_value(&[]) - (0.25 * 2.0 + of_coarse) / 3.0).abs() < 1e-6);
+    fn coarse_outputs_learn_from_the_middle_voxels() {
+        tch::manual_seed(3);
+        let random = |size: [i64; 5]| Tensor::rand(size, (Kind::Float, Device::Cpu));
+        let (target, weight) = (random([2, 3, 4, 6, 8]), random([2, 3, 4, 6, 8]));
+        let outputs = [random([2, 3, 4, 6, 8]), random([2, 3, 2, 3, 2])];
+        let middle = |t: &Tensor| t.slice(2, 1, 4, 2).slice(3, 1, 6, 2).slice(4, 2, 8, 4);
+        for loss in [AffinityLoss::Mse, AffinityLoss::Bce] {
+            let of = |output: &Tensor, target: &Tensor, weight: &Tensor| {
+                affinity_loss(output, target, weight, loss).unwrap().double_value(&[])
+            };
+            let (fine, coarse) =
+                (of(&outputs[0], &target, &weight), of(&outputs[1], &middle(&target), &middle(&weight)));
+            let (total, first) = deep_affinity_loss(&outputs, &target, &weight, loss).unwrap();
+            assert!((first.double_value(&[]) - fine).abs() < 1e-6);
+            assert!((total.double_value(&[]) - (2.0 * fine + coarse) / 3.0).abs() < 1e-6, "{loss:?}");
+        }
         assert!(deep_affinity_loss(&[], &target, &weight, AffinityLoss::Mse).is_err());
-        assert!(affinity_loss(&coarse, &target, &weight, AffinityLoss::Mse).is_err());
+        assert!(affinity_loss(&outputs[1], &target, &weight, AffinityLoss::Mse).is_err());
     }
 }

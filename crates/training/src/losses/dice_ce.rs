@@ -339,11 +339,13 @@ mod tests {
     #[test]
     fn deep_supervision_weighs_one_half_one_quarter() {
         assert_eq!(deep_supervision_weights(3), [4.0 / 7.0, 2.0 / 7.0, 1.0 / 7.0]);
-        let label = Tensor::arange(64, (Kind::Int64, Device::Cpu)).remainder(2).view([1, 1, 4, 4, 4]);
-        let full = Tensor::randn([1, 2, 4, 4, 4], (Kind::Float, Device::Cpu));
-        let half = Tensor::randn([1, 2, 2, 2, 2], (Kind::Float, Device::Cpu));
+        tch::manual_seed(4);
+        let label = Tensor::randint(2, [2, 1, 4, 6, 8], (Kind::Int64, Device::Cpu));
+        let full = Tensor::randn([2, 2, 4, 6, 8], (Kind::Float, Device::Cpu));
+        let half = Tensor::randn([2, 2, 2, 3, 2], (Kind::Float, Device::Cpu));
         let options = DiceCeOptions::default();
-        let small = label.slice(2, 1, 4, 2).slice(3, 1, 4, 2).slice(4, 1, 4, 2);
+        // the middle ones: 1, 3, … of two, 2, 6, … of four
+        let small = label.slice(2, 1, 4, 2).slice(3, 1, 6, 2).slice(4, 2, 8, 4);
         let expected = dice_ce(&full, &label, &options, None).unwrap().total.double_value(&[]) * 2.0 / 3.0
             + dice_ce(&half, &small, &options, None).unwrap().total.double_value(&[]) / 3.0;
         let found = deep_supervision(&[full, half], &label, &options, None).unwrap().total.double_value(&[]);

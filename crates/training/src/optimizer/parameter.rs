@@ -27,10 +27,15 @@ impl Parameter {
         self.lr_factor * share.min(1.0)
     }
 
-    /// How far the average goes towards the weights after the update that was counted last: 1 − d with d = min(`decay`, (1 + t)/(10 + t)), so that
-    /// the first steps, far from where training goes, are soon forgotten.
+    /// How far the average goes towards the weights after the update that was counted last.
     pub(super) fn share(&self, decay: f64) -> f64 {
-        let t = self.updates as f64;
-        1.0 - decay.min((1.0 + t) / (10.0 + t))
+        share(decay, self.updates)
     }
+}
+
+/// How far an average goes towards what it averages after update t: 1 − d with d = min(`decay`, (1 + t)/(10 + t)), so that the first steps, far
+/// from where training goes, are soon forgotten.
+pub(super) fn share(decay: f64, updates: i64) -> f64 {
+    let t = updates as f64;
+    1.0 - decay.min((1.0 + t) / (10.0 + t))
 }
