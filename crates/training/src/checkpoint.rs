@@ -86,6 +86,9 @@ pub struct RunState {
     /// Whether the last validation found that what the network gives is not finite.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub validated_not_finite: bool,
+    /// Whether the validation after the last step is still to be done: an error came in between.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub validation_due: bool,
     /// What the next record line will average.
     pub window: Window,
     /// On what the last steps were computed; empty in checkpoints of older versions.

@@ -49,6 +49,8 @@ pub struct Optimizer {
     parameters: Vec<Parameter>,
     /// Averaged beside the weights, where these are.
     statistics: Vec<Statistic>,
+    /// Whether an update began and did not end.
+    torn: bool,
 }
 
 impl Optimizer {
@@ -105,7 +107,7 @@ impl Optimizer {
             })
             .collect();
         statistics.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Self { options, parameters, statistics })
+        Ok(Self { options, parameters, statistics, torn: false })
     }
 
     /// The options it was made with.
@@ -146,6 +148,7 @@ impl Optimizer {
     /// When LibTorch refuses.
     pub fn step(&mut self, lr: f64) -> Result<()> {
         let _guard = tch::no_grad_guard();
+        self.torn = true;
         let due: Vec<(usize, Tensor)> = self
             .parameters
             .iter()
@@ -168,7 +171,14 @@ impl Optimizer {
             self.average(&due, decay)?;
             statistic::average(&mut self.statistics, decay)?;
         }
+        self.torn = false;
         Ok(())
+    }
+
+    /// Whether an update failed half-way, so that weights and state are of no step.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// a ← a + (1 − d)(θ − a), see [`Parameter::share`]; a = θ at first.

@@ -22,6 +22,8 @@ pub enum Purpose {
     Augmentation = 6,
     /// Initial weights.
     Weights = 7,
+    /// What LibTorch draws in a validation.
+    Validation = 8,
 }
 
 /// The ChaCha8 stream of (seed, step, index, purpose): the four numbers are the key, little-endian.

@@ -25,6 +25,9 @@ pub const TIMING: &str = "timing.jsonl";
 /// File of the picture of the last validation, where a task draws one.
 pub const VALIDATION: &str = "validation.png";
 
+/// The kind of lines of validations.
+const VALIDATION_KIND: &str = "validation";
+
 /// Named numbers of one line.
 pub type Values = BTreeMap<String, f64>;
 
@@ -48,6 +51,8 @@ impl Serialize for Number {
 #[derive(Deserialize)]
 struct Numbered {
     step: u64,
+    #[serde(default)]
+    kind: String,
 }
 
 #[derive(Debug)]
@@ -94,17 +99,17 @@ impl Record {
         Self::open(directory, Events::create(directory)?)
     }
 
-    /// Continues a record after `step` completed steps: later lines and an incomplete last line are removed. Returns how
-    /// many lines were.
+    /// Continues a record after `step` completed steps, of which the last may have to be validated again: later lines and an incomplete last
+    /// line are removed. Returns how many lines were.
     ///
     /// # Errors
     /// When a file cannot be read or written, or a line other than the last is no JSON object with a step.
-    pub fn resume(directory: &Path, step: u64) -> Result<(Self, usize)> {
+    pub fn resume(directory: &Path, step: u64, validation_due: bool) -> Result<(Self, usize)> {
         let mut removed = 0;
         for name in [METRICS, TIMING] {
-            removed += cut(&directory.join(name), step)?;
+            removed += cut(&directory.join(name), step, validation_due)?;
         }
-        Ok((Self::open(directory, Events::resume(directory, step)?)?, removed))
+        Ok((Self::open(directory, Events::resume(directory, step, validation_due)?)?, removed))
     }
 
     fn open(directory: &Path, events: Events) -> Result<Self> {
@@ -144,8 +149,8 @@ impl Record {
     }
 }
 
-/// Keeps the complete lines up to `step`; returns the number of lines removed.
-fn cut(path: &Path, step: u64) -> Result<usize> {
+/// Keeps the complete lines up to `step`, but for its validation where that is due; returns the number of lines removed.
+fn cut(path: &Path, step: u64, validation_due: bool) -> Result<usize> {
     let text = match fs_err::read(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
@@ -162,7 +167,8 @@ fn cut(path: &Path, step: u64) -> Result<usize> {
             path: path.to_owned(),
             reason: format!("line {} is no record ({e})", index + 1),
         })?;
-        if numbered.step <= step {
+        let is_due = validation_due && numbered.step == step && numbered.kind == VALIDATION_KIND;
+        if numbered.step <= step && !is_due {
             kept.extend_from_slice(line);
         } else {
             removed += 1;
@@ -192,7 +198,7 @@ mod tests {
         }
         let whole = fs_err::read(&path).unwrap();
         record.metrics.file.write_all(b"{\"step\":6,\"ki").unwrap();
-        let (mut record, removed) = Record::resume(directory.path(), 3).unwrap();
+        let (mut record, removed) = Record::resume(directory.path(), 3, false).unwrap();
         assert_eq!(removed, 3);
         for step in 4..=5 {
             record.metrics(step, "step", &values(&[("loss", 1.0 / step as f64), ("lr", 0.1)])).unwrap();
@@ -220,7 +226,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         stage::atomic::write(&directory.path().join(METRICS), b"{\"step\":1}\nnonsense\n{\"step\":2}\n")
             .unwrap();
-        let text = Record::resume(directory.path(), 9).unwrap_err().to_string();
+        let text = Record::resume(directory.path(), 9, false).unwrap_err().to_string();
         assert!(text.contains("line 2") && text.contains(METRICS), "{text}");
     }
 }

@@ -10,6 +10,7 @@ mod files;
 mod open;
 mod options;
 mod reporter;
+mod rescue;
 
 pub use files::role_of;
 pub use open::Opening;
@@ -26,6 +27,8 @@ use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_
 use crate::{Result, TrainingError};
 use clock::Clock;
 use options::{exhausted, stop_reason};
+use pictures::Canvas;
+use rescue::Failure;
 use serde_json::Value;
 use stage::Message;
 use std::path::Path;
@@ -109,7 +112,7 @@ impl Session {
         loaded.checkpoint.restore_model(&variables)?;
         loaded.checkpoint.restore_optimizer(optimizer)?;
         let mut state = loaded.checkpoint.state;
-        let (record, removed) = Record::resume(directory, state.step)?;
+        let (record, removed) = Record::resume(directory, state.step, state.validation_due)?;
         let has_latest = loaded.warning.is_none();
         let mut messages = Vec::from_iter(loaded.warning);
         messages.push(Message::info("I318", format!("resuming after step {}", state.step)));
@@ -143,7 +146,8 @@ impl Session {
     ///
     /// # Errors
     /// On bad options, a failing task or source, too many steps in a row without a finite loss or gradient (the checkpoint
-    /// on disk stays the last good one), memory running out, or a failure to write.
+    /// on disk stays the last good one), memory running out, or a failure to write. Where the weights are still those of the last
+    /// completed step, that is saved first.
     pub fn run<T: Task>(
         self,
         task: &mut T,
@@ -172,59 +176,14 @@ impl Session {
         for message in std::mem::take(&mut self.messages) {
             observer.message(message);
         }
-        let started = Instant::now();
-        let device = device_of(&self.variables);
-        let mut clock = Clock::new(self.state.step, self.peers.as_ref().map_or(1, Peers::size), device);
         let mut buffers = Buffers::new(&self.variables);
-        let mut suspects = Suspects::default();
-        let mut stopped = None;
         let mut saved = self.disk.as_ref().and_then(|disk| disk.folder.has_run().then_some(self.state.step));
-        let mut done = self.is_exhausted(options)?;
-        while self.state.step < options.steps && stopped.is_none() && !done {
-            let Some(fetched) = source.next()? else {
-                return Err(self.source_error("the source of batches ended early".to_owned()));
-            };
-            if fetched.step != self.state.step {
-                return Err(self.source_error(format!(
-                    "the source gave the batch of step {}, expected {}",
-                    fetched.step + 1,
-                    self.state.step + 1
-                )));
-            }
-            clock.waited += fetched.waited;
-            clock.made += fetched.made;
-            clock.patches += task.patches(&fetched.batch);
-            self.one(task, optimizer, &fetched.batch, options, observer, &mut buffers, &mut suspects, saved)?;
-            observer.step(self.state.step, options.steps);
-
-            let last = self.state.step >= options.steps;
-            if last || self.state.step.is_multiple_of(options.log_every) {
-                self.log(options, &mut clock, observer)?;
-            }
-            if let Some(every) = options.validate_every
-                && (last || self.state.step.is_multiple_of(every))
-            {
-                let paused = Instant::now();
-                self.validate(task, optimizer, options, observer)?;
-                clock.exclude(paused.elapsed());
-            }
-            if options.validate_every.is_some_and(|every| self.state.step.is_multiple_of(every)) {
-                done = self.is_exhausted(options)?;
-            }
-            if done && !last && !self.state.step.is_multiple_of(options.log_every) {
-                self.log(options, &mut clock, observer)?;
-            }
-            let complete = last || done;
-            stopped = if complete { None } else { self.stop_reason(options, started, stop_requested)? };
-            // what made steps fail may have come with the weights of the step before them: no regular checkpoint takes the place of an earlier one
-            // until a step succeeds again
-            let regular =
-                self.state.skipped_in_a_row == 0 && self.state.step.is_multiple_of(options.checkpoint_every);
-            if complete || stopped.is_some() || regular {
-                self.save(Which::Latest, optimizer)?;
-                saved = Some(self.state.step);
-            }
-        }
+        let ended =
+            self.steps(task, optimizer, source, options, observer, stop_requested, &mut buffers, &mut saved);
+        let (done, stopped) = match ended {
+            Ok(ended) => ended,
+            Err(failure) => return Err(self.rescue(failure, optimizer, &mut buffers, saved, observer)),
+        };
         if stopped.is_none() {
             // a run that was complete before holds its last step as the predecessor alone if it was killed in between
             if self.disk.as_ref().is_some_and(|disk| !disk.has_latest) {
@@ -236,6 +195,79 @@ impl Session {
             }
         }
         Ok(Outcome { exhausted: done && stopped.is_none(), state: self.state, stopped })
+    }
+
+    /// The steps, up to the end or a stop: whether patience is at an end, and why to stop.
+    #[expect(clippy::too_many_arguments, reason = "the loop's own locals")]
+    fn steps<T: Task>(
+        &mut self,
+        task: &mut T,
+        optimizer: &mut Optimizer,
+        source: &mut dyn BatchSource<Batch = T::Batch>,
+        options: &RunOptions,
+        observer: &mut dyn Observer,
+        stop_requested: &dyn Fn() -> bool,
+        buffers: &mut Buffers,
+        saved: &mut Option<u64>,
+    ) -> std::result::Result<(bool, Option<StopReason>), Failure> {
+        let started = Instant::now();
+        let device = device_of(&self.variables);
+        let mut clock = Clock::new(self.state.step, self.peers.as_ref().map_or(1, Peers::size), device);
+        let mut suspects = Suspects::default();
+        let mut stopped = None;
+        if self.state.validation_due && options.validate_every.is_some() {
+            self.validate(task, optimizer, options, observer)?;
+            self.save(Which::Latest, optimizer).map_err(Failure::Writing)?;
+        }
+        let mut done = self.is_exhausted(options)?;
+        while self.state.step < options.steps && stopped.is_none() && !done {
+            let Some(fetched) = source.next()? else {
+                return Err(self.source_error("the source of batches ended early".to_owned()).into());
+            };
+            if fetched.step != self.state.step {
+                let text = format!(
+                    "the source gave the batch of step {}, expected {}",
+                    fetched.step + 1,
+                    self.state.step + 1
+                );
+                return Err(self.source_error(text).into());
+            }
+            clock.waited += fetched.waited;
+            clock.made += fetched.made;
+            clock.patches += task.patches(&fetched.batch);
+            self.one(task, optimizer, &fetched.batch, options, observer, buffers, &mut suspects, *saved)?;
+            observer.step(self.state.step, options.steps);
+
+            let last = self.state.step >= options.steps;
+            if last || self.state.step.is_multiple_of(options.log_every) {
+                self.log(options, &mut clock, observer).map_err(Failure::Writing)?;
+            }
+            if let Some(every) = options.validate_every
+                && (last || self.state.step.is_multiple_of(every))
+            {
+                let paused = Instant::now();
+                self.state.validation_due = true;
+                self.validate(task, optimizer, options, observer)?;
+                clock.exclude(paused.elapsed());
+            }
+            if options.validate_every.is_some_and(|every| self.state.step.is_multiple_of(every)) {
+                done = self.is_exhausted(options)?;
+            }
+            if done && !last && !self.state.step.is_multiple_of(options.log_every) {
+                self.log(options, &mut clock, observer).map_err(Failure::Writing)?;
+            }
+            let complete = last || done;
+            stopped = if complete { None } else { self.stop_reason(options, started, stop_requested)? };
+            // what made steps fail may have come with the weights of the step before them: no regular checkpoint takes the place of an earlier one
+            // until a step succeeds again
+            let regular =
+                self.state.skipped_in_a_row == 0 && self.state.step.is_multiple_of(options.checkpoint_every);
+            if complete || stopped.is_some() || regular {
+                self.save(Which::Latest, optimizer).map_err(Failure::Writing)?;
+                *saved = Some(self.state.step);
+            }
+        }
+        Ok((done, stopped))
     }
 
     /// Whether patience is at an end for the first process, which has the score that counts.
@@ -363,14 +395,17 @@ impl Session {
         optimizer: &mut Optimizer,
         options: &RunOptions,
         observer: &mut dyn Observer,
-    ) -> Result<()> {
+    ) -> std::result::Result<(), Failure> {
         let step = self.state.step;
         let started = Instant::now();
+        // after an error a validation may be all that is left to do for a step
+        seed_torch(self.state.seed, step, Purpose::Validation);
         // what will be handed on is what is asked
         optimizer.swap_averages();
         let validation = torch_call(step, || task.validate(step));
         optimizer.swap_averages();
         let validation = validation?.map_err(|source| TrainingError::Task { step, source })?;
+        self.state.validation_due = false;
         let mut values = validation.values;
         let mut is_best = false;
         self.state.validated_not_finite = validation.score.is_some_and(|score| !score.is_finite());
@@ -394,19 +429,26 @@ impl Session {
             values.insert("score".to_owned(), score);
             values.insert("score_smoothed".to_owned(), smoothed);
         }
+        let seconds = started.elapsed().as_secs_f64();
+        self.record_validation(&values, validation.picture, seconds).map_err(Failure::Writing)?;
+        if is_best {
+            self.save(Which::Best, optimizer).map_err(Failure::Writing)?;
+        }
+        observer.validated(step, &values, is_best);
+        Ok(())
+    }
+
+    fn record_validation(&mut self, values: &Values, picture: Option<Canvas>, seconds: f64) -> Result<()> {
+        let step = self.state.step;
         if let Some(Disk { record, folder, .. }) = &mut self.disk {
-            if let Some(picture) = validation.picture {
+            if let Some(picture) = picture {
                 let bytes = picture.encode().map_err(std::io::Error::other)?;
                 stage::atomic::write(&folder.directory().join(VALIDATION), &bytes)?;
             }
-            record.metrics(step, "validation", &values)?;
-            let seconds = Values::from([("seconds".to_owned(), started.elapsed().as_secs_f64())]);
+            record.metrics(step, "validation", values)?;
+            let seconds = Values::from([("seconds".to_owned(), seconds)]);
             record.timing(step, "validation", &seconds)?;
         }
-        if is_best {
-            self.save(Which::Best, optimizer)?;
-        }
-        observer.validated(step, &values, is_best);
         Ok(())
     }
 

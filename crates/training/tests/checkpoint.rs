@@ -22,6 +22,7 @@ fn state(step: u64) -> RunState {
         window: Window { sums: BTreeMap::from([("loss".to_owned(), (std::f64::consts::PI, 2))]) },
         computed_on: "a CPU with 2 threads".to_owned(),
         validated_not_finite: true,
+        validation_due: true,
     }
 }
 

@@ -22,7 +22,7 @@ fn tensorboard_reads_the_record() {
         record.metrics(step, "step", &values(1.0 / step as f64)).unwrap();
     }
     record.sync().unwrap();
-    let (mut record, _) = Record::resume(directory.path(), 2).unwrap();
+    let (mut record, _) = Record::resume(directory.path(), 2, false).unwrap();
     record.metrics(3, "step", &values(7.5)).unwrap();
     record.metrics(100_000, "validation", &values(f64::NAN)).unwrap();
     record.timing(3, "step", &values(2.0)).unwrap();

@@ -35,7 +35,7 @@ impl Events {
     }
 
     /// Continues the file: what is newer than `step`, and what a kill left incomplete, is removed.
-    pub(super) fn resume(directory: &Path, step: u64) -> Result<Self> {
+    pub(super) fn resume(directory: &Path, step: u64, validation_due: bool) -> Result<Self> {
         let path = directory.join(FOLDER).join(FILE_NAME);
         if !path.exists() {
             return Self::create(directory);
@@ -44,7 +44,11 @@ impl Events {
         let mut kept = Vec::with_capacity(whole.len());
         let mut rest = whole.as_slice();
         while let Some((frame, after)) = next(rest) {
-            if step_of(&frame[12..frame.len() - 4]) <= step {
+            let event = &frame[12..frame.len() - 4];
+            let at = step_of(event);
+            // of the name of every value, `validation/score` or `timing-validation/seconds`
+            let is_validation = event.windows(11).any(|text| text == b"validation/");
+            if at <= step && !(validation_due && at == step && is_validation) {
                 kept.extend_from_slice(frame);
             }
             rest = after;
@@ -167,15 +171,15 @@ mod tests {
         assert_eq!(steps(directory.path()), [0, 1, 200, 70_000]);
         for end in [whole.len() - 1, whole.len() - 30] {
             fs_err::write(&path, &whole[..end]).unwrap();
-            let mut events = Events::resume(directory.path(), 200).unwrap();
+            let mut events = Events::resume(directory.path(), 200, false).unwrap();
             events.append(300, "step", &values).unwrap();
             events.sync().unwrap();
             assert_eq!(steps(directory.path()), [0, 1, 200, 300]);
         }
-        Events::resume(directory.path(), 1).unwrap();
+        Events::resume(directory.path(), 1, false).unwrap();
         assert_eq!(steps(directory.path()), [0, 1]);
         fs_err::remove_file(&path).unwrap();
-        Events::resume(directory.path(), 1).unwrap();
+        Events::resume(directory.path(), 1, false).unwrap();
         assert_eq!(steps(directory.path()), [0]);
     }
 
