@@ -22,7 +22,7 @@ use patches::ShardStore;
 use plan::{TrainPlan, plan, single_voxels};
 use serde::Serialize;
 use stage::message::counted;
-use stage::{Context, ExitStatus, Message, Output, atomic, limits};
+use stage::{Context, ExitStatus, Message, Output, atomic, interrupt, limits};
 use std::path::Path;
 use std::sync::Arc;
 use tch::{Tensor, nn};
@@ -45,7 +45,13 @@ fn is_output(name: &str) -> bool {
 /// Runs the command.
 pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    let process = Process::join(&arguments.compute.device).map_err(|e| e.message())?;
+    let process = match Process::join(&arguments.compute.device) {
+        Err(_) if interrupt::requested() => {
+            context.tell(Message::info("I306", "signal: nothing was begun"));
+            return Ok(ExitStatus::Interrupted);
+        }
+        joined => joined.map_err(|e| e.message())?,
+    };
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };

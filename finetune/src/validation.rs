@@ -100,7 +100,7 @@ impl Segmentation {
             }
         }
         let score = (!scored.is_empty()).then(|| scored.iter().sum::<f64>() / scored.len() as f64);
-        Ok(Validation { score, values, picture: sheet.finish() })
+        Ok(Validation { score, values, picture: sheet.finish(), ..Validation::default() })
     }
 
     /// F1 of pairs of voxels that are apart, at one half, pooled over the middles of the validation cases, and their loss.
@@ -149,7 +149,7 @@ impl Segmentation {
                 values.insert(format!("boundary_f1 {z},{y},{x}"), f1);
             }
         }
-        Ok(Validation { score, values, picture: sheet.finish() })
+        Ok(Validation { score, values, picture: sheet.finish(), ..Validation::default() })
     }
 
     /// A case, as its rows of the picture name and lay it out.
@@ -167,7 +167,7 @@ fn is_finite(scores: &Tensor) -> Result<bool, tch::TchError> {
 /// would pass for a score.
 fn without_score(cases: u64, mut values: Values, sheet: Sheet) -> Validation {
     values.insert("not_finite_cases".to_owned(), cases as f64);
-    Validation { score: Some(f64::NAN), values, picture: sheet.finish() }
+    Validation { score: Some(f64::NAN), values, picture: sheet.finish(), ..Validation::default() }
 }
 
 /// The numbers of a label map.

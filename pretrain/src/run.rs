@@ -13,7 +13,7 @@ use data_manifests::{Descriptor, Manifest, digest};
 use networks::weights::{self, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM};
 use networks::{EncoderKind, HeadNorm};
 use serde_json::Value;
-use stage::{Context, ExitStatus, Message, Output, atomic, limits};
+use stage::{Context, ExitStatus, Message, Output, atomic, interrupt, limits};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -45,7 +45,13 @@ fn is_output(name: &str) -> bool {
 /// Fails when inputs cannot be used, training diverges, or the output cannot be written.
 pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus> {
     let out = arguments.out.as_path();
-    let process = Process::join(&arguments.compute.device).map_err(|e| e.message())?;
+    let process = match Process::join(&arguments.compute.device) {
+        Err(_) if interrupt::requested() => {
+            context.tell(Message::info("I306", "signal: nothing was begun"));
+            return Ok(ExitStatus::Interrupted);
+        }
+        joined => joined.map_err(|e| e.message())?,
+    };
     // what all would say the same, one says
     let silent = Context::new(context.program(), true);
     let context = if process.is_leader() { context } else { &silent };

@@ -1,7 +1,7 @@
 //! Watches a run for the two ways in which pretraining fails without an error: features that collapse (W303), and an
 //! image-text loss that learns no alignment (W304). Each is said once a run.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 use stage::{Context, Message};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -110,7 +110,7 @@ impl<'a> Watch<'a> {
         Self { reporter: Reporter::new(context, first, steps), health: Health::new(features, first) }
     }
 
-    /// Takes the first spread from the record of a run that goes on.
+    /// Looks at the record of a run that goes on, whose warnings were given: streaks go on, too, however short the jobs that a run is made in.
     ///
     /// # Errors
     /// When the record cannot be read.
@@ -118,13 +118,16 @@ impl<'a> Watch<'a> {
         if !record.is_file() {
             return Ok(());
         }
+        let first = std::mem::take(&mut self.health.step);
         for line in BufReader::new(fs_err::File::open(record)?).lines() {
-            let values = serde_json::from_str::<Value>(&line?).ok();
-            self.health.first = values.and_then(|values| values.get(SPREAD)?.as_f64());
-            if self.health.first.is_some() {
-                break;
+            let Ok(line) = serde_json::from_str::<Map<String, Value>>(&line?) else { continue };
+            let step = line.get("step").and_then(Value::as_u64).filter(|step| *step <= first);
+            if let Some(step) = step.filter(|_| line.get("kind").and_then(Value::as_str) == Some("step")) {
+                let numbers = line.into_iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));
+                self.health.look(step, &numbers.collect());
             }
         }
+        self.health.step = first;
         Ok(())
     }
 
@@ -209,9 +212,34 @@ mod tests {
         assert_eq!(first(None), None);
         let validated = "{\"step\":5,\"kind\":\"validation\",\"recall_5\":0.1}\n";
         assert_eq!(first(Some(validated)), None);
-        let lines =
-            format!("{validated}{{\"step\":10,\"{SPREAD}\":0.25}}\n{{\"step\":20,\"{SPREAD}\":0.5}}\n");
+        let lines = format!(
+            "{validated}{{\"step\":10,\"kind\":\"step\",\"{SPREAD}\":0.25}}\n{{\"step\":20,\"kind\":\"step\",\"{SPREAD}\":0.5}}\n"
+        );
         assert_eq!(first(Some(&lines)), Some(0.25));
+    }
+
+    /// Jobs shorter than a streak end none, and what one of them said no later one says again.
+    #[test]
+    fn streaks_go_on_from_job_to_job() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = directory.path().join("metrics.jsonl");
+        let context = Context::new("pretrain", true);
+        let (mut lines, mut said) = (String::new(), Vec::new());
+        for job in 0..8_u64 {
+            fs_err::write(&record, &lines).unwrap();
+            let mut watch = Watch::new(&context, 200 * job, 1600, 100);
+            watch.begin(&record).unwrap();
+            for step in (200 * job + 10..=200 * (job + 1)).step_by(10) {
+                let found = values(0.1, 4.95);
+                said.extend(watch.health.look(step, &found).into_iter().map(|message| (step, message.code)));
+                let numbers: Map<String, Value> =
+                    found.into_iter().map(|(name, v)| (name, v.into())).collect();
+                let mut line = serde_json::json!({"step": step, "kind": "step"});
+                line.as_object_mut().unwrap().extend(numbers);
+                lines.push_str(&format!("{line}\n"));
+            }
+        }
+        assert_eq!(said, [(500, "W304")]);
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub use fingerprint::Fingerprint;
 pub use gather::gather_rows;
 pub use launch::{Launch, Network};
 pub use reducer::{BUCKET_BYTES, Reducer};
+pub use store::stop_waiting_when;
 pub use sum::sum_over_processes;
 
 use crate::device::{describe_device, parse_device};

@@ -91,6 +91,14 @@ pub enum TrainingError {
         /// The step of the checkpoint that is kept, if there is one.
         kept: Option<u64>,
     },
+    /// Threads that read batches cannot be started.
+    #[error("cannot start {workers} threads that read batches: {source}")]
+    Threads {
+        /// How many were asked for.
+        workers: usize,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The device has no memory left.
     #[error("out of memory at step {step}: {reason}")]
     OutOfMemory {
@@ -173,6 +181,13 @@ pub enum TrainingError {
 pub const OTHER_PLAN: &str =
     "Repeat the run's own options, use another --out, or --overwrite the earlier run";
 
+/// Whether plans differ in nothing but the batch, as with another number of processes.
+fn is_batch_alone(table: &str) -> bool {
+    table
+        .lines()
+        .all(|line| ["batch:", "micro_batch:"].iter().any(|name| line.trim_start().starts_with(name)))
+}
+
 impl TrainingError {
     /// A tensor whose shape is not the expected one.
     pub(crate) fn shape(what: impl Into<String>, found: &tch::Tensor, expected: impl Into<String>) -> Self {
@@ -212,6 +227,7 @@ impl TrainingError {
             Self::NothingToResume { .. } => "E308",
             Self::RunExists { .. } => "E313",
             Self::Io(_) => "E314",
+            Self::Threads { .. } => "E318",
             Self::Batch { .. } => "E315",
             Self::Task { .. }
             | Self::Torch { .. }
@@ -268,11 +284,16 @@ impl TrainingError {
                 })
                 .cause("Most often the learning rate is too high")
                 .fix("Train in another --out with a lower --lr, --clip 1.0 or --precision fp32"),
+            Self::Threads { .. } => message.fix("Give fewer --workers, or raise the limit of processes (ulimit -u)"),
             Self::NothingToResume { .. } => message.fix("Omit --resume to start"),
             Self::RunExists { .. } => message.fix("Continue it with --resume, or choose another --out"),
             Self::NoUsableCheckpoint { .. } | Self::Damaged { .. } => message
                 .cause("Usually a full disk or a copy that was cut short")
                 .fix("Restore the file or start again in another --out"),
+            Self::OtherPlan { table, .. } if is_batch_alone(table) => message.fix(format!(
+                "The batch counts for all processes: with another number of them give a --batch that makes it the same. Else {}",
+                OTHER_PLAN.replacen('R', "r", 1)
+            )),
             Self::OtherPlan { .. } => {
                 message.fix(format!("{OTHER_PLAN}. To train longer, start another run from its weights (of pretrain: --init)"))
             }

@@ -146,7 +146,8 @@ impl<B: Send + 'static> Prefetch<B> {
             let (shared, make) = (Arc::clone(&prefetch.shared), Arc::clone(&make));
             let thread = std::thread::Builder::new()
                 .name(format!("batches-{index}"))
-                .spawn(move || produce(&shared, make.as_ref()))?;
+                .spawn(move || produce(&shared, make.as_ref()))
+                .map_err(|source| TrainingError::Threads { workers, source })?;
             prefetch.threads.push(thread);
         }
         Ok(prefetch)

@@ -5,12 +5,12 @@ use crate::parallel::Peers;
 use crate::run::Session;
 use crate::{Result, TrainingError};
 use serde_json::Value;
-use stage::{Message, limits};
+use stage::{Message, interrupt, limits};
 use std::env;
 use std::ops::Range;
 use std::time::Duration;
 use tch::{Device, Tensor};
-use torch_runtime::group::{DEFAULT_TIMEOUT, Fingerprint};
+use torch_runtime::group::{self, DEFAULT_TIMEOUT};
 use torch_runtime::{Group, Launch, parse_device};
 
 /// Seconds that processes wait for each other in joining and in every exchange; 60 where nothing is said.
@@ -32,6 +32,7 @@ impl Process {
     /// # Errors
     /// E330 to E335 when they do not come together; for a device that is not there.
     pub fn join(device: &str) -> Result<Self> {
+        group::stop_waiting_when(interrupt::requested);
         let launch = Launch::from_environment().map_err(torch_runtime::Error::from)?;
         let local = launch.as_ref().map(|launch| launch.local_rank);
         let device = match (device, local) {
@@ -111,8 +112,13 @@ impl Process {
     ) -> std::result::Result<Session, E> {
         if let Some(group) = &self.group {
             // before the first one discards an earlier run
-            let same = Fingerprint::of(&[]).and_text(&plan.to_string());
-            group.agree("plans", same).map_err(|e| TrainingError::from(e).message())?;
+            let members: Vec<(String, String)> = match plan {
+                Value::Object(members) => {
+                    members.iter().map(|(name, value)| (name.clone(), value.to_string())).collect()
+                }
+                other => vec![("plan".to_owned(), other.to_string())],
+            };
+            group.agree_by_name("plans", &members).map_err(|e| TrainingError::from(e).message())?;
         }
         let own = || variables.iter().map(|(name, tensor)| (name.clone(), tensor.shallow_clone())).collect();
         let session = match self.by_leader(|| open(own(), optimizer))? {

@@ -406,6 +406,7 @@ impl Session {
         optimizer.swap_averages();
         let validation = validation?.map_err(|source| TrainingError::Task { step, source })?;
         self.state.validation_due = false;
+        validation.messages.into_iter().for_each(|message| observer.message(message));
         let mut values = validation.values;
         let mut is_best = false;
         self.state.validated_not_finite = validation.score.is_some_and(|score| !score.is_finite());

@@ -49,10 +49,14 @@ impl LearningRate {
         Self { base, warmup: 0, decay: Decay::Constant }
     }
 
-    /// The published schedule: warm restarts with equal periods and minimum 1e-8.
+    /// The published schedule: warm restarts with equal periods and minimum 1e-8, or the base where that is lower.
     #[must_use]
     pub fn cosine(base: f64, period: u64) -> Self {
-        Self { base, warmup: 0, decay: Decay::CosineWarmRestarts { period, growth: 1, minimum: 1e-8 } }
+        Self {
+            base,
+            warmup: 0,
+            decay: Decay::CosineWarmRestarts { period, growth: 1, minimum: base.min(1e-8) },
+        }
     }
 
     /// nnU-Net's schedule.
@@ -155,7 +159,9 @@ mod tests {
         assert!(LearningRate::constant(0.0).check().is_err());
         assert!(LearningRate::cosine(1.0, 0).check().is_err());
         assert!(LearningRate::poly(1.0, 0).check().is_err());
-        assert!(LearningRate::cosine(1e-9, 5).check().is_err());
+        let above = Decay::CosineWarmRestarts { period: 5, growth: 1, minimum: 1e-8 };
+        assert!(LearningRate { base: 1e-9, warmup: 0, decay: above }.check().is_err());
+        assert!(LearningRate::cosine(1e-9, 5).check().is_ok());
         assert!(LearningRate::cosine(2e-5, 5).check().is_ok());
     }
 }

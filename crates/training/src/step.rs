@@ -6,6 +6,7 @@ use crate::parallel::{Gradients, Peers};
 use crate::record::Values;
 use crate::{Result, TrainingError};
 use pictures::Canvas;
+use stage::Message;
 use stage::limits::is_out_of_memory;
 use std::any::Any;
 use std::collections::VecDeque;
@@ -34,6 +35,8 @@ pub struct Validation {
     pub values: Values,
     /// What it looks like, for [`crate::record::VALIDATION`].
     pub picture: Option<Canvas>,
+    /// What people should know.
+    pub messages: Vec<Message>,
 }
 
 /// What is trained: forward pass and loss for a batch.

@@ -2,11 +2,15 @@
 
 use super::Pretraining;
 use crate::exam::Place;
+use stage::Message;
 use std::collections::BTreeSet;
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 use training::error::BoxedError;
 use training::probe::{Probe, effective_rank, linear_probe, retrieve};
 use training::step::Validation;
+
+/// Patches that are named where their features are not finite.
+const ODD_SHOWN: usize = 5;
 
 impl Pretraining {
     /// Retrieval, rank and probe over the exam's places.
@@ -33,8 +37,13 @@ impl Pretraining {
             features.push(encoded.to_kind(Kind::Float));
         }
         let features = Tensor::cat(&features, 0);
-        let of_places = |of: fn(&Place) -> i64| -> Vec<i64> { self.exam.places.iter().map(of).collect() };
         let mut validation = Validation::default();
+        let (features, asked) = self.finite(features, &mut validation)?;
+        if asked.is_empty() {
+            validation.score = Some(f64::NAN);
+            return Ok(validation);
+        }
+        let of_places = |of: fn(&Place) -> i64| -> Vec<i64> { asked.iter().map(|place| of(place)).collect() };
         let values = &mut validation.values;
         let probe = linear_probe(&features, &of_places(|p| p.modality), &of_places(|p| p.subject))?;
         if let Some(Probe { accuracy, chance }) = probe {
@@ -43,14 +52,14 @@ impl Pretraining {
         }
         let rows = |wanted: &dyn Fn(&Place) -> bool| {
             let rows: Vec<i64> =
-                (0..).zip(&self.exam.places).filter(|(_, p)| wanted(p)).map(|(i, _)| i).collect();
+                (0..).zip(&asked).filter(|(_, place)| wanted(place)).map(|(i, _)| i).collect();
             features.index_select(0, &Tensor::from_slice(&rows).to_device(self.device))
         };
         let held_out = rows(&|place| place.held_out);
         if held_out.size()[0] >= 3 {
             values.insert("effective_rank".to_owned(), effective_rank(&held_out)?);
         }
-        let targets: Vec<i64> = self.exam.places.iter().filter_map(|place| place.target).collect();
+        let targets: Vec<i64> = asked.iter().filter_map(|place| place.target).collect();
         let can_choose = self.exam.owners.len() > 1 && !targets.is_empty();
         if let Some(head) = self.text_head.as_ref().filter(|_| can_choose) {
             let images = self.second_head().forward_t(&rows(&|place| place.target.is_some()), false)?;
@@ -66,7 +75,7 @@ impl Pretraining {
             values.insert("candidates".to_owned(), found.candidates as f64);
             // where few are to choose from, all are among the first five
             validation.score = Some(found.mean_reciprocal_rank());
-            if let Some([recall, chance]) = self.within_data_sets(&images, &texts)? {
+            if let Some([recall, chance]) = self.within_data_sets(&asked, &images, &texts)? {
                 values.insert("recall_5_within".to_owned(), recall);
                 values.insert("recall_5_within_chance".to_owned(), chance);
             }
@@ -74,10 +83,53 @@ impl Pretraining {
         Ok(validation)
     }
 
+    /// The features that are finite, and their places; a message names the others, of which nothing can be asked.
+    fn finite(
+        &self,
+        features: Tensor,
+        validation: &mut Validation,
+    ) -> Result<(Tensor, Vec<&Place>), BoxedError> {
+        let is_finite = Vec::<bool>::try_from(features.isfinite().all_dim(1, false).to_device(Device::Cpu))?;
+        let places = || self.exam.places.iter().zip(&is_finite);
+        let asked: Vec<&Place> = places().filter(|(_, finite)| **finite).map(|(place, _)| place).collect();
+        if asked.len() == self.exam.places.len() {
+            return Ok((features, asked));
+        }
+        let name = |place: &Place| {
+            let [z, y, x] = place.patch.lo;
+            format!("{} at {z},{y},{x}", place.id)
+        };
+        let odd: Vec<String> =
+            places().filter(|(_, finite)| !**finite).map(|(place, _)| name(place)).collect();
+        let more = odd.len().saturating_sub(ODD_SHOWN);
+        let mut detail = odd[..odd.len() - more].join("; ");
+        if more > 0 {
+            detail.push_str(&format!("; and {more} more"));
+        }
+        let text = format!(
+            "features of {} of {} patches are not finite: nothing is asked of these",
+            odd.len(),
+            is_finite.len()
+        );
+        validation.messages.push(
+            Message::warning("W302", text)
+                .detail(detail)
+                .fix("Where it is always the same cases, look at their shards: 'preprocess verify', 'preprocess info' of their files"),
+        );
+        let rows: Vec<i64> =
+            (0..).zip(&is_finite).filter(|(_, finite)| **finite).map(|(row, _)| row).collect();
+        Ok((features.index_select(0, &Tensor::from_slice(&rows).to_device(self.device)), asked))
+    }
+
     /// Share of images whose text is among the first five of their own data set, and that of guessing: to know the data set is enough to
     /// find a text among all more often than by chance. None where all are of one data set.
-    fn within_data_sets(&self, images: &Tensor, texts: &Tensor) -> Result<Option<[f64; 2]>, BoxedError> {
-        let asked: Vec<&Place> = self.exam.places.iter().filter(|place| place.target.is_some()).collect();
+    fn within_data_sets(
+        &self,
+        asked: &[&Place],
+        images: &Tensor,
+        texts: &Tensor,
+    ) -> Result<Option<[f64; 2]>, BoxedError> {
+        let asked: Vec<&Place> = asked.iter().copied().filter(|place| place.target.is_some()).collect();
         let sources: BTreeSet<usize> = asked.iter().map(|place| place.source).collect();
         if sources.len() < 2 {
             return Ok(None);

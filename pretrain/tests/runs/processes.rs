@@ -3,9 +3,11 @@
 use crate::support::{Study, command, text};
 use data_manifests::phantom::Kind;
 use networks::weights;
+use rustix::process::{Pid, Signal, kill_process};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tch::Kind as Number;
-use test_peers::{kill_one_of_two, run_ranks, test_device, torchrun_two};
+use test_peers::{as_rank, free_port, kill_one_of_two, run_ranks, test_device, torchrun_two};
 
 /// The rate rises from nothing, which keeps updates small: whole ones, which AdamW makes of what is rounding alone, too, bring values before a
 /// rectifier to the other sign now and then.
@@ -139,6 +141,23 @@ fn a_process_that_dies_ends_the_other_with_a_message() {
         study.command(&[Kind::Ct], &[&reports], "two", &settings)
     });
     assert!(said.contains("E332") && said.contains("rank 1"), "{said}");
+}
+
+/// A process that is told to stop while others are still to come does not wait for them.
+#[test]
+fn a_signal_ends_the_wait_for_others() {
+    let (study, reports) = study();
+    let mut waiting = study.command(&[Kind::Ct], &[&reports], "alone", &SETTINGS);
+    as_rank(&mut waiting, 0, 2, free_port());
+    let child = waiting.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let since = Instant::now();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(75), "{said}");
+    assert!(since.elapsed() < Duration::from_secs(20) && said.contains("I306"), "{said}");
+    assert!(!study.path("alone").exists());
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
     }
     // nor do processes that disagree
     let seed = std::sync::atomic::AtomicUsize::new(0);
-    run_ranks(2, 1, || {
+    let said = run_ranks(2, 1, || {
         let seed = seed.fetch_add(1, std::sync::atomic::Ordering::Relaxed).to_string();
         study.command(
             &CT,
@@ -130,7 +130,17 @@ fn a_command_that_cannot_run_leaves_the_run_that_it_was_to_overwrite() {
             &[&SETTINGS[..], &["--overwrite", "--seed", &seed]].concat(),
         )
     });
+    assert!(
+        said.iter().all(|said| said.contains("E333") && said.contains("they differ in selection, seed")),
+        "{said:#?}"
+    );
     study.verified("encoder");
+    // another number of processes makes another batch of the same options
+    let said = run_ranks(2, 1, || study.command(&CT, &[&reports], "encoder", &SETTINGS));
+    assert!(
+        said[0].contains("E307") && said[0].contains("give a --batch that makes it the same"),
+        "{said:#?}"
+    );
     // of several processes the one that writes says why, the others that they cannot begin
     let more = [&SETTINGS[..], &["--seed", "5"]].concat();
     let said = run_ranks(2, 1, || study.command(&CT, &[&reports], "encoder", &more));

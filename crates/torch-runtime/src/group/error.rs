@@ -134,6 +134,16 @@ pub enum GroupError {
 }
 
 impl GroupError {
+    /// The same, in what processes differ.
+    pub(super) fn differing_in(mut self, names: &[&str]) -> Self {
+        if let Self::Differ { differences, .. } = &mut self
+            && !names.is_empty()
+        {
+            differences.push_str(&format!("; they differ in {}", names.join(", ")));
+        }
+        self
+    }
+
     /// The stable code: E330 launcher's variables, E331 joining, E332 a peer lost in a collective, E333 processes that
     /// differ, E334 an argument, E335 no NCCL.
     #[must_use]

@@ -72,6 +72,10 @@ impl Fingerprint {
         self
     }
 
+    pub(super) fn of_text(text: &str) -> u64 {
+        Self::of(&[]).and_text(text).content
+    }
+
     /// With the values of `tensors`, bit for bit.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use super::ffi::{Bind, Store};
 use super::launch::{Launch, Network, join};
 use std::io;
 use std::net::{IpAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::OnceLock;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,19 @@ pub(super) struct Board {
     size: usize,
     /// Whether the store ends with this process.
     serves: bool,
+}
+
+/// See [`stop_waiting_when`].
+static STOP: OnceLock<fn() -> bool> = OnceLock::new();
+
+/// Says how to know that the process was asked to stop, as signals are for all of it: joining the others and comparing with them end early
+/// then. What was said first holds.
+pub fn stop_waiting_when(asked: fn() -> bool) {
+    let _first = STOP.set(asked);
+}
+
+fn stop_asked() -> bool {
+    STOP.get().is_some_and(|asked| asked())
 }
 
 impl Board {
@@ -92,7 +106,8 @@ impl Board {
         // Whoever cannot reach the store has lost the process that serves it.
         let lost = |_| vec![0];
         self.say(name, value).map_err(lost)?;
-        self.look_for_all(name, deadline, || self.store.has(&given_up).unwrap_or(false)).inspect_err(|_| {
+        let stop = || stop_asked() || self.store.has(&given_up).unwrap_or(false);
+        self.look_for_all(name, deadline, stop).inspect_err(|_| {
             // The others find out at once and name the same ranks; where even this fails, no one is left to read it.
             drop(self.store.set(&given_up, &[1]));
             self.linger();
@@ -213,7 +228,7 @@ fn knock(host: &str, port: u16, deadline: Instant) -> io::Result<()> {
             }
             Err(last)
         });
-        if outcome.is_ok() || Instant::now() >= deadline {
+        if outcome.is_ok() || Instant::now() >= deadline || stop_asked() {
             return outcome;
         }
         sleep(pause);

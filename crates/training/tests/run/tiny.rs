@@ -106,6 +106,6 @@ impl Task for Tiny {
         let right = self.forward(&batch.image, false).gt(0.0).to_kind(Kind::Float).eq_tensor(&batch.target);
         let score = right.to_kind(Kind::Float).mean(Kind::Float).double_value(&[]);
         let values = Values::from([("accuracy".to_owned(), score)]);
-        Ok(Validation { score: Some(score), values, picture: None })
+        Ok(Validation { score: Some(score), values, ..Validation::default() })
     }
 }
