@@ -27,8 +27,12 @@ pub(crate) struct Source {
     pub(crate) ids: Vec<String>,
     /// Cases that are kept for questions.
     pub(crate) held_out: Vec<String>,
-    /// Cases that are scored on later, as far as they are known: neither trained on nor asked about.
+    /// Cases that are scored on later, as far as they are known, and others of their subjects: neither trained on nor asked about.
     pub(crate) kept: Vec<String>,
+    /// Those of them that are scored on.
+    scored: BTreeSet<String>,
+    /// Cases of the same subjects that a split trains on all the same: parts of one volume.
+    parted: BTreeSet<String>,
     pub(crate) test_cases_used: usize,
     /// Wordings of the reports, of which one is drawn for each patch.
     pub(crate) texts: Vec<Text>,
@@ -160,13 +164,15 @@ impl Pairs {
                     .fix("Give each data set once; different data need different names in their descriptors")
                     .into());
             }
-            let selection::Selection { train, held_out, kept, test_cases_used } =
+            let selection::Selection { train, held_out, kept, scored, parted, test_cases_used } =
                 selection::select(&store, rule)?;
             sources.push(Source {
                 store,
                 ids: train,
                 held_out,
                 kept,
+                scored,
+                parted,
                 test_cases_used,
                 texts: Vec::new(),
                 likeness: Vec::new(),

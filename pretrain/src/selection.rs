@@ -174,8 +174,12 @@ pub(crate) fn check_left_out<'a>(
 pub(crate) struct Selection {
     pub(crate) train: Vec<String>,
     pub(crate) held_out: Vec<String>,
-    /// Cases that are named to be kept from both.
+    /// Cases that are kept from both: those that are scored on later, and others of their subjects.
     pub(crate) kept: Vec<String>,
+    /// Of these the former.
+    pub(crate) scored: BTreeSet<String>,
+    /// Of the others those that stand on the other side of a split than one of their subject that is scored on.
+    pub(crate) parted: BTreeSet<String>,
     /// Test cases among the trained ones.
     pub(crate) test_cases_used: usize,
 }
@@ -214,12 +218,13 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
     let apart: BTreeSet<&str> =
         rows.iter().filter(|row| is_named(row)).map(|row| row.subject.as_str()).collect();
     let trained_later = rule.trained_later.get(name);
-    let is_kept = |row: &&cases::CaseRow| {
+    let is_parted = |row: &cases::CaseRow| {
         let trained = trained_later.is_some_and(|ids| ids.contains(&row.id));
-        !is_named(row) && (trained || !apart.contains(row.subject.as_str()))
+        trained && !is_named(row) && apart.contains(row.subject.as_str())
     };
-    let kept: Vec<&cases::CaseRow> = rows.iter().filter(is_kept).collect();
-    let mut subjects: Vec<(String, &str)> = kept
+    let (used, kept): (Vec<&cases::CaseRow>, Vec<_>) =
+        rows.iter().partition(|row| is_parted(row) || !apart.contains(row.subject.as_str()));
+    let mut subjects: Vec<(String, &str)> = used
         .iter()
         .map(|row| row.subject.as_str())
         .collect::<BTreeSet<_>>()
@@ -230,15 +235,24 @@ fn of_rows(name: &str, rows: &[cases::CaseRow], rule: &SelectionRule) -> Result<
     let count = (subjects.len() as f64 * rule.holdout).round() as usize;
     let held: BTreeSet<&str> = subjects.iter().take(count).map(|(_, subject)| *subject).collect();
     let (held_out, train): (Vec<_>, Vec<_>) =
-        kept.into_iter().partition(|row| held.contains(row.subject.as_str()));
+        used.into_iter().partition(|row| held.contains(row.subject.as_str()));
     if train.is_empty() {
         return Err(Message::error("E320", format!("no case of {name} is left to train on"))
             .fix("Run preprocess again, or change --test-cases, --leave-out or --holdout"));
     }
     let ids = |rows: Vec<&cases::CaseRow>| rows.into_iter().map(|row| row.id.clone()).collect();
     let test_cases_used = train.iter().filter(|row| is_test(row)).count();
-    let named = ids(rows.iter().filter(|row| is_named(row)).collect());
-    Ok(Selection { train: ids(train), held_out: ids(held_out), kept: named, test_cases_used })
+    let those = |of: &dyn Fn(&cases::CaseRow) -> bool| {
+        rows.iter().filter(|row| of(row)).map(|row| row.id.clone()).collect()
+    };
+    Ok(Selection {
+        train: ids(train),
+        held_out: ids(held_out),
+        kept: ids(kept),
+        scored: those(&is_named),
+        parted: those(&is_parted),
+        test_cases_used,
+    })
 }
 
 #[cfg(test)]
@@ -280,12 +294,15 @@ mod tests {
         // of the two cases of a subject one is scored on
         assert_eq!(all.len(), 12);
         assert!(!all.iter().any(|id| ["c0", "c1", "c6", "c7"].contains(&id.as_str())), "{all:?}");
+        assert_eq!(found.kept, ["c0", "c1", "c6", "c7", "c8", "c9", "c18", "c19"]);
+        assert!(found.scored.contains("c6") && !found.scored.contains("c7") && found.parted.is_empty());
         assert_eq!(of_rows("other", &rows, &rule).unwrap().train.len(), 12);
         // parts of one volume, as the split parts them
         rule.trained_later.insert("d".to_owned(), BTreeSet::from(["c7".to_owned()]));
         let found = of_rows("d", &rows, &rule).unwrap();
         let all: Vec<&String> = found.train.iter().chain(&found.held_out).collect();
         assert!(all.len() == 13 && all.iter().any(|id| *id == "c7"), "{all:?}");
+        assert!(found.parted.iter().eq(["c7"]) && !found.kept.contains(&"c7".to_owned()));
         let mut mixed = rows.clone();
         mixed[8].split = CaseSplit::Train;
         let found = of_rows("other", &mixed, &rule).unwrap();
