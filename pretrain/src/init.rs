@@ -1,8 +1,6 @@
 //! Weights to start from: whether they fit, and what they have seen.
 
 use crate::pairs::Pairs;
-use crate::selection::{SelectionRule, TestCases};
-use data_manifests::CaseSplit;
 use data_manifests::seen::Seen;
 use networks::{EncoderConfig, weights};
 use serde::Deserialize;
@@ -49,13 +47,11 @@ pub(crate) fn seen_by(file: &Path) -> anyhow::Result<Seen> {
 }
 
 /// Says how many of the cases that are kept from training the weights to start from have seen: keeping them is in vain.
-pub(crate) fn warn_of_kept_cases(seen: &Seen, pairs: &Pairs, rule: &SelectionRule, context: &Context) {
+pub(crate) fn warn_of_kept_cases(seen: &Seen, pairs: &Pairs, context: &Context) {
     for source in pairs.sources() {
         let name = &source.store.descriptor().name;
-        let tests = source.store.rows().iter().filter(|row| row.split == CaseSplit::Test);
-        let tests = tests.map(|row| &row.id).filter(|_| rule.test_cases != TestCases::Use);
         // under whatever name: also those that another data set keeps from training
-        let kept: BTreeSet<&String> = source.kept.iter().chain(&source.held_out).chain(tests).collect();
+        let kept: BTreeSet<&String> = source.kept.iter().chain(&source.held_out).collect();
         let all = kept.len();
         let [images, _] = seen.among(name, kept, &source.store.images());
         if images > 0 {

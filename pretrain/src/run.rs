@@ -116,7 +116,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let mut seen = Seen::default();
     if let Some(file) = &arguments.init {
         seen = seen_by(file)?;
-        warn_of_kept_cases(&seen, &pairs, &plan.selection, context);
+        warn_of_kept_cases(&seen, &pairs, context);
         refuse_other_strides(file, &plan.encoder)?;
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {

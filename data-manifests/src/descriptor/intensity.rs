@@ -9,7 +9,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use volume::intensity::{IntensityRule, Rules};
 
-/// The intensity rule of a channel. Variants without members have braces, with which serde refuses members that they do not have.
+// variants without members have braces, with which serde refuses members that they do not have
+/// The intensity rule of a channel.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "rule", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Intensity {
