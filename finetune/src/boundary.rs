@@ -73,4 +73,27 @@ mod tests {
         assert_eq!(row(1), [1.0, 0.0, -1.0, -2.0, -3.0, 0.0]);
         assert_eq!(row(2), [0.0; 6]);
     }
+
+    /// Against every pair of voxels, on three different spacings.
+    #[test]
+    fn distances_are_those_of_all_pairs() {
+        let (shape, spacing) = ([4_usize, 5, 6], [3.0, 1.0, 1.5]);
+        let values: Vec<i64> = (0..120).map(|i: i64| i64::from((i * 7919 + 13) % 11 < 3)).collect();
+        let at = |i: usize| [i / 30, i / 6 % 5, i % 6];
+        let nearest = |i: usize, wanted: i64| -> f64 {
+            let apart = |j: usize| -> f64 {
+                let along = |axis: usize| (at(i)[axis] as f64 - at(j)[axis] as f64) * spacing[axis];
+                (0..3).map(|axis| along(axis).powi(2)).sum::<f64>().sqrt()
+            };
+            (0..120).filter(|j| values[*j] == wanted).map(apart).fold(f64::INFINITY, f64::min)
+        };
+        let labels = Tensor::from_slice(&values).view([1, 1, 4, 5, 6]);
+        let found = signed_distances(&labels, &[vec![1]], spacing, None, Device::Cpu).unwrap();
+        let found = Vec::<f32>::try_from(found.contiguous().view(-1)).unwrap();
+        assert_eq!(shape.iter().product::<usize>(), found.len());
+        for (i, found) in found.into_iter().enumerate() {
+            let expected = if values[i] == 1 { -(nearest(i, 0) - 1.0).max(0.0) } else { nearest(i, 1) };
+            assert!((f64::from(found) - expected).abs() < 1e-5, "{:?}: {found} for {expected}", at(i));
+        }
+    }
 }

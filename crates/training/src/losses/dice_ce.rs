@@ -328,6 +328,49 @@ mod tests {
         assert!(nothing.cross_entropy.double_value(&[]).abs() < 1e-12);
     }
 
+    /// What is ignored in one sample only counts in the other, whether the Dice is each sample's or the batch's.
+    #[test]
+    fn ignored_voxels_are_left_out_by_hand() {
+        tch::manual_seed(6);
+        let shape = [2, 4, 5, 6, 7];
+        let logits = Tensor::randn(shape, (Kind::Double, Device::Cpu));
+        let label = Tensor::randint(4, [2, 1, 5, 6, 7], (Kind::Int64, Device::Cpu));
+        let _ignored = label.get(1).narrow(2, 2, 3).fill_(9);
+        let probability =
+            Vec::<f64>::try_from(logits.softmax(1, Kind::Double).contiguous().view(-1)).unwrap();
+        let labels = Vec::<i64>::try_from(label.contiguous().view(-1)).unwrap();
+        let voxels = 5 * 6 * 7;
+        let (mut entropy, mut counted) = (0.0, 0.0);
+        // overlap and size of each sample and class
+        let mut sums = [[[0.0; 2]; 4]; 2];
+        for (i, value) in labels.iter().enumerate().filter(|(_, value)| **value != 9) {
+            let (sample, at) = (i / voxels, i % voxels);
+            let of = |class: usize| probability[(sample * 4 + class) * voxels + at];
+            entropy -= of(*value as usize).ln();
+            counted += 1.0;
+            for (class, sums) in sums[sample].iter_mut().enumerate() {
+                let target = f64::from(u8::from(class as i64 == *value));
+                sums[0] += 2.0 * of(class) * target;
+                sums[1] += of(class) + target;
+            }
+        }
+        for batch_dice in [false, true] {
+            let options = DiceCeOptions { ignore_label: Some(9), batch_dice, ..Default::default() };
+            let classes = if options.include_background { 0..4 } else { 1..4 };
+            let ratio = |[overlap, size]: [f64; 2]| (overlap + options.smooth) / (size + options.smooth);
+            let ratios: Vec<f64> = classes
+                .flat_map(|class| match batch_dice {
+                    true => vec![ratio([0, 1].map(|k| sums[0][class][k] + sums[1][class][k]))],
+                    false => vec![ratio(sums[0][class]), ratio(sums[1][class])],
+                })
+                .collect();
+            let dice = 1.0 - ratios.iter().sum::<f64>() / ratios.len() as f64;
+            let found = dice_ce(&logits.to_kind(Kind::Float), &label, &options, None).unwrap();
+            assert!((found.dice.double_value(&[]) - dice).abs() < 1e-5, "{batch_dice}");
+            assert!((found.cross_entropy.double_value(&[]) - entropy / counted).abs() < 1e-5);
+        }
+    }
+
     #[test]
     fn labels_outside_the_classes_are_named() {
         let label = Tensor::full([1, 1, 1, 1, 2], 3, (Kind::Int64, Device::Cpu));
