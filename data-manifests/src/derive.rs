@@ -257,13 +257,24 @@ fn imaging(modality: Modality, channels: &[String]) -> String {
         Modality::Ct if channels.iter().all(|name| name.to_lowercase().starts_with("ct")) => {
             "computed tomography".to_owned()
         }
-        Modality::Ct => format!("computed tomography ({})", channels.join(", ")),
+        Modality::Ct => listed("computed tomography", channels),
         Modality::Em => "electron microscopy".to_owned(),
         Modality::Mri => match channels {
             [one] if one.to_lowercase().starts_with("mr") => "magnetic resonance imaging".to_owned(),
-            _ => format!("magnetic resonance imaging ({})", channels.join(", ")),
+            _ => listed("magnetic resonance imaging", channels),
         },
     }
+}
+
+/// With the channels' names, but for those that say how intensities are treated and nothing of the image.
+fn listed(imaging: &str, channels: &[String]) -> String {
+    const TREATMENTS: [&str; 4] = ["nonorm", "rescale_to_0_1", "rgb_to_0_1", "zscore"];
+    let named: Vec<&str> = channels
+        .iter()
+        .map(String::as_str)
+        .filter(|name| !TREATMENTS.contains(&name.trim().to_lowercase().as_str()))
+        .collect();
+    if named.is_empty() { imaging.to_owned() } else { format!("{imaging} ({})", named.join(", ")) }
 }
 
 /// `Dataset027_ACDC` → `dataset027-acdc`.

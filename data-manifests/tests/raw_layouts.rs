@@ -148,20 +148,20 @@ fn channel_names_choose_rules_as_in_nnunet() {
     let ct = Intensity::CtWindow { low: -1000.0, high: 1000.0 };
     for (names, modality, rules, imaging) in [
         (["T1", "FLAIR"], Modality::Mri, z_score.clone().into(), "magnetic resonance imaging (T1, FLAIR)"),
-        (["T1", "zscore"], Modality::Mri, z_score.clone().into(), "magnetic resonance imaging (T1, zscore)"),
+        (["T1", "zscore"], Modality::Mri, z_score.clone().into(), "magnetic resonance imaging (T1)"),
         (["CT", "ct"], Modality::Ct, ct.clone().into(), "computed tomography"),
         (["CT", "PET"], Modality::Ct, vec![ct, z_score.clone()].into(), "computed tomography (CT, PET)"),
         (
             ["T1", "noNorm"],
             Modality::Mri,
             vec![z_score, Intensity::None {}].into(),
-            "magnetic resonance imaging (T1, noNorm)",
+            "magnetic resonance imaging (T1)",
         ),
         (
             ["rescale_to_0_1", "rgb_to_0_1"],
             Modality::Mri,
             Intensities::Each(vec![Intensity::MinMax {}, Intensity::EmScale {}]),
-            "magnetic resonance imaging (rescale_to_0_1, rgb_to_0_1)",
+            "magnetic resonance imaging",
         ),
     ] {
         json["channel_names"] = json!({"0": names[0], "1": names[1]});

@@ -7,6 +7,7 @@ pub(crate) mod place;
 use crate::messages;
 use crate::treatment::Treatment;
 use data_manifests::Descriptor;
+use data_manifests::descriptor::Intensity;
 use data_manifests::raw::{RawCase, Source};
 use image::Image;
 use label::CaseLabels;
@@ -158,9 +159,20 @@ pub(crate) fn make(
     Ok(Made { pending, record, tree, messages })
 }
 
+/// A channel's number, name, fitted rule and range.
+type Named<'a> = (usize, (&'a String, (&'a ChannelTransform, &'a [f32; 2])));
+
 fn channel_records(descriptor: &Descriptor, image: &Image) -> Vec<ChannelRecord> {
     let fitted = image.transforms.iter().zip(&image.ranges);
-    let record = |(name, (transform, range)): (&String, (&ChannelTransform, &[f32; 2]))| ChannelRecord {
+    let moments = |number: usize, transform: &ChannelTransform| match descriptor.intensity.channel(number) {
+        Some(Intensity::Window { .. } | Intensity::MinMax {} | Intensity::None {}) => {
+            let found = &transform.statistics;
+            let mean = (found.mean - transform.subtract) / transform.divide;
+            Some([mean as f32, (found.std / transform.divide) as f32])
+        }
+        _ => None,
+    };
+    let record = |(number, (name, (transform, range))): Named<'_>| ChannelRecord {
         name: name.clone(),
         normalisation: Normalisation {
             clip: transform.clip.map(|c| c.map(|v| v as f32)),
@@ -170,8 +182,9 @@ fn channel_records(descriptor: &Descriptor, image: &Image) -> Vec<ChannelRecord>
         },
         minimum: range[0],
         maximum: range[1],
+        moments: moments(number, transform),
     };
-    descriptor.channels.iter().zip(fitted).map(record).collect()
+    descriptor.channels.iter().zip(fitted).enumerate().map(record).collect()
 }
 
 fn messages_of(case: &RawCase, source: &Source, warnings: &[Warning], rules: &Rules<'_>) -> Vec<Message> {

@@ -9,9 +9,22 @@ use crate::slices::{self, Slice};
 use crate::writer::Rejected;
 use crate::{measure, render};
 use data_manifests::Descriptor;
+use data_manifests::descriptor::{Intensity, Modality};
 use networks::blip::GreyImage;
 use patches::CaseRecord;
 use stage::{Context, Message};
+use std::borrow::Cow;
+
+/// What raw values mean.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scale {
+    /// Hounsfield units.
+    Hounsfield,
+    /// Nothing but more and less: MRI, and CT whose rule is not one for Hounsfield units.
+    Relative,
+    /// Grey values between black and white.
+    Grey([f32; 2]),
+}
 
 /// One slice or tile with all that is known of it, but its labels.
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +67,43 @@ impl SliceImage<'_> {
     pub fn raw(&self, channel: usize) -> Vec<f32> {
         let normalisation = &self.record.channels[channel].normalisation;
         self.channel(channel).iter().map(|v| normalisation.raw(*v)).collect()
+    }
+
+    /// Values of a channel in standard deviations from the volume's mean, row by row.
+    #[must_use]
+    pub fn standardised(&self, channel: usize) -> Cow<'_, [f32]> {
+        let values = self.channel(channel);
+        match self.record.channels[channel].moments {
+            None => Cow::Borrowed(values),
+            Some([_, deviation]) if deviation.is_nan() || deviation <= 0.0 => {
+                Cow::Owned(vec![0.0; values.len()])
+            }
+            Some([mean, deviation]) => values.iter().map(|value| (value - mean) / deviation).collect(),
+        }
+    }
+
+    /// What its first channel's values mean.
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        let rule = self.descriptor.intensity.channel(0);
+        match self.record.modality {
+            Modality::Ct => match rule {
+                Some(
+                    Intensity::CtWindow { .. } | Intensity::CtPercentile { .. } | Intensity::MriZscore { .. },
+                ) => Scale::Hounsfield,
+                _ => Scale::Relative,
+            },
+            Modality::Mri => Scale::Relative,
+            Modality::Em => match rule {
+                Some(Intensity::EmScale {}) => Scale::Grey([0.0, 255.0]),
+                _ => {
+                    let channel = &self.record.channels[0];
+                    Scale::Grey(
+                        [channel.minimum, channel.maximum].map(|value| channel.normalisation.raw(value)),
+                    )
+                }
+            },
+        }
     }
 
     /// Whether the image shows its section from one end to the other along the columns.

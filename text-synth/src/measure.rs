@@ -8,7 +8,7 @@ pub mod mri;
 pub mod structures;
 pub mod texture;
 
-use crate::captioner::{Captioned, Captioner, SliceImage};
+use crate::captioner::{Captioned, Captioner, Scale, SliceImage};
 use crate::facts::Facts;
 use crate::render::Grey;
 use crate::slices::{axes, plane_name};
@@ -61,10 +61,11 @@ impl Captioner for Measure {
 pub fn facts(image: &SliceImage<'_>) -> Facts {
     let mut facts = Facts::default();
     frame(image, &mut facts);
-    match image.record.modality {
-        Modality::Ct => ct::measure(image, &mut facts),
-        Modality::Mri => mri::measure(image, &mut facts),
-        Modality::Em => em::measure(image, &mut facts),
+    match (image.record.modality, image.scale()) {
+        (Modality::Ct, Scale::Hounsfield) => ct::measure(image, &mut facts),
+        (Modality::Ct, _) => ct::measure_without_units(image, &mut facts),
+        (Modality::Mri, _) => mri::measure(image, &mut facts),
+        (Modality::Em, _) => em::measure(image, &mut facts),
     }
     Grey::of(image).state(image, &mut facts);
     facts

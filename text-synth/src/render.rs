@@ -1,12 +1,12 @@
 //! The grey picture of a slice: what a captioner sees and people review.
 //!
-//! Values are those before the normalisation. CT is shown through a named window, MRI between two percentiles of the imaged tissue
-//! of the slice, EM as it is. Pixels are square: the axis with the wider spacing is interpolated linearly to the finer one, between
+//! Values are those before the normalisation. CT is shown through a named window, MRI (and CT that is not in Hounsfield units) between two
+//! percentiles of the imaged tissue of the slice, EM as it is, or in the volume's range where it has more than 8 bits. Pixels are square: the axis with the wider spacing is interpolated linearly to the finer one, between
 //! pixel centres, edges repeated. CT and MRI lie as radiologists look at them: axial with the patient's right at the picture's
 //! left and the front at its top, coronal with right at left and the head at the top, sagittal with the front at left and the head
 //! at the top. Since shards are in RAS+, whose indices grow rightwards, forwards and upwards, that turns each section by half.
 
-use crate::captioner::SliceImage;
+use crate::captioner::{Scale, SliceImage};
 use crate::facts::Facts;
 use crate::measure::mri;
 use anyhow::Context;
@@ -61,12 +61,12 @@ impl Grey {
     /// The rule for a slice's first channel.
     #[must_use]
     pub fn of(image: &SliceImage<'_>) -> Self {
-        match image.record.modality {
-            Modality::Ct => {
+        match image.scale() {
+            Scale::Hounsfield => {
                 let stored = image.record.channels[0].normalisation.clip;
                 window(&image.descriptor.text.anatomy, stored.unwrap_or([f32::NEG_INFINITY, f32::INFINITY]))
             }
-            Modality::Mri => {
+            Scale::Relative => {
                 let from = mri::threshold(&image.record.channels[0]);
                 let values = image.raw(0);
                 let mut tissue: Vec<f32> = values.iter().copied().filter(|v| *v > from).collect();
@@ -77,24 +77,24 @@ impl Grey {
                 let [black, white] = PERCENTILES.map(|p| percentile(&tissue, p));
                 Self { window: None, black, white }
             }
-            Modality::Em => Self { window: None, black: 0.0, white: 255.0 },
+            Scale::Grey([black, white]) => Self { window: None, black, white },
         }
     }
 
     /// States the rule: name, level and width of a CT window, the range of an MRI picture and its channel.
     pub fn state(&self, image: &SliceImage<'_>, facts: &mut Facts) {
-        match image.record.modality {
-            Modality::Ct => {
+        match image.scale() {
+            Scale::Hounsfield => {
                 facts.word("window", self.window.unwrap_or_default());
                 facts.number("window_level_hu", f32::midpoint(self.black, self.white).into());
                 facts.number("window_width_hu", (self.white - self.black).into());
             }
-            Modality::Mri => {
+            Scale::Relative => {
                 facts.word("picture_channel", &image.record.channels[0].name);
                 facts.number("picture_black", self.black.into());
                 facts.number("picture_white", self.white.into());
             }
-            Modality::Em => {}
+            Scale::Grey(_) => {}
         }
     }
 

@@ -65,6 +65,10 @@ pub struct ChannelRecord {
     pub minimum: f32,
     /// Largest stored value.
     pub maximum: f32,
+    /// Mean and standard deviation of the volume in stored units, before clipping; absent where the normalisation made them 0 and 1 or its
+    /// numbers have a unit of their own (CT, 8 bits).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moments: Option<[f32; 2]>,
 }
 
 /// `stored = (clamp(raw, clip) - subtract) / divide`, with zeros kept where `keep_zeros` says so.

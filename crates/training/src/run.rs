@@ -215,11 +215,18 @@ impl Session {
         let mut clock = Clock::new(self.state.step, self.peers.as_ref().map_or(1, Peers::size), device);
         let mut suspects = Suspects::default();
         let mut stopped = None;
-        if self.state.validation_due && options.validate_every.is_some() {
+        let is_due = self.state.validation_due && options.validate_every.is_some();
+        if is_due {
             self.validate(task, optimizer, options, observer)?;
-            self.save(Which::Latest, optimizer).map_err(Failure::Writing)?;
         }
         let mut done = self.is_exhausted(options)?;
+        if is_due {
+            if done && self.state.step < options.steps && !self.state.step.is_multiple_of(options.log_every) {
+                self.log(options, &mut clock, observer).map_err(Failure::Writing)?;
+            }
+            self.save(Which::Latest, optimizer).map_err(Failure::Writing)?;
+            *saved = Some(self.state.step);
+        }
         while self.state.step < options.steps && stopped.is_none() && !done {
             let Some(fetched) = source.next()? else {
                 return Err(self.source_error("the source of batches ended early".to_owned()).into());

@@ -74,6 +74,7 @@ pub(crate) fn put_shards(case: &Path, grid: &Grid, labels: Option<(LabelKind, La
             normalisation: Normalisation { clip: None, subtract: 0.0, divide: 1.0, keep_zeros: false },
             minimum: 0.0,
             maximum: 0.0,
+            moments: None,
         }],
         shape_zyx: grid.shape_zyx,
         spacing_zyx_mm: grid.spacing_zyx_mm(),

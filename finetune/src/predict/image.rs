@@ -98,9 +98,8 @@ impl Reader<'_> {
         intensity::check_finite(&mut data, channels, NonFinite::Error).map_err(in_image)?;
         let method = descriptor.method();
         method.rules.check_all_vary(&data, channels).map_err(in_image)?;
-        if descriptor.modality == Modality::Ct {
-            warnings.extend(method.rules.hounsfield_warning_of(&data, channels));
-        }
+        let is_ct = descriptor.modality == Modality::Ct;
+        warnings.extend(method.rules.hounsfield_warning_of(&data, channels, is_ct));
         let prepared = prepare::image(&data, channels, &grid, &method).map_err(in_image)?;
         drop(data);
         let (own, theirs) = (&grid, &prepared.grid);

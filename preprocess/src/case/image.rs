@@ -72,9 +72,8 @@ fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
         .extend(intensity::check_finite(&mut data, channels, rules.treatment.non_finite).map_err(in_image)?);
     let method = rules.descriptor.method();
     method.rules.check_all_vary(&data, channels).map_err(in_image)?;
-    if rules.descriptor.modality == Modality::Ct {
-        warnings.extend(method.rules.hounsfield_warning_of(&data, channels));
-    }
+    let is_ct = rules.descriptor.modality == Modality::Ct;
+    warnings.extend(method.rules.hounsfield_warning_of(&data, channels, is_ct));
     let prepared = prepare::image(&data, channels, &grid, &method)
         .map_err(|error| doubted(in_image(error), &warnings, rules))?;
     let Prepared { data, transforms, ranges, steps, .. } = prepared;
@@ -110,9 +109,8 @@ fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) 
         warnings.extend(found.check_finite(channel, rules.treatment.non_finite).map_err(in_image)?);
         method.rules.check_varies(channel, found).map_err(in_image)?;
     }
-    if rules.descriptor.modality == Modality::Ct {
-        warnings.extend(method.rules.hounsfield_warning(&contents));
-    }
+    let is_ct = rules.descriptor.modality == Modality::Ct;
+    warnings.extend(method.rules.hounsfield_warning(&contents, is_ct));
     let fill = match rules.treatment.non_finite {
         NonFinite::Error => Vec::new(),
         NonFinite::FillMin => contents.iter().map(Contents::smallest).collect(),

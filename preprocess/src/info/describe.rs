@@ -294,11 +294,10 @@ fn judge(
     if volume.labels.likely {
         return Ok(());
     }
-    if descriptor.modality == Modality::Ct {
-        let contents: Vec<Contents> = volume.statistics.iter().map(|channel| channel.contents).collect();
-        let rules = descriptor.intensity.rules();
-        volume.warnings.extend(rules.hounsfield_warning(&contents).as_ref().map(flaw));
-    }
+    let contents: Vec<Contents> = volume.statistics.iter().map(|channel| channel.contents).collect();
+    let is_ct = descriptor.modality == Modality::Ct;
+    let doubt = descriptor.intensity.rules().hounsfield_warning(&contents, is_ct);
+    volume.warnings.extend(doubt.as_ref().map(flaw));
     if let Some(error) = unfit(volume, descriptor) {
         let error = error.naming_channels(&descriptor.channels).in_file(path);
         volume.errors.push(messages::of_error(&case, &error.into(), Path::new("")));

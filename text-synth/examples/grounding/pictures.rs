@@ -85,6 +85,7 @@ pub(crate) fn slice(i: u64, random: &mut impl Rng) -> (Descriptor, Facts) {
                 normalisation: rule,
                 minimum: ends(values, f32::min, f32::INFINITY),
                 maximum: ends(values, f32::max, f32::NEG_INFINITY),
+                moments: None,
             })
             .collect(),
         shape_zyx: [sections, shape[0], shape[1]],

@@ -158,6 +158,12 @@ impl Grounding {
         }
     }
 
+    /// Whether the data set's own words for its imaging hold these: PET beside CT.
+    pub(super) fn is_own_imaging(&self, words: &str) -> bool {
+        let own: Vec<&str> = self.imaging.split(|c: char| !c.is_alphanumeric()).collect();
+        words.split(' ').all(|word| own.contains(&word))
+    }
+
     /// The sentences of a report with what was found of each.
     #[must_use]
     pub fn check(&self, text: &str, facts: &Facts) -> Vec<Sentence> {
@@ -174,7 +180,7 @@ impl Grounding {
                 .into_iter()
                 .filter_map(|mention| self.terms.get(&mention.label).map(|term| (mention, term)))
                 .collect();
-            let used = vec![false; tokens.len()];
+            let used = names_within(&tokens, facts);
             let mut read = Read { tokens, mentions, facts, modality, declared: &self.declared_words, used };
             statements::level_and_section(&mut read, &mut evidence);
             statements::terms(self, &mut read, &mut evidence);
@@ -209,4 +215,22 @@ impl Grounding {
             replaces: None,
         }
     }
+}
+
+/// Which tokens belong to names of channels: a digit in one counts nothing.
+fn names_within(sentence: &[Token], facts: &Facts) -> Vec<bool> {
+    let mut used = vec![false; sentence.len()];
+    let count = facts.get_count("channels").unwrap_or_default();
+    for name in (1..=count).filter_map(|channel| facts.get_word(&format!("channel_{channel}"))) {
+        let name = tokens(name);
+        if !name.iter().any(|token| matches!(token, Token::Number { .. })) {
+            continue;
+        }
+        for start in 0..(sentence.len() + 1).saturating_sub(name.len()) {
+            if sentence[start..].starts_with(&name) {
+                used[start..start + name.len()].fill(true);
+            }
+        }
+    }
+    used
 }

@@ -47,6 +47,9 @@ pub(super) fn terms(grounding: &Grounding, read: &mut Read<'_>, evidence: &mut E
         match term.kind {
             Kind::Measured => measured(read, &mention, term, evidence),
             Kind::Plane => plane(read, term, evidence),
+            Kind::Modality if !fits && grounding.is_own_imaging(&read.words_of(&mention)) => {
+                evidence.bears("fact:imaging".to_owned());
+            }
             Kind::Modality | Kind::Appearance if !fits => {
                 let words = read.words_of(&mention);
                 evidence.against(format!("'{words}' does not belong to {}", imaging_of(read.modality)));

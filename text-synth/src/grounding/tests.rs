@@ -49,6 +49,29 @@ fn verdicts(grounding: &Grounding, facts: &Facts, expected: &[(&str, Verdict)]) 
     }
 }
 
+/// What a data set says of its own imaging fits, whatever its modality, and digits in names of channels count nothing.
+#[test]
+fn names_of_channels_and_ones_own_imaging_are_no_flaws() {
+    let mut descriptor = Descriptor::find("msd09-spleen").unwrap();
+    let check = |descriptor: &Descriptor, text: &str, facts: &Facts| {
+        let grounding = Grounding::new(&descriptor.text, Terms::load(&[] as &[&str]).unwrap());
+        grounding.check(text, facts)[0].verdict
+    };
+    let text = "Axial computed tomography (CT, PET) of the abdomen.";
+    assert_eq!(check(&descriptor, text, &ct()), Contradicted);
+    descriptor.text.imaging = "computed tomography (CT, PET)".to_owned();
+    assert_eq!(check(&descriptor, text, &ct()), Supported);
+    let mut mri = facts("mri");
+    mri.count("channels", 1);
+    mri.number("rescale_to_0_1_bright_fraction", 0.18);
+    mri.number("rescale_to_0_1_dark_fraction", 0.05);
+    let text = "18 % of the tissue is hyperintense and 5 % hypointense on rescale_to_0_1.";
+    let unnamed = check(&Descriptor::find("msd04-hippocampus").unwrap(), text, &mri);
+    mri.word("channel_1", "rescale_to_0_1");
+    let named = check(&Descriptor::find("msd04-hippocampus").unwrap(), text, &mri);
+    assert!(unnamed != Supported && named == Supported, "{unnamed:?} {named:?}");
+}
+
 #[test]
 fn ct_sentences_are_compared_with_facts_and_declarations() {
     let cases = [

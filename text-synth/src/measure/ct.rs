@@ -1,9 +1,10 @@
 //! CT: intensity classes by physical meaning, in Hounsfield units recovered through the normalisation.
 //!
 //! The shards keep a window of the HU scale; what lies outside it was clamped to its ends. A class is measured only where
-//! clamping cannot change the answer, and nothing is said of the others.
+//! clamping cannot change the answer, and nothing is said of the others. Of values that are not in Hounsfield units, by the data set's rule for
+//! the first channel, only extents are said.
 
-use super::{Phrase, state_structures, state_symmetry, structures, texture};
+use super::{Phrase, mri, state_structures, state_symmetry, structures, texture};
 use crate::captioner::SliceImage;
 use crate::facts::Facts;
 use crate::wording::{self, Wording};
@@ -121,9 +122,15 @@ pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
     texture::state(facts, &hu, shape, spacing, ends, "hu_per_mm");
 }
 
+/// States what can be said of a slice whose values are not Hounsfield units: how far what is imaged extends, and symmetry.
+pub(super) fn measure_without_units(image: &SliceImage<'_>, facts: &mut Facts) {
+    let _tissue = mri::extent(image, facts);
+    state_symmetry(image, facts, image.channel(0));
+}
+
 /// Says what the CT facts state.
 pub(super) fn phrases(facts: &Facts, wording: &Wording) -> Vec<Phrase> {
-    let mut phrases = Vec::new();
+    let mut phrases = Vec::from_iter(mri::extent_phrase(facts, wording));
     let mut classes: Vec<(f64, &Class, String)> = CLASSES
         .iter()
         .filter_map(|class| {

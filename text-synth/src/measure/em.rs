@@ -1,12 +1,12 @@
 //! EM: dark membranes, electron-dense and electron-lucent areas, and the compartments between membranes.
 //!
-//! Grey values are 0 … 255 as in the source, dark where stain is. Membranes are pixels darker than the mean of their surroundings
+//! Grey values are 0 … 255 as in the source (the volume's range scaled to that, where the source has more bits), dark where stain is. Membranes are pixels darker than the mean of their surroundings
 //! (250 nm to each side) by half of the slice's standard deviation, after smoothing over 6 nm to each side; compartments are
 //! what they part. Electron-dense areas stay 1.5 standard deviations below the slice's mean after smoothing over
 //! 25 nm to each side, so that thin membranes do not count. These are rules on intensity, not segmentations.
 
 use super::{Phrase, place, structures, texture};
-use crate::captioner::SliceImage;
+use crate::captioner::{Scale, SliceImage};
 use crate::facts::Facts;
 use crate::wording::{self, Wording};
 
@@ -24,9 +24,21 @@ const SMALLEST_COMPARTMENT: f64 = 1e4;
 const SMALLEST_DENSE: f64 = 5e3;
 const NM2_PER_UM2: f64 = 1e6;
 
+/// Grey values from 0 to 255: as in the source where they are 8 bits, else the volume's own range.
+fn grey(image: &SliceImage<'_>) -> Vec<f32> {
+    let mut values = image.raw(0);
+    if let Scale::Grey([black, white]) = image.scale()
+        && (black, white) != (0.0, 255.0)
+    {
+        let range = if white > black { white - black } else { 1.0 };
+        values.iter_mut().for_each(|value| *value = 255.0 * (*value - black) / range);
+    }
+    values
+}
+
 /// States the EM facts of a slice or tile.
 pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
-    let grey = image.raw(0);
+    let grey = grey(image);
     let shape = image.shape();
     let spacing = image.spacing_mm().map(|mm| mm * NM_PER_MM);
     let radius = |nm: f64| spacing.map(|s| (nm / s) as usize);

@@ -1,6 +1,6 @@
 //! MRI: units are arbitrary, so bright and dark are relative to the volume.
 //!
-//! The normalisation keeps mean and standard deviation of the volume (over non-zero voxels where the data set says so). A pixel belongs
+//! Mean and standard deviation are the volume's (over non-zero voxels where the data set says so). A pixel belongs
 //! to the imaged tissue when its raw value exceeds a tenth of the way from the channel's smallest value to two standard deviations
 //! above the mean, in any channel. Within the tissue a pixel is bright above one standard deviation over the mean of the
 //! volume, dark below one standard deviation under it, intermediate between.
@@ -26,11 +26,12 @@ pub(crate) fn threshold(channel: &ChannelRecord) -> f32 {
     let rule = &channel.normalisation;
     // with zeros kept, background is 0 and the statistics are those of the rest
     let low = if rule.keep_zeros { 0.0 } else { rule.raw(channel.minimum) };
-    low + TISSUE * (rule.subtract + 2.0 * rule.divide - low)
+    let [mean, deviation] = channel.moments.unwrap_or([0.0, 1.0]);
+    low + TISSUE * (rule.raw(mean + 2.0 * deviation) - low)
 }
 
-/// States the MRI facts of a slice.
-pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
+/// States how far the imaged tissue of a slice extends, and the pixels that show it.
+pub(super) fn extent(image: &SliceImage<'_>, facts: &mut Facts) -> Vec<bool> {
     let (shape, spacing) = (image.shape(), image.spacing_mm());
     let n: usize = shape.iter().product();
     let mut tissue = vec![false; n];
@@ -48,9 +49,18 @@ pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
         facts.number("tissue_largest_height_mm", largest.extent[0]);
         facts.number("tissue_largest_width_mm", largest.extent[1]);
     }
+    tissue
+}
+
+/// States the MRI facts of a slice.
+pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
+    let (shape, spacing) = (image.shape(), image.spacing_mm());
+    let smallest = SMALLEST_PIXELS * spacing[0] * spacing[1];
+    let tissue = extent(image, facts);
+    let pixels = tissue.iter().filter(|t| **t).count();
     facts.count("channels", image.record.channels.len());
     for (c, channel) in image.record.channels.iter().enumerate() {
-        let (name, values) = (key(&channel.name), image.channel(c));
+        let (name, values) = (key(&channel.name), image.standardised(c));
         facts.word(format!("channel_{}", c + 1), &channel.name);
         let inside = values.iter().zip(&tissue).filter(|(_, t)| **t).map(|(v, _)| *v);
         let share =
@@ -71,13 +81,12 @@ pub(super) fn measure(image: &SliceImage<'_>, facts: &mut Facts) {
         }
     }
     state_symmetry(image, facts, image.channel(0));
-    texture::state(facts, image.channel(0), shape, spacing, RANGE, "sd_per_mm");
+    texture::state(facts, &image.standardised(0), shape, spacing, RANGE, "sd_per_mm");
 }
 
-/// Says what the MRI facts state; of more than two channels the two with the largest bright share.
-pub(super) fn phrases(facts: &Facts, wording: &Wording) -> Vec<Phrase> {
-    let mut phrases = Vec::new();
-    if let Some(share) = facts.get("tissue_fraction") {
+/// Says how far the imaged tissue extends, where that was measured.
+pub(super) fn extent_phrase(facts: &Facts, wording: &Wording) -> Option<Phrase> {
+    facts.get("tissue_fraction").map(|share| {
         let mut names = vec!["tissue_fraction"];
         let share = wording::percent(share);
         let extent = match (facts.get("tissue_largest_height_mm"), facts.get("tissue_largest_width_mm")) {
@@ -95,8 +104,13 @@ pub(super) fn phrases(facts: &Facts, wording: &Wording) -> Vec<Phrase> {
             "a" => format!("imaged tissue fills {share} of the slice{extent}"),
             _ => format!("{share} of the slice shows tissue{extent}"),
         };
-        phrases.push(Phrase::new(&text, &names));
-    }
+        Phrase::new(&text, &names)
+    })
+}
+
+/// Says what the MRI facts state; of more than two channels the two with the largest bright share.
+pub(super) fn phrases(facts: &Facts, wording: &Wording) -> Vec<Phrase> {
+    let mut phrases = Vec::from_iter(extent_phrase(facts, wording));
     for channel in leading_channels(facts) {
         let name = key(&channel);
         let names = ["bright_fraction", "dark_fraction", "mean_sd"].map(|end| format!("{name}_{end}"));
@@ -157,7 +171,13 @@ mod tests {
     fn tissue_begins_a_tenth_above_the_background() {
         let channel = |keep_zeros, minimum| {
             let normalisation = Normalisation { clip: None, subtract: 500.0, divide: 250.0, keep_zeros };
-            threshold(&ChannelRecord { name: "T1".into(), normalisation, minimum, maximum: 9.0 })
+            threshold(&ChannelRecord {
+                name: "T1".into(),
+                normalisation,
+                minimum,
+                maximum: 9.0,
+                moments: None,
+            })
         };
         // background 0, bright end 1000
         assert!((channel(false, -2.0) - 100.0).abs() < 1e-3);

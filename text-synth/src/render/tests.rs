@@ -29,7 +29,8 @@ impl Marked {
         (box_zyx[axis], box_zyx[axis + 3]) = (marker_zyx[axis], marker_zyx[axis] + 1);
         let mut pixels = vec![dark; shape[row] * shape[column]];
         pixels[marker_zyx[row] * shape[column] + marker_zyx[column]] = light;
-        let channel = ChannelRecord { name: "a".into(), normalisation, minimum: dark, maximum: light };
+        let channel =
+            ChannelRecord { name: "a".into(), normalisation, minimum: dark, maximum: light, moments: None };
         Self {
             record: CaseRecord {
                 schema: CaseRecord::SCHEMA.into(),
@@ -168,4 +169,72 @@ fn a_png_gives_the_picture_back() {
     let info = reader.next_frame(&mut values).unwrap();
     assert_eq!((info.width as usize, info.height as usize), (picture.width, picture.height));
     assert_eq!(values, picture.values);
+}
+
+/// What a rule makes of raw values decides what may be said of them.
+mod scales {
+    use super::*;
+    use crate::captioner::Scale;
+    use crate::measure;
+    use crate::wording::Wording;
+    use data_manifests::descriptor::Intensity;
+
+    fn said(marked: &Marked) -> String {
+        let facts = measure::facts(&marked.image());
+        let phrases = measure::phrases(&facts, &Wording::new(0, "a"));
+        phrases.into_iter().map(|phrase| phrase.text).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn hounsfield_units_are_stated_where_the_rule_says_so() {
+        let mut marked = Marked::new("msd09-spleen", Plane::Axial, [1, 2, 3]);
+        assert!(marked.image().scale() == Scale::Hounsfield && said(&marked).contains("HU"));
+        for rule in [Intensity::Window { low: 0.0, high: 20.0 }, Intensity::MinMax {}, Intensity::None {}] {
+            marked.descriptor.intensity = rule.into();
+            let text = said(&marked);
+            assert!(marked.image().scale() == Scale::Relative, "{text}");
+            assert!(!text.contains("HU") && !text.contains("attenuation"), "{text}");
+            assert!(text.contains("imaged tissue fills") || text.contains("shows tissue"), "{text}");
+            assert_eq!(Grey::of(&marked.image()).window, None);
+        }
+    }
+
+    #[test]
+    fn bright_and_dark_do_not_depend_on_how_a_channel_was_scaled() {
+        let mut standard = Marked::new("msd04-hippocampus", Plane::Axial, [1, 2, 3]);
+        standard.pixels = (0..30).map(|i| ((i * 37) % 30) as f32 / 6.0 - 2.45).collect();
+        let channel = &mut standard.record.channels[0];
+        (channel.normalisation.subtract, channel.normalisation.divide) = (100.0, 20.0);
+        (channel.minimum, channel.maximum) = (-2.45, 29.0 / 6.0 - 2.45);
+        // the same raw values, from 51 on, in another unit
+        let mut scaled = Marked::new("msd04-hippocampus", Plane::Axial, [1, 2, 3]);
+        scaled.descriptor.intensity = Intensity::MinMax {}.into();
+        scaled.pixels = standard.pixels.iter().map(|v| (v * 20.0 + 49.0) / 98.0).collect();
+        let channel = &mut scaled.record.channels[0];
+        (channel.normalisation.subtract, channel.normalisation.divide) = (51.0, 98.0);
+        (channel.minimum, channel.maximum) = (0.0, 1.0);
+        channel.moments = Some([49.0 / 98.0, 20.0 / 98.0]);
+        let [one, other] = [&standard, &scaled].map(|marked| measure::facts(&marked.image()));
+        for name in ["a_bright_fraction", "a_dark_fraction", "a_mean_sd", "tissue_fraction", "picture_black"]
+        {
+            let [one, other] = [&one, &other].map(|facts| facts.get(name).unwrap());
+            assert!((one - other).abs() < 1e-3, "{name}: {one} and {other}");
+        }
+        assert!(one.get("a_bright_fraction").unwrap() > 0.1);
+    }
+
+    #[test]
+    fn more_than_8_bits_of_grey_are_shown_in_the_volumes_range() {
+        let mut marked = Marked::new("cremi-a", Plane::Axial, [1, 2, 3]);
+        assert_eq!(marked.image().scale(), Scale::Grey([0.0, 255.0]));
+        let eight = measure::facts(&marked.image()).get("grey_mean").unwrap();
+        marked.descriptor.intensity = Intensity::MinMax {}.into();
+        let channel = &mut marked.record.channels[0];
+        (channel.normalisation.subtract, channel.normalisation.divide) = (1000.0, 60_000.0);
+        (channel.minimum, channel.maximum) = (0.0, 1.0);
+        marked.pixels.iter_mut().for_each(|value| *value /= 255.0);
+        let grey = Grey::of(&marked.image());
+        assert_eq!((grey.black, grey.white), (1000.0, 61_000.0));
+        assert!((measure::facts(&marked.image()).get("grey_mean").unwrap() - eight).abs() < 1e-2);
+    }
 }

@@ -46,6 +46,7 @@ pub(crate) fn shards(directory: &Path, volumes: &[Volume]) {
                 normalisation: rule,
                 minimum: values.iter().copied().fold(f32::INFINITY, f32::min),
                 maximum: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+                moments: None,
             });
         let affine = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
         let record = CaseRecord {

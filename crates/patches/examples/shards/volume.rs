@@ -68,6 +68,7 @@ impl Made {
                 normalisation: Normalisation { clip: None, subtract: 0.0, divide: 1.0, keep_zeros: false },
                 minimum: -1.9,
                 maximum: 4.0,
+                moments: None,
             }],
             shape_zyx: shape,
             spacing_zyx_mm: [1.0; 3],

@@ -19,6 +19,7 @@ pub(crate) fn record(channels: usize, shape_zyx: [usize; 3]) -> CaseRecord {
                 normalisation,
                 minimum: outside(c),
                 maximum: 1e6,
+                moments: None,
             })
             .collect(),
         shape_zyx,

@@ -180,6 +180,29 @@ fn an_error_leaves_the_last_completed_step_on_disk() {
     }
 }
 
+/// The validation that ends patience may be the one that failed: what a run records at its end is recorded all the same.
+#[test]
+fn patience_may_end_with_a_validation_that_is_made_up_for() {
+    let _alone = alone();
+    let options = RunOptions { validate_every: Some(2), log_every: 7, patience: Some(2), ..options(60) };
+    let whole = tempfile::tempdir().unwrap();
+    let ended = part(whole.path(), false, &options, u64::MAX, &[]).unwrap();
+    let last = ended.state.step;
+    assert!(ended.exhausted && last < 60 && !last.is_multiple_of(7), "{last}");
+    let directory = tempfile::tempdir().unwrap();
+    let tiny = Tiny::new();
+    let mut optimizer = tiny.optimizer();
+    let session = Session::start(directory.path(), json!({"net": "tiny"}), SEED, tiny.variables()).unwrap();
+    let mut task = Failing { tiny, validation_of: last, loss_of: 99 };
+    session
+        .run_until(&mut task, &mut optimizer, &mut source(0, 60), &options, &mut (), &|| false)
+        .unwrap_err();
+    assert!(part(directory.path(), true, &options, u64::MAX, &[]).unwrap().exhausted);
+    for name in [METRICS, Which::Final.file_name(), Which::Best.file_name()] {
+        assert!(bytes(whole.path(), name) == bytes(directory.path(), name), "{name} differs");
+    }
+}
+
 /// What was recorded of a validation before its checkpoint was written is not recorded twice.
 #[test]
 fn a_validation_that_is_due_is_recorded_once() {

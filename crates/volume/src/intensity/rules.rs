@@ -69,20 +69,24 @@ impl Rules {
         each.try_for_each(|(channel, values)| self.check_varies(channel, &Contents::of(values)))
     }
 
-    /// [`Contents::hounsfield_warning`] for a CT: of the channels whose rule is one for Hounsfield units where each has its own, else of all.
+    /// [`Contents::hounsfield_warning`] of the channels whose rule is one for Hounsfield units, and of all channels of a CT whose one rule says
+    /// no unit of its own: z-scores.
     #[must_use]
-    pub fn hounsfield_warning(&self, contents: &[Contents]) -> Option<Warning> {
-        let Self::Each(rules) = self else { return Contents::hounsfield_warning(contents) };
-        let of_ct = contents.iter().zip(rules).filter(|(_, rule)| rule.expects_hounsfield());
-        let of_ct: Vec<Contents> = of_ct.map(|(contents, _)| *contents).collect();
-        if of_ct.is_empty() { None } else { Contents::hounsfield_warning(&of_ct) }
+    pub fn hounsfield_warning(&self, contents: &[Contents], is_ct: bool) -> Option<Warning> {
+        let is_asked = |number: usize| match (self, self.channel(number)) {
+            (Self::All(IntensityRule::MriZScore { .. }), _) => is_ct,
+            (_, rule) => rule.is_some_and(|rule| rule.expects_hounsfield()),
+        };
+        let asked = contents.iter().enumerate().filter(|(number, _)| is_asked(*number));
+        let asked: Vec<Contents> = asked.map(|(_, contents)| *contents).collect();
+        if asked.is_empty() { None } else { Contents::hounsfield_warning(&asked) }
     }
 
     /// The same for an image in memory (c, z, y, x).
     #[must_use]
-    pub fn hounsfield_warning_of(&self, data: &[f32], channels: usize) -> Option<Warning> {
+    pub fn hounsfield_warning_of(&self, data: &[f32], channels: usize, is_ct: bool) -> Option<Warning> {
         let each = data.chunks((data.len() / channels.max(1)).max(1));
-        self.hounsfield_warning(&each.map(Contents::of).collect::<Vec<_>>())
+        self.hounsfield_warning(&each.map(Contents::of).collect::<Vec<_>>(), is_ct)
     }
 
     /// Names in messages: one, or one for each channel.
@@ -124,15 +128,22 @@ mod tests {
     }
 
     #[test]
-    fn only_channels_of_ct_are_asked_for_hounsfield_units() {
+    fn only_channels_in_hounsfield_units_are_asked_for_them() {
         let ct = [-1000.0, 40.0, 1500.0];
         let uptake = [0.0, 3.0, 60_000.0];
-        let both = [ct, uptake].concat();
-        assert!(Rules::All(CT).hounsfield_warning_of(&both, 2).is_some());
+        let (both, turned) = ([ct, uptake].concat(), [uptake, ct].concat());
         let z_score = IntensityRule::MriZScore { nonzero: false };
-        assert_eq!(Rules::Each(vec![CT, z_score]).hounsfield_warning_of(&both, 2), None);
-        let turned = [uptake, ct].concat();
-        assert!(Rules::Each(vec![CT, z_score]).hounsfield_warning_of(&turned, 2).is_some());
-        assert_eq!(Rules::Each(vec![z_score; 2]).hounsfield_warning_of(&turned, 2), None);
+        let window = IntensityRule::Window { low: 0.0, high: 20.0 };
+        let warns = |rules: Rules, data: &[f32], is_ct| rules.hounsfield_warning_of(data, 2, is_ct).is_some();
+        assert!(warns(Rules::All(CT), &both, true));
+        assert!(!warns(Rules::Each(vec![CT, z_score]), &both, true));
+        assert!(warns(Rules::Each(vec![CT, z_score]), &turned, true));
+        assert!(!warns(Rules::Each(vec![z_score; 2]), &turned, true));
+        // a second channel of CT, whatever the first is
+        assert!(warns(Rules::Each(vec![z_score, CT]), &both, false));
+        assert!(warns(Rules::All(z_score), &both, true) && !warns(Rules::All(z_score), &both, false));
+        assert!(
+            !warns(Rules::All(window), &both, true) && !warns(Rules::All(IntensityRule::None), &both, true)
+        );
     }
 }
