@@ -155,7 +155,7 @@ fn acceptable(
 ) -> anyhow::Result<()> {
     estimate::of_case(case, planned, treatment.align_labels)?.refuse_explosion()?;
     volume::prepare::check(&found.statistics, &found.grid, &planned.method())
-        .map_err(|error| error.naming_channels(&planned.channels).in_file(case.image.path()))?;
+        .map_err(|error| case.image.in_own_file(error.naming_channels(&planned.channels)))?;
     Ok(())
 }
 

@@ -39,6 +39,17 @@ impl VolumeError {
         self
     }
 
+    /// The number of the channel that it is about.
+    #[must_use]
+    pub fn channel(&self) -> Option<usize> {
+        match self {
+            Self::NonFinite { channel, .. }
+            | Self::Constant { channel, .. }
+            | Self::IntensityRange { channel: Some(channel), .. } => Some(channel.number),
+            _ => None,
+        }
+    }
+
     /// The same error with the number of the channel whose intensities do not fit their rule, where there are several.
     #[must_use]
     pub fn of_channel(mut self, number: usize, channels: usize) -> Self {

@@ -4,7 +4,7 @@ use super::{SCAN_ENDINGS, paths};
 use crate::{Artefact, digest};
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
-use volume::{ome_zarr, scan};
+use volume::{VolumeError, ome_zarr, scan};
 
 /// Between the files of [`Source::Channels`] in tables and manifests.
 const BETWEEN: &str = ";$RAW/";
@@ -189,6 +189,16 @@ impl Source {
         }
     }
 
+    /// The same error with the file that it is about: that of its channel, where each has its own.
+    #[must_use]
+    pub fn in_own_file(&self, error: VolumeError) -> VolumeError {
+        let own = match (self, error.channel()) {
+            (Self::Channels(channels), Some(channel)) => channels.get(channel),
+            _ => None,
+        };
+        error.in_file(own.unwrap_or(self).path())
+    }
+
     /// All files, in the order of the channels.
     ///
     /// # Errors
@@ -370,6 +380,24 @@ fn is_zarr(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_name_the_file_of_their_channel() {
+        let scans = ["a_0000.nii", "a_0001.nii"].map(|name| Source::Scan(name.into()));
+        let together = Source::Channels(scans.to_vec());
+        let error = |channel: usize| VolumeError::Constant { channel: channel.into(), value: 3.0 };
+        for (source, channel, file) in [
+            (&together, 1, "a_0001.nii"),
+            (&together, 0, "a_0000.nii"),
+            (&together, 7, "a_0000.nii"),
+            (&scans[1], 0, "a_0001.nii"),
+        ] {
+            let text = source.in_own_file(error(channel)).to_string();
+            assert!(text.starts_with(&format!("{file}: channel {channel} is constant")), "{text}");
+        }
+        let other = VolumeError::NoChannel { channel: 4, channels: 2 };
+        assert!(together.in_own_file(other).to_string().starts_with("a_0000.nii: "));
+    }
 
     #[test]
     fn sources_survive_tables() {

@@ -84,7 +84,7 @@ impl Reader<'_> {
         if stack && job.case.image.nifti().is_some() {
             return Err(no_orientation(file).into());
         }
-        let in_image = |e: VolumeError| e.naming_channels(&descriptor.channels).in_file(file);
+        let in_image = |e: VolumeError| job.case.image.in_own_file(e.naming_channels(&descriptor.channels));
         let RawImage { channels, grid, mut data, mut warnings } = open::image(&job.case.image)?;
         if channels != descriptor.channels.len() {
             let found = format!("found {channels} channels, expected {}", descriptor.channels.len());

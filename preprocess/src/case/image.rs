@@ -65,7 +65,7 @@ impl Image {
 
 fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
     let names = &rules.descriptor.channels;
-    let in_image = |e: volume::VolumeError| e.naming_channels(names).in_file(source.path());
+    let in_image = |e: volume::VolumeError| source.in_own_file(e.naming_channels(names));
     let RawImage { channels, grid, mut data, mut warnings } = open::image(source)?;
     expect_channels(rules, source, channels)?;
     warnings
@@ -82,7 +82,7 @@ fn in_memory(rules: &Rules<'_>, source: &Source) -> anyhow::Result<Image> {
 
 fn on_disk(rules: &Rules<'_>, source: &Source, scratch: &Path, room: &Room<'_>) -> anyhow::Result<Image> {
     let names = &rules.descriptor.channels;
-    let in_image = |e: volume::VolumeError| e.naming_channels(names).in_file(source.path());
+    let in_image = |e: volume::VolumeError| source.in_own_file(e.naming_channels(names));
     let mut planes = planes::image(source, ReadLimits::UNLIMITED)?;
     let (channels, grid) = (planes.channels(), *planes.grid());
     expect_channels(rules, source, channels)?;

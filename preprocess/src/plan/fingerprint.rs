@@ -147,8 +147,7 @@ fn one(
             .into());
     }
     // as in a run: what it refuses is no case to plan for, and what it fills in is sampled
-    let in_image =
-        |error: VolumeError| error.naming_channels(&descriptor.channels).in_file(case.image.path());
+    let in_image = |error: VolumeError| case.image.in_own_file(error.naming_channels(&descriptor.channels));
     intensity::check_finite(&mut image.data, image.channels, treatment.non_finite).map_err(in_image)?;
     let rules = descriptor.intensity.rules();
     rules.check_all_vary(&image.data, image.channels).map_err(in_image)?;

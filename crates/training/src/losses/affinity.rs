@@ -78,8 +78,9 @@ pub fn loss_of_probabilities(
     Ok((each * weight).sum(Kind::Double).double_value(&[]))
 }
 
-/// [`affinity_loss`] over several resolutions, weighted by 1, ½, ¼ …; target and weight are reduced to each by taking the nearest
-/// voxel, so that a coarse output learns the affinities of the voxels in its middle. Gives the sum and the first resolution's.
+/// [`affinity_loss`] over several resolutions, weighted by 1, ½, ¼ …; target and weight are reduced to each by taking the first voxel of each
+/// block, on which the kernel of a convolution with a stride has its middle. (Classes learn from the nearest to the block's middle, as in
+/// nnU-Net.) Gives the sum and the first resolution's.
 ///
 /// # Shapes
 /// `outputs[0]`: `[batch, channel, z, y, x]`, further ones coarser; `target`, `weight`: as `outputs[0]`.
@@ -99,8 +100,7 @@ pub fn deep_affinity_loss(
             if from == to || to.len() != 5 {
                 return t.shallow_clone();
             }
-            // by voxels' middles: LibTorch's other rule takes the first of each block
-            t.internal_upsample_nearest_exact3d(&to[2..], None, None, None)
+            t.upsample_nearest3d(&to[2..], None, None, None)
         };
         let value = affinity_loss(output, &reduced(target), &reduced(weight), loss)?;
         total = Some(match total {
@@ -145,20 +145,22 @@ mod tests {
         assert_eq!(affinity_loss(&logits, &zero, &zero, AffinityLoss::Bce).unwrap().double_value(&[]), 0.0);
     }
 
-    /// Coarse targets and weights are those of the voxels in the middle: 1, 3, … of two, 2, 6, … of four.
+    /// Coarse targets and weights are those of the first voxel of each block.
     #[test]
-    fn coarse_outputs_learn_from_the_middle_voxels() {
+    fn coarse_outputs_learn_from_the_first_voxels() {
         tch::manual_seed(3);
         let random = |size: [i64; 5]| Tensor::rand(size, (Kind::Float, Device::Cpu));
         let (target, weight) = (random([2, 3, 4, 6, 8]), random([2, 3, 4, 6, 8]));
         let outputs = [random([2, 3, 4, 6, 8]), random([2, 3, 2, 3, 2])];
-        let middle = |t: &Tensor| t.slice(2, 1, 4, 2).slice(3, 1, 6, 2).slice(4, 2, 8, 4);
+        let first_of_each = |t: &Tensor| t.slice(2, 0, 4, 2).slice(3, 0, 6, 2).slice(4, 0, 8, 4);
         for loss in [AffinityLoss::Mse, AffinityLoss::Bce] {
             let of = |output: &Tensor, target: &Tensor, weight: &Tensor| {
                 affinity_loss(output, target, weight, loss).unwrap().double_value(&[])
             };
-            let (fine, coarse) =
-                (of(&outputs[0], &target, &weight), of(&outputs[1], &middle(&target), &middle(&weight)));
+            let (fine, coarse) = (
+                of(&outputs[0], &target, &weight),
+                of(&outputs[1], &first_of_each(&target), &first_of_each(&weight)),
+            );
             let (total, first) = deep_affinity_loss(&outputs, &target, &weight, loss).unwrap();
             assert!((first.double_value(&[]) - fine).abs() < 1e-6);
             assert!((total.double_value(&[]) - (2.0 * fine + coarse) / 3.0).abs() < 1e-6, "{loss:?}");

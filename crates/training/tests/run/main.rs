@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod diverged;
+mod failed;
 mod tiny;
 mod together;
 
@@ -107,123 +108,6 @@ fn a_killed_run_continues_from_its_checkpoint_with_the_same_bits() {
     assert_eq!(read(&folder.path(Which::Latest)).unwrap().state.step, 9);
     part(killed.path(), true, &options(12), u64::MAX, &[]).unwrap();
     for name in [METRICS, Which::Final.file_name()] {
-        assert!(bytes(whole.path(), name) == bytes(killed.path(), name), "{name} differs");
-    }
-}
-
-/// What is asked for fails at one step, the first time.
-struct Failing {
-    tiny: Tiny,
-    validation_of: u64,
-    loss_of: u64,
-}
-
-impl training::step::Task for Failing {
-    type Batch = tiny::Batch;
-    fn loss(
-        &mut self,
-        step: u64,
-        batch: &Self::Batch,
-    ) -> std::result::Result<training::step::StepLoss, training::error::BoxedError> {
-        // the forward pass has changed the running moments of the norm by then
-        let loss = self.tiny.loss(step, batch)?;
-        if step == self.loss_of { Err("a shard is gone".into()) } else { Ok(loss) }
-    }
-    fn members(&self, batch: &Self::Batch) -> Vec<String> {
-        self.tiny.members(batch)
-    }
-    fn validate(
-        &mut self,
-        step: u64,
-    ) -> std::result::Result<training::step::Validation, training::error::BoxedError> {
-        if step == self.validation_of {
-            Err("a held-out case is damaged".into())
-        } else {
-            self.tiny.validate(step)
-        }
-    }
-}
-
-/// An error costs no completed step: what is resumed after it gives the bits of a run without one.
-#[test]
-fn an_error_leaves_the_last_completed_step_on_disk() {
-    let _alone = alone();
-    let options = options(12);
-    let every = options.validate_every.unwrap();
-    let whole = tempfile::tempdir().unwrap();
-    part(whole.path(), false, &options, u64::MAX, &[]).unwrap();
-    // of a step after validations and checkpoints, in the first validation, in the last, in the last read of a batch
-    for (validation_of, loss_of, end) in
-        [(u64::MAX, 7, 99), (every, 99, 99), (12, 99, 99), (u64::MAX, 99, 10)]
-    {
-        let directory = tempfile::tempdir().unwrap();
-        let tiny = Tiny::new();
-        let mut optimizer = tiny.optimizer();
-        let session =
-            Session::start(directory.path(), json!({"net": "tiny"}), SEED, tiny.variables()).unwrap();
-        let mut task = Failing { tiny, validation_of, loss_of };
-        let said = Watch::default();
-        let error = session
-            .run_until(&mut task, &mut optimizer, &mut source(0, end.min(12)), &options, &mut &said, &|| {
-                false
-            })
-            .unwrap_err();
-        let step = validation_of.min(loss_of).min(end);
-        let saved = read(&Folder::new(directory.path()).path(Which::Latest)).unwrap().state;
-        assert_eq!((saved.step, saved.validation_due), (step, validation_of < 99), "{error}");
-        let said: Vec<String> = said.0.borrow().iter().map(ToString::to_string).collect();
-        assert!(said.iter().any(|line| line.starts_with(&format!("I321 saved step {step},"))), "{said:?}");
-        part(directory.path(), true, &options, u64::MAX, &[]).unwrap();
-        for name in [METRICS, Which::Final.file_name(), Which::Best.file_name()] {
-            assert!(bytes(whole.path(), name) == bytes(directory.path(), name), "{name} differs: {step}");
-        }
-    }
-}
-
-/// The validation that ends patience may be the one that failed: what a run records at its end is recorded all the same.
-#[test]
-fn patience_may_end_with_a_validation_that_is_made_up_for() {
-    let _alone = alone();
-    let options = RunOptions { validate_every: Some(2), log_every: 7, patience: Some(2), ..options(60) };
-    let whole = tempfile::tempdir().unwrap();
-    let ended = part(whole.path(), false, &options, u64::MAX, &[]).unwrap();
-    let last = ended.state.step;
-    assert!(ended.exhausted && last < 60 && !last.is_multiple_of(7), "{last}");
-    let directory = tempfile::tempdir().unwrap();
-    let tiny = Tiny::new();
-    let mut optimizer = tiny.optimizer();
-    let session = Session::start(directory.path(), json!({"net": "tiny"}), SEED, tiny.variables()).unwrap();
-    let mut task = Failing { tiny, validation_of: last, loss_of: 99 };
-    session
-        .run_until(&mut task, &mut optimizer, &mut source(0, 60), &options, &mut (), &|| false)
-        .unwrap_err();
-    assert!(part(directory.path(), true, &options, u64::MAX, &[]).unwrap().exhausted);
-    for name in [METRICS, Which::Final.file_name(), Which::Best.file_name()] {
-        assert!(bytes(whole.path(), name) == bytes(directory.path(), name), "{name} differs");
-    }
-}
-
-/// What was recorded of a validation before its checkpoint was written is not recorded twice.
-#[test]
-fn a_validation_that_is_due_is_recorded_once() {
-    let _alone = alone();
-    let options = options(12);
-    let every = options.validate_every.unwrap();
-    let (whole, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    part(whole.path(), false, &options, u64::MAX, &[]).unwrap();
-    let tiny = Tiny::new();
-    let mut optimizer = tiny.optimizer();
-    let session = Session::start(killed.path(), json!({"net": "tiny"}), SEED, tiny.variables()).unwrap();
-    let mut task = Failing { tiny, validation_of: every, loss_of: 99 };
-    session
-        .run_until(&mut task, &mut optimizer, &mut source(0, 12), &options, &mut (), &|| false)
-        .unwrap_err();
-    let due = bytes(killed.path(), Which::Latest.file_name());
-    part(killed.path(), true, &options, 1, &[]).unwrap();
-    // killed before the checkpoint that says that it was done
-    fs_err::write(Folder::new(killed.path()).path(Which::Latest), due).unwrap();
-    part(killed.path(), true, &options, u64::MAX, &[]).unwrap();
-    for name in [METRICS, Which::Final.file_name(), Which::Best.file_name()] {
         assert!(bytes(whole.path(), name) == bytes(killed.path(), name), "{name} differs");
     }
 }

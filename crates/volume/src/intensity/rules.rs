@@ -69,13 +69,15 @@ impl Rules {
         each.try_for_each(|(channel, values)| self.check_varies(channel, &Contents::of(values)))
     }
 
-    /// [`Contents::hounsfield_warning`] of the channels whose rule is one for Hounsfield units, and of all channels of a CT whose one rule says
-    /// no unit of its own: z-scores.
+    /// [`Contents::hounsfield_warning`] of the channels with a rule of their own for Hounsfield units, or of all channels of a CT with one rule
+    /// for all, unless that has another unit.
     #[must_use]
     pub fn hounsfield_warning(&self, contents: &[Contents], is_ct: bool) -> Option<Warning> {
         let is_asked = |number: usize| match (self, self.channel(number)) {
-            (Self::All(IntensityRule::MriZScore { .. }), _) => is_ct,
-            (_, rule) => rule.is_some_and(|rule| rule.expects_hounsfield()),
+            (Self::All(rule), _) => {
+                is_ct && (rule.expects_hounsfield() || matches!(rule, IntensityRule::MriZScore { .. }))
+            }
+            (Self::Each(_), rule) => rule.is_some_and(|rule| rule.expects_hounsfield()),
         };
         let asked = contents.iter().enumerate().filter(|(number, _)| is_asked(*number));
         let asked: Vec<Contents> = asked.map(|(_, contents)| *contents).collect();
@@ -142,6 +144,7 @@ mod tests {
         // a second channel of CT, whatever the first is
         assert!(warns(Rules::Each(vec![z_score, CT]), &both, false));
         assert!(warns(Rules::All(z_score), &both, true) && !warns(Rules::All(z_score), &both, false));
+        assert!(!warns(Rules::All(CT), &both, false));
         assert!(
             !warns(Rules::All(window), &both, true) && !warns(Rules::All(IntensityRule::None), &both, true)
         );
