@@ -4,6 +4,7 @@
 mod alike;
 mod choices;
 mod device;
+mod finite;
 mod killed;
 mod processes;
 mod refused;

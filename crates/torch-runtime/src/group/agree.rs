@@ -56,7 +56,9 @@ impl Group {
         let own = fingerprint.and_text(label).to_bytes();
         member.board.write(&values, &own).map_err(|_| missing(vec![0]))?;
         let named = format!("{name}/named");
-        member.board.write(&named, &drawers(members)).map_err(|_| missing(vec![0]))?;
+        if !members.is_empty() {
+            member.board.write(&named, &drawers(members)).map_err(|_| missing(vec![0]))?;
+        }
         member.board.wait_for_all(&name, 0, started + member.timeout).map_err(missing)?;
         let all = (0..size)
             .map(|other| member.board.read(&values, other).map(|bytes| Fingerprint::from_bytes(&bytes)))
