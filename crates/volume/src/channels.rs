@@ -31,6 +31,7 @@ impl VolumeError {
     #[must_use]
     pub fn naming_channels(mut self, names: &[String]) -> Self {
         if let Self::NonFinite { channel, .. }
+        | Self::NothingFinite { channel, .. }
         | Self::Constant { channel, .. }
         | Self::IntensityRange { channel: Some(channel), .. } = &mut self
         {
@@ -44,6 +45,7 @@ impl VolumeError {
     pub fn channel(&self) -> Option<usize> {
         match self {
             Self::NonFinite { channel, .. }
+            | Self::NothingFinite { channel, .. }
             | Self::Constant { channel, .. }
             | Self::IntensityRange { channel: Some(channel), .. } => Some(channel.number),
             _ => None,

@@ -307,6 +307,17 @@ pub enum VolumeError {
         infinite: u64,
     },
 
+    /// A channel without one number.
+    #[error("no finite voxel in {channel}: {} NaN and {} infinite; expected an image", grouped(*nan), grouped(*infinite))]
+    NothingFinite {
+        /// Channel.
+        channel: NamedChannel,
+        /// NaN voxels.
+        nan: u64,
+        /// Infinite voxels.
+        infinite: u64,
+    },
+
     /// All voxels of a channel are the same.
     #[error("{channel} is constant: every voxel is {value}; expected an image")]
     Constant {

@@ -27,7 +27,7 @@ impl VolumeError {
             Self::ShapeMismatch { .. } => "E121",
             Self::Affine { .. } => "E122",
             Self::NoOverlap { .. } => "E123",
-            Self::NonFinite { .. } => "E130",
+            Self::NonFinite { .. } | Self::NothingFinite { .. } => "E130",
             Self::IntensityRange { .. } => "E131",
             Self::Constant { .. } => "E132",
             Self::EmptyForeground { .. } => "E133",
@@ -123,7 +123,7 @@ impl VolumeError {
                  on this voxel grid, use --trust-voxel-grid"
             }
             Self::NonFinite { .. } => "Replace them with --nan fill=min, or export the image again",
-            Self::Constant { .. } => "Probably an empty export. Check the source image",
+            Self::NothingFinite { .. } | Self::Constant { .. } => "Probably an empty export. Check the source image",
             Self::EmptyForeground { reason } => match reason {
                 NoForeground::Nothing { .. } => "Probably an empty image. Check the source image",
                 NoForeground::OneValue { .. } => {

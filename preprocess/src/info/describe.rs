@@ -12,7 +12,7 @@ use data_manifests::{CaseSplit, Descriptor};
 use serde::Serialize;
 use stage::Message;
 use std::path::Path;
-use volume::intensity::Contents;
+use volume::intensity::{Contents, NonFinite};
 use volume::nifti::{self, Header};
 use volume::prepare;
 use volume::scan::{self, Datatype, Format};
@@ -385,11 +385,8 @@ fn image_error(volume: &Volume, path: &Path, descriptor: Option<&Descriptor>) ->
         return Some(message.fix("Correct the file, or the descriptor's 'channels'").into());
     }
     for (channel, s) in volume.statistics.iter().enumerate() {
-        if s.nan + s.infinite > 0 {
-            let (nan, infinite) = (s.nan, s.infinite);
-            return Some(
-                VolumeError::NonFinite { channel: channel.into(), nan, infinite }.in_file(path).into(),
-            );
+        if let Err(error) = s.contents.check_finite(channel, NonFinite::Error) {
+            return Some(error.in_file(path).into());
         }
         let varies = match descriptor {
             Some(descriptor) => descriptor.intensity.rules().check_varies(channel, &s.contents),

@@ -97,7 +97,7 @@ impl Contents {
     /// are none.
     ///
     /// # Errors
-    /// [`VolumeError::NonFinite`] under [`NonFinite::Error`], and always if the channel has no finite voxel.
+    /// [`VolumeError::NonFinite`] under [`NonFinite::Error`]; [`VolumeError::NothingFinite`] always if the channel has no finite voxel.
     pub fn check_finite(&self, channel: usize, policy: NonFinite) -> Result<Option<Warning>> {
         let (nan, infinite, value) = (self.nan, self.infinite, self.smallest);
         match policy {
@@ -105,7 +105,8 @@ impl Contents {
             NonFinite::FillMin if value.is_finite() => {
                 Ok(Some(Warning::NonFiniteFilled { channel, count: nan + infinite, value }))
             }
-            _ => Err(VolumeError::NonFinite { channel: channel.into(), nan, infinite }),
+            _ if value.is_finite() => Err(VolumeError::NonFinite { channel: channel.into(), nan, infinite }),
+            _ => Err(VolumeError::NothingFinite { channel: channel.into(), nan, infinite }),
         }
     }
 
@@ -208,7 +209,10 @@ mod tests {
         assert!(matches!(error, VolumeError::NonFinite { nan: 1, infinite: 0, .. }));
         assert_eq!(check_finite(&mut data, 2, NonFinite::FillMin).unwrap().len(), 2);
         assert_eq!(data, [1.0, 2.0, 1.0, 5.0, 5.0, 7.0]);
-        assert!(check_finite(&mut [f32::NAN; 4], 1, NonFinite::FillMin).is_err());
+        for policy in [NonFinite::Error, NonFinite::FillMin] {
+            let error = check_finite(&mut [f32::NAN, f32::INFINITY], 1, policy).unwrap_err();
+            assert!(matches!(error, VolumeError::NothingFinite { nan: 1, infinite: 1, .. }));
+        }
     }
 
     #[test]
