@@ -111,12 +111,6 @@ impl SurfaceDistances {
         Ok(Some(Self { reference: side(&codes[0], &codes[1])?, prediction: side(&codes[1], &codes[0])? }))
     }
 
-    /// Surface areas of reference and prediction, in mm².
-    #[must_use]
-    pub fn areas_mm2(&self) -> [f64; 2] {
-        [self.reference.area, self.prediction.area]
-    }
-
     /// Maximum over both directions of the area-weighted percentile of distances, in mm.
     #[must_use]
     pub fn robust_hausdorff(&self, percent: f64) -> f64 {
@@ -185,4 +179,30 @@ fn codes(mask: &Mask, bounds: Bounds) -> Vec<u8> {
         }
     });
     codes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The areas behind the published vectors of `tests/surface.rs`, printed to nine decimals: of a cube in the middle and at the
+    /// array's face.
+    #[test]
+    fn areas_are_those_published() {
+        for (size, unit, coarse) in [(4, 81.187_894_930, 193.762_074_988), (1, 1.732_050_808, 4.358_898_944)]
+        {
+            let cube = |start: usize| {
+                let inside = |i: usize| {
+                    [i / 144, i / 12 % 12, i % 12].iter().all(|at| (start..start + size).contains(at))
+                };
+                Mask::new((0..1728).map(inside).collect(), [12; 3]).unwrap()
+            };
+            for (spacing, area) in [([1.0; 3], unit), ([3.0, 1.0, 1.0], coarse)] {
+                let found = SurfaceDistances::between(&cube(4), &cube(0), spacing).unwrap().unwrap();
+                for side in [found.reference, found.prediction] {
+                    assert!((side.area - area).abs() < 6e-10, "{} instead of {area}", side.area);
+                }
+            }
+        }
+    }
 }
