@@ -41,8 +41,8 @@ type Read<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Launch {
     /// Reads the variables of torchrun (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`, `MASTER_ADDR`, `MASTER_PORT`); where the first
-    /// three are absent, those of SLURM (`SLURM_PROCID`, `SLURM_NTASKS`, `SLURM_LOCALID`) or of Open MPI
-    /// (`OMPI_COMM_WORLD_RANK`, `…_SIZE`, `…_LOCAL_RANK`) take their place, and a single task of theirs is no group.
+    /// three are absent, those of a step of SLURM (`SLURM_PROCID`, `SLURM_STEP_NUM_TASKS`, `SLURM_LOCALID`) or of
+    /// Open MPI (`OMPI_COMM_WORLD_RANK`, `…_SIZE`, `…_LOCAL_RANK`) take their place, and a single task of theirs is no group.
     /// `GLOO_SOCKET_IFNAME` becomes [`Network::Interface`].
     ///
     /// `None` means a single process.
@@ -55,16 +55,17 @@ impl Launch {
 
     fn read(get: Read) -> Result<Option<Self>, GroupError> {
         let names = ["RANK", "WORLD_SIZE", "LOCAL_RANK"];
-        let slurm = ["SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"];
+        let slurm = ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"];
         let mpi = ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"];
         let set = |names: &[&'static str]| names.iter().copied().find(|name| get(name).is_some());
         if let Some(one) = set(&names) {
             return Self::complete(get, names, one).map(Some);
         }
         // Open MPI first: mpirun inside a SLURM job sets both, and its numbers are the finer ones.
-        for names in [mpi, slurm] {
-            // SLURM_NTASKS alone describes an allocation, not a process.
-            let Some(one) = set(&names[..1]) else { continue };
+        // What sbatch starts is number 0 of SLURM, too, and SLURM_NTASKS, where it is set, is the number of tasks that the job may start: only
+        // srun's are a step, whose number of tasks tells them apart.
+        for (names, sign) in [(mpi, mpi[0]), (slurm, slurm[1])] {
+            let Some(one) = set(&[sign]) else { continue };
             if number(get, names[1], one)? == 1 {
                 return Ok(None);
             }
@@ -160,7 +161,7 @@ fn number(get: Read, name: &'static str, one: &'static str) -> Result<usize, Gro
 fn absent(variable: &'static str, one: &'static str) -> GroupError {
     let fix = if matches!(variable, "MASTER_ADDR" | "MASTER_PORT") && one.starts_with("SLURM") {
         "Before srun: export MASTER_ADDR=$(scontrol show hostnames \"$SLURM_JOB_NODELIST\" | head -n 1) \
-         MASTER_PORT=29500. For a single process: srun --ntasks=1, or unset SLURM_PROCID"
+         MASTER_PORT=29500. For a single process: srun --ntasks=1, or unset SLURM_STEP_NUM_TASKS"
             .to_owned()
     } else if matches!(variable, "MASTER_ADDR" | "MASTER_PORT") {
         "Set MASTER_ADDR to rank 0's host and MASTER_PORT to a free port there, alike in all processes"
@@ -215,10 +216,14 @@ mod tests {
     fn nothing_set_is_a_single_process() {
         assert_eq!(read(&[]).unwrap(), None);
         assert_eq!(
-            read(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1"), ("SLURM_LOCALID", "0")]).unwrap(),
+            read(&[("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1"), ("SLURM_LOCALID", "0")]).unwrap(),
             None
         );
         assert_eq!(read(&[("SLURM_NTASKS", "4")]).unwrap(), None);
+        // a batch script's own process, without and with --ntasks
+        let batch = [("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0"), ("SLURM_NTASKS", "2")];
+        assert_eq!(read(&batch[..2]).unwrap(), None);
+        assert_eq!(read(&batch).unwrap(), None);
     }
 
     #[test]
@@ -228,15 +233,15 @@ mod tests {
         assert_eq!(torchrun.address(), "node7:29500");
         assert_eq!(torchrun.network, Network::Auto);
         assert_eq!(torchrun.launcher_store, None);
-        let slurm =
-            [("SLURM_PROCID", "3"), ("SLURM_NTASKS", "4"), ("SLURM_LOCALID", "1"), COMPLETE[3], COMPLETE[4]];
+        let names = ["SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"];
+        let slurm = [(names[0], "3"), (names[1], "4"), (names[2], "1"), COMPLETE[3], COMPLETE[4]];
         assert_eq!(read(&slurm).unwrap().unwrap(), torchrun);
         let names = ["OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"];
         let mpi = [(names[0], "3"), (names[1], "4"), (names[2], "1"), COMPLETE[3], COMPLETE[4]];
         assert_eq!(read(&mpi).unwrap().unwrap(), torchrun);
         // torchrun inside srun: torchrun counts.
         let both: Vec<_> =
-            COMPLETE.into_iter().chain([("SLURM_PROCID", "0"), ("SLURM_NTASKS", "1")]).collect();
+            COMPLETE.into_iter().chain([("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "1")]).collect();
         assert_eq!(read(&both).unwrap().unwrap(), torchrun);
     }
 
@@ -253,7 +258,8 @@ mod tests {
             let text = changed(name, None);
             assert!(text.starts_with(&format!("{name} is not set, expected a value")), "{text}");
         }
-        let text = read(&[("SLURM_PROCID", "0"), ("SLURM_NTASKS", "2"), ("SLURM_LOCALID", "0")]).unwrap_err();
+        let step = [("SLURM_PROCID", "0"), ("SLURM_STEP_NUM_TASKS", "2"), ("SLURM_LOCALID", "0")];
+        let text = read(&step).unwrap_err();
         assert!(text.to_string().contains("export MASTER_ADDR=$(scontrol"), "{text}");
         let text = read(&[("MASTER_ADDR", "node7")]).unwrap_err().to_string();
         assert!(text.contains("RANK is not set") && text.contains("unset MASTER_ADDR"), "{text}");

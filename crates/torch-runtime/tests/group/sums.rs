@@ -59,7 +59,7 @@ fn srun_starts_groups_on_an_interface() {
     let ranks: Vec<_> = ["0", "1"]
         .map(|rank| {
             let mut command = rank_command("collectives", Duration::from_secs(60));
-            command.env("SLURM_PROCID", rank).env("SLURM_NTASKS", "2").env("SLURM_LOCALID", rank);
+            command.env("SLURM_PROCID", rank).env("SLURM_STEP_NUM_TASKS", "2").env("SLURM_LOCALID", rank);
             command.env("MASTER_ADDR", "127.0.0.1").env("MASTER_PORT", &port);
             if cfg!(target_os = "linux") {
                 command.env("GLOO_SOCKET_IFNAME", "lo");
