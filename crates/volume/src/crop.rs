@@ -25,15 +25,6 @@ impl BoundingBox {
         std::array::from_fn(|axis| self.end_zyx[axis] - self.start_zyx[axis])
     }
 
-    /// The box grown by `margin_zyx` voxels on each side, within a volume of `shape_zyx`.
-    #[must_use]
-    pub fn with_margin(&self, margin_zyx: [usize; 3], shape_zyx: [usize; 3]) -> Self {
-        Self {
-            start_zyx: std::array::from_fn(|axis| self.start_zyx[axis].saturating_sub(margin_zyx[axis])),
-            end_zyx: std::array::from_fn(|axis| (self.end_zyx[axis] + margin_zyx[axis]).min(shape_zyx[axis])),
-        }
-    }
-
     /// Number of voxels.
     pub fn voxels(&self) -> usize {
         crate::voxels(self.shape())
@@ -153,12 +144,8 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn boxes_grow_move_and_join() {
+    fn boxes_move_and_join() {
         let found = BoundingBox { start_zyx: [1, 1, 3], end_zyx: [3, 3, 5] };
-        assert_eq!(
-            found.with_margin([1, 1, 2], [4, 5, 6]),
-            BoundingBox { start_zyx: [0, 0, 1], end_zyx: [4, 4, 6] }
-        );
         assert_eq!(found.voxels(), 8);
         assert_eq!(found.shifted([1, 0, 2]), BoundingBox { start_zyx: [2, 1, 5], end_zyx: [4, 3, 7] });
         assert_eq!(

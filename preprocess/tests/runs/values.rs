@@ -7,6 +7,7 @@ use data_manifests::{CaseSplit, Manifest};
 use patches::{Case, Region, ShardStore};
 use stage::ExitStatus;
 use volume::Grid;
+use volume::resample::LabelRule;
 
 /// Directions of the x, y and z index in the world, by name.
 fn directions() -> Vec<(&'static str, [[f64; 3]; 3])> {
@@ -78,8 +79,9 @@ fn on_source_grid(case: &Case) -> Vec<u32> {
     let scores: Vec<f32> = (0..classes)
         .flat_map(|class| labels.iter().map(move |label| f32::from(u8::from(*label == class))))
         .collect();
-    let back = record.source.steps.classes_on_source(&scores, classes as usize).unwrap();
-    back.into_iter().map(u32::from).collect()
+    let mut slabs = record.source.steps.labels_in_slabs(LabelRule::Highest(classes as usize)).unwrap();
+    slabs.push(&scores).unwrap();
+    slabs.finish().unwrap().into_iter().map(u32::from).collect()
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub enum IntensityRule {
         high: f64,
     },
     /// CT as nnU-Net does it: clip to the data set's foreground percentiles (0.5 and 99.5), subtract the foreground mean,
-    /// divide by the foreground standard deviation. [`fit_ct_percentile`] finds the four numbers.
+    /// divide by the foreground standard deviation. `preprocess plan` measures the four numbers.
     CtPercentile {
         /// 0.5 percentile.
         low: f64,
@@ -264,36 +264,6 @@ pub fn constant_warnings(transforms: &[ChannelTransform]) -> Vec<Warning> {
         .collect()
 }
 
-/// The rule of [`IntensityRule::CtPercentile`] from foreground voxels sampled over a data set (reordered in place);
-/// percentiles by linear interpolation, as NumPy's default.
-///
-/// # Errors
-/// Fewer than two distinct values, or values that are not finite.
-pub fn fit_ct_percentile(samples: &mut [f32]) -> Result<IntensityRule> {
-    let (nan, infinite) = count_non_finite(samples);
-    if nan + infinite > 0 {
-        return Err(VolumeError::NonFinite { channel: 0.into(), nan, infinite });
-    }
-    let statistics = measure(samples, false);
-    samples.sort_unstable_by(f32::total_cmp);
-    let percentile = |share: f64| {
-        let at = share * samples.len().saturating_sub(1) as f64;
-        let low = f64::from(samples[at as usize]);
-        let high = f64::from(samples[at.ceil() as usize]);
-        low + (high - low) * at.fract()
-    };
-    if samples.len() < 2 || samples[0] == samples[samples.len() - 1] {
-        let reason = format!("{} foreground samples without contrast", samples.len());
-        return Err(VolumeError::Rule { rule: "ct-percentile", reason });
-    }
-    Ok(IntensityRule::CtPercentile {
-        low: percentile(0.005),
-        high: percentile(0.995),
-        mean: statistics.mean,
-        std: statistics.std,
-    })
-}
-
 /// The statistics of one channel; the result does not depend on the number of threads.
 fn measure(values: &[f32], nonzero: bool) -> ChannelStatistics {
     let moments = Moments::of_all(values);
@@ -321,16 +291,10 @@ mod tests {
 
     #[test]
     fn percentiles_follow_the_stored_numbers() {
-        let mut samples: Vec<f32> = (0..=200).map(|v| v as f32).rev().collect();
-        let rule = fit_ct_percentile(&mut samples).unwrap();
-        let IntensityRule::CtPercentile { low, high, mean, std } = rule else { panic!("{rule:?}") };
-        assert_eq!((low, high, mean), (1.0, 199.0, 100.0));
+        let rule = IntensityRule::CtPercentile { low: 1.0, high: 199.0, mean: 100.0, std: 55.0 };
         let mut data = [-5.0, 100.0, 500.0];
         normalise(&rule, &mut data, 1).unwrap();
-        let edge = (99.0 / std) as f32;
-        assert_eq!(data, [-edge, 0.0, edge]);
-        assert!(fit_ct_percentile(&mut [3.0; 9]).is_err());
-        assert!(fit_ct_percentile(&mut []).is_err());
+        assert_eq!(data, [-1.8, 0.0, 1.8]);
     }
 
     #[test]

@@ -88,23 +88,13 @@ impl Steps {
         }
     }
 
-    /// The class with the highest score at each voxel of the stored grid; outside of what was kept 0.
+    /// Takes scores slab by slab along z and makes labels of them on the stored grid; outside of what was kept 0.
     ///
     /// Scores are interpolated linearly; by the nnunet convention along an axis apart the nearest slice counts, where
     /// the spacing of the network decides first, as in nnU-Net's export.
     ///
     /// # Shapes
-    /// `scores`: class, z, y, x on [`Steps::grid`]; result z, y, x on the stored grid.
-    ///
-    /// # Errors
-    /// A length that does not fit; more than 65536 classes.
-    pub fn classes_on_source(&self, scores: &[f32], classes: usize) -> Result<Vec<u16>> {
-        let mut stream = self.labels_in_slabs(LabelRule::Highest(classes))?;
-        stream.push(scores)?;
-        stream.finish()
-    }
-
-    /// As [`Steps::classes_on_source`], of scores that come slab by slab along z, and by any rule.
+    /// Scores: class or region, z, y, x on [`Steps::grid`]; labels: z, y, x on the stored grid.
     ///
     /// # Errors
     /// More than 65536 classes.

@@ -224,20 +224,6 @@ pub fn vote<T: Label>(data: &[T], from: &Grid, spacing_zyx_mm: [f64; 3]) -> Resu
     Ok((out, to))
 }
 
-/// The class with the highest score per voxel of `to`, scores (class, z, y, x) interpolated trilinearly.
-///
-/// Scores are never held on the target grid, so that memory does not grow with the number of classes; of equal scores
-/// the lower class wins.
-///
-/// # Errors
-/// As [`trilinear_to_grid`]; more than 65536 classes.
-pub fn argmax_to_grid(scores: &[f32], classes: usize, from: &Grid, to: &Grid) -> Result<Vec<u16>> {
-    let rule = LabelRule::Highest(classes);
-    let mut labeller = Labeller::new(rule, &axis_lines(from, to)?, from.shape_zyx, to.shape_zyx, None)?;
-    labeller.push(scores)?;
-    labeller.finish()
-}
-
 /// A whole volume in memory as one box.
 fn whole<'a, T: Copy + Default + Sync>(
     data: &'a [T],

@@ -97,7 +97,11 @@ fn fused_argmax_equals_interpolation_then_argmax() {
                 .unwrap()
         })
         .collect();
-    assert_eq!(argmax_to_grid(&scores, 3, &from, &to).unwrap(), expected);
+    let lines = axis_lines(&from, &to).unwrap();
+    let rule = LabelRule::Highest(3);
+    let mut labeller = Labeller::new(rule, &lines, from.shape_zyx, to.shape_zyx, None).unwrap();
+    labeller.push(&scores).unwrap();
+    assert_eq!(labeller.finish().unwrap(), expected);
 }
 
 #[test]
