@@ -123,7 +123,9 @@ impl VolumeError {
                  on this voxel grid, use --trust-voxel-grid"
             }
             Self::NonFinite { .. } => "Replace them with --nan fill=min, or export the image again",
-            Self::NothingFinite { .. } | Self::Constant { .. } => "Probably an empty export. Check the source image",
+            Self::NothingFinite { .. } | Self::Constant { .. } => {
+                "Probably an empty export. Check the source image"
+            }
             Self::EmptyForeground { reason } => match reason {
                 NoForeground::Nothing { .. } => "Probably an empty image. Check the source image",
                 NoForeground::OneValue { .. } => {
