@@ -174,6 +174,8 @@ impl Prompt {
     #[must_use]
     pub fn render(&self, task: &Task, vocabulary: &[String]) -> Rendered {
         let facts = &task.facts;
+        let objections: Vec<String> =
+            task.draft.iter().flat_map(|draft| &draft.objections).map(ToString::to_string).collect();
         let plain =
             |value: &serde_json::Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let lines: Vec<_> = facts.iter().map(|(name, value)| format!("{name}: {}", plain(value))).collect();
@@ -181,7 +183,7 @@ impl Prompt {
         let values = BTreeMap::from([
             ("caption", task.caption.clone()),
             ("draft", task.draft.as_ref().map(|draft| draft.text.clone()).unwrap_or_default()),
-            ("reasons", task.draft.as_ref().map(|draft| draft.reasons.join("\n")).unwrap_or_default()),
+            ("reasons", objections.join("\n")),
             ("facts", lines.join("\n")),
             ("modality", word("modality")),
             ("imaging", word("imaging")),
@@ -217,7 +219,7 @@ fn fill(template: &str, values: &BTreeMap<&str, String>) -> String {
 mod tests {
     use super::*;
     use crate::facts::Facts;
-    use crate::writer::Draft;
+    use crate::writer::{Draft, Objection};
     use serde_json::json;
 
     fn task() -> Task {
@@ -236,7 +238,8 @@ mod tests {
     #[test]
     fn the_built_in_prompt_names_no_case() {
         let prompts = Prompts::load(None, None, None).unwrap();
-        let rewrite = Some(Draft { text: "A kidney.".into(), reasons: vec!["No kidney here.".into()] });
+        let objection = Objection { sentence: None, reason: "No kidney here.".into() };
+        let rewrite = Some(Draft { text: "A kidney.".into(), objections: vec![objection] });
         for task in [task(), Task { subject: Subject::Volume, ..task() }, Task { draft: rewrite, ..task() }] {
             let rendered = prompts.of(&task).render(&task, &["liver".into(), "spleen".into()]);
             let all = format!("{}{}", rendered.system, rendered.user);

@@ -9,6 +9,7 @@ use crate::ledger::Header;
 use data_manifests::records::Caption;
 use serde::{Deserialize, Serialize};
 use stage::{Context, Message};
+use std::fmt;
 
 /// File of [`Rejected`] lines in a report directory.
 pub const REJECTED: &str = "rejected.jsonl";
@@ -29,6 +30,18 @@ pub struct Task {
 }
 
 impl Task {
+    /// The same task without the words that an answer may well repeat: the caption, and the text that is to be corrected, whose wrong sentences
+    /// the objections quote.
+    #[must_use]
+    pub fn without_words(&self) -> Self {
+        let unquoted = |objection: &Objection| Objection { sentence: None, reason: objection.reason.clone() };
+        let draft = self.draft.as_ref().map(|draft| Draft {
+            text: String::new(),
+            objections: draft.objections.iter().map(unquoted).collect(),
+        });
+        Self { caption: String::new(), draft, ..self.clone() }
+    }
+
     /// The text for a caption.
     #[must_use]
     pub fn of_slice(caption: &Caption) -> Self {
@@ -56,8 +69,26 @@ pub enum Subject {
 pub struct Draft {
     /// The text.
     pub text: String,
-    /// What is wrong with it, a sentence each.
-    pub reasons: Vec<String>,
+    /// What is wrong with it.
+    pub objections: Vec<Objection>,
+}
+
+/// What is wrong with a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Objection {
+    /// The sentence that is wrong; none where it is the whole text.
+    pub sentence: Option<String>,
+    /// Why.
+    pub reason: String,
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.sentence {
+            Some(sentence) => write!(f, "\"{sentence}\": {}", self.reason),
+            None => f.write_str(&self.reason),
+        }
+    }
 }
 
 /// The text for one task.

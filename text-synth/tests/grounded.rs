@@ -26,8 +26,7 @@ struct Model;
 
 impl Respond for Model {
     fn respond(&self, request: &Request) -> ResponseTemplate {
-        let body: Value = serde_json::from_slice(&request.body).unwrap();
-        let user = body["messages"][1]["content"].as_str().unwrap();
+        let user = &asked(request);
         let section: usize =
             user.split("\nsection: ").nth(1).map_or(0, |rest| rest.lines().next().unwrap().parse().unwrap());
         let text = if let Some((_, draft)) = user.split_once("Report to correct:\n") {
@@ -47,12 +46,22 @@ impl Respond for Model {
         } else {
             [RIGHT, BRAIN, STUBBORN, NOISE][section / 2 % 4]
         };
-        ResponseTemplate::new(200).set_body_json(json!({
-            "model": "served-1",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
-            "usage": {"prompt_tokens": 10, "completion_tokens": 5},
-        }))
+        says(text)
     }
+}
+
+/// What is asked of the model for one text.
+fn asked(request: &Request) -> String {
+    let body: Value = serde_json::from_slice(&request.body).unwrap();
+    body["messages"][1]["content"].as_str().unwrap().to_owned()
+}
+
+fn says(text: &str) -> ResponseTemplate {
+    ResponseTemplate::new(200).set_body_json(json!({
+        "model": "served-1",
+        "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+    }))
 }
 
 struct Setting {
@@ -63,9 +72,13 @@ struct Setting {
 
 impl Setting {
     fn new() -> Self {
+        Self::with(Model)
+    }
+
+    fn with(respond: impl Respond + 'static) -> Self {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = runtime.block_on(MockServer::start());
-        let mock = Mock::given(method("POST")).and(path("/v1/chat/completions")).respond_with(Model);
+        let mock = Mock::given(method("POST")).and(path("/v1/chat/completions")).respond_with(respond);
         runtime.block_on(mock.mount(&server));
         let directory = tempdir().unwrap();
         shards(&directory.path().join("shards"), &[ct("patient_one"), ct("patient_two")]);
@@ -167,6 +180,52 @@ fn what_contradicts_is_written_again_once_and_then_replaced() {
     fs_err::remove_file(out.join("manifest.json")).unwrap();
     assert_eq!(setting.run("reports", &[]).status.code(), Some(0));
     assert_eq!((setting.requests().len(), fs_err::read(out.join(records::REPORTS)).unwrap()), (sent, bytes));
+}
+
+/// The model is asked to keep what is right, also of the sentences that are quoted as wrong.
+#[test]
+fn what_a_rewrite_keeps_of_a_wrong_sentence_is_no_echo() {
+    let slice = "Axial CT of the abdomen with fat and soft tissue, which make up a part of the slice";
+    let volume = "This volume is an axial CT of the abdomen with fat and soft tissue in many of its slices";
+    let setting = Setting::with(move |request: &Request| {
+        let user = asked(request);
+        let right = if user.contains(volume) || user.contains("Slice reports") { volume } else { slice };
+        let is_rewrite = user.contains("Report to correct:\n");
+        says(&if is_rewrite { format!("{right}.") } else { format!("{right}, and the cerebellum.") })
+    });
+    let output = setting.run("reports", &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let out = setting.at("reports");
+    let found = reports(&out);
+    assert!(!found.is_empty() && found.iter().all(|r| r.text == format!("{slice}.")), "{found:#?}");
+    let volumes: Vec<VolumeReport> = records::read_lines(&out.join(records::VOLUMES)).unwrap();
+    assert!(volumes.len() == 2 && volumes.iter().all(|v| v.text == format!("{volume}.")), "{volumes:#?}");
+    let rejected: Vec<Value> = records::read_lines(&out.join("rejected.jsonl")).unwrap();
+    assert_eq!(rejected, [json!(null); 0], "{said}");
+    let counts = counts(&out);
+    assert_eq!(counts["texts_refused"], counts["texts_rewritten"]);
+}
+
+/// Instructions and reasons are the program's words, and stay echoes.
+#[test]
+fn echoes_of_a_rewrites_prompt_are_refused() {
+    let instruction =
+        "Write the whole report again: keep what is right, change or leave out what is wrong, add nothing.";
+    let setting = Setting::with(move |request: &Request| match asked(request).split_once("What is wrong") {
+        None => says(BRAIN),
+        Some((_, reasons)) if asked(request).contains("\nsection: 1\n") => {
+            says(&format!("Axial CT of the abdomen with fat. {}", reasons.trim()))
+        }
+        Some(_) => says(&format!("Axial CT of the abdomen with fat. {instruction}")),
+    });
+    let output = setting.run("reports", &["--no-volumes"]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let out = setting.at("reports");
+    let rejected: Vec<Value> = records::read_lines(&out.join("rejected.jsonl")).unwrap();
+    let echoes = rejected.iter().filter(|r| r["reasons"] == json!(["echo of the prompt"])).count();
+    assert!(echoes >= 2 * reports(&out).len(), "{rejected:#?}");
 }
 
 #[test]

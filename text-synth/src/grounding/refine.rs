@@ -5,7 +5,7 @@ use super::check::Grounding;
 use super::words;
 use crate::facts::Facts;
 use crate::writer::template::Template;
-use crate::writer::{Draft, Rejected, Task, Text, Writer, Written};
+use crate::writer::{Draft, Objection, Rejected, Task, Text, Writer, Written};
 use data_manifests::records::{Origin, Replaced, Sentence, Verdict};
 use stage::Context;
 
@@ -73,14 +73,15 @@ impl Grounding {
 }
 
 /// What is wrong with a text as a whole; nothing when it can stay.
-fn objections(sentences: &[Sentence]) -> Vec<String> {
+fn objections(sentences: &[Sentence]) -> Vec<Objection> {
     let contradicted = sentences.iter().filter(|s| s.verdict == Verdict::Contradicted);
-    let mut reasons: Vec<String> =
-        contradicted.map(|s| format!("\"{}\": {}", s.text, s.reasons.join("; "))).collect();
-    if reasons.is_empty() && !sentences.iter().any(|s| s.verdict == Verdict::Supported) {
-        reasons.push(NOTHING_BORNE.to_owned());
+    let mut objections: Vec<Objection> = contradicted
+        .map(|s| Objection { sentence: Some(s.text.clone()), reason: s.reasons.join("; ") })
+        .collect();
+    if objections.is_empty() && !sentences.iter().any(|s| s.verdict == Verdict::Supported) {
+        objections.push(Objection { sentence: None, reason: NOTHING_BORNE.to_owned() });
     }
-    reasons
+    objections
 }
 
 /// Checks texts that only need checking: those of the template.
@@ -122,9 +123,9 @@ pub fn refine(
             continue;
         };
         let sentences = grounding.check_known(&text, known);
-        let reasons = objections(&sentences);
-        if !reasons.is_empty() {
-            again.push((i, Task { draft: Some(Draft { text: text.clone(), reasons }), ..task.clone() }));
+        let objections = objections(&sentences);
+        if !objections.is_empty() {
+            again.push((i, Task { draft: Some(Draft { text: text.clone(), objections }), ..task.clone() }));
         }
         done.push(Some(Checked { text, request, sentences }));
     }
@@ -196,7 +197,7 @@ fn replace(
         });
     };
     if !checked.sentences.iter().any(|s| s.verdict == Verdict::Supported) {
-        let reasons = objections(&checked.sentences);
+        let reasons: Vec<String> = objections(&checked.sentences).iter().map(ToString::to_string).collect();
         rejected(&checked.text, reasons.clone());
         let mut sentences = of_template(&own);
         if let Some(first) = sentences.first_mut() {

@@ -129,8 +129,8 @@ impl Api {
         }
         let need = [estimated_tokens(bytes), u64::from(max_tokens)];
         let (request, caption) = (work.request.clone(), task.caption.clone());
-        let draft = task.draft.as_ref().map(|draft| draft.text.clone());
-        (Asked { request, caption, draft, prompt, max_tokens }, body, need)
+        let own = self.prompts.of(task).render(&task.without_words(), &self.vocabulary);
+        (Asked { request, caption, own, prompt, max_tokens }, body, need)
     }
 
     /// What is to be done; `round` tells which answers count.

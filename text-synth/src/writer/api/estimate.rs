@@ -142,7 +142,7 @@ impl Api {
 
     /// Adds both requests for a text that contradicts what is known; `beside` are tokens of the prompt that the task does not show.
     fn rewrite(&self, task: &Task, beside: u64, most: &mut Sum) {
-        let draft = Some(Draft { text: String::new(), reasons: Vec::new() });
+        let draft = Some(Draft { text: String::new(), objections: Vec::new() });
         let [prompt, reply] = self.need(&Task { draft, ..task.clone() });
         let longest = u64::from(self.options.sampling.max_tokens(ATTEMPTS));
         let prompt = prompt.saturating_add(longest.saturating_mul(DRAFT_SHARE)).saturating_add(beside);

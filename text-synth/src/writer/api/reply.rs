@@ -16,9 +16,9 @@ const BROKEN: &str = "broken JSON";
 pub(super) struct Asked {
     pub(super) request: String,
     pub(super) caption: String,
-    /// The text to be corrected: most of it comes back, and that is no echo.
-    pub(super) draft: Option<String>,
     pub(super) prompt: Rendered,
+    /// The prompt without the texts that it works on: most of a text to be corrected comes back, and that is no echo.
+    pub(super) own: Rendered,
     pub(super) max_tokens: u32,
 }
 
@@ -36,12 +36,8 @@ impl Asked {
                 Content::Broken(reason) => reasons.push(format!("{BROKEN}: {reason}")),
                 Content::Plain(said) | Content::Report(said) => {
                     text = judge::clean(&said);
-                    let mut own = self.prompt.user.replace(&self.caption, "");
-                    if let Some(draft) = &self.draft {
-                        own = own.replace(draft, "");
-                    }
-                    let prompt = format!("{}\n{own}", self.prompt.system);
-                    reasons = judge::reasons(&text, &self.caption, &prompt);
+                    let own = format!("{}\n{}", self.own.system, self.own.user);
+                    reasons = judge::reasons(&text, &self.caption, &own);
                     if text.is_empty() && reply.reasoning {
                         reasons.push("reasoning without an answer".to_owned());
                     }
@@ -73,7 +69,8 @@ mod tests {
 
     fn entry(content: &str, reasoning: bool) -> Entry {
         let prompt = Rendered { system: "Write.".into(), user: "Facts".into() };
-        let asked = Asked { request: "r".into(), caption: "c".into(), draft: None, prompt, max_tokens: 9 };
+        let own = prompt.clone();
+        let asked = Asked { request: "r".into(), caption: "c".into(), own, prompt, max_tokens: 9 };
         asked.entry(Reply {
             content: Some(content.into()),
             reasoning,
