@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         joined => joined.map_err(|e| e.message())?,
     };
     // what all would say the same, one says
-    let silent = Context::new(context.program(), true);
+    let silent = context.silenced();
     let context = if process.is_leader() { context } else { &silent };
     let output = process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
@@ -126,7 +126,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     };
     // all that can be refused is, before an earlier run is touched
     let goal = goal(&plan, semantic.clone())?;
-    let options = run_options(arguments, &plan);
+    let options = run_options(arguments, &plan, context);
     options.check().map_err(|e| e.message())?;
     let bytes_of_voxel = plan.model.network.in_channels() as usize * size_of::<f32>() + size_of::<i64>();
     let sizes = plan.window_zyx.into_iter().chain([process.samples(plan.batch).len(), bytes_of_voxel]);
@@ -157,9 +157,6 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
     let session = process
         .session(run, &variables, &mut optimizer, |own, optimizer| {
             output.as_ref().map_or(Ok(()), Output::to_write)?;
-            if arguments.overwrite {
-                Manifest::withdraw(out)?;
-            }
             let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
                 .map_err(|e| not_opened(&e, out))?;
             // not before the run was accepted: a refused command leaves a finished stage as it was
@@ -174,7 +171,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
         precision,
         channels: plan.model.network.in_channels(),
         patch_zyx: plan.model.patch_zyx.map(|n| n as i64),
-        filled_zyx: plan.model.filled_zyx,
+        filling: plan.model.filling(),
         seed: plan.seed,
         first_sample: process.samples(plan.batch).start as u64,
         group: process.group.clone(),
@@ -310,7 +307,7 @@ fn patches(plan: &TrainPlan, store: Arc<ShardStore>, process: &Process) -> anyho
     Ok(Arc::new(Patches::new(store, plan.train.clone(), cut, draw, voxels)?))
 }
 
-fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
+fn run_options(arguments: &Train, plan: &TrainPlan, context: &Context) -> RunOptions {
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
@@ -319,7 +316,7 @@ fn run_options(arguments: &Train, plan: &TrainPlan) -> RunOptions {
     options.checkpoint_every = arguments.checkpoint_every;
     options.score_smoothing = arguments.score_smoothing;
     options.patience = plan.early_stopping.map(|early| early.patience);
-    options.wall_limit = arguments.wall_minutes;
+    (options.wall_limit, options.began) = (arguments.wall_minutes, context.began());
     options.stop_file = arguments.stop_file.clone();
     options
 }

@@ -5,6 +5,7 @@ use crate::selection::{LeftOut, SelectionRule, TestCases, WithoutReport};
 use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
 use networks::{EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
+use stage::arguments::numbers;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use training::losses::redundancy::OFF_DIAGONAL_WEIGHT;
 
 const EXAMPLES: &str = "\
 Examples:
-  pretrain --shards runs/a/shards --text runs/a/text --out runs/encoder --encoder resenc --steps 2000
+  pretrain --shards runs/a/shards --text runs/a/text --out runs/encoder --encoder resenc --steps 2000 --lr 3e-4
   pretrain --shards a/shards --text a/text --shards b/shards --text b/text --out enc --encoder resnet50 --steps 200000
   pretrain … --init old/encoder.safetensors      after the text was made again, from the old encoder's weights
   torchrun --no-python --nproc-per-node 2 pretrain … --batch 8     two processes that make the steps of one with 16
@@ -42,18 +43,18 @@ pub struct Arguments {
     /// resnet50 (as published), resenc (nnU-Net's residual encoder) or swin-unetr (SwinUNETR's transformer)
     #[arg(long, default_value = "resnet50")]
     pub(crate) encoder: EncoderKind,
-    /// Size of resenc: compact (or s) trains on a CPU, full (or m, l) is nnU-Net's
-    #[arg(long, default_value = "compact")]
-    pub(crate) size: ResEncSize,
-    /// Channels of the first stage of swin-unetr, a multiple of 12
-    #[arg(long, value_name = "N", default_value_t = 48)]
-    pub(crate) swin_feature_size: i64,
-    /// Blocks of the four stages of swin-unetr (2,4,2,2 as published)
-    #[arg(long, value_name = "N,N,N,N", default_value = "2,2,2,2", value_parser = SwinConfig::parse_depths)]
-    pub(crate) swin_depths: [usize; 4],
-    /// Voxels joined between stages of swin-unetr: complete (MONAI) or published (of eight, six)
-    #[arg(long, default_value = "complete")]
-    pub(crate) swin_merging: SwinMerging,
+    /// Size of resenc: compact (or s) trains on a CPU, full (or m, l) is nnU-Net's; with --init it has that of the weights [default: compact]
+    #[arg(long)]
+    pub(crate) size: Option<ResEncSize>,
+    /// Channels of the first stage of swin-unetr, a multiple of 12; with --init it has those of the weights, as in the next two [default: 48]
+    #[arg(long, value_name = "N")]
+    pub(crate) swin_feature_size: Option<i64>,
+    /// Blocks of the four stages of swin-unetr (2,4,2,2 as published) [default: 2,2,2,2]
+    #[arg(long, value_name = "N,N,N,N", value_parser = SwinConfig::parse_depths)]
+    pub(crate) swin_depths: Option<[usize; 4]>,
+    /// Voxels joined between stages of swin-unetr: complete (MONAI) or published (of eight, six) [default: complete]
+    #[arg(long)]
+    pub(crate) swin_merging: Option<SwinMerging>,
     /// Training steps in all
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) steps: u64,
@@ -74,7 +75,7 @@ pub struct Arguments {
     #[arg(long, value_name = "N", requires = "text", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) parts: Option<u16>,
     /// Weight of the parts' image-text loss
-    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = parse_positive, requires = "parts")]
+    #[arg(long, value_name = "WEIGHT", default_value_t = 1.0, value_parser = numbers::positive, requires = "parts")]
     pub(crate) parts_weight: f64,
     /// What becomes of cases that are published for testing
     #[arg(long, value_name = "RULE", value_enum, default_value = "refuse")]
@@ -83,7 +84,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DATASET=FILE.json[#FOLD]")]
     pub(crate) leave_out: Vec<LeftOut>,
     /// Share of each data set's subjects that is not trained on but asked about: retrieval of their reports, rank of features
-    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = parse_share)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = numbers::part)]
     pub(crate) holdout: f64,
     /// What becomes of cases without a report
     #[arg(long, value_name = "RULE", value_enum, default_value = "visual-only")]
@@ -96,18 +97,18 @@ pub struct Arguments {
     pub(crate) balance: Balance,
     /// How data sets are mixed: each is drawn in proportion to its number of cases to this power, from 0 (all data sets
     /// alike) to 1 (all cases alike); with --balance modalities among those of its modality
-    #[arg(long, value_name = "POWER", default_value_t = 0.0, value_parser = parse_power)]
+    #[arg(long, value_name = "POWER", default_value_t = 0.0, value_parser = numbers::share)]
     pub(crate) mix: f64,
     /// Ask every so many steps
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) validate_every: u64,
     /// Patch in voxels, z,y,x [default: the data set's own; the smallest edges of several]
-    #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
-    pub(crate) patch_zyx: Option<Triple>,
+    #[arg(long, value_name = "Z,Y,X", value_parser = numbers::edges)]
+    pub(crate) patch_zyx: Option<[usize; 3]>,
     /// Patch that later networks take, by which resenc's kernels and strides are planned [default: --patch-zyx]. Patches to learn
     /// from may then be thinner: more of them fit into a batch, and their reports say more about each
-    #[arg(long, value_name = "Z,Y,X", value_parser = parse_triple)]
-    pub(crate) network_patch_zyx: Option<Triple>,
+    #[arg(long, value_name = "Z,Y,X", value_parser = numbers::edges)]
+    pub(crate) network_patch_zyx: Option<[usize; 3]>,
     /// What the two views of a patch undergo: published (one of rescaling, flips, grey values, noise and blur), or extended (each
     /// of these with probability 1/2, and for electron microscopy what befalls sections: misaligned, missing, out of focus, elastic,
     /// cut out)
@@ -117,7 +118,7 @@ pub struct Arguments {
     /// report that names a side
     #[arg(long, value_name = "AXES", default_value = "z,y,x", value_parser = parse_axes)]
     pub(crate) mirror: Axes,
-    /// Peak learning rate
+    /// Peak learning rate; that of 200,000 steps as published, too low for a few thousand (3e-4)
     #[arg(long, default_value_t = 2e-5)]
     pub(crate) lr: f64,
     /// Decoupled weight decay
@@ -136,7 +137,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 1.0)]
     pub(crate) clip: f64,
     /// Temperature of the image-text loss
-    #[arg(long, default_value_t = 0.07, value_parser = parse_positive)]
+    #[arg(long, default_value_t = 0.07, value_parser = numbers::positive)]
     pub(crate) temperature: f64,
     /// Views in the image-text loss: both (as released) or second (as in the paper's figure)
     #[arg(long, default_value = "both", value_parser = parse_views)]
@@ -148,10 +149,10 @@ pub struct Arguments {
     #[arg(long, value_enum, value_name = "HEADS", default_value = "one")]
     pub(crate) visual_heads: VisualHeads,
     /// Weight of the off-diagonal entries inside the visual loss
-    #[arg(long, default_value_t = OFF_DIAGONAL_WEIGHT, value_parser = parse_weight)]
+    #[arg(long, default_value_t = OFF_DIAGONAL_WEIGHT, value_parser = numbers::weight)]
     pub(crate) vr_off_diagonal: f64,
     /// Weight of the visual loss
-    #[arg(long, default_value_t = 0.01, value_parser = parse_weight)]
+    #[arg(long, default_value_t = 0.01, value_parser = numbers::weight)]
     pub(crate) vr_weight: f64,
     /// What reports of one caption, nearly identical ones (by 'text-synth embed') and equal ones are to each other [default: masked; negatives with --legacy]
     #[arg(long, value_enum, value_name = "RULE")]
@@ -185,7 +186,7 @@ pub struct Arguments {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Stop and save after this many minutes; repeat the command to continue
-    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = parse_minutes)]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = numbers::minutes)]
     pub(crate) wall_minutes: Option<Duration>,
     /// Stop and save as soon as this file exists
     #[arg(long, value_name = "FILE")]
@@ -238,9 +239,6 @@ impl stage::run::HasCommon for Arguments {
     }
 }
 
-/// Three numbers, z, y, x.
-pub(crate) type Triple = [usize; 3];
-
 /// Which of z, y, x.
 pub(crate) type Axes = [bool; 3];
 
@@ -256,52 +254,12 @@ fn parse_axes(text: &str) -> Result<Axes, String> {
     Ok(axes)
 }
 
-fn parse_triple(text: &str) -> Result<Triple, String> {
-    let numbers: Vec<usize> = text
-        .split([',', 'x'])
-        .map(|part| part.trim().parse().map_err(|_| format!("'{part}' is not a whole number")))
-        .collect::<Result<_, _>>()?;
-    let triple: Triple = numbers
-        .try_into()
-        .map_err(|found: Vec<usize>| format!("found {} numbers, expected z,y,x", found.len()))?;
-    if triple.contains(&0) {
-        return Err("every edge must be at least 1 voxel".to_owned());
-    }
-    Ok(triple)
-}
-
-fn parse_positive(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value > 0.0);
-    value.ok_or_else(|| "expected a number above 0".to_owned())
-}
-
-fn parse_weight(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| value.is_finite() && *value >= 0.0);
-    value.ok_or_else(|| "expected 0 or a larger number".to_owned())
-}
-
 fn parse_format(text: &str) -> Result<MemoryFormat, String> {
     match text {
         "contiguous" => Ok(MemoryFormat::Contiguous),
         "channels-last" => Ok(MemoryFormat::ChannelsLast),
         _ => Err("expected contiguous or channels-last".to_owned()),
     }
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| (0.0..1.0).contains(value));
-    value.ok_or_else(|| "expected a number from 0 to below 1".to_owned())
-}
-
-fn parse_power(text: &str) -> Result<f64, String> {
-    let value = text.parse::<f64>().ok().filter(|value| (0.0..=1.0).contains(value));
-    value.ok_or_else(|| "expected a number from 0 to 1".to_owned())
-}
-
-fn parse_minutes(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map(|minutes| minutes * 60.0);
-    let limit = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    limit.ok_or_else(|| "expected 0 or more minutes".to_owned())
 }
 
 fn parse_views(text: &str) -> Result<VlpViews, String> {
@@ -337,23 +295,5 @@ mod tests {
         assert_eq!(parse_axes("x,z"), Ok([true, false, true]));
         assert_eq!(parse_axes("none"), Ok([false; 3]));
         assert!(parse_axes("").is_err() && parse_axes("x,w").unwrap_err().contains("'w'"));
-    }
-
-    #[test]
-    fn patches_are_three_numbers() {
-        assert_eq!(parse_triple("18,160,160"), Ok([18, 160, 160]));
-        assert!(parse_triple("18,160").unwrap_err().contains("found 2 numbers"));
-        assert!(parse_triple("0,1,1").is_err());
-    }
-
-    #[test]
-    fn numbers_outside_their_range_are_refused() {
-        assert_eq!((parse_positive("0.07"), parse_weight("0")), (Ok(0.07), Ok(0.0)));
-        assert!(["0", "-1", "inf", "warm"].iter().all(|bad| parse_positive(bad).is_err()));
-        assert!(["-0.1", "NaN", "much"].iter().all(|bad| parse_weight(bad).is_err()));
-        assert_eq!(parse_minutes("0.5"), Ok(Duration::from_secs(30)));
-        for bad in ["-1", "inf", "NaN", "soon"] {
-            assert!(parse_minutes(bad).is_err(), "{bad}");
-        }
     }
 }

@@ -5,10 +5,12 @@ use crate::text::{ReportMatch, Text};
 use patches::{Region, sampler};
 use rand::RngExt;
 use stage::{Context, Message};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// Patches of each held-out case.
+/// Patches of each held-out case, where it has so many places for one.
 const PATCHES: u64 = 8;
+/// Draws for each of these: patches as large as their volume lie in one place, and to ask about it again tells nothing.
+const DRAWS: u64 = 4;
 /// Patches of a data set without held-out cases; only the probe for modalities looks at them.
 const PROBED: u64 = 16;
 /// Stands for the step in what is drawn here: no training step has this number.
@@ -115,11 +117,18 @@ impl Exam {
                 let known = subjects.len() as i64;
                 let subject = of_case.get(id.as_str()).copied().unwrap_or(id);
                 let subject = *subjects.entry((at, subject)).or_insert(known);
-                for _ in 0..each {
+                let mut taken = HashSet::new();
+                for _ in 0..each * DRAWS {
+                    if taken.len() as u64 == each {
+                        break;
+                    }
                     let mut generator = sampler::generator(seed, STEP, index);
                     index += 1;
                     let patch = sampler::uniform(&mut generator, case.record().shape_zyx, patch_zyx);
                     let channel = generator.random_range(0..case.record().channels.len());
+                    if !taken.insert((patch.lo, channel)) {
+                        continue;
+                    }
                     let target = wording(id).filter(|_| held_out).and_then(|number| {
                         let row = source.texts[number].choose(&mut generator, id, &patch, rule)?;
                         answers.of([at, number], source.texts[number].group(row))

@@ -3,47 +3,34 @@
 use crate::pairs::Pairs;
 use data_manifests::seen::Seen;
 use networks::{EncoderConfig, weights};
-use serde::Deserialize;
 use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Refuses weights of a residual encoder that was planned for another patch: names and shapes may fit, what the weights have learnt to see does
-/// not.
-pub(crate) fn refuse_other_strides(file: &Path, own: &EncoderConfig) -> anyhow::Result<()> {
-    #[derive(Deserialize)]
-    struct Stored {
-        encoder: EncoderConfig,
-    }
-    let metadata = weights::read_metadata(file).map_err(|e| Message::error("E326", e.to_string()))?;
-    // weights of others have no such plan, and shapes alone can tell
-    let stored = metadata.get("plan").and_then(|plan| serde_json::from_str::<Stored>(plan).ok());
-    if let (
-        Some(Stored { encoder: EncoderConfig::Resenc { topology: theirs, .. } }),
-        EncoderConfig::Resenc { topology, .. },
-    ) = (stored, own)
-        && theirs.strides_zyx != topology.strides_zyx
-    {
-        return Err(Message::error("E326", "the weights to start from are of an encoder for another patch")
-            .detail(format!(
-                "{} halves by {:?}, this run's by {:?} (z, y, x)",
-                file.display(),
-                theirs.strides_zyx,
-                topology.strides_zyx
-            ))
-            .fix("Give --patch-zyx, or --network-patch-zyx, as the run that made them had it")
-            .into());
-    }
-    Ok(())
+/// What a file of weights to start from says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    /// The encoder that they are of; none for weights of other origin.
+    pub(crate) encoder: Option<EncoderConfig>,
+    /// What they have seen.
+    pub(crate) seen: Seen,
 }
 
-/// What the weights to start from have seen.
-pub(crate) fn seen_by(file: &Path) -> anyhow::Result<Seen> {
-    let unusable = |text: String| Message::error("E326", text).detail(file.display().to_string());
-    let metadata = weights::read_metadata(file).map_err(|e| unusable(e.to_string()))?;
-    Ok(Seen::of_metadata(&metadata)
-        .map_err(|e| unusable(format!("its record of what it has seen cannot be read: {e}")))?)
+impl Origin {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// `E326` when the file, or what it says, cannot be read.
+    pub(crate) fn of(file: &Path) -> anyhow::Result<Self> {
+        let unusable = |text: String| Message::error("E326", text).detail(file.display().to_string());
+        let metadata = weights::read_metadata(file).map_err(|e| unusable(e.to_string()))?;
+        let encoder = weights::planned_encoder(&metadata)
+            .map_err(|e| unusable(format!("the plan of the weights to start from cannot be read: {e}")))?;
+        let seen = Seen::of_metadata(&metadata)
+            .map_err(|e| unusable(format!("its record of what it has seen cannot be read: {e}")))?;
+        Ok(Self { encoder, seen })
+    }
 }
 
 /// Says how many of the cases that are kept from training the weights to start from have seen: keeping them is in vain.

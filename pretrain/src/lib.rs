@@ -15,6 +15,7 @@ mod parts;
 mod plan;
 mod run;
 mod selection;
+mod shape;
 mod task;
 mod text;
 mod watch;

@@ -102,7 +102,7 @@ mod tests {
     /// What lies in one part of the patch moves the vector of that part most.
     #[test]
     fn vectors_are_of_their_parts() {
-        let mut rng = stream(2, 0, 0, Purpose::Sampling);
+        let mut rng = stream(2, 0, 0, Purpose::FirstView);
         let mut noise = |depth: i64| {
             Tensor::from_slice(&normals(&mut rng, 256 * depth as usize)).view([1, 1, depth, 16, 16])
         };

@@ -5,13 +5,14 @@ use crate::mixture::Balance;
 use crate::pairs::{Pairs, Source, mirrored};
 use crate::parts::PartsPlan;
 use crate::selection::SelectionRule;
+use crate::shape;
 use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensities, Modality};
-use networks::{EncoderConfig, EncoderKind, HeadNorm, MemoryFormat, ResEncConfig, ResEncSize, SwinConfig};
+use networks::{EncoderConfig, HeadNorm, MemoryFormat};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
-use stage::Message;
+use stage::{Context, Message};
 use std::collections::BTreeMap;
 use training::losses::pretrain::PretrainLossOptions;
 use training::losses::redundancy::Centering;
@@ -119,13 +120,14 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// The plan for these arguments and data.
+    /// The plan for these arguments and data; `stored` is the encoder that the weights to start from are of.
     pub(crate) fn new(
         arguments: &Arguments,
         (pairs, selection, skipped): (&Pairs, SelectionRule, BTreeMap<String, Vec<String>>),
         texts: Vec<String>,
-        init: Option<String>,
+        (init, stored): (Option<String>, Option<&EncoderConfig>),
         processes: usize,
+        context: &Context,
     ) -> anyhow::Result<Self> {
         let stores: Vec<&ShardStore> = pairs.stores().collect();
         let wanted = arguments.patch_zyx.unwrap_or_else(|| {
@@ -133,14 +135,23 @@ impl Plan {
                 stores.iter().map(|s| s.descriptor().grid.patch_zyx[a]).min().unwrap_or(1)
             })
         });
-        let encoder = encoder(arguments, &stores, arguments.network_patch_zyx.unwrap_or(wanted))?;
-        let patch_zyx = match arguments.network_patch_zyx {
-            // an encoder has no maps to join, so that it can halve what is not divisible
-            Some(_) => {
-                refuse_single_voxel(wanted, encoder.required_divisor_zyx())?;
-                wanted
-            }
-            None => divisible(wanted, encoder.required_divisor_zyx()),
+        let spacings: Vec<[f64; 3]> = stores.iter().map(|s| s.descriptor().spacing_zyx_mm()).collect();
+        let of_network = arguments.network_patch_zyx.unwrap_or(wanted);
+        let encoder = shape::encoder(arguments, stored, of_network, &spacings)?;
+        let of_weights =
+            matches!((&encoder, stored), (EncoderConfig::Resenc { .. }, Some(EncoderConfig::Resenc { .. })));
+        if of_weights {
+            shape::tell_origin(&encoder, arguments.size, of_network, &spacings, context);
+        }
+        // an encoder has no maps to join, so that it can halve what is not divisible: a resenc that was not planned for this patch
+        let as_asked = arguments.network_patch_zyx.is_some()
+            || (of_weights && arguments.patch_zyx.is_some());
+        let divisor = encoder.required_divisor_zyx();
+        let patch_zyx = if as_asked {
+            refuse_single_voxel(wanted, divisor)?;
+            wanted
+        } else {
+            divisible(wanted, divisor)
         };
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
         // what one data set permits befalls its patches alone
@@ -206,58 +217,6 @@ impl Plan {
             clip: (arguments.clip != 0.0).then_some(arguments.clip),
             init,
         })
-    }
-}
-
-fn encoder(
-    arguments: &Arguments,
-    stores: &[&ShardStore],
-    patch: [usize; 3],
-) -> anyhow::Result<EncoderConfig> {
-    if arguments.network_patch_zyx.is_some() && arguments.encoder != EncoderKind::Resenc {
-        return Err(Message::error("E324", "only a resenc is planned by the patch of later networks")
-            .fix("Leave out --network-patch-zyx, or choose --encoder resenc")
-            .into());
-    }
-    if arguments.encoder != EncoderKind::Resenc && arguments.size != ResEncSize::Compact {
-        return Err(Message::error("E324", "only a resenc comes in sizes")
-            .fix("Leave out --size, or choose --encoder resenc")
-            .into());
-    }
-    let transformer = SwinConfig {
-        feature_size: arguments.swin_feature_size,
-        depths: arguments.swin_depths,
-        merging: arguments.swin_merging,
-    };
-    if arguments.encoder != EncoderKind::SwinUnetr && transformer != SwinConfig::default() {
-        return Err(Message::error(
-            "E324",
-            "only a swin-unetr is shaped by --swin-feature-size, --swin-depths and --swin-merging",
-        )
-        .fix("Leave them out, or choose --encoder swin-unetr")
-        .into());
-    }
-    match arguments.encoder {
-        EncoderKind::Resnet50 => Ok(EncoderConfig::Resnet50 { in_channels: 1 }),
-        EncoderKind::Resenc => {
-            // one data set has its own anisotropy; for a mixture the patch alone decides
-            let spacing = match stores {
-                [only] => only.descriptor().spacing_zyx_mm(),
-                _ => [1.0; 3],
-            };
-            let topology = ResEncConfig::for_patch(patch.map(|n| n as i64), spacing, arguments.size)
-                .map_err(|e| {
-                    Message::error("E324", e.to_string())
-                        .fix("Choose a larger --patch-zyx, or --network-patch-zyx")
-                })?;
-            Ok(EncoderConfig::Resenc { in_channels: 1, topology })
-        }
-        EncoderKind::SwinUnetr => {
-            transformer.validate().map_err(|e| {
-                Message::error("E324", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
-            })?;
-            Ok(EncoderConfig::SwinUnetr { in_channels: 1, transformer })
-        }
     }
 }
 

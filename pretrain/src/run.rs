@@ -2,7 +2,7 @@
 
 use crate::arguments::Arguments;
 use crate::exam::Exam;
-use crate::init::{refuse_other_strides, seen_by, warn_of_kept_cases};
+use crate::init::{Origin, warn_of_kept_cases};
 use crate::inputs::Inputs;
 use crate::pairs::{Cut, Pairs};
 use crate::plan::Plan;
@@ -53,7 +53,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         joined => joined.map_err(|e| e.message())?,
     };
     // what all would say the same, one says
-    let silent = Context::new(context.program(), true);
+    let silent = context.silenced();
     let context = if process.is_leader() { context } else { &silent };
     let output = process.by_leader(|| {
         Manifest::refuse_foreign(out, is_output)?;
@@ -80,7 +80,9 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
             .into());
     }
     let pairs = Arc::new(pairs);
-    let plan = Plan::new(&arguments, (&pairs, rule, skipped), texts, init, process.size())?;
+    let origin = arguments.init.as_deref().map(Origin::of).transpose()?.unwrap_or_default();
+    let start = (init, origin.encoder.as_ref());
+    let plan = Plan::new(&arguments, (&pairs, rule, skipped), texts, start, process.size(), context)?;
     if let Some(asked) = arguments.patch_zyx.filter(|asked| *asked != plan.patch_zyx) {
         let divisor = plan.encoder.required_divisor_zyx();
         let text = format!("patches of {:?} instead of {asked:?} (z, y, x)", plan.patch_zyx);
@@ -113,15 +115,12 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         precision,
         process.group.clone(),
     )?;
-    let mut seen = Seen::default();
     if let Some(file) = &arguments.init {
-        seen = seen_by(file)?;
-        warn_of_kept_cases(&seen, &pairs, context);
-        refuse_other_strides(file, &plan.encoder)?;
+        warn_of_kept_cases(&origin.seen, &pairs, context);
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {
             Message::error("E326", e.to_string())
-                .fix("Give --init an encoder of the same kind, size and patch")
+                .fix("Give --init weights of the --encoder that is trained")
         })?;
         context.say(&report.to_string());
         if let Some(text) = report.random_stem() {
@@ -137,7 +136,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     let variables = named_variables(&[("", &encoder_store), ("", &head_store)]).map_err(|e| e.message())?;
     let mut optimizer = Optimizer::new(plan.optimizer.clone(), &variables).map_err(|e| e.message())?;
     let plan_json = serde_json::to_value(&plan)?;
-    let options = run_options(&arguments, &plan, validate_every);
+    let options = run_options(&arguments, &plan, validate_every, context);
     let samples = process.samples(plan.batch);
     let workers = usize::from(arguments.workers);
     // before an earlier run is discarded
@@ -149,7 +148,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
     check_maps(maps, precision, process.device).map_err(|e| e.message())?;
     let session =
         open_session(&arguments, &plan, &plan_json, (&process, output.as_ref()), &variables, &mut optimizer)?;
-    let notes = notes(&pairs, seen)?;
+    let notes = notes(&pairs, origin.seen)?;
     let session = session.with_notes(notes.clone());
     let first = session.state().step;
     let made = Arc::clone(&pairs);
@@ -231,9 +230,6 @@ fn open_session(
     let opening = Opening { resume: arguments.resume, overwrite: arguments.overwrite };
     process.session((plan_json, plan.seed), variables, optimizer, |own, optimizer| {
         output.map_or(Ok(()), Output::to_write)?;
-        if arguments.overwrite {
-            Manifest::withdraw(out)?;
-        }
         let session = Session::open(out, plan_json.clone(), plan.seed, own, optimizer, opening)
             .map_err(|e| e.message())?;
         // not before the run was accepted: a refused command leaves a finished stage as it was
@@ -242,13 +238,18 @@ fn open_session(
     })
 }
 
-fn run_options(arguments: &Arguments, plan: &Plan, validate_every: Option<u64>) -> RunOptions {
+fn run_options(
+    arguments: &Arguments,
+    plan: &Plan,
+    validate_every: Option<u64>,
+    context: &Context,
+) -> RunOptions {
     let mut options = RunOptions::new(plan.steps, plan.lr);
     options.clip = plan.clip;
     options.log_every = arguments.log_every;
     options.validate_every = validate_every;
     options.checkpoint_every = arguments.checkpoint_every;
-    options.wall_limit = arguments.wall_minutes;
+    (options.wall_limit, options.began) = (arguments.wall_minutes, context.began());
     options.stop_file = arguments.stop_file.clone();
     options
 }

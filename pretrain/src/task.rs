@@ -7,7 +7,7 @@ use crate::exam::Exam;
 use crate::pairs::{Batch, Pairs};
 use crate::parts::Parts;
 use crate::plan::Plan;
-use crate::watch::{CHANCE, SPREAD};
+use crate::watch::{CHANCE, PARTS, PARTS_CHANCE, SPREAD};
 use networks::{Encoder, HeadNorm, MemoryFormat, ProjectionHead};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -238,7 +238,11 @@ impl Task for Pretraining {
         let weight = self.plan.parts.map_or(0.0, |parts| parts.weight);
         let mut total = loss.total;
         if let Some(loss) = self.loss_of_parts([parts_1, parts_2], &batch.part_texts)? {
-            parts.push(("vlp_parts".to_owned(), loss.detach()));
+            let texts = &batch.part_texts;
+            let groupings = texts.groupings();
+            let chance = Tensor::from(chance(self.groupings(&groupings), texts.rows.len()));
+            parts.push((PARTS.to_owned(), loss.detach()));
+            parts.push((PARTS_CHANCE.to_owned(), chance));
             total = &total + loss * weight;
         }
         parts.push((SPREAD.to_owned(), spread(&raw_1)?));

@@ -26,6 +26,9 @@ pub(crate) const SPREAD: &str = "feature_spread";
 pub(crate) const CHANCE: &str = "vlp_chance";
 /// The image-text loss of the second view, which every choice of views has.
 const LOSS: &str = "vlp_2";
+/// That of parts of patches, the mean over both views, and what it is at chance.
+pub(crate) const PARTS: &str = "vlp_parts";
+pub(crate) const PARTS_CHANCE: &str = "vlp_parts_chance";
 
 /// Since when something has held.
 #[derive(Debug, Default)]
@@ -50,7 +53,7 @@ impl Streak {
     }
 }
 
-/// Two streaks over the record's lines.
+/// Streaks over the record's lines.
 #[derive(Debug)]
 struct Health {
     /// Spread below which features may be collapsing.
@@ -60,12 +63,20 @@ struct Health {
     step: u64,
     collapse: Streak,
     chance: Streak,
+    parts_chance: Streak,
 }
 
 impl Health {
     fn new(features: i64, first: u64) -> Self {
         let healthy = HEALTHY_SHARE / (features as f64).sqrt();
-        Self { healthy, first: None, step: first, collapse: Streak::default(), chance: Streak::default() }
+        Self {
+            healthy,
+            first: None,
+            step: first,
+            collapse: Streak::default(),
+            chance: Streak::default(),
+            parts_chance: Streak::default(),
+        }
     }
 
     fn look(&mut self, step: u64, metrics: &Values) -> Vec<Message> {
@@ -84,15 +95,19 @@ impl Health {
             messages
                 .push(Message::warning("W303", text).fix("Try a lower --lr, a larger --batch, or more text"));
         }
-        if let (Some(loss), Some(chance)) = (metrics.get(LOSS), metrics.get(CHANCE))
-            && let Some(steps) = self.chance.reaches(CHANCE_STEPS, *loss > CHANCE_SHARE * chance, from, step)
-        {
-            let text = format!(
-                "image-text loss {loss:.3} for {steps} steps, chance is {chance:.3}: no alignment learnt"
-            );
-            messages.push(Message::warning("W304", text).fix(
-                "Check that the reports differ from each other (text-synth says how many are equal), --temperature and --lr",
-            ));
+        for (name, at_chance, what, streak) in [
+            (LOSS, CHANCE, "image-text loss", &mut self.chance),
+            (PARTS, PARTS_CHANCE, "image-text loss of parts", &mut self.parts_chance),
+        ] {
+            if let (Some(loss), Some(chance)) = (metrics.get(name), metrics.get(at_chance))
+                && let Some(steps) = streak.reaches(CHANCE_STEPS, *loss > CHANCE_SHARE * chance, from, step)
+            {
+                let text =
+                    format!("{what} {loss:.3} for {steps} steps, chance is {chance:.3}: no alignment learnt");
+                messages.push(Message::warning("W304", text).fix(
+                    "Check that the reports differ from each other (text-synth says how many are equal), --temperature and --lr",
+                ));
+            }
         }
         messages
     }
@@ -252,5 +267,15 @@ mod tests {
         assert_eq!(said, [700]);
         let mut health = Health::new(100, 0);
         assert!((10..2000).step_by(10).all(|step| codes(&mut health, step, &values(0.1, 4.8)).is_empty()));
+        // parts of patches may learn nothing while whole ones do
+        let parts = [(PARTS, 7.9), (PARTS_CHANCE, 8.0)].map(|(name, value)| (name.to_owned(), value));
+        let found: Values = values(0.1, 4.8).into_iter().chain(parts).collect();
+        let mut health = Health::new(100, 0);
+        let said: Vec<String> = (10..2000)
+            .step_by(10)
+            .flat_map(|step| health.look(step, &found))
+            .map(|message| message.to_string())
+            .collect();
+        assert!(said.len() == 1 && said[0].contains("image-text loss of parts 7.900 for 500 steps"), "{said:?}");
     }
 }

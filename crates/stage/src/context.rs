@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// Writes one line to standard error, where messages and progress go; a closed pipe is no error.
 pub(crate) fn line(text: &str) {
@@ -27,6 +28,7 @@ pub struct Context {
     program: String,
     quiet: bool,
     steal_lock: bool,
+    began: Instant,
     state: Mutex<State>,
 }
 
@@ -34,7 +36,19 @@ impl Context {
     /// A context; executables get theirs from [`crate::main`], tests make their own.
     #[must_use]
     pub fn new(program: &str, quiet: bool) -> Self {
-        Self { program: program.to_owned(), quiet, steal_lock: false, state: Mutex::new(State::default()) }
+        Self {
+            program: program.to_owned(),
+            quiet,
+            steal_lock: false,
+            began: Instant::now(),
+            state: Mutex::new(State::default()),
+        }
+    }
+
+    /// Another of the same run that says nothing: of several processes the first speaks.
+    #[must_use]
+    pub fn silenced(&self) -> Self {
+        Self { began: self.began, ..Self::new(&self.program, true) }
     }
 
     /// As `--steal-lock` says: [`Self::lock`] takes over locks of runs that are gone.
@@ -73,6 +87,12 @@ impl Context {
     fn state(&self) -> MutexGuard<'_, State> {
         // the state is only pushed to: a panic elsewhere cannot leave it half changed
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When the run began.
+    #[must_use]
+    pub fn began(&self) -> Instant {
+        self.began
     }
 
     /// Name of the executable.

@@ -1,6 +1,6 @@
 //! What can go wrong in training, with the values that disagree, and the message for people that each error makes.
 
-use stage::{Message, limits::is_out_of_memory};
+use stage::{Message, disk, limits::is_out_of_memory};
 use std::path::PathBuf;
 
 /// A failure inside a task, a batch source or an observer, whose type this crate does not know.
@@ -177,6 +177,10 @@ pub enum TrainingError {
     },
 }
 
+/// What to do where losses or gradients are not finite.
+const CALMER: &str =
+    "Train in another --out with a lower --lr, or with --clip 1.0 or less and --precision fp32 where that is not what was given";
+
 /// What to do where a directory holds a run of another plan; how a stage goes on from its weights, it says itself.
 pub const OTHER_PLAN: &str =
     "Repeat the run's own options, use another --out, or --overwrite the earlier run";
@@ -226,6 +230,7 @@ impl TrainingError {
             | Self::OtherTensors { .. } => "E307",
             Self::NothingToResume { .. } => "E308",
             Self::RunExists { .. } => "E313",
+            Self::Io(error) if disk::is_full(error) => "E161",
             Self::Io(_) => "E314",
             Self::Threads { .. } => "E318",
             Self::Batch { .. } => "E315",
@@ -265,6 +270,11 @@ impl TrainingError {
                 return Message::error(code, self.to_string());
             }
         }
+        if let Self::Io(error) = self
+            && let Some(full) = disk::full(error, None)
+        {
+            return full;
+        }
         let message = Message::error(self.code(), self.to_string());
         match self {
             Self::NotFinite { kept, .. } => message
@@ -273,17 +283,17 @@ impl TrainingError {
                     |step| format!("Checkpoint of step {step} kept"),
                 ))
                 .cause("The same options meet the same batches and end here again")
-                .fix(
-                    "Train in another --out with a lower --lr, --clip 1.0 or --precision fp32; pretrain goes on from the kept checkpoint \
-                     by --init",
-                ),
+                .fix(match kept {
+                    Some(_) => format!("{CALMER}; pretrain goes on from the kept checkpoint by --init"),
+                    None => CALMER.to_owned(),
+                }),
             Self::Diverged { best, .. } => message
                 .detail(match best {
                     Some(step) => format!("The checkpoints are kept, that of the best validation is of step {step}"),
                     None => "The last checkpoint is kept".to_owned(),
                 })
                 .cause("Most often the learning rate is too high")
-                .fix("Train in another --out with a lower --lr, --clip 1.0 or --precision fp32"),
+                .fix(CALMER),
             Self::Threads { .. } => message.fix("Give fewer --workers, or raise the limit of processes (ulimit -u)"),
             Self::NothingToResume { .. } => message.fix("Omit --resume to start"),
             Self::RunExists { .. } => message.fix("Continue it with --resume, or choose another --out"),
@@ -335,6 +345,9 @@ mod tests {
             assert!(message.fix.as_deref().is_some_and(|fix| fix.contains("--micro-batch")));
             assert!(!message.to_string().contains("frame"), "{message}");
         }
+        let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "cannot write a/checkpoint_next.safetensors: full");
+        let message = TrainingError::Io(full).message();
+        assert!(message.code == "E161" && message.fix.is_some(), "{message}");
         let other = TrainingError::Task { step: 3, source: "sizes do not match".into() };
         assert_eq!(other.message().code, "E316");
     }

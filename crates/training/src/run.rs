@@ -210,7 +210,6 @@ impl Session {
         buffers: &mut Buffers,
         saved: &mut Option<u64>,
     ) -> std::result::Result<(bool, Option<StopReason>), Failure> {
-        let started = Instant::now();
         let device = device_of(&self.variables);
         let mut clock = Clock::new(self.state.step, self.peers.as_ref().map_or(1, Peers::size), device);
         let mut suspects = Suspects::default();
@@ -264,7 +263,7 @@ impl Session {
                 self.log(options, &mut clock, observer).map_err(Failure::Writing)?;
             }
             let complete = last || done;
-            stopped = if complete { None } else { self.stop_reason(options, started, stop_requested)? };
+            stopped = if complete { None } else { self.stop_reason(options, stop_requested)? };
             // what made steps fail may have come with the weights of the step before them: no regular checkpoint takes the place of an earlier one
             // until a step succeeds again
             let regular =
@@ -290,10 +289,9 @@ impl Session {
     fn stop_reason(
         &self,
         options: &RunOptions,
-        started: Instant,
         stop_requested: &dyn Fn() -> bool,
     ) -> Result<Option<StopReason>> {
-        let own = stop_reason(options, started, stop_requested);
+        let own = stop_reason(options, stop_requested);
         Ok(match &self.peers {
             Some(peers) if peers.any(own.is_some())? => Some(own.unwrap_or(StopReason::Peer)),
             Some(_) => None,
@@ -371,9 +369,11 @@ impl Session {
                         format!("{what} is not finite at step {}: no update", self.state.step),
                     )
                     .detail(match &self.peers {
-                        None => format!("Batch: {}", members.join(",")),
-                        // each process knows its own patches
-                        Some(_) => format!("Of the batch the first process has: {}", members.join(",")),
+                        // a task may name the patches of this process alone
+                        Some(_) if members.len() == task.patches(batch) => {
+                            format!("Of the batch the first process has: {}", members.join(","))
+                        }
+                        _ => format!("Batch: {}", members.join(",")),
                     }),
                 );
                 Ok(())

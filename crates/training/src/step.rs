@@ -67,7 +67,7 @@ pub trait Task {
         Ok(())
     }
 
-    /// Names of the batch's members (case, patch), for messages.
+    /// Names of the batch's members (case, patch), for messages: those of all processes, or those that this one computes.
     fn members(&self, batch: &Self::Batch) -> Vec<String>;
 
     /// Patches of the batch that this process computes: all that it names, unless said otherwise.

@@ -115,7 +115,19 @@ fn pretraining_options_choose_views_and_rows() {
     let expected = vlp(&z2.narrow(0, 0, 8), &some, 0.07, &[]).unwrap().sum()
         + cross_correlation(&z1, &z2, Centering::Standardised, OFF_DIAGONAL_WEIGHT).unwrap() * 0.01;
     same_number(loss.total.double_value(&[]), expected.double_value(&[]), 1e-6);
-    let alone = pretrain_loss(&Embeddings { text: None, ..embeddings }, &options).unwrap();
+    // a loss without weight has no say, be it finite or not
+    let weightless = PretrainLossOptions { vr_weight: 0.0, ..options };
+    let infinite = &z1 * f64::INFINITY;
+    let unseen = Embeddings {
+        projected_1: &infinite,
+        text: Some(TextEmbeddings { projected: &some, rows: Some(&rows), groupings: &[] }),
+        ..embeddings
+    };
+    let loss = pretrain_loss(&unseen, &weightless).unwrap();
+    let expected = vlp(&z2.narrow(0, 0, 8), &some, 0.07, &[]).unwrap().sum();
+    same_number(loss.total.double_value(&[]), expected.double_value(&[]), 1e-6);
+    assert_eq!(loss.parts.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["vlp_2"]);
+    let alone = pretrain_loss(&Embeddings { text: None, ..unseen }, &options).unwrap();
     assert_eq!(alone.parts.len(), 1);
 }
 

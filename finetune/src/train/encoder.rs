@@ -6,30 +6,13 @@ use crate::objective::Objective;
 use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest};
 use networks::weights::{self, LoadOptions, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM};
-use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
+use networks::{EncoderConfig, EncoderKind, NetworkKind};
 use patches::ShardStore;
 use stage::message::counted;
 use stage::{Context, Message};
 use std::collections::BTreeSet;
 use std::path::Path;
 use tch::nn;
-
-/// The plans of files with an encoder.
-#[derive(serde::Deserialize)]
-#[serde(untagged)]
-enum Stored {
-    /// An encoder or a checkpoint of 'pretrain'.
-    Encoder { encoder: EncoderConfig },
-    /// A model of 'finetune train'.
-    Model { network: NetworkConfig },
-    /// A checkpoint of it.
-    Checkpoint { model: Network },
-}
-
-#[derive(serde::Deserialize)]
-struct Network {
-    network: NetworkConfig,
-}
 
 /// The encoder's configuration in the plan of a file that 'pretrain' or 'finetune train' wrote, be it of another data set; `None` for weights of
 /// other origin.
@@ -39,15 +22,11 @@ struct Network {
 pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result<Option<EncoderConfig>> {
     let unusable = |text: String| Message::error("E401", text).detail(file.display().to_string());
     let metadata = weights::read_metadata(file).map_err(|e| Message::error("E401", e.to_string()))?;
-    let Some(text) = metadata.get("plan") else { return Ok(None) };
-    let stored = serde_json::from_str(text).map_err(|e| {
+    let stored = weights::planned_encoder(&metadata).map_err(|e| {
         unusable(format!("the encoder's plan cannot be read: {e}"))
             .fix("Give the encoder.safetensors that 'pretrain' wrote, or the model.safetensors of 'finetune train'")
     })?;
-    let stored = match stored {
-        Stored::Encoder { encoder } => encoder,
-        Stored::Model { network } | Stored::Checkpoint { model: Network { network } } => network.encoder(),
-    };
+    let Some(stored) = stored else { return Ok(None) };
     let expected = match network {
         NetworkKind::Resunet50 | NetworkKind::Attresunet50 => EncoderKind::Resnet50,
         NetworkKind::Resenc => EncoderKind::Resenc,

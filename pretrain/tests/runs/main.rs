@@ -9,6 +9,7 @@ mod killed;
 mod processes;
 mod refused;
 mod resume;
+mod started;
 mod support;
 mod trained;
 mod twins;

@@ -73,6 +73,18 @@ fn another_plan_is_refused_or_starts_anew() {
     assert!(!said.contains("resuming"), "{said}");
     study.verified("encoder");
     assert_eq!(study.json("encoder/plan.json")["seed"], 1);
+    // and so does one whose record is damaged, of the same plan
+    let encoder = study.bytes("encoder/encoder.safetensors");
+    let record = study.path("encoder/metrics.jsonl");
+    let torn = format!("torn\n{}", fs_err::read_to_string(&record).unwrap());
+    fs_err::write(&record, torn).unwrap();
+    let manifest = study.bytes("encoder/manifest.json");
+    let said = study.pretrain(&KIND, &[], "encoder", &other).expect(1);
+    assert!(said.contains("E307") && said.contains("metrics.jsonl"), "{said}");
+    assert_eq!(study.bytes("encoder/manifest.json"), manifest);
+    study.pretrain(&KIND, &[], "encoder", &[&other[..], &["--overwrite"]].concat()).expect(0);
+    study.verified("encoder");
+    assert_eq!(study.bytes("encoder/encoder.safetensors"), encoder);
     let said = study.pretrain(&KIND, &[], "other", &[&other[..], &["--resume"]].concat()).expect(1);
     assert!(said.contains("E308 nothing to resume") && said.contains("Omit --resume"), "{said}");
 }

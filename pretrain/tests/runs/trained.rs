@@ -79,56 +79,6 @@ fn images_alone_serve_the_visual_loss() {
 }
 
 #[test]
-fn new_text_starts_from_the_old_encoder() {
-    let study = Study::with(&[Kind::Ct]);
-    let [old, new] = [1, 2].map(|seed| study.text(Kind::Ct, 5, seed));
-    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "16,16,16"];
-    study.pretrain(&[Kind::Ct], &[&old], "first", &settings).expect(0);
-    let encoder = study.path("first/encoder.safetensors");
-    let init = [&settings[..], &["--init", text(&encoder)]].concat();
-    let said = study.pretrain(&[Kind::Ct], &[&new], "second", &init).expect(0);
-    assert!(said.contains("0 adapted, 0 skipped, 0 missing (100 %"), "{said}");
-    let inputs = study.json("second/manifest.json")["inputs"].clone();
-    assert_eq!(inputs[2]["role"], "init");
-    assert_eq!(inputs[2]["path"], "../first/encoder.safetensors");
-    // a checkpoint has the same weights beside heads and optimiser
-    let checkpoint = study.path("first/checkpoint_final.safetensors");
-    let init = [&settings[..], &["--init", text(&checkpoint)]].concat();
-    let said = study.pretrain(&[Kind::Ct], &[&new], "from-checkpoint", &init).expect(0);
-    assert!(said.contains("0 missing (100 %"), "{said}");
-    let [a, b] = ["second", "from-checkpoint"].map(|out| study.recorded(out, "loss"));
-    assert_eq!(a, b);
-    // of a deeper encoder, of which this one is filled and the rest is lost
-    let mut tensors = weights::read_tensors(&encoder).unwrap();
-    let name = tensors.keys().find(|name| name.contains(".blocks.0.conv1.conv.weight")).unwrap().clone();
-    let more = tensors[&name].copy();
-    tensors.insert(name.replace(".blocks.0.", ".blocks.9."), more);
-    let deeper = study.path("deeper.safetensors");
-    weights::save_tensors(&tensors, &deeper, &BTreeMap::new()).unwrap();
-    let init = [&settings[..], &["--init", text(&deeper)]].concat();
-    let said = study.pretrain(&[Kind::Ct], &[&new], "from-deeper", &init).expect(0);
-    assert!(said.contains("W326 1 tensors of the file's encoder have no place in this one"), "{said}");
-    // of an encoder whose stages halve otherwise, whose names and shapes would fit
-    let flat = [&settings[..], &["--init", text(&encoder), "--network-patch-zyx", "2,64,64"]].concat();
-    let said = study.pretrain(&[Kind::Ct], &[&new], "flat", &flat).expect(1);
-    assert!(said.contains("E326 the weights to start from are of an encoder for another patch"), "{said}");
-    // weights of another network are refused
-    let other = [&settings[..4], &["--test-cases", "use", "--init", text(&encoder), "--encoder", "resnet50"]]
-        .concat();
-    let (shards, out) = (study.path("ct"), study.path("third"));
-    let words = [&["--shards", text(&shards), "--out", text(&out)], &other[..]].concat();
-    let said = run(&words).expect(1);
-    assert!(said.contains("E326") && said.contains("Give --init an encoder of the same kind"), "{said}");
-    // and those that are not as they were written
-    let mut bytes = fs_err::read(&encoder).unwrap();
-    *bytes.last_mut().unwrap() ^= 1;
-    fs_err::write(&encoder, bytes).unwrap();
-    let init = [&settings[..], &["--init", text(&encoder)]].concat();
-    let said = study.pretrain(&[Kind::Ct], &[&new], "fourth", &init).expect(1);
-    assert!(said.contains("E015 a file is not as it was written") && said.contains("'pretrain'"), "{said}");
-}
-
-#[test]
 fn texts_that_describe_some_cases_each_are_all_used() {
     let study = Study::with(&[Kind::Ct]);
     let reports = study.text(Kind::Ct, 5, 1);

@@ -97,7 +97,7 @@ pub struct TextEmbeddings<'a> {
 pub struct PretrainLoss {
     /// What is minimised.
     pub total: Tensor,
-    /// Named parts, detached: `vlp_1`, `vlp_2` (each the sum of its two directions, unweighted), `vr` (unweighted).
+    /// Named parts, detached: `vlp_1`, `vlp_2` (each the sum of its two directions, unweighted), `vr` (unweighted; absent without weight).
     pub parts: Vec<(&'static str, Tensor)>,
 }
 
@@ -109,13 +109,7 @@ pub struct PretrainLoss {
 /// # Source
 /// gtgm.md, section 4.
 pub fn pretrain_loss(embeddings: &Embeddings<'_>, options: &PretrainLossOptions) -> Result<PretrainLoss> {
-    let (a, b) = match options.vr_space {
-        VrSpace::Projected => (embeddings.projected_1, embeddings.projected_2),
-        VrSpace::Raw => (embeddings.raw_1, embeddings.raw_2),
-    };
-    let vr = cross_correlation(a, b, options.vr_centering, options.vr_off_diagonal)?;
-    let mut terms = vec![&vr * options.vr_weight];
-    let mut parts = Vec::with_capacity(3);
+    let (mut terms, mut parts) = (Vec::with_capacity(3), Vec::with_capacity(3));
     if let Some(text) = &embeddings.text {
         let views = match options.vlp_views {
             VlpViews::Second => vec![("vlp_2", embeddings.projected_2)],
@@ -131,6 +125,16 @@ pub fn pretrain_loss(embeddings: &Embeddings<'_>, options: &PretrainLossOptions)
             terms.push(loss);
         }
     }
-    parts.push(("vr", vr.detach()));
-    Ok(PretrainLoss { total: Tensor::stack(&terms, 0).sum(vr.kind()), parts })
+    // what has no weight is not computed: were it not finite, it would end a run that does not ask for it
+    if options.vr_weight != 0.0 {
+        let (a, b) = match options.vr_space {
+            VrSpace::Projected => (embeddings.projected_1, embeddings.projected_2),
+            VrSpace::Raw => (embeddings.raw_1, embeddings.raw_2),
+        };
+        let vr = cross_correlation(a, b, options.vr_centering, options.vr_off_diagonal)?;
+        parts.push(("vr", vr.detach()));
+        terms.push(vr * options.vr_weight);
+    }
+    let total = Tensor::stack(&terms, 0).sum(embeddings.projected_1.kind());
+    Ok(PretrainLoss { total, parts })
 }

@@ -13,7 +13,7 @@ use tch::Tensor;
 pub struct Opening {
     /// There must be one to continue.
     pub resume: bool,
-    /// One with another plan, or without a usable checkpoint, is discarded instead of refused.
+    /// One with another plan or network, a damaged one, or one without a usable checkpoint is discarded instead of refused.
     pub overwrite: bool,
 }
 
@@ -39,9 +39,12 @@ impl Session {
         }
         let shared = variables.iter().map(|(name, t)| (name.clone(), t.shallow_clone())).collect();
         match Self::resume(directory, plan.clone(), shared, optimizer) {
-            Err(TrainingError::OtherPlan { .. } | TrainingError::NoUsableCheckpoint { .. })
-                if opening.overwrite && !opening.resume =>
-            {
+            Err(
+                TrainingError::OtherPlan { .. }
+                | TrainingError::NoUsableCheckpoint { .. }
+                | TrainingError::OtherTensors { .. }
+                | TrainingError::Damaged { .. },
+            ) if opening.overwrite && !opening.resume => {
                 discard(directory)?;
                 Self::start(directory, plan, seed, variables)
             }
@@ -50,8 +53,12 @@ impl Session {
     }
 }
 
-/// Removes everything that a run leaves, but the lock that the caller holds.
+/// Removes everything that a run leaves, but the lock that the caller holds; what says that it is finished first, so that no end in between
+/// leaves a finished run without its files.
 fn discard(directory: &Path) -> Result<()> {
+    if stage::atomic::remove(&directory.join(stage::sealed::MANIFEST))? {
+        stage::atomic::sync_directory(directory)?;
+    }
     for entry in fs_err::read_dir(directory)? {
         let entry = entry?;
         if entry.file_name() == stage::lock::FILE_NAME {

@@ -30,8 +30,10 @@ pub struct RunOptions {
     pub skips_allowed: u32,
     /// The run is complete after so many validations in a row without a better (smoothed) score; `None` for never.
     pub patience: Option<u32>,
-    /// Stop and save after this time in this process.
+    /// Stop and save after this time since [`Self::began`].
     pub wall_limit: Option<Duration>,
+    /// When the process began, which reads and checks its inputs before it trains: what a job's limit counts.
+    pub began: Instant,
     /// Stop and save as soon as this file exists.
     pub stop_file: Option<PathBuf>,
 }
@@ -51,6 +53,7 @@ impl RunOptions {
             skips_allowed: 3,
             patience: None,
             wall_limit: None,
+            began: Instant::now(),
             stop_file: None,
         }
     }
@@ -162,16 +165,12 @@ pub(super) fn exhausted(options: &RunOptions, state: &RunState) -> bool {
     state.step - best.step.min(state.step) >= u64::from(patience) * every
 }
 
-pub(super) fn stop_reason(
-    options: &RunOptions,
-    started: Instant,
-    requested: &dyn Fn() -> bool,
-) -> Option<StopReason> {
+pub(super) fn stop_reason(options: &RunOptions, requested: &dyn Fn() -> bool) -> Option<StopReason> {
     if requested() {
         return Some(StopReason::Signal);
     }
     if let Some(file) = options.stop_file.as_ref().filter(|file| file.exists()) {
         return Some(StopReason::StopFile(file.clone()));
     }
-    options.wall_limit.filter(|limit| started.elapsed() >= *limit).map(StopReason::WallLimit)
+    options.wall_limit.filter(|limit| options.began.elapsed() >= *limit).map(StopReason::WallLimit)
 }

@@ -11,7 +11,7 @@ use stage::Message;
 use std::cell::{Cell, RefCell};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tiny::{SEED, Tiny, alone, batch, source};
 use training::checkpoint::{Folder, Which, read};
 use training::prefetch::Prefetch;
@@ -197,6 +197,15 @@ fn limits_and_the_stop_file_stop_and_save() {
     let limited = RunOptions { wall_limit: Some(Duration::ZERO), ..options(20) };
     let outcome = part(directory.path(), false, &limited, u64::MAX, &[]).unwrap();
     assert_eq!(outcome.stopped, Some(StopReason::WallLimit(Duration::ZERO)));
+    // what a process did before it trained counts
+    if let Some(began) = Instant::now().checked_sub(Duration::from_secs(60)) {
+        let hour = Duration::from_secs(3600);
+        for (limit, wanted) in [(Duration::from_secs(59), 1), (hour, 20)] {
+            let directory = tempfile::tempdir().unwrap();
+            let limited = RunOptions { wall_limit: Some(limit), began, ..options(20) };
+            assert_eq!(part(directory.path(), false, &limited, u64::MAX, &[]).unwrap().state.step, wanted);
+        }
+    }
     let file = directory.path().join("STOP");
     stage::atomic::write(&file, b"").unwrap();
     let filed = RunOptions { stop_file: Some(file.clone()), ..options(20) };
