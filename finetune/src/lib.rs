@@ -10,6 +10,7 @@ mod arguments;
 mod boundary;
 mod chosen;
 mod clean_up;
+mod filling;
 mod flaw;
 mod info;
 mod instances;

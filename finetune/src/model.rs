@@ -1,5 +1,6 @@
 //! What a model is: everything that prediction needs, stored in the model's file.
 
+use crate::filling::Filling;
 use crate::objective::Objective;
 use data_manifests::seen::{self, Seen};
 use data_manifests::splits::Split;
@@ -36,10 +37,22 @@ pub(crate) struct ModelPlan {
     pub(crate) descriptor: Descriptor,
     /// The window of prediction, z, y, x.
     pub(crate) patch_zyx: [usize; 3],
-    /// Along z, y, x: whether a training volume was smaller than the patch and was filled up with its smallest value. A network that
+    /// Along z, y, x: whether a training volume was smaller than the patch and was filled up with background. A network that
     /// never saw that is shown mirrored voxels instead.
     #[serde(default = "always")]
     pub(crate) filled_zyx: [bool; 3],
+}
+
+impl ModelPlan {
+    /// How a volume is filled up that is smaller than the window.
+    pub(crate) fn filling(&self) -> Filling {
+        let rules = self.descriptor.intensity.rules();
+        let keeps = |channel| rules.channel(channel).is_some_and(|rule| rule.keeps_zeros());
+        Filling {
+            axes_zyx: self.filled_zyx,
+            zeros: (0..self.network.in_channels().max(0) as usize).map(keeps).collect(),
+        }
+    }
 }
 
 /// What models did whose plans do not say.

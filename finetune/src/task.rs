@@ -1,5 +1,6 @@
 //! One training step, and networks applied to whole images.
 
+use crate::filling::Filling;
 use crate::objective::AffinityPlan;
 use crate::sampling::Batch;
 use crate::semantic::{Semantic, SemanticLoss};
@@ -21,8 +22,7 @@ pub(crate) struct Segmentation {
     pub(crate) precision: Precision,
     pub(crate) channels: i64,
     pub(crate) patch_zyx: [i64; 3],
-    /// See [`crate::model::ModelPlan::filled_zyx`].
-    pub(crate) filled_zyx: [bool; 3],
+    pub(crate) filling: Filling,
     pub(crate) seed: u64,
     /// The place of this process's first sample in the batch of all.
     pub(crate) first_sample: u64,
@@ -109,8 +109,7 @@ pub(crate) enum Output {
 
 /// Channels of a whole image by sliding window, slab after slab along z.
 ///
-/// A volume smaller than the window is filled up: with each channel's smallest value along axes where training patches were, else with
-/// mirrored voxels.
+/// A volume smaller than the window is filled up as [`Filling`] says.
 ///
 /// # Shapes
 /// `image`: `[channel, z, y, x]`; `emit` gets the first section and `[class or offset, z, y, x]`, float32 on the CPU.
@@ -120,7 +119,7 @@ pub(crate) enum Output {
 pub(crate) fn predict_image(
     image: &Tensor,
     options: &SlidingWindow,
-    (networks, filled_zyx): (&[SegmentationNetwork], [bool; 3]),
+    (networks, filling): (&[SegmentationNetwork], &Filling),
     (precision, device): (Precision, Device),
     output: Output,
     go_on: &dyn Fn() -> bool,
@@ -129,7 +128,7 @@ pub(crate) fn predict_image(
     let size = image.size();
     let missing: [i64; 3] = std::array::from_fn(|axis| (options.window_zyx[axis] - size[axis + 1]).max(0));
     let before = missing.map(|n| n / 2);
-    let padded = fill_up(image, before, missing, filled_zyx);
+    let padded = filling.fill_up(image, before, missing);
     let windows = |windows: &Tensor| {
         if go_on() {
             apply(networks, windows, output, precision, device)
@@ -148,40 +147,11 @@ pub(crate) fn predict_image(
     })
 }
 
-/// `missing` voxels more along z, y, x, `before` of them in front.
-fn fill_up(image: &Tensor, before: [i64; 3], missing: [i64; 3], filled_zyx: [bool; 3]) -> Tensor {
-    let mut image = image.shallow_clone();
-    let constant = |axis: usize| if filled_zyx[axis] { missing[axis] } else { 0 };
-    for axis in (0..3).filter(|axis| missing[*axis] > 0 && !filled_zyx[*axis]) {
-        let size = image.size()[axis + 1];
-        // … 2 1 | 0 1 2 … n − 2 n − 1 | n − 2 …
-        let period = (2 * (size - 1)).max(1);
-        let mirrored: Vec<i64> = (0..size + missing[axis])
-            .map(|i| (i - before[axis]).rem_euclid(period))
-            .map(|i| if i < size { i } else { period - i })
-            .collect();
-        let places = Tensor::from_slice(&mirrored).to_device(image.device());
-        image = image.index_select(axis as i64 + 1, &places);
-    }
-    if [0, 1, 2].iter().all(|axis| constant(*axis) == 0) {
-        return image;
-    }
-    let padding: Vec<i64> = (0..3)
-        .rev()
-        .flat_map(
-            |axis| if constant(axis) > 0 { [before[axis], missing[axis] - before[axis]] } else { [0; 2] },
-        )
-        .collect();
-    // shifted so that the smallest value is 0, padded with 0, shifted back
-    let smallest = image.amin([1i64, 2, 3].as_slice(), true);
-    (image - &smallest).constant_pad_nd(padding) + &smallest
-}
-
 /// As [`predict_image`], whole: `[class or offset, z, y, x]`.
 pub(crate) fn predict_whole(
     image: &Tensor,
     options: &SlidingWindow,
-    networks: (&[SegmentationNetwork], [bool; 3]),
+    networks: (&[SegmentationNetwork], &Filling),
     compute: (Precision, Device),
     output: Output,
 ) -> Result<Tensor, training::TrainingError> {
@@ -248,21 +218,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_volumes_are_filled_up_as_in_training_or_mirrored() {
-        let image = Tensor::from_slice(&[3.0_f32, 5.0, 7.0]).view([1, 3, 1, 1]);
-        let filled = |missing: i64, as_trained: bool| {
-            let missing = [missing, 0, 1];
-            let found = fill_up(&image, missing.map(|n| n / 2), missing, [as_trained, true, false]);
-            assert_eq!(found.size()[2..], [1, 2]);
-            Vec::<f32>::try_from(found.narrow(3, 0, 1).contiguous().view(-1)).unwrap()
-        };
-        assert_eq!(filled(3, true), [3.0, 3.0, 5.0, 7.0, 3.0, 3.0]);
-        assert_eq!(filled(3, false), [5.0, 3.0, 5.0, 7.0, 5.0, 3.0]);
-        assert_eq!(filled(6, false), [5.0, 7.0, 5.0, 3.0, 5.0, 7.0, 5.0, 3.0, 5.0]);
-        assert_eq!(filled(0, false), [3.0, 5.0, 7.0]);
-    }
-
-    #[test]
     fn a_stop_is_heard_before_the_next_windows() {
         let image = Tensor::zeros([1, 4, 8, 8], (Kind::Float, Device::Cpu));
         let asked = std::cell::Cell::new(0);
@@ -273,7 +228,8 @@ mod tests {
             };
             let compute = (Precision::Fp32, Device::Cpu);
             let options = SlidingWindow::new([4; 3]);
-            let networks: (&[SegmentationNetwork], [bool; 3]) = (&[], [true; 3]);
+            let filling = Filling { axes_zyx: [true; 3], zeros: vec![false] };
+            let networks: (&[SegmentationNetwork], &Filling) = (&[], &filling);
             predict_image(&image, &options, networks, compute, Output::Scores, &answer, &mut |_, _| Ok(()))
                 .unwrap_err()
                 .to_string()

@@ -50,7 +50,7 @@ impl Segmentation {
             let image = self.image(&case, &region).map_err(|e| e.message(id))?;
             let truth = case.read_label(&region).map_err(|e| e.message(id))?;
             let compute = (self.precision, self.device);
-            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
+            let network = (std::slice::from_ref(&self.network), &self.filling);
             // what the picture shows, both without what nobody annotated
             let mut shown = sheet.has_room().then(<[Vec<u32>; 2]>::default);
             let mut score = |first: i64, scores: &Tensor| -> Result<(), BoxedError> {
@@ -120,7 +120,7 @@ impl Segmentation {
             let [z, y, x] = looked.map(|n| n as i64);
             let targets = plan.targets(&Tensor::from_slice(&labels).view([1, 1, z, y, x]), Device::Cpu)?;
             let compute = (self.precision, self.device);
-            let network = (std::slice::from_ref(&self.network), self.filled_zyx);
+            let network = (std::slice::from_ref(&self.network), &self.filling);
             let found = predict_whole(&image, &self.windows(), network, compute, Output::Sigmoid)?;
             pooled.add(&found, &targets);
             not_finite += u64::from(!is_finite(&found)?);

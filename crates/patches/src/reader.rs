@@ -133,7 +133,7 @@ impl Case {
                 return Err(self.absent(format!("channel {channel}")));
             };
             let start = out.len();
-            out.resize(start + voxels, record.minimum);
+            out.resize(start + voxels, record.background());
             self.image.read::<f32, f32>(&self.path, channel, region, &mut out[start..])?;
         }
         Ok(())

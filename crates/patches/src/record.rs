@@ -61,7 +61,7 @@ pub struct ChannelRecord {
     pub name: String,
     /// How raw values became stored values.
     pub normalisation: Normalisation,
-    /// Smallest stored value; patches that reach outside the volume are filled with it.
+    /// Smallest stored value.
     pub minimum: f32,
     /// Largest stored value.
     pub maximum: f32,
@@ -69,6 +69,15 @@ pub struct ChannelRecord {
     /// numbers have a unit of their own (CT, 8 bits).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub moments: Option<[f32; 2]>,
+}
+
+impl ChannelRecord {
+    /// What patches that reach outside the volume are filled with: 0 where zeros are background and are kept, around which the volume was cropped;
+    /// else the smallest stored value.
+    #[must_use]
+    pub fn background(&self) -> f32 {
+        if self.normalisation.keep_zeros { 0.0 } else { self.minimum }
+    }
 }
 
 /// `stored = (clamp(raw, clip) - subtract) / divide`, with zeros kept where `keep_zeros` says so.

@@ -177,7 +177,8 @@ impl Predictor<'_> {
         take: &mut dyn FnMut(&[f32]) -> Result<(), BoxedError>,
     ) -> Result<(), Message> {
         let compute = (self.precision, self.device);
-        let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
+        let filling = self.model.plan.filling();
+        let networks = (self.model.networks.as_slice(), &filling);
         predict_image(volume, self.options, networks, compute, Output::Scores, &go_on, &mut |_, slab| {
             take(&numbers(slab)?)
         })
@@ -201,7 +202,8 @@ impl Predictor<'_> {
                     slabs.into_iter().try_for_each(|(first, values)| file.put(first, &values))
                 });
                 let compute = (self.precision, self.device);
-                let networks = (self.model.networks.as_slice(), self.model.plan.filled_zyx);
+                let filling = self.model.plan.filling();
+                let networks = (self.model.networks.as_slice(), &filling);
                 let mut emit = |first: i64, slab: &Tensor| {
                     let values = Vec::<f32>::try_from(&slab.view(-1))?;
                     sender
@@ -272,7 +274,7 @@ pub(super) fn of_error(case: &str, error: &anyhow::Error) -> Message {
     if let Some(message) = error.downcast_ref::<Message>() {
         return message.clone().case(case);
     }
-    if let Some(message) = stage::disk::full(error) {
+    if let Some(message) = stage::disk::full(error.as_ref(), None) {
         return message.case(case);
     }
     match error.downcast_ref::<VolumeError>() {

@@ -6,7 +6,7 @@ use patches::{CaseRecord, ChannelRecord, LabelRecord, Normalisation, SourceRecor
 /// A labelled case of one-millimetre voxels at the world's origin.
 pub(crate) fn record(channels: usize, shape_zyx: [usize; 3]) -> CaseRecord {
     let affine = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]];
-    let normalisation = Normalisation { clip: None, subtract: 1.0, divide: 2.0, keep_zeros: false };
+    let normalisation = |keep_zeros| Normalisation { clip: None, subtract: 1.0, divide: 2.0, keep_zeros };
     CaseRecord {
         schema: CaseRecord::SCHEMA.into(),
         id: "case".into(),
@@ -16,8 +16,8 @@ pub(crate) fn record(channels: usize, shape_zyx: [usize; 3]) -> CaseRecord {
         channels: (0..channels)
             .map(|c| ChannelRecord {
                 name: format!("c{c}"),
-                normalisation,
-                minimum: outside(c),
+                normalisation: normalisation(c == ZEROS),
+                minimum: -(c as f32) - 1.0,
                 maximum: 1e6,
                 moments: None,
             })
@@ -38,9 +38,12 @@ pub(crate) fn record(channels: usize, shape_zyx: [usize; 3]) -> CaseRecord {
     }
 }
 
+/// The channel whose background is 0.
+const ZEROS: usize = 1;
+
 /// What a channel has outside the volume.
 pub(crate) fn outside(channel: usize) -> f32 {
-    -(channel as f32) - 1.0
+    if channel == ZEROS { 0.0 } else { -(channel as f32) - 1.0 }
 }
 
 /// Voxels `[channel, z, y, x]`, no two alike.
