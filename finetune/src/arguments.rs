@@ -13,7 +13,7 @@ pub(crate) use threshold::{Criterion, Threshold};
 pub(crate) use train::Train;
 
 use crate::predict::{Format, ProbabilityKind};
-
+use stage::arguments::numbers;
 use std::path::PathBuf;
 
 const PREDICT_EXAMPLES: &str = "\
@@ -83,7 +83,7 @@ pub(crate) struct Predict {
     #[arg(long, default_value = "val,test", value_delimiter = ',', value_parser = ["train", "val", "test"])]
     pub(crate) cases: Vec<String>,
     /// Share of a window that overlaps the next
-    #[arg(long, default_value_t = 0.5, value_parser = parse_part)]
+    #[arg(long, default_value_t = 0.5, value_parser = numbers::part)]
     pub(crate) overlap: f64,
     /// Average over mirror images along the data set's mirror axes
     #[arg(long)]
@@ -113,30 +113,4 @@ pub(crate) struct Info {
     /// As JSON
     #[arg(long)]
     pub(crate) json: bool,
-}
-
-fn parse_share(text: &str) -> Result<f64, String> {
-    let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
-}
-
-/// A share that leaves something.
-fn parse_part(text: &str) -> Result<f64, String> {
-    parse_share(text)
-        .ok()
-        .filter(|share| *share < 1.0)
-        .ok_or_else(|| "expected a number from 0 to below 1".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_outside_their_range_are_refused() {
-        assert_eq!(parse_share("0.33"), Ok(0.33));
-        assert!(["1.1", "-0.1", "NaN", "half"].iter().all(|bad| parse_share(bad).is_err()));
-        assert_eq!((parse_part("0"), parse_part("0.999")), (Ok(0.0), Ok(0.999)));
-        assert!(["1", "-0.1", "NaN"].iter().all(|bad| parse_part(bad).is_err()));
-    }
 }

@@ -1,5 +1,6 @@
 //! The command line of a run; [`crate::cli`] has the whole of it.
 
+use stage::arguments::numbers;
 use std::path::PathBuf;
 
 /// Arguments of a run.
@@ -22,7 +23,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,
     /// Memory to stay below, in GiB [default: four fifths of what is available]
-    #[arg(long, value_name = "GIB", value_parser = positive)]
+    #[arg(long, value_name = "GIB", value_parser = numbers::positive)]
     pub(crate) max_ram: Option<f64>,
     /// Only these cases
     #[arg(long, value_name = "ID", value_delimiter = ',')]
@@ -41,15 +42,9 @@ pub(crate) struct Arguments {
     pub(crate) dry_run: bool,
 }
 
-pub(crate) fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(value) if value > 0.0 && value.is_finite() => Ok(value),
-        _ => Err("expected a positive number".to_owned()),
-    }
-}
-
 fn spacing(text: &str) -> Result<[f64; 3], String> {
-    let numbers: Vec<f64> = text.split(',').map(|part| positive(part.trim())).collect::<Result<_, _>>()?;
+    let numbers: Vec<f64> =
+        text.split(',').map(|part| numbers::positive(part.trim())).collect::<Result<_, _>>()?;
     numbers.try_into().map_err(|_| "expected three positive numbers such as 0.05,0.0046,0.0046".to_owned())
 }
 

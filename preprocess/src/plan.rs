@@ -49,11 +49,11 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NAME", value_enum)]
     resampling: Option<Convention>,
     /// Memory of the GPU that the patch is planned for, in GiB
-    #[arg(long, value_name = "GIB", default_value_t = 8.0, value_parser = crate::arguments::positive)]
+    #[arg(long, value_name = "GIB", default_value_t = 8.0, value_parser = stage::arguments::numbers::positive)]
     gpu_gb: f64,
     /// Memory for cases that are measured at once, in GiB; a single one that needs more is read all the same, with a warning
     /// [default: four fifths of what is available]
-    #[arg(long, value_name = "GIB", value_parser = crate::arguments::positive)]
+    #[arg(long, value_name = "GIB", value_parser = stage::arguments::numbers::positive)]
     max_ram: Option<f64>,
     #[command(flatten)]
     treatment: Flags,

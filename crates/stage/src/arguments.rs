@@ -1,5 +1,7 @@
 //! The command line: what all executables share, and values from `--config FILE.toml`, over which flags win.
 
+pub mod numbers;
+
 use crate::Message;
 use clap::{ArgAction, CommandFactory, FromArgMatches, ValueEnum};
 use std::ffi::OsString;

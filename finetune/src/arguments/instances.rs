@@ -1,8 +1,8 @@
 //! The command line of `finetune instances`.
 
-use super::parse_share;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use stage::arguments::numbers;
 use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ pub(crate) struct Instances {
     pub(crate) method: MethodName,
     /// Where objects end [default: 0.5]: boundary probability (components) or one minus the affinity (mean, quantile) from which on
     /// they stay apart; multicut: the probability at which a border costs nothing
-    #[arg(long, value_name = "P", value_parser = parse_share)]
+    #[arg(long, value_name = "P", value_parser = numbers::share)]
     pub(crate) threshold: Option<f64>,
     #[command(flatten)]
     pub(crate) details: Details,
@@ -49,7 +49,7 @@ pub(crate) struct Details {
     #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=99))]
     pub(crate) quantile: u8,
     /// Of repulsive affinities, those at every so many voxels along z, y, x (mutex-watershed)
-    #[arg(long, value_name = "Z,Y,X", default_value = "1,4,4", value_parser = parse_triple)]
+    #[arg(long, value_name = "Z,Y,X", default_value = "1,4,4", value_parser = numbers::edges)]
     pub(crate) strides: [usize; 3],
 }
 
@@ -60,10 +60,10 @@ pub(crate) struct Pieces {
     #[arg(long, value_name = "VOXELS", default_value_t = 0)]
     pub(crate) smallest: u64,
     /// Voxels of a block along z, y, x, as many as fit into memory at 100 bytes each and those of its affinities
-    #[arg(long, value_name = "Z,Y,X", default_value = "32,1024,1024", value_parser = parse_triple)]
+    #[arg(long, value_name = "Z,Y,X", default_value = "32,1024,1024", value_parser = numbers::edges)]
     pub(crate) block: [usize; 3],
     /// Voxels that a block sees of its neighbours
-    #[arg(long, value_name = "Z,Y,X", default_value = "4,64,64", value_parser = parse_triple)]
+    #[arg(long, value_name = "Z,Y,X", default_value = "4,64,64", value_parser = numbers::triple)]
     pub(crate) halo: [usize; 3],
 }
 
@@ -98,10 +98,4 @@ impl MethodName {
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
-}
-
-fn parse_triple(text: &str) -> Result<[usize; 3], String> {
-    let numbers: Option<Vec<usize>> = text.split(',').map(|n| n.trim().parse().ok()).collect();
-    let triple = numbers.and_then(|numbers| <[usize; 3]>::try_from(numbers).ok());
-    triple.ok_or_else(|| "expected three whole numbers, z,y,x".to_owned())
 }

@@ -1,6 +1,6 @@
 //! The command line of `finetune sweep`.
 
-use super::parse_share;
+use stage::arguments::numbers;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub(crate) struct Sweep {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Shares of the training labels
-    #[arg(long, value_name = "F,F,…", value_delimiter = ',', required = true, value_parser = parse_share)]
+    #[arg(long, value_name = "F,F,…", value_delimiter = ',', required = true, value_parser = numbers::share)]
     pub(crate) fractions: Vec<f64>,
     /// Seeds of weights and sampling
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "0,1,2")]

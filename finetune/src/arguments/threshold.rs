@@ -1,7 +1,7 @@
 //! The command line of `finetune threshold`.
 
 use super::instances::{Details, MethodName, Pieces};
-use super::parse_share;
+use stage::arguments::numbers;
 use std::path::PathBuf;
 
 pub(super) const EXAMPLES: &str = "\
@@ -30,7 +30,7 @@ pub(crate) struct Threshold {
     #[arg(long, value_name = "METHOD,…", value_delimiter = ',', default_value = "mean")]
     pub(crate) methods: Vec<MethodName>,
     /// Thresholds to try with each method that has one
-    #[arg(long, value_name = "P,P,…", value_delimiter = ',', value_parser = parse_share, default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9")]
+    #[arg(long, value_name = "P,P,…", value_delimiter = ',', value_parser = numbers::share, default_value = "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9")]
     pub(crate) thresholds: Vec<f64>,
     /// Which of the volumes to choose on: not those that are scored afterwards
     #[arg(long, default_value = "train", value_delimiter = ',', value_parser = ["train", "val"])]

@@ -1,9 +1,9 @@
 //! The command line of `finetune train`.
 
-use super::{parse_part, parse_share};
 use crate::objective::{OffsetSet, SemanticTargets};
 use label_maps::targets::Balance;
 use networks::{DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
+use stage::arguments::numbers;
 use std::path::PathBuf;
 use std::time::Duration;
 use training::augment::AugmentSet;
@@ -50,7 +50,7 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     pub(crate) encoder_weights: Option<PathBuf>,
     /// Smallest share of the network's encoder that the file must fill
-    #[arg(long, default_value_t = 0.9, value_parser = parse_share)]
+    #[arg(long, default_value_t = 0.9, value_parser = numbers::share)]
     pub(crate) minimum_match: f64,
     /// Take the decoder of that file too, where it is a model or a checkpoint of 'finetune train': all but what other classes ask for
     #[arg(long, requires = "encoder_weights")]
@@ -86,7 +86,7 @@ pub(crate) struct Train {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) batch: u16,
     /// Share of the patches that are placed on a voxel of a class; objects are everywhere, and their patches too
-    #[arg(long, default_value_t = 0.33, value_parser = parse_share)]
+    #[arg(long, default_value_t = 0.33, value_parser = numbers::share)]
     pub(crate) foreground_share: f64,
     /// Of labels that are classes: what is learnt [default: regions where the descriptor declares some]
     #[arg(long)]
@@ -114,17 +114,17 @@ pub(crate) struct Train {
     #[arg(long, default_value = "nnunet", value_parser = parse_augmentation)]
     pub(crate) augmentation: AugmentSet,
     /// Decay of a moving average of the weights, which is what is validated and handed on; 0 for none
-    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = parse_part)]
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0, value_parser = numbers::part)]
     pub(crate) ema: f64,
     /// Peak learning rate; it falls polynomially (0.9) to 0
     #[arg(long, default_value_t = 1e-3)]
     pub(crate) lr: f64,
     /// Factor on the learning rate of the encoder
-    #[arg(long, default_value_t = 1.0, value_parser = parse_factor)]
+    #[arg(long, default_value_t = 1.0, value_parser = numbers::weight)]
     pub(crate) encoder_lr_factor: f64,
     /// Factor on the learning rate from each level of the encoder to the next shallower one, the deepest having
     /// --encoder-lr-factor times this
-    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = parse_share)]
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, value_parser = numbers::share)]
     pub(crate) encoder_lr_decay: f64,
     /// Steps in which the decoder alone learns; the encoder's rate then rises linearly over as many
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
@@ -145,7 +145,7 @@ pub(crate) struct Train {
     #[arg(long, default_value_t = 500)]
     pub(crate) validate_every: u64,
     /// Share of the old value in the smoothed score by which the best checkpoint is chosen (0.9 as nnU-Net); 0 takes each score as it is
-    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = parse_part)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.9, value_parser = numbers::part)]
     pub(crate) score_smoothing: f64,
     /// Training is complete after so many validations in a row without a better smoothed score, and the best one's weights are handed on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
@@ -166,7 +166,7 @@ pub(crate) struct Train {
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Stop and save after this many minutes; repeat the command to continue
-    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = parse_minutes)]
+    #[arg(long, value_name = "MINUTES", allow_negative_numbers = true, value_parser = numbers::minutes)]
     pub(crate) wall_minutes: Option<Duration>,
     /// Stop and save as soon as this file exists
     #[arg(long, value_name = "FILE")]
@@ -174,11 +174,6 @@ pub(crate) struct Train {
     /// Threads that read patches
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: u16,
-}
-
-fn parse_factor(text: &str) -> Result<f64, String> {
-    let factor = text.parse::<f64>().ok().filter(|factor| factor.is_finite() && *factor >= 0.0);
-    factor.ok_or_else(|| "expected 0 or a larger number".to_owned())
 }
 
 fn parse_balance(text: &str) -> Result<Balance, String> {
@@ -202,22 +197,5 @@ fn parse_augmentation(text: &str) -> Result<AugmentSet, String> {
         "nnunet" => Ok(AugmentSet::Nnunet),
         "strong" => Ok(AugmentSet::Strong),
         _ => Err("expected nnunet or strong".to_owned()),
-    }
-}
-
-fn parse_minutes(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().map(|minutes| minutes * 60.0);
-    let limit = seconds.ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    limit.ok_or_else(|| "expected 0 or more minutes".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn negative_and_endless_times_are_refused() {
-        assert_eq!(parse_minutes("2"), Ok(Duration::from_secs(120)));
-        assert!(["-1", "inf", "soon"].iter().all(|bad| parse_minutes(bad).is_err()));
     }
 }
