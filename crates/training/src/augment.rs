@@ -5,6 +5,7 @@
 //! LibTorch's generator is touched on GPUs alone, which draw their noise themselves from a seed that comes from there.
 
 pub mod affine;
+mod draw;
 pub mod elastic;
 pub mod filter;
 pub mod flips;
@@ -12,14 +13,13 @@ pub mod intensity;
 pub mod sections;
 mod select;
 
-use crate::random::{Purpose, coin, stream, uniform};
+use crate::random::{Purpose, stream};
 use crate::{Result, TrainingError};
-use affine::{Sampling, Warp};
-use elastic::Bend;
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
+use affine::Sampling;
+use draw::Draw;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
+use torch_runtime::transfer::sent;
 
 pub(crate) use select::on_samples;
 
@@ -55,11 +55,11 @@ pub struct AugmentOptions {
     pub noise: (f64, f64),
     /// Probability of blur; each channel then takes part with probability ½.
     pub blur_p: f64,
-    /// Standard deviation of the blur, voxels.
+    /// Standard deviation of the blur, voxels, one for each axis and channel.
     pub blur: (f64, f64),
     /// Probability of a multiplied brightness.
     pub brightness_p: f64,
-    /// Factor.
+    /// Factor, one for each channel, as of contrast and gamma.
     pub brightness: (f64, f64),
     /// Probability of a changed contrast about the channel's mean, range preserved.
     pub contrast_p: f64,
@@ -80,6 +80,9 @@ pub struct AugmentOptions {
     pub mirror_axes: [bool; 3],
     /// What labels outside the patch become after a rotation: 0, or the ignored label.
     pub label_outside: i64,
+    /// Channels whose zeros are background (nnU-Net's `use_mask_for_norm`), which intensities leave at 0; empty: none.
+    #[serde(default)]
+    pub zeros_kept: Vec<bool>,
 }
 
 fn one() -> f64 {
@@ -150,10 +153,19 @@ impl AugmentOptions {
             gamma: (0.7, 1.5),
             mirror_axes,
             label_outside: 0,
+            zeros_kept: Vec::new(),
         }
     }
 
-    fn check(&self) -> Result<()> {
+    fn check(&self, channels: i64) -> Result<()> {
+        let listed = self.zeros_kept.len();
+        if listed > 0 && listed as i64 != channels {
+            return Err(TrainingError::Option {
+                name: "zeros_kept",
+                found: format!("{listed} channels"),
+                expected: format!("none or {channels}"),
+            });
+        }
         for (name, p) in [
             ("rotation_p", self.rotation_p),
             ("scaling_p", self.scaling_p),
@@ -207,87 +219,11 @@ pub fn is_flat(patch_zyx: [i64; 3]) -> bool {
     patch_zyx.iter().max().is_some_and(|largest| *largest > 3 * patch_zyx[0])
 }
 
-/// What was drawn for one sample.
-struct Draw {
-    warp: Option<Warp>,
-    noise: Option<intensity::Noise>,
-    /// Per channel; 0 leaves the channel alone.
-    blur: Option<Vec<f64>>,
-    brightness: Option<f64>,
-    contrast: Option<f64>,
-    /// Per channel; 1 leaves the channel alone.
-    low_resolution: Option<Vec<f64>>,
-    gamma_inverted: Option<f64>,
-    gamma: Option<f64>,
-    mirror: [bool; 3],
-}
-
-impl Draw {
-    fn new(rng: &mut ChaCha8Rng, options: &AugmentOptions, channels: usize) -> Self {
-        let rotate = coin(rng, options.rotation_p);
-        let limit = options.rotation_degrees.to_radians();
-        let angles: [f64; 3] = std::array::from_fn(|_| uniform(rng, (-limit, limit)));
-        let scale = coin(rng, options.scaling_p).then(|| uniform(rng, options.scaling));
-        let angles = match (rotate, options.in_plane_only) {
-            (false, _) => [0.0; 3],
-            (true, true) => [angles[0], 0.0, 0.0],
-            (true, false) => angles,
-        };
-        let factor = scale.unwrap_or(1.0);
-        let mut factors = if options.in_plane_only { [1.0, factor, factor] } else { [factor; 3] };
-        let channelwise = |rng: &mut ChaCha8Rng, p: f64, range: (f64, f64), neutral: f64| {
-            coin(rng, p).then(|| {
-                (0..channels)
-                    .map(|_| {
-                        let (take, value) = (coin(rng, 0.5), uniform(rng, range));
-                        if take { value } else { neutral }
-                    })
-                    .collect()
-            })
-        };
-        let mut drawn = Self {
-            warp: None,
-            noise: coin(rng, options.noise_p)
-                .then(|| intensity::Noise { deviation: uniform(rng, options.noise), seed: rng.random() }),
-            blur: channelwise(rng, options.blur_p, options.blur, 0.0),
-            brightness: coin(rng, options.brightness_p).then(|| symmetric_factor(rng, options.brightness)),
-            contrast: coin(rng, options.contrast_p).then(|| symmetric_factor(rng, options.contrast)),
-            low_resolution: channelwise(rng, options.low_resolution_p, options.low_resolution, 1.0),
-            gamma_inverted: coin(rng, options.gamma_inverted_p).then(|| symmetric_factor(rng, options.gamma)),
-            gamma: coin(rng, options.gamma_p).then(|| symmetric_factor(rng, options.gamma)),
-            mirror: options.mirror_axes.map(|allowed| rng.random::<bool>() && allowed),
-        };
-        // drawn last, so that runs without them draw what they drew before there were any
-        if coin(rng, options.stretching_p) && scale.is_some() {
-            let first = usize::from(options.in_plane_only);
-            factors[first..].fill_with(|| uniform(rng, options.scaling));
-        }
-        let bend = coin(rng, options.bending_p).then(|| Bend {
-            spacing: options.bending_spacing,
-            deviation: uniform(rng, options.bending),
-            in_plane_only: options.in_plane_only,
-            seed: rng.random(),
-        });
-        drawn.warp = (rotate || scale.is_some() || bend.is_some())
-            .then(|| Warp { matrix: affine::rotation_scaling(angles, factors), bend });
-        drawn
-    }
-}
-
-/// Below 1 or above 1 with equal probability, where the range has both sides.
-fn symmetric_factor(rng: &mut ChaCha8Rng, (low, high): (f64, f64)) -> f64 {
-    let below = coin(rng, 0.5);
-    if low >= 1.0 || high <= 1.0 {
-        return uniform(rng, (low, high));
-    }
-    uniform(rng, if below { (low, 1.0) } else { (1.0, high) })
-}
-
 /// Augments a batch.
 ///
 /// Order: rotation, scaling and deformation (one resampling; trilinear for the image, nearest for the label; 0 and
 /// `label_outside` beyond the patch), noise, blur, brightness, contrast, low resolution, gamma on the inverted image, gamma,
-/// mirroring.
+/// zeros of `zeros_kept` set back, mirroring.
 ///
 /// # Shapes
 /// `image`: float `[batch, channel, z, y, x]`, normalised; `label`: `[batch, 1, z, y, x]` of any kind, kept. `out_zyx`: size of
@@ -304,8 +240,8 @@ pub fn augment(
     options: &AugmentOptions,
     (seed, step, first): (u64, u64, u64),
 ) -> Result<(Tensor, Tensor)> {
-    options.check()?;
     let (batch, channels, shape) = check_image(image, out_zyx)?;
+    options.check(channels)?;
     if label.size() != [batch, 1, shape[0], shape[1], shape[2]] {
         return Err(TrainingError::shape("label", label, format!("[{batch}, 1, {shape:?}] as the image")));
     }
@@ -321,21 +257,31 @@ pub fn augment(
     let outside = options.label_outside as f64;
     let mut y = affine::resample(label, &warps, out_zyx, Sampling::Nearest, outside);
 
+    let background = zeros_of(&x, &options.zeros_kept);
     x = intensity::noise(&x, &chosen(&draws, |draw| draw.noise));
     x = filter::blur(&x, &chosen(&draws, |draw| draw.blur.clone()));
-    x = intensity::brightness(&x, &chosen(&draws, |draw| draw.brightness));
-    x = intensity::contrast(&x, &chosen(&draws, |draw| draw.contrast));
+    x = intensity::brightness(&x, &chosen(&draws, |draw| draw.brightness.clone()));
+    x = intensity::contrast(&x, &chosen(&draws, |draw| draw.contrast.clone()));
     x = filter::low_resolution(
         &x,
         &chosen(&draws, |draw| draw.low_resolution.clone()),
         options.in_plane_only,
     );
-    x = intensity::gamma(&x, &chosen(&draws, |draw| draw.gamma_inverted), true);
-    x = intensity::gamma(&x, &chosen(&draws, |draw| draw.gamma), false);
+    x = intensity::gamma(&x, &chosen(&draws, |draw| draw.gamma_inverted.clone()), true);
+    x = intensity::gamma(&x, &chosen(&draws, |draw| draw.gamma.clone()), false);
+    if let Some(background) = background {
+        x = x.masked_fill(&background, 0.0);
+    }
     let mirrors = chosen(&draws, |draw| Some(draw.mirror));
     x = flips::mirror(&x, &mirrors);
     y = flips::mirror(&y, &mirrors);
     Ok((x, y))
+}
+
+/// Where the channels marked in `kept` are 0; `None` where none is marked.
+fn zeros_of(x: &Tensor, kept: &[bool]) -> Option<Tensor> {
+    let marked = Tensor::from_slice(kept).view([1, -1, 1, 1, 1]);
+    kept.contains(&true).then(|| x.eq(0.0).logical_and(&sent(&marked, x.device())))
 }
 
 /// (sample, parameter) of the samples that take part in an operation.
@@ -483,6 +429,36 @@ mod tests {
         };
         let (x, y) = augment(&image, &label, [6, 12, 14], &never, (0, 0, 0)).unwrap();
         assert!(x.equal(&image.narrow(2, 2, 6)) && y.equal(&label.narrow(2, 2, 6)));
+    }
+
+    #[test]
+    fn background_stays_background_in_channels_whose_zeros_are_kept() {
+        let (image, label) = batch();
+        let tissue = image.abs() + 1.0;
+        let disc = Tensor::arange(12, (Kind::Float, Device::Cpu)) - 5.5;
+        let inside = (disc.square().view([12, 1])
+            + (Tensor::arange(14, (Kind::Float, Device::Cpu)) - 6.5).square())
+        .le(16.0)
+        .to_kind(Kind::Float);
+        let image = tissue * inside;
+        let changed = AugmentOptions {
+            rotation_p: 0.0,
+            scaling_p: 0.0,
+            bending_p: 0.0,
+            mirror_axes: [false; 3],
+            zeros_kept: vec![false, true],
+            ..always()
+        };
+        let run = |options: &AugmentOptions| augment(&image, &label, [10, 12, 14], options, (1, 0, 0));
+        let (x, _) = run(&changed).unwrap();
+        let air = image.eq(0.0);
+        let in_air = |channel: i64| {
+            let air = air.select(1, channel);
+            x.select(1, channel).masked_select(&air).abs().max().double_value(&[])
+        };
+        assert!(in_air(1) == 0.0 && in_air(0) > 0.0);
+        assert!(!x.select(1, 1).equal(&image.select(1, 1)));
+        assert!(run(&AugmentOptions { zeros_kept: vec![true], ..changed }).is_err());
     }
 
     #[test]

@@ -28,24 +28,22 @@ impl Kernel {
     }
 }
 
-/// Gaussian blur along all three axes; standard deviations in voxels, one per channel (0 leaves a channel alone). The
-/// kernel ends at 3 standard deviations; the border is replicated.
+/// Gaussian blur along all three axes; standard deviations in voxels, along z, y, x of each channel (0: none). The kernel
+/// ends at 3 standard deviations; the border is replicated.
 ///
 /// # Shapes
 /// `x`: float `[batch, channel, z, y, x]`.
 ///
 /// # Source
 /// nnU-Net, `GaussianBlurTransform`.
-pub fn blur(x: &Tensor, chosen: &[(i64, Vec<f64>)]) -> Tensor {
+pub fn blur(x: &Tensor, chosen: &[(i64, Vec<[f64; 3]>)]) -> Tensor {
     let indices: Vec<i64> = chosen.iter().map(|(index, _)| *index).collect();
-    let kernels: Vec<Kernel> = chosen
-        .iter()
-        .flat_map(|(_, sigmas)| {
-            sigmas.iter().map(|s| Kernel { sigma: *s, radius: (3.0 * s).ceil() as usize })
-        })
-        .collect();
+    let kernels = |axis: usize| -> Vec<Kernel> {
+        let sigmas = chosen.iter().flat_map(|(_, channels)| channels.iter().map(|sigmas| sigmas[axis]));
+        sigmas.map(|sigma| Kernel { sigma, radius: (3.0 * sigma).ceil() as usize }).collect()
+    };
     on_samples(x, &indices, |some| {
-        [0, 1, 2].iter().fold(some.shallow_clone(), |t, axis| along(&t, *axis, &kernels))
+        (0..3).fold(some.shallow_clone(), |t, axis| along(&t, axis, &kernels(axis)))
     })
 }
 
@@ -136,16 +134,22 @@ mod tests {
     #[test]
     fn blur_keeps_constants_and_sums_and_is_the_kernel_on_a_point() {
         let flat = Tensor::full([1, 2, 5, 6, 7], 3.0, (Kind::Float, Device::Cpu));
-        assert!((blur(&flat, &[(0, vec![1.0, 0.5])]) - &flat).abs().max().double_value(&[]) < 1e-5);
+        assert!(
+            (blur(&flat, &[(0, vec![[1.0; 3], [0.5, 0.0, 2.0]])]) - &flat).abs().max().double_value(&[])
+                < 1e-5
+        );
         let point = Tensor::zeros([2, 1, 9, 9, 9], (Kind::Float, Device::Cpu));
         let _one = point.narrow(0, 1, 1).narrow(2, 4, 1).narrow(3, 4, 1).narrow(4, 4, 1).fill_(1.0);
-        let y = blur(&point, &[(1, vec![1.0])]);
+        let y = blur(&point, &[(1, vec![[1.0; 3]])]);
         assert!((y.sum(Kind::Float).double_value(&[]) - 1.0).abs() < 1e-5);
         let weights = Kernel { sigma: 1.0, radius: 3 }.weights(3);
         let expected = weights[3] * weights[3] * weights[4];
         assert!((y.double_value(&[1, 0, 4, 4, 5]) - expected).abs() < 1e-6);
         assert!((y.double_value(&[1, 0, 5, 4, 4]) - expected).abs() < 1e-6);
         assert!(y.get(0).abs().max().double_value(&[]) < 1e-12);
+        let along_x = blur(&point, &[(1, vec![[0.0, 0.0, 1.0]])]);
+        assert!((along_x.double_value(&[1, 0, 4, 4, 5]) - weights[4]).abs() < 1e-6);
+        assert!(along_x.double_value(&[1, 0, 4, 5, 4]).abs() < 1e-12);
     }
 
     #[test]

@@ -13,8 +13,9 @@ const TINY: f64 = 1e-7;
 
 const SPACE: [i64; 3] = [2, 3, 4];
 
-fn split<P: Copy>(chosen: &[(i64, P)]) -> (Vec<i64>, Vec<P>) {
-    chosen.iter().copied().unzip()
+fn split(chosen: &[(i64, Vec<f64>)]) -> (Vec<i64>, Vec<f64>) {
+    let values = chosen.iter().flat_map(|(_, values)| values.iter().copied());
+    (chosen.iter().map(|(index, _)| *index).collect(), values.collect())
 }
 
 /// Gaussian noise for one sample: how strong, and the seed of its stream, ChaCha8 on a CPU and LibTorch's own on a GPU, where
@@ -52,20 +53,20 @@ pub fn noise(x: &Tensor, chosen: &[(i64, Noise)]) -> Tensor {
     on_samples(x, &indices, |some| some + noise_like(some, chosen))
 }
 
-/// Multiplies the image.
+/// Multiplies each channel by its factor.
 ///
 /// # Source
 /// nnU-Net, `MultiplicativeBrightnessTransform`.
-pub fn brightness(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
+pub fn brightness(x: &Tensor, chosen: &[(i64, Vec<f64>)]) -> Tensor {
     let (indices, factors) = split(chosen);
     on_samples(x, &indices, |some| some * per_sample(&factors, some))
 }
 
-/// (x − mean) · factor + mean, clamped to the channel's old range.
+/// (x − mean) · factor + mean with a factor for each channel, clamped to the channel's old range.
 ///
 /// # Source
 /// nnU-Net, `ContrastTransform` with `preserve_range`.
-pub fn contrast(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
+pub fn contrast(x: &Tensor, chosen: &[(i64, Vec<f64>)]) -> Tensor {
     let (indices, factors) = split(chosen);
     on_samples(x, &indices, |some| {
         let mean = some.mean_dim(&SPACE[..], true, Kind::Float);
@@ -75,11 +76,11 @@ pub fn contrast(x: &Tensor, chosen: &[(i64, f64)]) -> Tensor {
 }
 
 /// ((x − min) / range)^γ · range + min, then brought back to the old mean and standard deviation; on −x where `inverted`.
-/// Safe for negative values, because the power acts on 0 to 1.
+/// γ is each channel's own. Safe for negative values, because the power acts on 0 to 1.
 ///
 /// # Source
 /// nnU-Net, `GammaTransform` with `retain_stats`.
-pub fn gamma(x: &Tensor, chosen: &[(i64, f64)], inverted: bool) -> Tensor {
+pub fn gamma(x: &Tensor, chosen: &[(i64, Vec<f64>)], inverted: bool) -> Tensor {
     let (indices, exponents) = split(chosen);
     on_samples(x, &indices, |some| {
         let some = if inverted { -some } else { some.shallow_clone() };
@@ -164,9 +165,9 @@ mod tests {
     #[test]
     fn neutral_parameters_change_nothing() {
         let x = image();
-        assert!(close(&gamma(&x, &[(0, 1.0), (1, 1.0)], true), &x));
-        assert!(close(&contrast(&x, &[(0, 1.0)]), &x));
-        assert!(close(&brightness(&x, &[(1, 1.0)]), &x));
+        assert!(close(&gamma(&x, &[(0, vec![1.0; 2]), (1, vec![1.0; 2])], true), &x));
+        assert!(close(&contrast(&x, &[(0, vec![1.0; 2])]), &x));
+        assert!(close(&brightness(&x, &[(1, vec![1.0; 2])]), &x));
         let neutral = Grey { contrast: vec![1.0], shift: vec![0.0], gamma: vec![1.0] };
         assert!(close(&grey(&x, &[(0, neutral)]), &x));
         assert!(close(&noise(&x, &[(0, Noise { deviation: 0.0, seed: 1 })]), &x));
@@ -176,7 +177,7 @@ mod tests {
     fn gamma_keeps_mean_and_deviation_and_the_order_of_values() {
         let x = image();
         for inverted in [false, true] {
-            let y = gamma(&x, &[(0, 0.7), (1, 1.5)], inverted);
+            let y = gamma(&x, &[(0, vec![0.7, 1.2]), (1, vec![1.5, 0.9])], inverted);
             assert!(!close(&y, &x));
             let mean = |t: &Tensor| t.mean_dim(&SPACE[..], true, Kind::Float);
             assert!(close(&mean(&y), &mean(&x)));
@@ -187,10 +188,29 @@ mod tests {
     }
 
     #[test]
+    fn channels_change_by_their_own_factors() {
+        let x = image();
+        let factors = [2.0, 0.5, 3.0, 1.0];
+        let chosen = [(0, factors[..2].to_vec()), (1, factors[2..].to_vec())];
+        let of_each = Tensor::from_slice(&factors).to_kind(Kind::Float).view([2, 2, 1, 1, 1]);
+        assert!(close(&brightness(&x, &chosen), &(&x * &of_each)));
+        for (changed, first) in [
+            (contrast(&x, &chosen), contrast(&x.get(0).get(0).view([1, 1, 4, 5, 6]), &[(0, vec![2.0])])),
+            (
+                gamma(&x, &chosen, true),
+                gamma(&x.get(0).get(0).view([1, 1, 4, 5, 6]), &[(0, vec![2.0])], true),
+            ),
+        ] {
+            assert!(close(&changed.get(0).get(0), &first.get(0).get(0)));
+            assert!(close(&changed.get(1).get(1), &x.get(1).get(1)) && !close(&changed.get(1), &x.get(1)));
+        }
+    }
+
+    #[test]
     fn constant_patches_stay_finite() {
         let x = Tensor::full([1, 1, 3, 3, 3], -2.5, (Kind::Float, Device::Cpu));
-        assert!(close(&gamma(&x, &[(0, 0.7)], false), &x));
-        assert!(close(&contrast(&x, &[(0, 0.7)]), &x));
+        assert!(close(&gamma(&x, &[(0, vec![0.7])], false), &x));
+        assert!(close(&contrast(&x, &[(0, vec![0.7])]), &x));
         assert!(close(&relative_noise(&x, &[(0, Noise { deviation: 0.2, seed: 1 })]), &x));
         let strong = Grey { contrast: vec![1.05], shift: vec![0.05], gamma: vec![2.0] };
         assert!(close(&grey(&x, &[(0, strong)]), &x));
@@ -219,7 +239,7 @@ mod tests {
     #[test]
     fn contrast_keeps_the_range() {
         let x = image();
-        let y = contrast(&x, &[(0, 1.25), (1, 1.25)]);
+        let y = contrast(&x, &[(0, vec![1.25; 2]), (1, vec![1.25; 2])]);
         let (low, range) = low_and_range(&x);
         assert!(close(&y.amin(SPACE, true), &low) && close(&low_and_range(&y).1, &range));
     }

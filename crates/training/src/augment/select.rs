@@ -13,7 +13,7 @@ pub(crate) fn on_samples(x: &Tensor, indices: &[i64], op: impl FnOnce(&Tensor) -
     x.index_copy(0, &index, &changed)
 }
 
-/// One float32 number per sample, broadcastable over `[channel, z, y, x]`.
+/// Float32 numbers, one per sample or one for each of its channels, broadcastable over `[channel, z, y, x]`.
 pub(crate) fn per_sample(values: &[f64], like: &Tensor) -> Tensor {
-    sent(&Tensor::from_slice(values).to_kind(like.kind()), like.device()).view([-1, 1, 1, 1, 1])
+    sent(&Tensor::from_slice(values).to_kind(like.kind()), like.device()).view([like.size()[0], -1, 1, 1, 1])
 }
