@@ -43,7 +43,7 @@ pub struct AugmentOptions {
     /// Probability of a smooth deformation.
     #[serde(default)]
     pub bending_p: f64,
-    /// Standard deviation of its displacements at control points, voxels.
+    /// Standard deviation of its displacements at control points, voxels; up to 5/12 of their spacing it folds nothing but by rare chance.
     #[serde(default)]
     pub bending: (f64, f64),
     /// Voxels from one control point to the next.
@@ -110,7 +110,7 @@ impl AugmentSet {
                 scaling_p: 0.5,
                 stretching_p: 0.5,
                 bending_p: 0.3,
-                bending: (2.0, 6.0),
+                bending: (2.0, 5.0),
                 bending_spacing: 12.0,
                 noise_p: 0.2,
                 noise: (0.0, 0.15),

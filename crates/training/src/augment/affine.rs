@@ -14,7 +14,7 @@ pub type Matrix = [[f64; 3]; 3];
 pub struct Warp {
     /// The straight part.
     pub matrix: Matrix,
-    /// What is added to it.
+    /// Moves positions in the result before that, so that what does not fold the result folds nothing.
     pub bend: Option<Bend>,
 }
 
@@ -80,9 +80,9 @@ pub fn resample(
     let grid = Tensor::affine_grid_generator(&theta, size, false);
     for (row, (_, warp)) in (0..).zip(chosen) {
         if let Some(bend) = &warp.bend {
-            let input_zyx = [shape[2], shape[3], shape[4]];
-            let moved = bend.displacements(input_zyx, out_zyx, x.device()).to_kind(working);
-            let _moved = grid.get(row).g_add_(&moved);
+            let moved = bend.displacements(out_zyx, x.device()).to_kind(working);
+            let straight = theta.get(row).narrow(1, 0, 3);
+            let _moved = grid.get(row).g_add_(&moved.matmul(&straight.tr()));
         }
     }
     let (mode, zeros_outside) = (i64::from(sampling == Sampling::Nearest), 0);
