@@ -98,13 +98,19 @@ impl EncoderConfig {
         }
     }
 
-    /// By what every size of an input must be divisible.
+    /// By what every size of an input to a network with this encoder must be divisible.
     pub fn required_divisor_zyx(&self) -> [i64; 3] {
         match self {
             Self::Resnet50 { .. } => [1; 3],
             Self::Resenc { topology, .. } => topology.required_divisor_zyx(),
             Self::SwinUnetr { .. } => SwinConfig::DIVISOR_ZYX,
         }
+    }
+
+    /// The smallest patch that holds `patch_zyx` and that every network with this encoder can take.
+    pub fn divisible_patch_zyx(&self, patch_zyx: [usize; 3]) -> [usize; 3] {
+        let divisor = self.required_divisor_zyx();
+        [0, 1, 2].map(|axis| patch_zyx[axis].next_multiple_of(divisor[axis].unsigned_abs() as usize))
     }
 
     /// Checks that it describes a network.
@@ -165,11 +171,6 @@ impl NetworkConfig {
                 EncoderConfig::SwinUnetr { in_channels: *in_channels, transformer: transformer.clone() }
             }
         }
-    }
-
-    /// By what every size of an input must be divisible.
-    pub fn required_divisor_zyx(&self) -> [i64; 3] {
-        self.encoder().required_divisor_zyx()
     }
 
     /// Checks that it describes a network.
@@ -263,7 +264,8 @@ mod tests {
         let text = serde_json::to_string(&config).unwrap();
         assert!(text.starts_with(r#"{"kind":"resenc","in_channels":4"#), "{text}");
         assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
-        assert_eq!(config.required_divisor_zyx(), [8; 3]);
+        assert_eq!(config.encoder().required_divisor_zyx(), [8; 3]);
+        assert_eq!(config.encoder().divisible_patch_zyx([40, 50, 35]), [40, 56, 40]);
         let small = r#"{"kind":"resunet50","in_channels":1,"classes":2}"#;
         assert_eq!(serde_json::from_str::<NetworkConfig>(small).unwrap().kind(), NetworkKind::Resunet50);
         let config =
@@ -278,7 +280,8 @@ mod tests {
             (config.kind(), config.encoder().kind()),
             (NetworkKind::SwinUnetr, EncoderKind::SwinUnetr)
         );
-        assert_eq!((config.required_divisor_zyx(), config.in_channels(), config.classes()), ([32; 3], 2, 3));
+        assert_eq!(config.encoder().required_divisor_zyx(), [32; 3]);
+        assert_eq!((config.in_channels(), config.classes()), (2, 3));
         assert_eq!(serde_json::to_string(&EncoderKind::SwinUnetr).unwrap(), r#""swin-unetr""#);
         assert!(
             serde_json::from_str::<NetworkConfig>(

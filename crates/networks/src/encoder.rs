@@ -5,7 +5,7 @@ use crate::config::EncoderConfig;
 use crate::error::Error;
 use crate::resenc::ResEncEncoder;
 use crate::resnet::ResNet50;
-use crate::swin::{SwinConfig, SwinUnetrEncoder};
+use crate::swin::SwinUnetrEncoder;
 use tch::{Tensor, nn};
 use torch_runtime::Group;
 
@@ -131,15 +131,6 @@ impl Encoder {
             Self::Resnet50(_) => ResNet50::OUT_FEATURES,
             Self::Resenc(network) => network.out_features(),
             Self::SwinUnetr(network) => network.out_features(),
-        }
-    }
-
-    /// By what every size of an input to a network with this encoder must be divisible.
-    pub fn required_divisor_zyx(&self) -> [i64; 3] {
-        match self {
-            Self::Resnet50(_) => [1; 3],
-            Self::Resenc(network) => network.required_divisor_zyx(),
-            Self::SwinUnetr(_) => SwinConfig::DIVISOR_ZYX,
         }
     }
 }

@@ -77,11 +77,6 @@ impl ResEncEncoder {
         self.out_features
     }
 
-    /// By what every size of an input to a network with this encoder must be divisible; the encoder alone takes any.
-    pub fn required_divisor_zyx(&self) -> [i64; 3] {
-        self.divisor_zyx
-    }
-
     /// The output of every stage, finest first.
     ///
     /// # Shapes

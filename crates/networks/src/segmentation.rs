@@ -5,7 +5,7 @@ use crate::config::NetworkConfig;
 use crate::error::Error;
 use crate::resenc::ResEncUNet;
 use crate::resunet::{ResUNet50, ResUNetOptions};
-use crate::swin::{SwinConfig, SwinUnetr};
+use crate::swin::SwinUnetr;
 use tch::{Tensor, nn};
 
 /// A segmentation network: a volume to logits per class and voxel.
@@ -74,15 +74,6 @@ impl SegmentationNetwork {
             Self::Resunet50(network) => Ok(vec![network.forward(input, statistics)?]),
             Self::Resenc(network) => network.forward_deep(input),
             Self::SwinUnetr(network) => Ok(vec![network.forward_t(input)?]),
-        }
-    }
-
-    /// By what every size of an input must be divisible.
-    pub fn required_divisor_zyx(&self) -> [i64; 3] {
-        match self {
-            Self::Resunet50(_) => [1; 3],
-            Self::Resenc(network) => network.encoder().required_divisor_zyx(),
-            Self::SwinUnetr(_) => SwinConfig::DIVISOR_ZYX,
         }
     }
 }

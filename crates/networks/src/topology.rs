@@ -191,12 +191,6 @@ impl ResEncConfig {
             .iter()
             .fold([1; 3], |product, stride| [0, 1, 2].map(|axis| product[axis] * stride[axis]))
     }
-
-    /// The smallest patch that holds `patch_zyx` and that the network can take.
-    pub fn divisible_patch_zyx(&self, patch_zyx: [i64; 3]) -> [i64; 3] {
-        let divisor = self.required_divisor_zyx();
-        [0, 1, 2].map(|axis| (patch_zyx[axis] + divisor[axis] - 1) / divisor[axis] * divisor[axis])
-    }
 }
 
 /// Kernels grow from 1 to 3 along axes less than twice as coarse as the finest, and stay so.
@@ -224,7 +218,6 @@ mod tests {
         assert_eq!(found.features, [16, 32, 64, 128]);
         assert_eq!(found.blocks, [1, 2, 2, 2]);
         assert_eq!(found.required_divisor_zyx(), [8; 3]);
-        assert_eq!(found.divisible_patch_zyx([40, 50, 35]), [40, 56, 40]);
         found.validate().unwrap();
     }
 

@@ -81,10 +81,7 @@ pub(super) fn plan(
 ) -> anyhow::Result<TrainPlan> {
     let descriptor = store.descriptor().clone();
     let network = network(arguments, &descriptor, channels)?;
-    let divisor = network.required_divisor_zyx();
-    let patch_zyx: [usize; 3] = std::array::from_fn(|a| {
-        descriptor.grid.patch_zyx[a].next_multiple_of(divisor[a].unsigned_abs() as usize)
-    });
+    let patch_zyx = network.encoder().divisible_patch_zyx(descriptor.grid.patch_zyx);
     let flat = is_flat(patch_zyx.map(|n| n as i64));
     let mut augmentation = arguments.augmentation.options(flat, descriptor.mirrors());
     let classes = objective.is_semantic();
