@@ -51,6 +51,12 @@ $(LLM)/.ready: requirements-llm.txt $(VENV)/.ready
 	$(LLM)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-llm.txt
 	touch $@
 
+# Debian's packages, not installed but unpacked, where SLURM is not there.
+SLURM := .local/slurm
+$(SLURM)/.ready: tests/pipeline/tests/slurm/unpack.sh
+	tests/pipeline/tests/slurm/unpack.sh $(SLURM)
+	touch $@
+
 .local/bin/cargo-deny-$(DENY_VERSION):
 	$(CARGO) install --quiet --locked --debug --no-default-features --root .local cargo-deny@$(DENY_VERSION)
 	mv .local/bin/cargo-deny $@
@@ -94,6 +100,15 @@ test-gpu: $(VENV)/.test-ready $(VENV)/.nccl-ready ## that a GPU computes what a 
 test-llm: $(LLM)/.ready ## reports from a real server (transformers serve) with a tiny random model
 	$(CARGO) build --quiet --workspace --bins
 	GTGM_LLM_PYTHON="$(CURDIR)/$(LLM)/bin/python" $(CARGO) test --quiet --workspace --test llm -- --ignored
+
+.PHONY: test-slurm
+test-slurm: $(VENV)/.ready ## jobs of a real SLURM: interrupted, at their time limit, cancelled, of several tasks, in an array
+	@for program in munged slurmctld slurmd sbatch srun; do \
+	    PATH="$$PATH:/usr/sbin:/sbin" command -v $$program >/dev/null || { \
+	        $(MAKE) --no-print-directory $(SLURM)/.ready; export GTGM_SLURM="$(CURDIR)/$(SLURM)"; break; }; \
+	done; \
+	$(CARGO) build --quiet --workspace --bins; \
+	$(CARGO) test --quiet --workspace --test slurm -- --ignored
 
 .PHONY: lint
 lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy with warnings denied, cargo-deny's walls
