@@ -81,9 +81,9 @@ impl Forced {
     /// nnU-Net's number, what is left of the batch when the free ones are rounded; where that is none, as with one patch a step, one in so
     /// many steps that the share is kept.
     fn at(self, step: u64) -> usize {
+        // rounded half to even, as Python does, and of this product: B − B·s has other last digits and falls to the other side of a half
+        let free = (self.batch as f64 * (1.0 - self.share)).round_ties_even() as usize;
         let wanted = self.batch as f64 * self.share;
-        // rounded half to even, as Python does
-        let free = (self.batch as f64 - wanted).round_ties_even() as usize;
         match self.batch - free.min(self.batch) {
             0 => ((step + 1) as f64 * wanted).floor() as usize - (step as f64 * wanted).floor() as usize,
             forced => forced,
@@ -264,6 +264,9 @@ mod tests {
             [(2, 0.33), (3, 0.33), (9, 0.33), (4, 0.5), (2, 1.0), (2, 0.0)].map(|(b, s)| at(b, s, 5)),
             [1, 1, 3, 2, 2, 0]
         );
+        // what Python's B - round(B * (1 - s)) gives, where the product lies at a half
+        let at_halves = [(10, 0.95), (15, 0.7), (25, 0.42), (50, 0.43), (50, 0.95)];
+        assert_eq!(at_halves.map(|(b, s)| at(b, s, 0)), [9, 10, 10, 21, 47]);
         for (batch, share, steps, wanted) in
             [(1, 0.33, 100, 33), (1, 0.5, 10, 10), (2, 0.1, 50, 10), (1, 1.0, 7, 7), (1, 0.0, 9, 0)]
         {
