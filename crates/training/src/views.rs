@@ -5,8 +5,8 @@
 //! by (seed, step, index in the batch); on a GPU LibTorch's generators draw the noise, seeded by these, and go on from there.
 //!
 //! Source of operations and ranges: gtgm.md, section 2.5. Differences: strengths of intensity and noise are relative to the
-//! window's own range instead of to `[0, 1]`, which only 8-bit images have, and nothing is clipped or rescaled afterwards,
-//! so that both views of a CT window keep their Hounsfield contrast.
+//! view's own range (after the crop, for noise also after the grey values) instead of to `[0, 1]`, which only 8-bit images
+//! have, and nothing is clipped or rescaled afterwards, so that both views of a CT window keep their Hounsfield contrast.
 
 mod draw;
 mod nature;

@@ -62,11 +62,11 @@ pub struct ViewOptions {
     pub composition: Composition,
     /// Edge of the rescaled crop relative to the view; limited by the window's margin.
     pub rescale: (f64, f64),
-    /// Full width of the contrast factor's and of the shift's range (0.1 = ±5 %).
+    /// Full width of the contrast factor's and of the shift's range (0.1 = ±5 %), the shift relative to the cropped view's range.
     pub intensity: f64,
     /// log₂ of gamma lies within ± this.
     pub gamma_log2: f64,
-    /// Standard deviation of the noise relative to the window's range.
+    /// Standard deviation of the noise relative to the view's range, after crop and grey values.
     pub noise: (f64, f64),
     /// Standard deviation of the blur, voxels.
     pub blur: (f64, f64),
