@@ -8,6 +8,7 @@ use crate::{Result, TrainingError};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use stage::sealed::hex;
 use std::collections::BTreeMap;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -126,10 +127,6 @@ fn copy_bytes(entry: &Entry<'_>, bytes: &mut Vec<u8>) -> io::Result<()> {
     let elements = tensor.numel();
     bytes.resize(elements * entry.width, 0);
     tensor.f_copy_data_u8(bytes, elements).map_err(|e| io::Error::other(format!("{}: {e}", entry.name)))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Reads a checkpoint and verifies its content digest. Memory: the file and its tensors.
