@@ -99,8 +99,6 @@ impl<B> Shared<B> {
 pub struct Prefetch<B> {
     shared: Arc<Shared<B>>,
     threads: Vec<JoinHandle<()>>,
-    waited: Duration,
-    started: Instant,
 }
 
 impl<B> std::fmt::Debug for Prefetch<B> {
@@ -136,12 +134,7 @@ impl<B: Send + 'static> Prefetch<B> {
             depth: depth.max(workers) as u64,
         });
         let make = Arc::new(make);
-        let mut prefetch = Self {
-            shared,
-            threads: Vec::with_capacity(workers),
-            waited: Duration::ZERO,
-            started: Instant::now(),
-        };
+        let mut prefetch = Self { shared, threads: Vec::with_capacity(workers) };
         for index in 0..workers {
             let (shared, make) = (Arc::clone(&prefetch.shared), Arc::clone(&make));
             let thread = std::thread::Builder::new()
@@ -151,13 +144,6 @@ impl<B: Send + 'static> Prefetch<B> {
             prefetch.threads.push(thread);
         }
         Ok(prefetch)
-    }
-
-    /// The share of the time since the start that the consumer spent waiting for batches, 0 to 1.
-    #[must_use]
-    pub fn wait_share(&self) -> f64 {
-        let total = self.started.elapsed().as_secs_f64();
-        if total > 0.0 { self.waited.as_secs_f64() / total } else { 0.0 }
     }
 }
 
@@ -206,7 +192,6 @@ impl<B: Send + 'static> BatchSource for Prefetch<B> {
         drop(queue);
         self.shared.room.notify_all();
         let waited = started.elapsed();
-        self.waited += waited;
         let batch = batch.map_err(|source| TrainingError::Batch { step: step + 1, source })?;
         Ok(Some(Fetched { step, batch, waited, made }))
     }
@@ -241,7 +226,6 @@ mod tests {
                 assert_eq!((fetched.step, fetched.batch), (step, step * step));
             }
             assert!(prefetch.next().unwrap().is_none());
-            assert!((0.0..=1.0).contains(&prefetch.wait_share()));
         }
     }
 
