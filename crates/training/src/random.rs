@@ -4,14 +4,13 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What the numbers are for; each purpose has its own stream.
+/// What the numbers are for; each purpose has its own stream, whose number never changes, so that a run can be repeated. Patches are
+/// drawn by `patches::sampler::generator`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Purpose {
     /// What LibTorch draws in a training step (dropout and the like).
     Step = 1,
-    /// Choosing cases and patches.
-    Sampling = 2,
     /// Pretraining views: what both views share.
     SharedView = 3,
     /// Pretraining views: the first.
@@ -20,8 +19,6 @@ pub enum Purpose {
     SecondView = 5,
     /// Fine-tuning augmentation.
     Augmentation = 6,
-    /// Initial weights.
-    Weights = 7,
     /// What LibTorch draws in a validation.
     Validation = 8,
 }
@@ -82,7 +79,7 @@ mod tests {
             first(2, 2, 3, Purpose::Step),
             first(1, 3, 3, Purpose::Step),
             first(1, 2, 4, Purpose::Step),
-            first(1, 2, 3, Purpose::Sampling),
+            first(1, 2, 3, Purpose::Validation),
         ] {
             assert_ne!(base, other);
         }
@@ -90,7 +87,7 @@ mod tests {
 
     #[test]
     fn normals_have_mean_0_and_variance_1() {
-        let values = normals(&mut stream(3, 0, 0, Purpose::Sampling), 100_001);
+        let values = normals(&mut stream(3, 0, 0, Purpose::Step), 100_001);
         assert_eq!(values.len(), 100_001);
         let mean = values.iter().map(|v| f64::from(*v)).sum::<f64>() / 100_001.0;
         let variance = values.iter().map(|v| (f64::from(*v) - mean).powi(2)).sum::<f64>() / 100_001.0;
@@ -101,7 +98,7 @@ mod tests {
 
     #[test]
     fn uniform_keeps_its_range() {
-        let mut rng = stream(0, 0, 0, Purpose::Sampling);
+        let mut rng = stream(0, 0, 0, Purpose::Step);
         assert!((0..1000).all(|_| (0.5..1.5).contains(&uniform(&mut rng, (0.5, 1.5)))));
         assert!((uniform(&mut rng, (2.0, 2.0)) - 2.0).abs() < f64::EPSILON);
         assert!(coin(&mut rng, 1.0) && !coin(&mut rng, 0.0));

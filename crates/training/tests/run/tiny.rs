@@ -61,7 +61,7 @@ impl Tiny {
 
 pub(crate) fn batch(step: u64) -> Batch {
     use rand::RngExt;
-    let mut rng = stream(SEED, step, 0, Purpose::Sampling);
+    let mut rng = stream(SEED, step, 0, Purpose::Augmentation);
     let target: Vec<f32> = (0..4).map(|_| if rng.random::<bool>() { 1.0 } else { 0.0 }).collect();
     let image: Vec<f32> =
         target.iter().flat_map(|t| (0..64).map(|_| t + rng.random::<f32>()).collect::<Vec<_>>()).collect();
