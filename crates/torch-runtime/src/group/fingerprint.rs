@@ -1,11 +1,10 @@
 //! What processes compare before they trust one another with collectives.
 
 use super::error::{GroupError, Ranks};
-use crate::error::Error;
 use std::fmt;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
-/// Counts, types, shapes and contents of tensors in a fixed number of bytes.
+/// Counts, types and shapes of tensors and a digest of texts, in a fixed number of bytes.
 ///
 /// Collectives on tensors of different size end the process without a word, so processes compare fingerprints first.
 /// The digests find mistakes, not forgeries.
@@ -17,7 +16,7 @@ pub struct Fingerprint {
     kinds: u64,
     /// Digest of the types and shapes in their order.
     layout: u64,
-    /// Digest of what else was added.
+    /// Digest of the texts that were added.
     content: u64,
 }
 
@@ -74,20 +73,6 @@ impl Fingerprint {
 
     pub(super) fn of_text(text: &str) -> u64 {
         Self::of(&[]).and_text(text).content
-    }
-
-    /// With the values of `tensors`, bit for bit.
-    ///
-    /// # Errors
-    /// When LibTorch cannot bring them to the CPU.
-    pub fn and_values(mut self, tensors: &[Tensor]) -> Result<Self, Error> {
-        for tensor in tensors {
-            let tensor = tensor.detach().f_to_device(Device::Cpu)?.f_contiguous()?;
-            let mut bytes = vec![0; tensor.numel() * tensor.kind().elt_size_in_bytes()];
-            tensor.f_copy_data_u8(&mut bytes, tensor.numel())?;
-            self.content = mix(self.content, &bytes);
-        }
-        Ok(self)
     }
 
     pub(super) fn to_bytes(self) -> [u8; BYTES] {
@@ -153,13 +138,14 @@ impl fmt::Display for HasOrHave<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tch::Device;
 
     fn zeros(shape: &[i64], kind: Kind) -> Tensor {
         Tensor::zeros(shape, (kind, Device::Cpu))
     }
 
     #[test]
-    fn counts_types_shapes_and_contents_count() {
+    fn counts_types_shapes_and_texts_count() {
         let base = || vec![zeros(&[2, 3], Kind::Float), zeros(&[4], Kind::Int64)];
         let reference = Fingerprint::of(&base());
         assert_eq!(Fingerprint::of(&base()), reference);
@@ -168,10 +154,6 @@ mod tests {
         assert_ne!(Fingerprint::of(&[zeros(&[2, 3], Kind::Half), zeros(&[4], Kind::Int64)]), reference);
         assert_ne!(Fingerprint::of(&[zeros(&[4], Kind::Int64), zeros(&[2, 3], Kind::Float)]), reference);
         assert_ne!(reference.and_text("plan 1"), reference.and_text("plan 2"));
-        let values =
-            |value: f64| Fingerprint::of(&[]).and_values(&[zeros(&[3], Kind::BFloat16) + value]).unwrap();
-        assert_eq!(values(1.0), values(1.0));
-        assert_ne!(values(1.0), values(1.5));
     }
 
     #[test]
