@@ -3,9 +3,10 @@
 pub mod numbers;
 
 use crate::Message;
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, CommandFactory, FromArgMatches, ValueEnum};
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of every command.
 #[derive(Debug, Clone, clap::Args)]
@@ -80,14 +81,39 @@ pub fn parse<A: CommandFactory + FromArgMatches>(argv: Vec<OsString>) -> Result<
             })
             .and_then(|shell| Err(Stop::Completions(shell)));
     }
-    let argv = match value_of(&argv, "--config") {
-        Some(path) => with_config(&command, argv, &PathBuf::from(path)).map_err(Stop::Config)?,
-        None => argv,
+    let config = value_of(&argv, "--config").map(PathBuf::from);
+    let (argv, keys) = match &config {
+        Some(path) => with_config(&command, argv, path).map_err(Stop::Config)?,
+        None => (argv, Vec::new()),
     };
-    let matches = command.clone().try_get_matches_from(argv).map_err(Stop::Clap)?;
+    let stop = |error: clap::Error| match config.as_deref().and_then(|path| of_config(&error, path, &keys)) {
+        Some(message) => Stop::Config(message),
+        None => Stop::Clap(error),
+    };
+    let matches = command.clone().try_get_matches_from(argv).map_err(stop)?;
     let chosen = matches.subcommand_name().and_then(|name| command.find_subcommand(name)).unwrap_or(&command);
     let flags = chosen.get_arguments().filter_map(|a| a.get_long().map(str::to_owned)).collect();
-    Ok(Parsed { arguments: A::from_arg_matches(&matches).map_err(Stop::Clap)?, flags })
+    Ok(Parsed { arguments: A::from_arg_matches(&matches).map_err(stop)?, flags })
+}
+
+/// A refusal of what a key of the configuration file says, with file and key: the command line has no such word.
+fn of_config(error: &clap::Error, path: &Path, keys: &[String]) -> Option<Message> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    let long = argument.strip_prefix("--")?.split([' ', '=', '[']).next()?;
+    let key = keys.iter().find(|key| key.replace('_', "-") == long)?;
+    let text = error.to_string();
+    let lines = text.lines().take_while(|line| !line.trim().is_empty());
+    let said = lines.map(str::trim).collect::<Vec<_>>().join(" ");
+    let said = said.trim_start_matches("error: ");
+    Some(
+        unusable(path, &format!("key '{key}': {said}"))
+            .fix("Correct the value; --help shows what the flag takes"),
+    )
+}
+
+fn unusable(path: &Path, detail: &str) -> Message {
+    Message::error("E003", "the configuration file cannot be used")
+        .detail(format!("{}: {detail}", path.display()))
 }
 
 /// The value of `--name VALUE` or `--name=VALUE` before any `--`.
@@ -104,16 +130,13 @@ fn value_of(argv: &[OsString], name: &str) -> Option<String> {
     None
 }
 
+/// The command line with what the file says besides, and the keys that this is from.
 fn with_config(
     command: &clap::Command,
     mut argv: Vec<OsString>,
-    path: &std::path::Path,
-) -> Result<Vec<OsString>, Message> {
-    let wrong = |detail: String, fix: &str| {
-        Message::error("E003", "the configuration file cannot be used")
-            .detail(format!("{}: {detail}", path.display()))
-            .fix(fix)
-    };
+    path: &Path,
+) -> Result<(Vec<OsString>, Vec<String>), Message> {
+    let wrong = |detail: String, fix: &str| unusable(path, &detail).fix(fix);
     let text = fs_err::read_to_string(path)
         .map_err(|e| wrong(e.to_string(), "Give --config an existing TOML file"))?;
     let table: toml::Table =
@@ -121,7 +144,7 @@ fn with_config(
     let words: Vec<String> = argv.iter().skip(1).filter_map(|w| w.to_str().map(str::to_owned)).collect();
     let sub = command.get_subcommands().find(|s| words.iter().any(|w| w == s.get_name()));
     let target = sub.unwrap_or(command);
-    let mut extra = Vec::new();
+    let (mut extra, mut keys) = (Vec::new(), Vec::new());
     let mut pairs: Vec<(&String, &toml::Value)> = Vec::new();
     for (key, value) in &table {
         match value {
@@ -158,6 +181,7 @@ fn with_config(
             toml::Value::Array(values) => values.iter().collect(),
             single => vec![single],
         };
+        keys.push(key.clone());
         // one word, so that a value that begins with a dash is not taken for a flag
         let stated = |text: &str| OsString::from(format!("{flag}={text}"));
         for value in values {
@@ -183,7 +207,7 @@ fn with_config(
     }
     let end = argv.iter().position(|w| w == "--").unwrap_or(argv.len());
     argv.splice(end..end, extra);
-    Ok(argv)
+    Ok((argv, keys))
 }
 
 #[cfg(test)]
@@ -259,6 +283,23 @@ mod tests {
             panic!("accepted")
         };
         assert!(message.to_string().contains("unknown key 'step'"), "{message}");
+    }
+
+    #[test]
+    fn a_value_that_is_refused_is_laid_to_its_file_and_key() {
+        let said = |config: &str, words: &[&str]| match run(config, words).unwrap_err() {
+            Stop::Config(message) => {
+                let text = message.to_string();
+                let (place, rest) = text.split_once(": key ").unwrap();
+                assert!(place.starts_with("E003 the configuration file cannot be used. /"), "{text}");
+                rest.to_owned()
+            }
+            other => panic!("{other:?}"),
+        };
+        insta::assert_snapshot!(said("steps = \"two\"", &["run"]), @"'steps': invalid value 'two' for '--steps <STEPS>': invalid digit found in string. Correct the value; --help shows what the flag takes.");
+        assert!(said("[run]\nsteps = -1", &["run"]).starts_with("'steps': "));
+        // what the command line says is its own
+        assert!(matches!(run("lr = 0.5", &["run", "--steps", "two"]), Err(Stop::Clap(_))));
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     let result = guarded(|| run(arguments, &context));
     let gave_up = result.is_err();
     let status = result.unwrap_or_else(|error| {
-        context.tell(to_message(&error, &flags));
+        context.tell(to_message(&error, context.report_directory().as_deref(), &flags));
         ExitStatus::Failed
     });
     let errors = context.messages().into_iter().filter(|m| m.severity == crate::Severity::Error);
@@ -87,12 +87,13 @@ fn prepare(common: &Common) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The message inside an error, that of a full disk or of full memory, or an `E000` made of its chain; `flags` are those of the command.
-fn to_message(error: &anyhow::Error, flags: &[String]) -> Message {
+/// The message inside an error, that of a full disk or of full memory, or an `E000` made of its chain; `out` is the run's directory, `flags` are
+/// those of the command.
+fn to_message(error: &anyhow::Error, out: Option<&Path>, flags: &[String]) -> Message {
     if let Some(message) = error.downcast_ref::<Message>() {
         return message.clone();
     }
-    if let Some(message) = disk::full(error) {
+    if let Some(message) = disk::full(error.as_ref(), out) {
         return message;
     }
     let text = format!("{error:#}");
@@ -171,7 +172,7 @@ mod tests {
             || panic!("an Err value: Torch(\"DefaultCPUAllocator: can't allocate memory\\nframe #0\")");
         let flags = ["steps", "batch", "device"].map(str::to_owned);
         for error in [error, guarded(in_panic).unwrap_err()] {
-            let message = to_message(&error, &flags);
+            let message = to_message(&error, None, &flags);
             assert_eq!(message.code, "E305");
             let text = message.to_string();
             assert!(
@@ -181,8 +182,8 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(to_message(&anyhow::anyhow!("no such file"), &flags).code, "E000");
-        assert_eq!(to_message(&guarded(|| panic!("other")).unwrap_err(), &flags).code, "E999");
+        assert_eq!(to_message(&anyhow::anyhow!("no such file"), None, &flags).code, "E000");
+        assert_eq!(to_message(&guarded(|| panic!("other")).unwrap_err(), None, &flags).code, "E999");
     }
 
     #[test]
