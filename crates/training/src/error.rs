@@ -178,8 +178,7 @@ pub enum TrainingError {
 }
 
 /// What to do where losses or gradients are not finite.
-const CALMER: &str =
-    "Train in another --out with a lower --lr, or with --clip 1.0 or less and --precision fp32 where that is not what was given";
+const CALMER: &str = "Train in another --out with a lower --lr, or with --clip 1.0 or less and --precision fp32 where that is not what was given";
 
 /// What to do where a directory holds a run of another plan; how a stage goes on from its weights, it says itself.
 pub const OTHER_PLAN: &str =
@@ -345,7 +344,10 @@ mod tests {
             assert!(message.fix.as_deref().is_some_and(|fix| fix.contains("--micro-batch")));
             assert!(!message.to_string().contains("frame"), "{message}");
         }
-        let full = std::io::Error::new(std::io::ErrorKind::StorageFull, "cannot write a/checkpoint_next.safetensors: full");
+        let full = std::io::Error::new(
+            std::io::ErrorKind::StorageFull,
+            "cannot write a/checkpoint_next.safetensors: full",
+        );
         let message = TrainingError::Io(full).message();
         assert!(message.code == "E161" && message.fix.is_some(), "{message}");
         let other = TrainingError::Task { step: 3, source: "sizes do not match".into() };
