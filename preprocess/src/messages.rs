@@ -125,7 +125,7 @@ mod tests {
             VolumeError::Truncated { path: "data/raw/imagesTr/a.nii".into(), decoded: 1, expected: 2 };
         let message = of_error("a", &error.into(), Path::new("data/raw")).to_string();
         assert!(
-            message.starts_with("E101 case a: image file is truncated. imagesTr/a.nii decodes"),
+            message.starts_with("E101 case a: the file is truncated. imagesTr/a.nii decodes"),
             "{message}"
         );
         let plain = Err::<(), _>(io::Error::other("odd")).context("data/raw/b").unwrap_err();

@@ -17,7 +17,7 @@ pub enum Severity {
 
 /// One message with a stable code.
 ///
-/// Displayed as `E101 case liver_12: image file is truncated. <detail>. <cause>. <fix>.`
+/// Displayed as `E101 case liver_12: the file is truncated. <detail>. <cause>. <fix>.`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Message {
     /// Stable code: `E`, `W` or `I` and three digits.
@@ -123,11 +123,11 @@ mod tests {
 
     #[test]
     fn reads_as_sentences() {
-        let message = Message::error("E101", "image file is truncated")
+        let message = Message::error("E101", "the file is truncated")
             .case("liver_12")
             .detail("imagesTr/liver_12.nii.gz decodes to 41,943,040 of 134,217,728 voxel bytes")
             .cause("Usually an interrupted download.")
             .fix("Re-fetch it, then rerun the same command");
-        insta::assert_snapshot!(message.to_string(), @"E101 case liver_12: image file is truncated. imagesTr/liver_12.nii.gz decodes to 41,943,040 of 134,217,728 voxel bytes. Usually an interrupted download. Re-fetch it, then rerun the same command.");
+        insta::assert_snapshot!(message.to_string(), @"E101 case liver_12: the file is truncated. imagesTr/liver_12.nii.gz decodes to 41,943,040 of 134,217,728 voxel bytes. Usually an interrupted download. Re-fetch it, then rerun the same command.");
     }
 }

@@ -25,8 +25,17 @@ pub enum VolumeError {
     #[error(transparent)]
     Io(#[from] std::io::Error),
 
+    /// A link in place of a file, whose target is not there.
+    #[error("{} is a link to {}, where nothing is", path.display(), target.display())]
+    DanglingLink {
+        /// The link.
+        path: PathBuf,
+        /// What it names.
+        target: PathBuf,
+    },
+
     /// The payload is shorter than the header says.
-    #[error("image file is truncated. {} decodes to {} of {} voxel bytes", path.display(), grouped(*decoded), grouped(*expected))]
+    #[error("the file is truncated. {} decodes to {} of {} voxel bytes", path.display(), grouped(*decoded), grouped(*expected))]
     Truncated {
         /// File.
         path: PathBuf,
@@ -37,7 +46,7 @@ pub enum VolumeError {
     },
 
     /// The file ends inside its header.
-    #[error("image file is truncated. {} holds {decoded} of {expected} header bytes", path.display())]
+    #[error("the file is truncated. {} holds {decoded} of {expected} header bytes", path.display())]
     TruncatedHeader {
         /// File.
         path: PathBuf,
@@ -590,7 +599,7 @@ pub enum VolumeError {
     },
 
     /// A slice that ends too early.
-    #[error("image file is truncated. {} ends within {slice}{}", path.display(), note(detail))]
+    #[error("the file is truncated. {} ends within {slice}{}", path.display(), note(detail))]
     SliceTruncated {
         /// File.
         path: PathBuf,

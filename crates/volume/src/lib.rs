@@ -34,6 +34,7 @@ pub mod intensity;
 mod itk;
 pub mod labels;
 mod limits;
+pub mod links;
 pub mod nifti;
 #[cfg(feature = "ome-zarr")]
 pub mod ome_zarr;

@@ -12,7 +12,7 @@ impl VolumeError {
     /// Stable code, `E` and three digits; the numbers of the hundreds `E1xx` belong to reading and preparing volumes.
     pub fn code(&self) -> &'static str {
         match self {
-            Self::Io(_) | Self::Write { .. } => "E100",
+            Self::Io(_) | Self::DanglingLink { .. } | Self::Write { .. } => "E100",
             Self::Truncated { .. } | Self::TruncatedHeader { .. } | Self::SliceTruncated { .. } => "E101",
             Self::Corrupt { .. } => "E102",
             Self::NotNifti { .. } | Self::HeaderPair { .. } => "E103",
@@ -63,6 +63,7 @@ impl VolumeError {
             Self::Truncated { .. } | Self::TruncatedHeader { .. } | Self::SliceTruncated { .. } => {
                 "Usually an interrupted download or copy. Fetch the file again, then rerun the same command"
             }
+            Self::DanglingLink { .. } => crate::links::UNFETCHED,
             Self::Corrupt { .. } => {
                 "Usually a damaged copy or disk. Fetch the file again, then rerun the same command"
             }

@@ -146,7 +146,7 @@ fn flaws_of_meta_images_are_named() {
         refused("LOCAL", "slice%03d.raw 1 2 1"),
     ];
     insta::assert_snapshot!(said.join("\n"), @r#"
-    E101 image file is truncated. a.mha decodes to 20 of 24 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
+    E101 the file is truncated. a.mha decodes to 20 of 24 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
     E149 a.mha cannot be read as MetaImage: it ends inside its header. Usually an interrupted copy: fetch the file again
     E149 a.mha cannot be read as MetaImage: 'a line of the header' is 'not one'. The header is damaged, or was written by a faulty program: export the scan again
     E149 a.mha cannot be read as MetaImage: it ends inside its header. Usually an interrupted copy: fetch the file again
@@ -154,7 +154,7 @@ fn flaws_of_meta_images_are_named() {
     E149 a.mha cannot be read as MetaImage: its voxels are 'MET_FLOAT_ARRAY'. Convert colour, complex or array voxels to one number per voxel first
     E149 a.mha cannot be read as MetaImage: its voxels are text ('BinaryData = False'). Write the scan with binary voxels: SimpleITK does
     E149 a.mha cannot be read as MetaImage: it holds no image, but 'ObjectType = Mesh'. Only images are scans: export the volume itself
-    E101 image file is truncated. a.mha decodes to 24 of 72 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
+    E101 the file is truncated. a.mha decodes to 24 of 72 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
     E149 a.mha cannot be read as MetaImage: 'ElementNumberOfChannels' is 'some'. The header is damaged, or was written by a faulty program: export the scan again
     E105 a.mha has dimensions [2, 3, 2, 0]: every axis needs at least one voxel. The header is damaged, or was written by a faulty program. Fetch the file again, or export it again
     E149 a.mha cannot be read as MetaImage: 'ElementToIntensityFunctionSlope' is 2, which some programs apply and others do not. Write the values that are meant, without slope and offset
@@ -291,7 +291,7 @@ fn flaws_of_nrrds_are_named() {
         refused("encoding: raw", "no field"),
     ];
     insta::assert_snapshot!(said.join("\n"), @r#"
-    E101 image file is truncated. a.nrrd decodes to 20 of 24 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
+    E101 the file is truncated. a.nrrd decodes to 20 of 24 voxel bytes. Usually an interrupted download or copy. Fetch the file again, then rerun the same command
     E149 a.nrrd cannot be read as NRRD: it ends inside its header. Usually an interrupted copy: fetch the file again
     E102 image file is corrupt. a.nrrd: invalid gzip header after 0 of 24 voxel bytes. Usually a damaged copy or disk. Fetch the file again, then rerun the same command
     E149 a.nrrd cannot be read as NRRD: its encoding is 'bzip2'. Write the scan with encoding raw or gzip: SimpleITK and 3D Slicer do

@@ -47,6 +47,7 @@ impl CremiFile {
     /// As [`CremiFile::open`].
     pub fn open_within(path: impl AsRef<Path>, limits: ReadLimits) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
+        crate::links::check(&path)?;
         // The library's message for a missing file is a stack of C functions; the system's is one line.
         fs_err::File::open(&path)?;
         let file = h5::FileBuilder::new()

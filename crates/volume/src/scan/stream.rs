@@ -4,7 +4,7 @@ use super::{Payload, Stored};
 use crate::error::{Result, VolumeError};
 use crate::geometry::Grid;
 use crate::warning::Warning;
-use crate::{itk, nifti};
+use crate::{itk, links, nifti};
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -88,6 +88,7 @@ impl std::fmt::Debug for Stream {
 impl Stream {
     /// Opens a file and reads its header.
     pub(super) fn open(path: &Path) -> Result<Self> {
+        links::check(path)?;
         let file = path.to_owned();
         let source = move || {
             let file = fs_err::File::open(&file)?;

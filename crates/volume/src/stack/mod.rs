@@ -60,6 +60,7 @@ impl Stack {
     /// Slices of different size or type, colours, channels or time points, truncated or foreign files, slices beyond
     /// 4 GiB, an unusable sidecar or spacing.
     pub fn open(path: &Path, spacing_zyx_mm: Option<[f64; 3]>) -> Result<Self> {
+        crate::links::check(path)?;
         let is_directory = fs_err::metadata(path)?.is_dir();
         let sidecars = spacing::sidecars(path, is_directory)?;
         if !is_directory {
