@@ -6,6 +6,7 @@ mod guards;
 pub use artefact::Artefact;
 
 use crate::digest;
+use crate::raw::paths;
 use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -167,16 +168,7 @@ impl Manifest {
     pub fn load_any(directory: &Path) -> anyhow::Result<Self> {
         let path = directory.join(FILE_NAME);
         if !path.is_file() {
-            let cause = if directory.is_dir() {
-                "The stage that writes it has not finished"
-            } else {
-                "The directory does not exist"
-            };
-            return Err(Message::error("E010", "no finished stage here")
-                .detail(format!("{} is missing", path.display()))
-                .cause(cause)
-                .fix("Run that stage (again); it continues where it stopped")
-                .into());
+            return Err(unfinished(directory).into());
         }
         let manifest: Self = sealed::read(&path).map_err(|error| match error {
             SealError::Io(error) => anyhow::Error::from(error),
@@ -254,6 +246,29 @@ impl Manifest {
     pub fn as_input(role: &str, directory: &Path, base: &Path) -> std::io::Result<Artefact> {
         Artefact::of_file(role, &directory.join(FILE_NAME), base)
     }
+}
+
+/// Says that a directory is no finished stage; one that is not there is more likely a slip than a stage that never ran.
+fn unfinished(directory: &Path) -> Message {
+    let message = Message::error("E010", "no finished stage here");
+    if directory.is_dir() {
+        return message
+            .detail(format!("{} is missing", directory.join(FILE_NAME).display()))
+            .cause("The stage that writes it has not finished")
+            .fix("Run that stage (again); it continues where it stopped");
+    }
+    if directory.exists() {
+        let detail = format!("{} is a file", directory.display());
+        return message.detail(detail).fix("Give the directory that the stage wrote");
+    }
+    let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = directory.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let near = paths::nearest_in(parent, &name, |path| path.join(FILE_NAME).is_file());
+    let near = if near.is_empty() { String::new() } else { format!("; nearest there: {}", near.join(", ")) };
+    message
+        .detail(format!("{} does not exist{near}", directory.display()))
+        .cause("The path is mistyped, or the stage that writes it was not run")
+        .fix("Correct the path, or run that stage")
 }
 
 /// Digest of stage, parameters and inputs.

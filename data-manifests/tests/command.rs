@@ -268,6 +268,6 @@ fn a_split_is_written_from_shards() {
         exit 1
         --- out
         --- err
-        E010 no finished stage here. shards/other.bin/manifest.json is missing. The directory does not exist. Run that stage (again); it continues where it stopped.
+        E010 no finished stage here. shards/other.bin does not exist. The path is mistyped, or the stage that writes it was not run. Correct the path, or run that stage.
     "#);
 }

@@ -66,7 +66,15 @@ fn an_unknown_name_gets_the_nearest_ones() {
     let said = |name: &str| Descriptor::find(name).unwrap_err().to_string();
     insta::assert_snapshot!(said("hippocampus"), @"E020 no dataset 'hippocampus'. It is neither a built-in name nor a file. Use one of msd04-hippocampus, or the path of a descriptor in TOML.");
     insta::assert_snapshot!(said("Task03_Liver"), @"E020 no dataset 'Task03_Liver'. It is neither a built-in name nor a file. Use one of msd03-liver, or the path of a descriptor in TOML.");
-    insta::assert_snapshot!(said("nowhere/mine.toml"), @"E020 no dataset 'nowhere/mine.toml'. It is neither a built-in name nor a file. Use one of msd01-braintumour, msd02-heart, msd03-liver, msd04-hippocampus, msd05-prostate, msd06-lung, msd07-pancreas, msd08-hepaticvessel, msd09-spleen, msd10-colon, cremi-a, cremi-b, cremi-c, or the path of a descriptor in TOML.");
+    insta::assert_snapshot!(said("nowhere/mine.toml"), @"E020 no dataset 'nowhere/mine.toml'. The folder nowhere does not exist. Correct the path, or use a built-in name, which 'data-manifests list' prints.");
+    insta::assert_snapshot!(said("hipocampus"), @"E020 no dataset 'hipocampus'. It is neither a built-in name nor a file. Use one of msd04-hippocampus, or the path of a descriptor in TOML.");
+    let root = tempfile::tempdir().unwrap();
+    let at = root.path().to_str().unwrap();
+    fs_err::create_dir(root.path().join("Dataset001_Tiny")).unwrap();
+    let near = || said(&format!("{at}/Dataset001_Tin")).replace(at, "DIR");
+    assert!(near().contains("DIR holds no such file or folder"), "{}", near());
+    fs_err::write(root.path().join("Dataset001_Tiny/dataset.json"), "{}").unwrap();
+    insta::assert_snapshot!(near(), @"E020 no dataset 'DIR/Dataset001_Tin'. Nearest in DIR: Dataset001_Tiny. Correct the path, or use a built-in name, which 'data-manifests list' prints.");
 }
 
 #[test]

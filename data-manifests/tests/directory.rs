@@ -82,7 +82,12 @@ fn a_withdrawn_manifest_leaves_no_finished_stage() {
         result.unwrap_err().to_string().replace(root.to_str().unwrap(), "[DIR]")
     };
     insta::assert_snapshot!(said(Manifest::load(root, "preprocess")), @"E010 no finished stage here. [DIR]/manifest.json is missing. The stage that writes it has not finished. Run that stage (again); it continues where it stopped.");
-    insta::assert_snapshot!(said(Manifest::load(&root.join("none"), "preprocess")), @"E010 no finished stage here. [DIR]/none/manifest.json is missing. The directory does not exist. Run that stage (again); it continues where it stopped.");
+    insta::assert_snapshot!(said(Manifest::load(&root.join("none"), "preprocess")), @"E010 no finished stage here. [DIR]/none does not exist. The path is mistyped, or the stage that writes it was not run. Correct the path, or run that stage.");
+    let beside = tempfile::tempdir().unwrap();
+    fs_err::create_dir(beside.path().join("my-scores")).unwrap();
+    finished(&beside.path().join("my-scores"));
+    let near = Manifest::load_any(&beside.path().join("my-score")).unwrap_err().to_string();
+    assert!(near.contains("/my-score does not exist; nearest there: my-scores."), "{near}");
     let written = finished(root);
     insta::assert_snapshot!(said(Manifest::load(root, "pretrain")), @"E010 this directory comes from another stage. [DIR]: found 'preprocess', expected 'pretrain'. Give the directory that 'pretrain' wrote.");
     fs_err::write(root.join("manifest.json"), "{}").unwrap();

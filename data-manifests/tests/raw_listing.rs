@@ -71,6 +71,12 @@ fn a_missing_file_costs_its_case_only() {
         E192 case b: the image has no label. imagesTr/b.nii.gz is there, labelsTr/b.nii.gz is not. Fetch the missing file, or take the case off the data set's list.
         E194 case d: the image is missing. imagesTs/d.nii.gz does not exist. Fetch the missing file, or take the case off the data set's list.
     "#);
+    let unusable: Vec<_> = listing.unusable.iter().map(|case| case.id.as_str()).collect();
+    assert_eq!(unusable, ["b", "d"]);
+    // git-annex and datalad leave links where the content was not fetched
+    std::os::unix::fs::symlink("../.git/annex/b", root.join("labelsTr/b.nii.gz")).unwrap();
+    let told = problems(&raw::list(&descriptor(), root).unwrap(), root);
+    insta::assert_snapshot!(told.lines().next().unwrap(), @"E192 case b: the image has no label. imagesTr/b.nii.gz is there, labelsTr/b.nii.gz is not. It is a link to ../.git/annex/b, where nothing is. With git-annex or datalad, fetch the content ('datalad get FILE'); else restore what the link names.");
 }
 
 #[test]

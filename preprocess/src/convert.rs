@@ -9,8 +9,8 @@ use patches::{Case, CaseRecord, LabelRecord, ShardStore, WarningRecord};
 use stage::{Context, Message, interrupt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 
 /// Cases that are being synchronised and named at the same time: they wait for the disk, and what waits together is written
 /// together.
@@ -55,12 +55,12 @@ pub(crate) enum Outcome {
 }
 
 /// Why a run stops before its last case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// A signal.
     Interrupted,
-    /// No space or quota is left.
-    DiskFull,
+    /// No space or quota is left, or files may not become so large.
+    DiskFull(Message),
 }
 
 /// What all cases share.
@@ -70,7 +70,8 @@ pub(crate) struct Conversion<'a> {
     pub(crate) out: &'a Path,
     pub(crate) context: &'a Context,
     pub(crate) admission: Admission,
-    pub(crate) disk_full: AtomicBool,
+    /// The first such failure.
+    pub(crate) disk_full: OnceLock<Message>,
 }
 
 impl Conversion<'_> {
@@ -155,8 +156,8 @@ impl Conversion<'_> {
     fn ended_by(&self, case: &RawCase, error: &anyhow::Error) -> Outcome {
         if error.is::<Interrupted>() {
             Outcome::NotStarted
-        } else if stage::disk::is_full(error) {
-            self.disk_full.store(true, Ordering::Relaxed);
+        } else if let Some(full) = stage::disk::full(error.as_ref(), Some(self.out)) {
+            self.disk_full.get_or_init(|| full);
             Outcome::NotStarted
         } else {
             self.failed(case, error)
@@ -165,8 +166,8 @@ impl Conversion<'_> {
 
     /// Why cases were not started, if so.
     pub(crate) fn stopped(&self, outcomes: &[Outcome]) -> Option<Stop> {
-        if self.disk_full.load(Ordering::Relaxed) {
-            Some(Stop::DiskFull)
+        if let Some(full) = self.disk_full.get() {
+            Some(Stop::DiskFull(full.clone()))
         } else if outcomes.iter().any(|outcome| matches!(outcome, Outcome::NotStarted)) {
             Some(Stop::Interrupted)
         } else {
@@ -181,7 +182,7 @@ impl Conversion<'_> {
         digests: Result<&Digests, &String>,
         estimate: Result<&Estimate, &anyhow::Error>,
     ) -> Result<Made, Outcome> {
-        if interrupt::requested() || self.disk_full.load(Ordering::Relaxed) {
+        if interrupt::requested() || self.disk_full.get().is_some() {
             return Err(Outcome::NotStarted);
         }
         let destination = ShardStore::case_directory(self.out, &case.id);

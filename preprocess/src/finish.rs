@@ -50,19 +50,20 @@ impl Counts {
 /// Writes what makes the directory a finished one.
 pub(crate) fn finish(
     mut manifest: Manifest,
-    (cases, outcomes): (&[RawCase], &[Outcome]),
+    (cases, outcomes, unusable): (&[RawCase], &[Outcome], &[RawCase]),
     counts: Counts,
     descriptor: &Descriptor,
     (raw, out): (&Path, &Path),
     context: &Context,
 ) -> anyhow::Result<ExitStatus> {
-    let (rows, trees): (Vec<CaseRow>, Vec<Option<Artefact>>) = cases
+    let (mut rows, trees): (Vec<CaseRow>, Vec<Option<Artefact>>) = cases
         .par_iter()
         .zip(outcomes)
         .map(|(case, outcome)| row(case, outcome, raw, out))
         .collect::<anyhow::Result<Vec<_>>>()?
         .into_iter()
         .unzip();
+    add_unusable(&mut rows, unusable, raw, out)?;
     absent_classes(outcomes, descriptor, context);
     smaller_than_patch(outcomes, descriptor, context);
     atomic::write(&out.join(cases::FILE_NAME), &cases::to_csv(&rows)?)?;
@@ -117,6 +118,20 @@ pub(crate) fn row(
         ),
     };
     Ok((row, tree))
+}
+
+/// Adds the rows of cases that lack a file, in the order of their ids.
+pub(crate) fn add_unusable(
+    rows: &mut Vec<CaseRow>,
+    unusable: &[RawCase],
+    raw: &Path,
+    out: &Path,
+) -> anyhow::Result<()> {
+    for case in unusable {
+        rows.push(row(case, &Outcome::NotStarted, raw, out)?.0);
+    }
+    rows.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(())
 }
 
 /// All files of a case as one output.

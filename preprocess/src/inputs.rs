@@ -20,8 +20,10 @@ use std::path::Path;
 pub(crate) struct Selected {
     /// Cases with all their files, sorted by id.
     pub(crate) cases: Vec<RawCase>,
-    /// Cases among the wanted ones that lack a file.
+    /// How many of the wanted cases failed already.
     pub(crate) failed: usize,
+    /// Those of them that the case table names, with the files that they should have.
+    pub(crate) unusable: Vec<RawCase>,
     /// Ids of the whole data set.
     pub(crate) known: BTreeSet<String>,
 }
@@ -97,6 +99,7 @@ pub(crate) fn select(listing: Listing, only: &[String], context: &Context) -> an
         return Err(unknown_cases(&unknown, known.into_iter().collect()).into());
     }
     let wanted = |id: &String| only.is_empty() || only.contains(id);
+    let unusable = unusable(&listing, wanted);
     let mut failed = 0;
     for problem in listing.problems {
         if problem.severity == Severity::Error {
@@ -108,7 +111,13 @@ pub(crate) fn select(listing: Listing, only: &[String], context: &Context) -> an
         context.tell(problem);
     }
     let cases = listing.cases.into_iter().filter(|case| wanted(&case.id)).collect();
-    Ok(Selected { cases, failed, known })
+    Ok(Selected { cases, failed, unusable, known })
+}
+
+/// The wanted cases that lack a file, each once: whoever fetches what is missing finds them in the case table.
+pub(crate) fn unusable(listing: &Listing, wanted: impl Fn(&String) -> bool) -> Vec<RawCase> {
+    let mut seen: BTreeSet<&str> = listing.cases.iter().map(|case| case.id.as_str()).collect();
+    listing.unusable.iter().filter(|case| wanted(&case.id) && seen.insert(&case.id)).cloned().collect()
 }
 
 /// Says which cases have one image: of a split one of them would be trained on and the other scored.

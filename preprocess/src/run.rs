@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use stage::{Context, ExitStatus, Message, interrupt, limits};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::OnceLock;
 
 #[derive(serde::Serialize)]
 struct Parameters<'a> {
@@ -45,7 +45,8 @@ pub(crate) fn run(
     output::refuse_foreign(out)?;
     let output = context.open_output(out)?;
     let (descriptor, raw) = data_set(&arguments, context)?;
-    let Selected { cases, failed: failed_before, known } = selected(&descriptor, &raw, &arguments, context)?;
+    let Selected { cases, failed: failed_before, unusable, known } =
+        selected(&descriptor, &raw, &arguments, context)?;
     let rules = Rules { descriptor: &descriptor, treatment, raw_root: &raw };
     let (inputs, digests) = inputs::digests(&cases, &raw, &arguments)?;
     inputs::warn_of_twins(&cases, &digests, &raw, context);
@@ -93,7 +94,7 @@ pub(crate) fn run(
         context.tell(message);
     }
 
-    let conversion = Conversion { rules, out, context, admission, disk_full: AtomicBool::new(false) };
+    let conversion = Conversion { rules, out, context, admission, disk_full: OnceLock::new() };
     let mut outcomes = conversion.all(&cases, &digests, &estimates, workers);
     let tally = preflight::channel_tally(&cases, &estimates);
     // of thousands of cases these take more than what is still needed
@@ -118,11 +119,10 @@ pub(crate) fn run(
     counts.report(context);
     match stopped {
         Some(Stop::Interrupted) => return Ok(interrupted(counts, &cases, context)),
-        Some(Stop::DiskFull) => {
-            return Err(Message::error("E161", "the disk is full")
-                .detail(format!("{}: {} of {} cases are done", out.display(), counts.done(), cases.len()))
-                .fix("Free space, then rerun the same command; the finished cases are kept")
-                .into());
+        Some(Stop::DiskFull(full)) => {
+            let done = format!("{} of {} cases are done", counts.done(), cases.len());
+            let detail = full.detail.clone().unwrap_or_default();
+            return Err(full.detail(format!("{done}; {detail}")).into());
         }
         None => {}
     }
@@ -137,7 +137,7 @@ pub(crate) fn run(
         }
         .into());
     }
-    finish::finish(manifest, (&cases, &outcomes), counts, &descriptor, (&raw, out), context)
+    finish::finish(manifest, (&cases, &outcomes, &unusable), counts, &descriptor, (&raw, out), context)
 }
 
 fn interrupted(counts: Counts, cases: &[RawCase], context: &Context) -> ExitStatus {
@@ -158,12 +158,22 @@ fn selected(
     arguments: &Arguments,
     context: &Context,
 ) -> anyhow::Result<Selected> {
-    let listing = raw::list(descriptor, raw)?;
+    let listing =
+        raw::list(descriptor, raw).inspect_err(|error| also_wrong(error, descriptor, raw, context))?;
     let selected = inputs::select(listing, &arguments.only, context)?;
     if selected.cases.is_empty() {
         return Err(inputs::no_usable_case(raw).into());
     }
     Ok(selected)
+}
+
+/// Says what else is wrong with a folder that cannot be listed: whoever mends it does so once.
+fn also_wrong(error: &anyhow::Error, descriptor: &Descriptor, raw: &Path, context: &Context) {
+    let first = error.to_string();
+    raw::check(descriptor, raw)
+        .into_iter()
+        .filter(|message| message.to_string() != first)
+        .for_each(|message| context.tell(message));
 }
 
 fn listing_digest(cases: &[RawCase], raw: &Path) -> anyhow::Result<String> {

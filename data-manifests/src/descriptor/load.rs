@@ -1,6 +1,7 @@
 //! Finding descriptors: built in, in a file, or derived from a folder.
 
 use super::Descriptor;
+use crate::raw::paths;
 use stage::Message;
 use std::path::Path;
 
@@ -20,6 +21,40 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("cremi-b", include_str!("../../datasets/cremi-b.toml")),
     ("cremi-c", include_str!("../../datasets/cremi-c.toml")),
 ];
+
+/// Says that there is no such data set: of a path what is there instead, of a name which ones are like it.
+fn unknown(name_or_file: &str) -> Message {
+    let message = Message::error("E020", format!("no dataset '{name_or_file}'"));
+    let path = Path::new(name_or_file);
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let is_data_set =
+        |path: &Path| path.join("dataset.json").is_file() || path.extension().is_some_and(|e| e == "toml");
+    let beside = paths::nearest_in(parent.unwrap_or(Path::new(".")), &name, is_data_set);
+    if let Some(parent) = parent {
+        let detail = match (parent.is_dir(), beside.first()) {
+            (false, _) => format!("The folder {} does not exist", parent.display()),
+            (true, None) => format!("{} holds no such file or folder", parent.display()),
+            (true, Some(_)) => format!("Nearest in {}: {}", parent.display(), beside.join(", ")),
+        };
+        return message
+            .detail(detail)
+            .fix("Correct the path, or use a built-in name, which 'data-manifests list' prints");
+    }
+    let built_in = || BUILT_IN.iter().map(|(name, _)| (*name).to_owned());
+    let text = name_or_file.to_lowercase();
+    let is_near = |name: &String| name.split('-').any(|part| part.len() > 2 && text.contains(part));
+    let mut near: Vec<String> = built_in().filter(is_near).collect();
+    if near.is_empty() {
+        near = paths::nearest(name_or_file, built_in().collect());
+    }
+    let message = message.detail("It is neither a built-in name nor a file");
+    if near.is_empty() && !beside.is_empty() {
+        return message.fix(format!("Correct the name, nearest here: {}", beside.join(", ")));
+    }
+    let near = if near.is_empty() { built_in().collect() } else { near };
+    message.fix(format!("Use one of {}, or the path of a descriptor in TOML", near.join(", ")))
+}
 
 impl Descriptor {
     /// The descriptors that come with the program, in the order of the benchmark.
@@ -55,13 +90,6 @@ impl Descriptor {
                 )
                 .into());
         }
-        let near: Vec<_> = BUILT_IN
-            .iter()
-            .map(|(name, _)| *name)
-            .filter(|name| {
-                name.split('-').any(|part| part.len() > 2 && name_or_file.to_lowercase().contains(part))
-            })
-            .collect();
         // nnU-Net knows data sets by the names of their folders
         let nnunet = std::env::var_os("nnUNet_raw").map(|root| Path::new(&root).join(name_or_file));
         if let Some(folder) = nnunet.filter(|folder| folder.join("dataset.json").is_file()) {
@@ -70,11 +98,7 @@ impl Descriptor {
                 .fix(format!("Give {}", folder.display()))
                 .into());
         }
-        let near = if near.is_empty() { BUILT_IN.iter().map(|(name, _)| *name).collect() } else { near };
-        Err(Message::error("E020", format!("no dataset '{name_or_file}'"))
-            .detail("It is neither a built-in name nor a file")
-            .fix(format!("Use one of {}, or the path of a descriptor in TOML", near.join(", ")))
-            .into())
+        Err(unknown(name_or_file).into())
     }
 
     /// The TOML text of a built-in descriptor, with its comments.

@@ -1,7 +1,7 @@
 //! Everything that is wrong with a raw folder, without working on it.
 
 use super::index::{FILE_NAME, Index};
-use super::{RawCase, list, open};
+use super::{RawCase, found, open, unusable_ids};
 use crate::Descriptor;
 use crate::descriptor::{LabelKind, Raw};
 use rayon::prelude::*;
@@ -10,22 +10,23 @@ use std::path::Path;
 use volume::{VolumeError, Warning, check_same_grid};
 
 /// All problems of a raw folder at once, errors last: its index (`dataset.json` or table, with lines and columns), missing
-/// files, headers, channels, and grids of images against those of their labels. Voxels are not read.
+/// files, ids, headers, channels, and grids of images against those of their labels. Voxels are not read.
 #[must_use]
 pub fn check(descriptor: &Descriptor, root: &Path) -> Vec<Message> {
-    let mut found = Vec::new();
+    let mut problems = Vec::new();
     if matches!(descriptor.raw, Raw::Msd { .. } | Raw::Nnunet { .. }) && root.join(FILE_NAME).is_file() {
         // a file that is no JSON is an error of the listing below
         if let Ok(index) = Index::read(root) {
-            found.extend(declarations(descriptor, &index));
+            problems.extend(declarations(descriptor, &index));
         }
     }
-    match list(descriptor, root) {
+    match found(descriptor, root) {
         Ok(listing) => {
-            found.extend(listing.problems);
+            problems.extend(unusable_ids(&listing));
+            problems.extend(listing.problems);
             let cases: Vec<Vec<Message>> =
                 listing.cases.par_iter().map(|case| headers(descriptor, case, root)).collect();
-            found.extend(cases.into_iter().flatten());
+            problems.extend(cases.into_iter().flatten());
         }
         Err(error) => {
             let message = match error.downcast::<Message>() {
@@ -35,13 +36,13 @@ pub fn check(descriptor: &Descriptor, root: &Path) -> Vec<Message> {
                 }
             };
             // the listing repeats what the index said
-            if message.code != "E198" || found.is_empty() {
-                found.push(message);
+            if message.code != "E198" || problems.is_empty() {
+                problems.push(message);
             }
         }
     }
-    found.sort_by_key(|message| message.severity);
-    found
+    problems.sort_by_key(|message| message.severity);
+    problems
 }
 
 /// What `dataset.json` declares: in itself, and against the descriptor.

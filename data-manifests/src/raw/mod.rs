@@ -8,7 +8,7 @@ mod json;
 mod msd;
 mod nnunet;
 pub mod open;
-mod paths;
+pub(crate) mod paths;
 pub mod planes;
 mod source;
 mod stack;
@@ -25,6 +25,7 @@ use crate::descriptor::{Descriptor, Raw, SectionPart};
 use stage::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use volume::links;
 
 /// One case in the raw files.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,6 +57,16 @@ pub struct Listing {
     pub cases: Vec<RawCase>,
     /// Cases that cannot be used (a file is missing), and warnings.
     pub problems: Vec<Message>,
+    /// The cases that lack a file, with the names of all files that they should have.
+    pub unusable: Vec<RawCase>,
+}
+
+impl Listing {
+    /// Adds a case that cannot be used.
+    fn refuse(&mut self, case: RawCase, problem: Message) {
+        self.problems.push(problem.case(&case.id));
+        self.unusable.push(case);
+    }
 }
 
 /// Lists the cases below `root`, which is the data set's own folder.
@@ -64,6 +75,15 @@ pub struct Listing {
 /// `E190` for ids that cannot be file names, `E191` when the folder or its `dataset.json` is not there or not readable;
 /// missing files of single cases are [`Listing::problems`].
 pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
+    let listing = found(descriptor, root)?;
+    match unusable_ids(&listing).into_iter().next() {
+        Some(message) => Err(message.into()),
+        None => Ok(listing),
+    }
+}
+
+/// As [`list`], with ids that cannot be file names.
+fn found(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
     if !root.is_dir() {
         return Err(Message::error("E191", "the raw directory does not exist")
             .detail(root.display().to_string())
@@ -98,7 +118,6 @@ pub fn list(descriptor: &Descriptor, root: &Path) -> anyhow::Result<Listing> {
         case.label = case.label.take().map(|label| label.beside(&case.image));
     }
     listing.cases.sort_by(|a, b| a.id.cmp(&b.id));
-    refuse_unusable_ids(&listing)?;
     count_against_published(descriptor, &mut listing);
     Ok(listing)
 }
@@ -109,12 +128,10 @@ fn add(listing: &mut Listing, root: &Path, case: RawCase) {
     // one of several channels may be what is missing
     let shown = |source: &Source| below(source.missing().as_deref().unwrap_or_else(|| source.path()));
     if case.label.as_ref().is_some_and(|label| case.image.reads(label)) {
-        listing.problems.push(
-            Message::error("E189", "image and label are one file")
-                .case(&case.id)
-                .detail(below(case.image.path()))
-                .fix("Name the file with the labels, or none, in the data set's list"),
-        );
+        let problem = Message::error("E189", "image and label are one file")
+            .detail(below(case.image.path()))
+            .fix("Name the file with the labels, or none, in the data set's list");
+        listing.refuse(case, problem);
         return;
     }
     let image = case.image.missing().is_none();
@@ -137,8 +154,15 @@ fn add(listing: &mut Listing, root: &Path, case: RawCase) {
         }
         None => ("E194", "the image is missing", format!("{} does not exist", shown(&case.image))),
     };
-    let message = Message::error(code, what).case(&case.id).detail(detail);
-    listing.problems.push(message.fix("Fetch the missing file, or take the case off the data set's list"));
+    let message = Message::error(code, what).detail(detail);
+    let missing = [Some(&case.image), label].into_iter().flatten().find_map(Source::missing);
+    let message = match missing.and_then(|path| links::dangling(&path)) {
+        Some(target) => message
+            .cause(format!("It is a link to {}, where nothing is", target.display()))
+            .fix(links::UNFETCHED),
+        None => message.fix("Fetch the missing file, or take the case off the data set's list"),
+    };
+    listing.refuse(case, message);
 }
 
 /// Says how many of macOS's resource files were passed over; `listed` of them stood in an index.
@@ -249,27 +273,25 @@ pub fn case_name(path: &Path) -> String {
 }
 
 /// Ids become names of files and folders: each must be one, and a different one.
-fn refuse_unusable_ids(listing: &Listing) -> anyhow::Result<()> {
+fn unusable_ids(listing: &Listing) -> Vec<Message> {
+    let mut found = Vec::new();
     let mut seen: BTreeMap<String, &RawCase> = BTreeMap::new();
     for case in &listing.cases {
         let unusable = |c: char| c == '/' || c == '\\' || c.is_control();
         if case.id.is_empty() || case.id.starts_with('.') || case.id.contains(unusable) {
-            return Err(Message::error("E190", format!("'{}' cannot name a case", case.id.escape_debug()))
-                .cause("Cases become folders of their names")
-                .fix("Use letters, digits, '-', '_' and '.', and begin with none of the last")
-                .into());
+            found.push(
+                Message::error("E190", format!("'{}' cannot name a case", case.id.escape_debug()))
+                    .cause("Cases become folders of their names")
+                    .fix("Use letters, digits, '-', '_' and '.', and begin with none of the last"),
+            );
         }
         if case.id.len() > LONGEST_ID {
-            return Err(Message::error(
-                "E190",
-                format!("an id has {} bytes, at most {LONGEST_ID} can be", case.id.len()),
-            )
-            .detail(&case.id)
-            .cause(
-                "Cases become folders of their names, beside which others are made while they are worked on",
-            )
-            .fix("Give the case a shorter id, or rename its files")
-            .into());
+            found.push(
+                Message::error("E190", format!("an id has {} bytes, at most {LONGEST_ID} can be", case.id.len()))
+                    .detail(&case.id)
+                    .cause("Cases become folders of their names, beside which others are made while they are worked on")
+                    .fix("Give the case a shorter id, or rename its files"),
+            );
         }
         if let Some(other) = seen.insert(case.id.to_lowercase(), case) {
             let (what, cause) = if other.id == case.id {
@@ -279,14 +301,10 @@ fn refuse_unusable_ids(listing: &Listing) -> anyhow::Result<()> {
                 (what, "Ids that differ in case only are one file on some disks")
             };
             let detail = format!("{} and {}", other.image.path().display(), case.image.path().display());
-            return Err(Message::error("E190", what)
-                .detail(detail)
-                .cause(cause)
-                .fix("Rename one of them")
-                .into());
+            found.push(Message::error("E190", what).detail(detail).cause(cause).fix("Rename one of them"));
         }
     }
-    Ok(())
+    found
 }
 
 fn count_against_published(descriptor: &Descriptor, listing: &mut Listing) {

@@ -74,12 +74,17 @@ fn unlisted_files(root: &Path, index: &Index, listing: &mut Listing) {
                 _ => None,
             };
             match half {
-                Some((code, what, other)) => listing.problems.push(
-                    Message::error(code, what)
-                        .case(id)
+                Some((code, what, other)) => {
+                    let problem = Message::error(code, what)
                         .detail(format!("{path} is there, {other} of this name, dataset.json lists neither"))
-                        .fix("Fetch the missing file and list the pair under 'training', or move this file away"),
-                ),
+                        .fix("Fetch the missing file and list the pair under 'training', or move this file away");
+                    let name = path.rsplit('/').next().unwrap_or(&path);
+                    let [image, label] =
+                        ["imagesTr", "labelsTr"].map(|folder| Source::Scan(root.join(folder).join(name)));
+                    let (id, subject) = (id.to_owned(), id.to_owned());
+                    let case = RawCase { id, subject, image, label: Some(label), split: CaseSplit::Train };
+                    listing.refuse(case, problem);
+                }
                 None => left_out.push(path),
             }
         }

@@ -95,42 +95,58 @@ fn training(root: &Path, folder: &Folder, index: &Index, listing: &mut Listing) 
         .collect();
     for (id, files) in &folder.cases {
         if let Some(image) = files_of(root, "imagesTr", id, files, index, listing) {
-            let label = Source::image(root.join("labelsTr").join(format!("{id}{}", index.file_ending)));
+            let label = Some(label_of(root, id, index));
             let (id, subject) = (id.clone(), id.clone());
-            add(listing, root, RawCase { id, subject, image, label: Some(label), split: CaseSplit::Train });
+            add(listing, root, RawCase { id, subject, image, label, split: CaseSplit::Train });
         }
     }
     let lonely: Vec<_> = labels.iter().filter(|id| !folder.cases.contains_key(*id)).collect();
     for id in &lonely {
         let ending = &index.file_ending;
-        listing.problems.push(
-            Message::error("E193", NO_IMAGE)
-                .case(*id)
-                .detail(format!("labelsTr/{id}{ending} is there, imagesTr/{id}_0000{ending} is not"))
-                .fix("Fetch the missing file, or move this one away"),
-        );
+        let problem = Message::error("E193", NO_IMAGE)
+            .detail(format!("labelsTr/{id}{ending} is there, imagesTr/{id}_0000{ending} is not"))
+            .fix("Fetch the missing file, or move this one away");
+        refuse(root, "imagesTr", id, index, problem, listing);
     }
     folder.cases.len() + lonely.len()
 }
 
+fn label_of(root: &Path, id: &str, index: &Index) -> Source {
+    Source::image(root.join("labelsTr").join(format!("{id}{}", index.file_ending)))
+}
+
+/// Adds a case that lacks files, with the names that they would have.
+fn refuse(root: &Path, folder: &str, id: &str, index: &Index, problem: Message, listing: &mut Listing) {
+    let file = |channel| root.join(folder).join(format!("{id}_{channel:04}{}", index.file_ending));
+    let channels = (0..index.channels.len()).map(|channel| Source::image(file(channel))).collect();
+    let is_train = folder == "imagesTr";
+    if let Some(image) = Source::channels(channels) {
+        let label = is_train.then(|| label_of(root, id, index));
+        let split = if is_train { CaseSplit::Train } else { CaseSplit::Test };
+        listing.refuse(RawCase { id: id.to_owned(), subject: id.to_owned(), image, label, split }, problem);
+    }
+}
+
 /// A case of the `dataset` member.
 fn listed_case(root: &Path, case: &ListedCase, index: &Index, listing: &mut Listing) {
-    if case.images.len() != index.channels.len() {
-        let found = format!("found {} channels, expected {}", case.images.len(), index.channels.len());
-        listing.problems.push(
-            Message::error("E141", found)
-                .case(&case.id)
-                .detail(index.place(&["dataset", &case.id, "images"]))
-                .fix("List one file for each of 'channel_names'"),
-        );
+    let found = case.images.len();
+    let images = case.images.iter().map(|path| Source::image(root.join(path))).collect();
+    // none at all are named as they would be by rule
+    let image = Source::channels(images).unwrap_or_else(|| {
+        Source::image(root.join(format!("imagesTr/{}_0000{}", case.id, index.file_ending)))
+    });
+    let label = Some(Source::image(root.join(&case.label)));
+    let (id, subject) = (case.id.clone(), case.id.clone());
+    let raw = RawCase { id, subject, image, label, split: CaseSplit::Train };
+    if found == index.channels.len() {
+        add(listing, root, raw);
         return;
     }
-    let images = case.images.iter().map(|path| Source::image(root.join(path))).collect();
-    if let Some(image) = Source::channels(images) {
-        let label = Some(Source::image(root.join(&case.label)));
-        let (id, subject) = (case.id.clone(), case.id.clone());
-        add(listing, root, RawCase { id, subject, image, label, split: CaseSplit::Train });
-    }
+    let problem =
+        Message::error("E141", format!("found {found} channels, expected {}", index.channels.len()))
+            .detail(index.place(&["dataset", &case.id, "images"]))
+            .fix("List one file for each of 'channel_names'");
+    listing.refuse(raw, problem);
 }
 
 /// The image of a case from its files by channel; a channel that is missing or too much is the case's problem.
@@ -166,7 +182,7 @@ fn files_of(
             files.values().map(|name| Source::image(root.join(folder).join(name)).spaced(spacing)).collect();
         return Source::channels(channels);
     };
-    listing.problems.push(problem.case(id));
+    refuse(root, folder, id, index, problem, listing);
     None
 }
 

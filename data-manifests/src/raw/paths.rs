@@ -93,15 +93,49 @@ fn folders(root: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
+/// What lies in `folder`, is of the kind that is looked for and has a name like `wanted`.
+pub(crate) fn nearest_in(folder: &Path, wanted: &str, is_sought: impl Fn(&Path) -> bool) -> Vec<String> {
+    // a folder that cannot be read has nothing to offer
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let sought = entries.filter(|entry| is_sought(&entry.path()));
+    nearest(wanted, sought.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect())
+}
+
+/// Letters that have to be put in, left out or changed to make one word of another.
+fn edits(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (i, a) in one.chars().enumerate() {
+        let mut before = i;
+        row[0] = i + 1;
+        for (j, b) in other.iter().enumerate() {
+            let changed = before + usize::from(a != *b);
+            before = row[j + 1];
+            row[j + 1] = changed.min(before + 1).min(row[j] + 1);
+        }
+    }
+    row[other.len()]
+}
+
+/// Whether one word is the other with a slip of the keyboard; numbers that differ are others.
+fn is_slip(one: &str, other: &str) -> bool {
+    const LONG: usize = 5;
+    let are_letters =
+        [one, other].iter().all(|word| word.len() >= LONG && word.chars().all(char::is_alphabetic));
+    are_letters && edits(one, other) <= 2
+}
+
 /// The names that share a word with `wanted`, those that share most first.
-fn nearest(wanted: &str, mut names: Vec<String>) -> Vec<String> {
+pub(crate) fn nearest(wanted: &str, mut names: Vec<String>) -> Vec<String> {
     const SHOWN: usize = 3;
     let words = |name: &str| -> BTreeSet<String> {
         let parts = name.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase);
         parts.filter(|part| part.len() > 2).collect()
     };
     let own = words(wanted);
-    let shared = |name: &str| words(name).intersection(&own).count();
+    let shared = |name: &str| {
+        words(name).iter().filter(|word| own.iter().any(|own| own == *word || is_slip(own, word))).count()
+    };
     names.retain(|name| shared(name) > 0);
     names.sort_by_key(|name| (Reverse(shared(name)), name.clone()));
     names.truncate(SHOWN);
@@ -177,6 +211,19 @@ mod tests {
         let own = ours.path().join("Task04_Hippocampus");
         fs_err::create_dir(&own).unwrap();
         assert_eq!(below(Some(ours.path()), Some(theirs.path())).unwrap(), (own, "GTGM_RAW"));
+    }
+
+    #[test]
+    fn slips_of_the_keyboard_are_near_and_other_numbers_are_not() {
+        let near = |wanted: &str| {
+            let names = ["msd03-liver", "msd04-hippocampus", "Dataset001_Tiny", "out"].map(str::to_owned);
+            nearest(wanted, names.to_vec()).join(" ")
+        };
+        assert_eq!(near("hipocampus"), "msd04-hippocampus");
+        assert_eq!(near("livre"), "msd03-liver");
+        assert_eq!(near("Dataset001_Tin"), "Dataset001_Tiny");
+        assert_eq!((near("msd05"), near("spleen")), (String::new(), String::new()));
+        assert_eq!((edits("", "abc"), edits("kitten", "sitting"), edits("a", "a")), (3, 3, 0));
     }
 
     #[test]

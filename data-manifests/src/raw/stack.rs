@@ -33,7 +33,16 @@ pub(super) fn list(
         }
         return Ok(listing);
     }
-    let labels = labels.map(|labels| self::stacks(&root.join(labels))).transpose()?;
+    let label_folder = labels.map(|labels| root.join(labels));
+    let labels = label_folder.as_deref().map(self::stacks).transpose()?;
+    // half a pair, whose other half would have its name
+    let half = |id: &str, image: &Path, label: Option<PathBuf>| RawCase {
+        id: id.to_owned(),
+        subject: id.to_owned(),
+        image: source(image),
+        label: label.map(|label| source(&label)),
+        split: CaseSplit::Train,
+    };
     for (id, path) in &stacks {
         let image = source(path);
         let label = match &labels {
@@ -41,12 +50,11 @@ pub(super) fn list(
                 Some(path) => Some(source(path).beside(&image)),
                 None => {
                     let shown = path.strip_prefix(root).unwrap_or(path).display();
-                    listing.problems.push(
-                        Message::error("E192", super::NO_LABEL)
-                            .case(id)
-                            .detail(format!("{shown} is there, the folder of the labels holds no '{id}'"))
-                            .fix("Fetch the missing stack, or move this one away"),
-                    );
+                    let problem = Message::error("E192", super::NO_LABEL)
+                        .detail(format!("{shown} is there, the folder of the labels holds no '{id}'"))
+                        .fix("Fetch the missing stack, or move this one away");
+                    let label = label_folder.as_ref().zip(path.file_name()).map(|(at, name)| at.join(name));
+                    listing.refuse(half(id, path, label), problem);
                     continue;
                 }
             },
@@ -57,12 +65,11 @@ pub(super) fn list(
     }
     for (id, path) in labels.iter().flatten().filter(|(id, _)| !stacks.contains_key(*id)) {
         let shown = path.strip_prefix(root).unwrap_or(path).display();
-        listing.problems.push(
-            Message::error("E193", super::NO_IMAGE)
-                .case(id)
-                .detail(format!("{shown} is there, the folder of the images holds no '{id}'"))
-                .fix("Fetch the missing stack, or move this one away"),
-        );
+        let problem = Message::error("E193", super::NO_IMAGE)
+            .detail(format!("{shown} is there, the folder of the images holds no '{id}'"))
+            .fix("Fetch the missing stack, or move this one away");
+        let image = folder.join(path.file_name().unwrap_or_default());
+        listing.refuse(half(id, &image, Some(path.clone())), problem);
     }
     Ok(listing)
 }

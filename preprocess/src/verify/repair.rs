@@ -226,8 +226,10 @@ impl Repair<'_> {
             };
             Ok(finish::row(case, &outcome, self.raw, self.directory)?.0)
         };
-        let wanted = |case: &&RawCase| only.is_empty() || only.contains(&case.id);
-        let rows: Vec<_> = listing.cases.iter().filter(wanted).map(row).collect::<anyhow::Result<_>>()?;
+        let wanted = |id: &String| only.is_empty() || only.contains(id);
+        let cases = listing.cases.iter().filter(|case| wanted(&case.id));
+        let mut rows: Vec<_> = cases.map(row).collect::<anyhow::Result<_>>()?;
+        finish::add_unusable(&mut rows, &inputs::unusable(listing, wanted), self.raw, self.directory)?;
         cases::to_csv(&rows)
     }
 }

@@ -1,6 +1,7 @@
 //! Which cases are worked on, what is said of the others, and what may be in the way.
 
 use crate::support::{Task, classes, flaws, said};
+use data_manifests::cases::{self, CaseRow, CaseStatus};
 use stage::ExitStatus;
 use volume::Grid;
 
@@ -95,6 +96,39 @@ W111 2 classes occur in 0 of 2 cases: 3 'c', 4 'd'. Their scores will be reporte
 E192 case half: the image has no label. imagesTr/half.nii.gz is there, labelsTr holds no label of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
 E193 case other: the label has no image. labelsTr/other.nii.gz is there, imagesTr holds no image of this name, dataset.json lists neither. Fetch the missing file and list the pair under 'training', or move this file away.
 "#);
+    // whoever fetches what is missing finds it in the table
+    let rows: Vec<CaseRow> = cases::from_csv(&task.out().join("cases.csv")).unwrap();
+    let failed = rows.iter().filter(|row| row.status == CaseStatus::Failed);
+    let failed: Vec<_> = failed.map(|row| [&row.id, &row.image, &row.label].map(String::as_str)).collect();
+    let both = |id| [format!("$RAW/imagesTr/{id}.nii.gz"), format!("$RAW/labelsTr/{id}.nii.gz")];
+    let [half, other] = [both("half"), both("other")];
+    assert_eq!(failed, [["half", &half[0], &half[1]], ["other", &other[0], &other[1]]]);
+    assert_eq!((rows.len(), task.open("c00").record().id.as_str()), (4, "c00"));
+    assert_eq!(data_manifests::verify::verify(&task.out()).unwrap(), [""; 0]);
+    // a damaged table is made anew with them
+    let table = fs_err::read(task.out().join("cases.csv")).unwrap();
+    fs_err::write(task.out().join("cases.csv"), "").unwrap();
+    let out = task.out().display().to_string();
+    let (code, _, text) =
+        task.ask(&["verify", &out, "--repair", "all", "--raw", task.raw().to_str().unwrap()]);
+    assert_eq!(code, 0, "{text}");
+    assert!(fs_err::read(task.out().join("cases.csv")).unwrap() == table);
+}
+
+#[test]
+fn ids_that_collide_hide_no_other_flaw() {
+    let mut task = Task::noise(2, SHAPE);
+    let (image, label) = task.pair("C00");
+    fs_err::copy(task.raw().join("imagesTr/c01.nii.gz"), image).unwrap();
+    fs_err::copy(task.raw().join("labelsTr/c01.nii.gz"), label).unwrap();
+    task.pair("gone");
+    let (page, _) = task.pair("page");
+    fs_err::write(page, "<html>").unwrap();
+    fs_err::copy(task.raw().join("labelsTr/c01.nii.gz"), task.raw().join("labelsTr/page.nii.gz")).unwrap();
+    let (status, messages) = task.run(&[]);
+    assert!(status.unwrap_err().to_string().starts_with("E190 'C00' and 'c00' collide"));
+    let codes: Vec<_> = messages.iter().map(|m| (m.code, m.case.as_deref().unwrap_or_default())).collect();
+    assert_eq!(codes, [("E194", "gone"), ("E103", "page")], "{}", said(&messages));
 }
 
 #[test]
