@@ -113,11 +113,19 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
     }
     refuse_foreign(&arguments.out)?;
     let output = context.open_output(&arguments.out)?;
-    output.to_write()?;
-    atomic::sweep(&arguments.out)?;
     let Listed { pairs: mut listed, failed: unknown } = pairs_of(arguments, described.as_ref(), context)?;
     let all = listed.len() + unknown.len();
-    let missing = resolve_missing(arguments, &mut listed, all, context)?;
+    let missing = match resolve_missing(arguments, &mut listed, all, context) {
+        Ok(missing) => missing,
+        Err(refusal) => {
+            // nothing will be scored, and whoever makes the missing ones wants to know of the others
+            let errors = case_ids(&listed).into_iter().zip(&listed).filter_map(|(case, pair)| {
+                opened(&case, &pair.reference, pair.prediction.as_deref(), &objects).err()
+            });
+            unknown.into_iter().chain(errors).for_each(|message| context.tell(message));
+            return Err(refusal);
+        }
+    };
     let pairs: Vec<_> = listed.iter().map(|p| (p.reference.as_str(), p.prediction.as_deref())).collect();
     let parameters = Parameters {
         kind: "instances",
@@ -143,6 +151,8 @@ pub(crate) fn run(arguments: &InstancesArguments, context: &Context) -> Result<E
         context.tell(Message::info("I500", text));
         return Ok(ExitStatus::Done);
     }
+    output.to_write()?;
+    atomic::sweep(&arguments.out)?;
     Manifest::withdraw(&arguments.out)?;
     clear(&arguments.out)?;
     let mut measured: Vec<Measured> = Vec::new();
@@ -234,6 +244,26 @@ fn inputs(pairs: &[(&str, Option<&str>)], out: &Path) -> Result<Vec<Artefact>> {
     Ok(inputs)
 }
 
+/// Opens the maps of a case, which must lie on one grid; gives a warning where they nearly do.
+fn opened(
+    case: &str,
+    reference: &str,
+    prediction: Option<&str>,
+    objects: &Descriptor,
+) -> Result<(Reader, Option<Reader>, Option<Message>), Message> {
+    let mut plain = objects.clone();
+    if let Some(labels) = &mut plain.labels {
+        labels.map.clear();
+    }
+    let map = |text: &str| Map::named(text, Path::new("")).with_labels(case);
+    let truth = Reader::open(case, &map(reference)?, objects)?;
+    let Some(prediction) = prediction else { return Ok((truth, None, None)) };
+    let guess = Reader::open(case, &map(prediction)?, &plain)?;
+    let [of_truth, of_guess] = [&truth, &guess].map(|ids| Placed { path: &ids.path, grid: &ids.grid });
+    let warning = check_grid(case, &of_truth, &of_guess)?;
+    Ok((truth, Some(guess), warning))
+}
+
 /// Scores a case; without a prediction, one without objects stands in. What is odd about its files is added to `remarks`.
 fn score(
     case: &str,
@@ -244,25 +274,11 @@ fn score(
     remarks: &mut Vec<Remark>,
     context: &Context,
 ) -> Result<Measured, Message> {
-    let mut plain = objects.clone();
-    if let Some(labels) = &mut plain.labels {
-        labels.map.clear();
+    let (mut truth, mut guess, warning) = opened(case, reference, prediction, objects)?;
+    if let Some(warning) = warning {
+        context.tell(warning);
     }
-    let map = |text: &str| Map::named(text, Path::new("")).with_labels(case);
-    let mut truth = Reader::open(case, &map(reference)?, objects)?;
     let (truth_path, grid) = (truth.path.clone(), truth.grid);
-    let mut guess = match prediction {
-        Some(prediction) => {
-            let guess = Reader::open(case, &map(prediction)?, &plain)?;
-            let [reference, prediction] =
-                [&truth, &guess].map(|ids| Placed { path: &ids.path, grid: &ids.grid });
-            if let Some(warning) = check_grid(case, &reference, &prediction)? {
-                context.tell(warning);
-            }
-            Some(guess)
-        }
-        None => None,
-    };
     let width = arguments.border_nm.map(|nm| nm / (grid.spacing_zyx_mm()[1] * 1e6));
     let table = tally(case, &mut truth, guess.as_mut(), arguments.zero(), width, context)?;
     for map in std::iter::once(&truth).chain(&guess) {

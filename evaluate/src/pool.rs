@@ -1,7 +1,7 @@
 //! Cases side by side, as many as memory allows.
 
 use crate::pairing::Pair;
-use crate::remarks::Remarks;
+use crate::remarks::{Remark, Remarks};
 use crate::score::ScoreArguments;
 use crate::scoring::{self, CaseResult};
 use data_manifests::Descriptor;
@@ -52,19 +52,45 @@ pub(crate) fn score_all(
     protocol: &Protocol,
     context: &Context,
 ) -> (Vec<CaseResult>, Vec<Message>) {
-    let progress = context.progress("score", pairs.len() as u64);
+    let workers = workers(arguments, pairs, protocol, context);
+    over_all("score", workers, pairs, context, |pair, remarks| {
+        scoring::score(pair, descriptor, protocol, remarks)
+    })
+}
+
+/// What is wrong with the files of all pairs, sorted by case; nothing is scored.
+pub(crate) fn check_all(
+    arguments: &ScoreArguments,
+    pairs: &[Pair],
+    descriptor: &Descriptor,
+    protocol: &Protocol,
+    context: &Context,
+) -> Vec<Message> {
+    let workers = workers(arguments, pairs, protocol, context);
+    over_all("check", workers, pairs, context, |pair, remarks| scoring::check(pair, descriptor, remarks)).1
+}
+
+/// The results of a work on each pair, and its errors.
+fn over_all<T: Send>(
+    name: &str,
+    workers: usize,
+    pairs: &[Pair],
+    context: &Context,
+    work: impl Fn(&Pair, &mut Vec<Remark>) -> Result<(T, Option<Message>), Message> + Sync,
+) -> (Vec<T>, Vec<Message>) {
+    let progress = context.progress(name, pairs.len() as u64);
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::with_capacity(pairs.len()));
     // Threads of our own: inside one pool, a waiting distance transform would begin further cases and break the bound.
     std::thread::scope(|scope| {
-        for _ in 0..workers(arguments, pairs, protocol, context) {
+        for _ in 0..workers {
             scope.spawn(|| {
                 while let Some(pair) = pairs.get(next.fetch_add(1, Ordering::Relaxed)) {
                     if interrupt::requested() {
                         break;
                     }
                     let mut remarks = Vec::new();
-                    let outcome = scoring::score(pair, descriptor, protocol, &mut remarks);
+                    let outcome = work(pair, &mut remarks);
                     progress.step(&pair.id);
                     done.lock()
                         .unwrap_or_else(std::sync::PoisonError::into_inner)

@@ -76,8 +76,6 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     let own = [REPORT, tables::MARKDOWN, tables::LATEX, results::FILE_NAME];
     Manifest::refuse_foreign(&arguments.out, |name| own.contains(&name))?;
     let output = context.open_output(&arguments.out)?;
-    output.to_write()?;
-    atomic::sweep(&arguments.out)?;
     let mut runs = arguments.runs.iter().map(|d| load(d, &arguments.out)).collect::<Result<Vec<_>>>()?;
     tell_apart(&mut runs);
     let methods = methods::of(&runs);
@@ -103,15 +101,30 @@ pub(crate) fn run(arguments: &ReportArguments, context: &Context) -> Result<Exit
     }
     let mut manifest =
         Manifest::new("evaluation-report", env!("CARGO_PKG_VERSION"), "evaluate", &json!({}), inputs)?;
-    // always written anew, though equal inputs give equal bytes: the chain behind the scores is looked at each time
-    Manifest::withdraw(&arguments.out)?;
-    atomic::write(&arguments.out.join(REPORT), page::render(&runs, &methods)?.as_bytes())?;
     let paper = tables::of(&runs, &methods);
-    atomic::write(&arguments.out.join(tables::MARKDOWN), tables::markdown(&paper).as_bytes())?;
-    atomic::write(&arguments.out.join(tables::LATEX), tables::latex(&paper).as_bytes())?;
     let rows = runs.iter().flat_map(|r| results::rows(&r.summary, &r.label)).collect();
     let results = Results { schema: results::SCHEMA.to_owned(), rows };
-    atomic::write(&arguments.out.join(results::FILE_NAME), &pretty(&results)?)?;
+    let files = [
+        (REPORT, page::render(&runs, &methods)?.into_bytes()),
+        (tables::MARKDOWN, tables::markdown(&paper).into_bytes()),
+        (tables::LATEX, tables::latex(&paper).into_bytes()),
+        (results::FILE_NAME, pretty(&results)?),
+    ];
+    // bytes decide, not the inputs: the report also holds what stages behind the scores are like now
+    let is_there = |(name, bytes): &(&str, Vec<u8>)| {
+        fs_err::read(arguments.out.join(name)).is_ok_and(|old| old == *bytes)
+    };
+    if manifest.reusable(&arguments.out)?.is_some() && files.iter().all(is_there) {
+        let text = format!("{} is up to date: same runs, same results", arguments.out.display());
+        context.tell(Message::info("I500", text));
+        return Ok(ExitStatus::Done);
+    }
+    output.to_write()?;
+    atomic::sweep(&arguments.out)?;
+    Manifest::withdraw(&arguments.out)?;
+    for (name, bytes) in &files {
+        atomic::write(&arguments.out.join(name), bytes)?;
+    }
     for run in &runs {
         let name = &run.summary.gtgm.dataset.name;
         if !manifest.datasets.contains(name) {

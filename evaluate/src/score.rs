@@ -53,12 +53,20 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
         policy: arguments.policy,
     };
     let mut pairing = pairing::pair(arguments, &descriptor, context)?;
-    let counts = resolve_missing(arguments, &mut pairing, context)?;
+    let counts = match resolve_missing(arguments, &mut pairing, context) {
+        Ok(counts) => counts,
+        Err(refusal) => {
+            // nothing will be scored, and whoever adds the missing ones wants to know of the others
+            let errors = pool::check_all(arguments, &pairing.pairs, &descriptor, &protocol, context);
+            if interrupt::requested() {
+                return Ok(ExitStatus::Interrupted);
+            }
+            pairing.failed.into_iter().chain(errors).for_each(|message| context.tell(message));
+            return Err(refusal);
+        }
+    };
     refuse_foreign(&arguments.out)?;
     let output = context.open_output(&arguments.out)?;
-    output.to_write()?;
-    atomic::sweep(&arguments.out)?;
-
     let parameters = Parameters {
         dataset: &descriptor.name,
         descriptor: digest::digest_of(&descriptor)?,
@@ -81,6 +89,8 @@ pub(crate) fn run(arguments: &ScoreArguments, context: &Context) -> Result<ExitS
         ));
         return Ok(ExitStatus::Done);
     }
+    output.to_write()?;
+    atomic::sweep(&arguments.out)?;
     Manifest::withdraw(&arguments.out)?;
     clear(&arguments.out)?;
 

@@ -211,6 +211,26 @@ pub(crate) fn check_grid(
     }
 }
 
+/// Whether all declared values are bytes.
+fn are_bytes(descriptor: &Descriptor) -> bool {
+    let labels = descriptor.labels.as_ref();
+    let largest = labels.and_then(|labels| labels.allowed().last().copied()).unwrap_or_default();
+    largest <= u64::from(u8::MAX)
+}
+
+/// Reads one pair as [`score`] does, which measures it. Gives a warning.
+pub(crate) fn check(
+    pair: &Pair,
+    descriptor: &Descriptor,
+    remarks: &mut Vec<Remark>,
+) -> Result<((), Option<Message>), Message> {
+    let warning = match are_bytes(descriptor) {
+        true => read_pair::<u8>(pair, descriptor, remarks)?.2,
+        false => read_pair::<u32>(pair, descriptor, remarks)?.2,
+    };
+    Ok(((), warning))
+}
+
 /// Scores one pair; without a prediction, an empty one stands in. Gives the result and a warning; what is odd about its files is added to
 /// `remarks`, also where they cannot be scored.
 pub(crate) fn score(
@@ -219,13 +239,30 @@ pub(crate) fn score(
     protocol: &Protocol,
     remarks: &mut Vec<Remark>,
 ) -> Result<(CaseResult, Option<Message>), Message> {
-    let labels = descriptor.labels.as_ref();
-    let largest = labels.and_then(|labels| labels.allowed().last().copied()).unwrap_or_default();
-    if largest <= u64::from(u8::MAX) {
+    if are_bytes(descriptor) {
         score_as::<u8>(pair, descriptor, protocol, remarks)
     } else {
         score_as::<u32>(pair, descriptor, protocol, remarks)
     }
+}
+
+/// The reference, the voxels of the prediction where there is one, and a warning of how they lie.
+type ReadPair<T> = (Labels<T>, Option<Vec<T>>, Option<Message>);
+
+fn read_pair<T: Class>(
+    pair: &Pair,
+    descriptor: &Descriptor,
+    remarks: &mut Vec<Remark>,
+) -> Result<ReadPair<T>, Message> {
+    let mut reference = reference::<T>(pair, descriptor)?;
+    remarks.append(&mut reference.remarks);
+    let Some(map) = &pair.prediction else { return Ok((reference, None, None)) };
+    let labels = prediction::<T>(pair, map, descriptor)?;
+    remarks.extend(labels.remarks);
+    let placed = |path, grid| Placed { path, grid };
+    let own = placed(pair.reference.path(), &reference.grid);
+    let warning = check_grid(&pair.id, &own, &placed(map.path(), &labels.grid))?;
+    Ok((reference, Some(labels.voxels), warning))
 }
 
 fn score_as<T: Class>(
@@ -234,21 +271,9 @@ fn score_as<T: Class>(
     protocol: &Protocol,
     remarks: &mut Vec<Remark>,
 ) -> Result<(CaseResult, Option<Message>), Message> {
-    let reference = reference::<T>(pair, descriptor)?;
-    remarks.extend(reference.remarks);
+    let (reference, guess, warning) = read_pair::<T>(pair, descriptor, remarks)?;
     let grid = reference.grid;
-    let mut warning = None;
-    let guess = match &pair.prediction {
-        Some(map) => {
-            let labels = prediction::<T>(pair, map, descriptor)?;
-            remarks.extend(labels.remarks);
-            let placed = |path, grid| Placed { path, grid };
-            let own = placed(pair.reference.path(), &grid);
-            warning = check_grid(&pair.id, &own, &placed(map.path(), &labels.grid))?;
-            labels.voxels
-        }
-        None => vec![T::default(); reference.voxels.len()],
-    };
+    let guess = guess.unwrap_or_else(|| vec![T::default(); reference.voxels.len()]);
     let spacing = grid.spacing_zyx_mm();
     let scores = score_case(&reference.voxels, &guess, grid.shape_zyx, spacing, protocol)
         .map_err(|e| Message::error("E509", e.to_string()).case(&pair.id))?;

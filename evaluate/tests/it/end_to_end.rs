@@ -142,6 +142,56 @@ fn a_missing_prediction_is_never_skipped_silently() {
 }
 
 #[test]
+fn flaws_of_other_files_are_told_beside_a_missing_prediction() {
+    let world = World::new();
+    fs_err::remove_file(world.path("predictions/b.nii.gz")).unwrap();
+    let mut moved = grid();
+    moved.affine[0][3] += 4.0;
+    put_labels(&world.path("predictions/a.nii.gz"), &labels(5), &moved);
+    let reference = world.path("raw/labelsTr/b.nii.gz");
+    let whole = fs_err::read(&reference).unwrap();
+    fs_err::write(&reference, &whole[..whole.len() / 2]).unwrap();
+    let mut strange = labels(5);
+    strange[0] = 7;
+    put_labels(&world.path("predictions/c.nii.gz"), &strange, &grid());
+    let (status, context) = world.score(&[]);
+    assert!(status.unwrap_err().to_string().starts_with("E501 1 of 3 references"));
+    let told = errors(&context);
+    let starts: Vec<&str> = told.iter().map(|text| text.split(':').next().unwrap()).collect();
+    assert_eq!(starts, ["E503 case a", "E101 case b", "E110 case c"], "{told:?}");
+    assert!(!world.path("scores").exists());
+}
+
+#[test]
+fn finished_work_that_cannot_be_written_to_is_found_and_other_work_refused() {
+    let world = World::new();
+    let [scores, out] = ["scores", "report"].map(|p| world.path(p).display().to_string());
+    let report = || run(&["report", "--runs", &scores, "--out", &out]);
+    assert_eq!(world.score(&[]).0.unwrap(), ExitStatus::Done);
+    assert_eq!(report().0.unwrap(), ExitStatus::Done);
+    let before = fs_err::read(world.path("report/report.html")).unwrap();
+    // rights mean nothing to root: a lock that is a folder stands for a directory that nobody may write to
+    for directory in ["scores", "report"] {
+        fs_err::remove_file(world.path(directory).join(".lock")).unwrap();
+        fs_err::create_dir(world.path(directory).join(".lock")).unwrap();
+    }
+    for (status, context) in [world.score(&[]), report()] {
+        assert_eq!(status.unwrap(), ExitStatus::Done);
+        assert!(context.messages().iter().any(|m| m.code == "I500"));
+    }
+    let refused = world.score(&["--policy", "nnunet"]).0.unwrap_err().to_string();
+    assert!(refused.starts_with("E163"), "{refused}");
+    // a report that is not as it was written is made again
+    fs_err::write(world.path("report/results.json"), "{}").unwrap();
+    let refused = report().0.unwrap_err().to_string();
+    assert!(refused.starts_with("E163"), "{refused}");
+    fs_err::remove_dir(world.path("report/.lock")).unwrap();
+    assert_eq!(report().0.unwrap(), ExitStatus::Done);
+    assert_eq!(fs_err::read(world.path("report/report.html")).unwrap(), before);
+    assert!(verify::verify(&world.path("report")).unwrap().is_empty());
+}
+
+#[test]
 fn a_failed_prediction_is_missing_though_the_table_does_not_list_it() {
     let world = World::new();
     fs_err::remove_file(world.path("predictions/b.nii.gz")).unwrap();

@@ -92,6 +92,15 @@ fn neurons_in_hdf5_and_a_report_of_them() {
     let (status, context) = score(&world, &reference, &prediction, &["--dataset", "cremi-a"]);
     assert_eq!(status.unwrap(), ExitStatus::Done);
     assert!(context.messages().iter().any(|m| m.code == "I500"));
+    // a lock that is a folder stands for a directory that nobody may write to
+    fs_err::remove_file(world.path("em/.lock")).unwrap();
+    fs_err::create_dir(world.path("em/.lock")).unwrap();
+    let (status, context) = score(&world, &reference, &prediction, &["--dataset", "cremi-a"]);
+    assert_eq!(status.unwrap(), ExitStatus::Done);
+    assert!(context.messages().iter().any(|m| m.code == "I500"));
+    let refused = score(&world, &reference, &prediction, &["--dataset", "cremi-a", "--min-part", "2"]);
+    assert!(refused.0.unwrap_err().to_string().starts_with("E163"));
+    fs_err::remove_dir(world.path("em/.lock")).unwrap();
     // the only label map of a file needs no name
     let bare = |named: &str| named.split('#').next().unwrap().to_owned();
     let (status, _) = score(&world, &bare(&reference), &bare(&prediction), &["--dataset", "cremi-a"]);
@@ -323,6 +332,12 @@ fn cases_for_training_are_left_out_and_lost_ones_are_not_forgotten() {
     let [raw, neurons] = four_volumes(&world);
     let error = score(&world, &raw, &neurons, &[]).0.unwrap_err().to_string();
     assert!(error.starts_with("E501 1 of 3 references have no prediction (first: d)"), "{error}");
+    // what cannot be read is told along with it
+    let whole = fs_err::read(world.path("neurons/a.h5")).unwrap();
+    fs_err::write(world.path("neurons/a.h5"), "no HDF5").unwrap();
+    let told = errors(&score(&world, &raw, &neurons, &[]).1).join("\n");
+    assert!(told.contains("E180 case a: ") && told.contains("E506 case e: "), "{told}");
+    fs_err::write(world.path("neurons/a.h5"), whole).unwrap();
     // where the reference of e is, without affinities, only a data set tells
     let (status, context) = score(&world, &raw, &neurons, &["--missing", "skip"]);
     assert_eq!(status.unwrap(), ExitStatus::Partial);
