@@ -23,7 +23,7 @@ pub(crate) struct Sweep {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: PathBuf,
     /// Shares of the training labels
-    #[arg(long, value_name = "F,F,…", value_delimiter = ',', required = true, value_parser = numbers::share)]
+    #[arg(long, value_name = "F,F,…", value_delimiter = ',', required = true, value_parser = numbers::some)]
     pub(crate) fractions: Vec<f64>,
     /// Seeds of weights and sampling
     #[arg(long, value_name = "N,N,…", value_delimiter = ',', default_value = "0,1,2")]

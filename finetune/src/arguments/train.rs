@@ -59,7 +59,7 @@ pub(crate) struct Train {
     #[arg(long)]
     pub(crate) from_scratch: bool,
     /// Share of the training labels, above 0 and at most 1; smaller shares are subsets of larger ones
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = numbers::some)]
     pub(crate) fraction: f64,
     /// Share of the labelled cases kept for validation, where the descriptor's parts have no roles; 0 trains on all
     #[arg(long, default_value_t = 0.2)]

@@ -15,6 +15,14 @@ pub fn share(text: &str) -> Result<f64, String> {
     number(text, "a number from 0 to 1", |value| (0.0..=1.0).contains(&value))
 }
 
+/// A share that takes something of the whole.
+///
+/// # Errors
+/// What is no number above 0 and at most 1.
+pub fn some(text: &str) -> Result<f64, String> {
+    number(text, "a number above 0 and at most 1", |value| value > 0.0 && value <= 1.0)
+}
+
 /// A share that leaves something of the whole.
 ///
 /// # Errors
@@ -81,6 +89,8 @@ mod tests {
     fn numbers_outside_their_range_are_refused() {
         assert_eq!((share("0.33"), share("1"), share("0")), (Ok(0.33), Ok(1.0), Ok(0.0)));
         assert!(["1.1", "-0.1", "NaN", "half"].iter().all(|bad| share(bad).is_err()));
+        assert_eq!((some("0.01"), some("1")), (Ok(0.01), Ok(1.0)));
+        assert!(["0", "-0.1", "1.1", "NaN"].iter().all(|bad| some(bad).is_err()));
         assert_eq!((part("0"), part("0.999")), (Ok(0.0), Ok(0.999)));
         assert!(["1", "-0.1", "NaN"].iter().all(|bad| part(bad).is_err()));
         assert_eq!((positive("0.07"), weight("0")), (Ok(0.07), Ok(0.0)));
