@@ -1,7 +1,7 @@
 """Fine-tuning side by side: a training step and a sliding-window prediction, against PyTorch with the same network, and against the
 reference's choice, nnU-Net's plain U-Net of 32 to 256 channels.
 
-Equal are patch, batch, precision and the cores granted, and with `same` the network. Our steps read patches larger by a fifth from shards
+Equal are patch, batch, precision and the cores granted, and with `same` the network. Our steps read what turned patches show from shards
 and augment them in every step; the peers' step on tensors that never change. Our predictions read, resample, blend, take the largest score
 on the image's own grid and write it; the peers' stop at the blended scores of a tensor in memory. A prediction's seconds are those of one
 volume more in a run of several, so that starting up does not count on either side.

@@ -12,6 +12,7 @@ pub mod flips;
 pub mod intensity;
 pub mod sections;
 mod select;
+mod window;
 
 use crate::random::{Purpose, stream};
 use crate::{Result, TrainingError};

@@ -14,9 +14,6 @@ use training::losses::dice_ce::DiceCeOptions;
 use training::optimizer::{OptimizerOptions, Rule};
 use training::schedule::LearningRate;
 
-/// A window is this much larger than the patch, so that rotated corners show image instead of padding.
-const WINDOW_SHARE: f64 = 1.2;
-
 /// Everything that decides a training run.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct TrainPlan {
@@ -91,12 +88,7 @@ pub(super) fn plan(
     } else if let Some(ignored) = ignore_label {
         augmentation.label_outside = ignored;
     }
-    let window_zyx = std::array::from_fn(|a| {
-        // flat patches are rotated in plane only
-        let share = if flat && a == 0 { 1.0 } else { WINDOW_SHARE };
-        // larger by an even number of voxels, so that the patch lies in the middle
-        patch_zyx[a] + (patch_zyx[a] as f64 * (share - 1.0) / 2.0).round() as usize * 2
-    });
+    let window_zyx = augmentation.window_zyx(patch_zyx);
     let train = split.fraction(arguments.fraction).map_err(|e| {
         Message::error("E402", e.to_string()).fix("Give --fraction a number above 0 and at most 1")
     })?;
@@ -106,16 +98,19 @@ pub(super) fn plan(
         let text = format!("--warm-up {} does not end within {steps} steps", arguments.warm_up);
         return Err(Message::error("E429", text).fix("Give --warm-up fewer steps, or train longer").into());
     }
+    let optimizer = optimizer(arguments, &network);
+    let model = ModelPlan {
+        schema: model::SCHEMA.to_owned(),
+        network,
+        objective,
+        descriptor,
+        patch_zyx,
+        filled_zyx: filled(store, train, patch_zyx)?,
+    };
+    augmentation.zeros_kept = model.filling().zeros;
     Ok(TrainPlan {
-        optimizer: optimizer(arguments, &network),
-        model: ModelPlan {
-            schema: model::SCHEMA.to_owned(),
-            network,
-            objective,
-            descriptor,
-            patch_zyx,
-            filled_zyx: filled(store, train, patch_zyx)?,
-        },
+        optimizer,
+        model,
         window_zyx,
         train: train.to_vec(),
         val: split.val.clone(),

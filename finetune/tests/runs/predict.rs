@@ -391,6 +391,8 @@ fn each_channel_is_prepared_by_its_own_rule() {
     ];
     let study = Study::edited(Kind::Mri, |d, _| d.intensity = rules.into());
     study.model();
+    let kept = &study.json("model/plan.json")["augmentation"]["zeros_kept"];
+    assert_eq!(*kept, serde_json::json!([true, false, false, false]));
     let file = &images(&study, "imagesTs")[0];
     let scan::Image { channels, grid, data, .. } = scan::read_image(file).unwrap();
     let predicted = |name: &str, factors: [f32; 4]| {
