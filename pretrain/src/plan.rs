@@ -146,12 +146,11 @@ impl Plan {
         // an encoder has no maps to join, so that it can halve what is not divisible: a resenc that was not planned for this patch
         let as_asked = arguments.network_patch_zyx.is_some()
             || (of_weights && arguments.patch_zyx.is_some());
-        let divisor = encoder.required_divisor_zyx();
         let patch_zyx = if as_asked {
-            refuse_single_voxel(wanted, divisor)?;
+            refuse_single_voxel(wanted, encoder.required_divisor_zyx())?;
             wanted
         } else {
-            divisible(wanted, divisor)
+            encoder.divisible_patch_zyx(wanted)
         };
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
         // what one data set permits befalls its patches alone
@@ -227,11 +226,6 @@ fn refuse_single_voxel(patch: [usize; 3], divisor: [i64; 3]) -> anyhow::Result<(
     }
     let what = format!("the network makes one voxel of {patch:?}, which has no variance");
     Err(Message::error("E324", what).fix("Choose a larger --patch-zyx").into())
-}
-
-/// The next larger size that the network can halve as often as it does.
-fn divisible(patch: [usize; 3], divisor: [i64; 3]) -> [usize; 3] {
-    std::array::from_fn(|a| patch[a].next_multiple_of(divisor[a].unsigned_abs() as usize))
 }
 
 /// Larger by an even number of voxels, so that the patch lies in the middle.
