@@ -43,7 +43,7 @@ impl Filling {
         let inside = filled.iter().fold(around.shallow_clone(), |part, axis| {
             part.narrow(*axis as i64 + 1, before[*axis], size[axis + 1])
         });
-        let _written = inside.shallow_clone().copy_(&image);
+        inside.shallow_clone().copy_(&image);
         around
     }
 }

@@ -144,8 +144,7 @@ impl Plan {
             shape::tell_origin(&encoder, arguments.size, of_network, &spacings, context);
         }
         // an encoder has no maps to join, so that it can halve what is not divisible: a resenc that was not planned for this patch
-        let as_asked = arguments.network_patch_zyx.is_some()
-            || (of_weights && arguments.patch_zyx.is_some());
+        let as_asked = arguments.network_patch_zyx.is_some() || (of_weights && arguments.patch_zyx.is_some());
         let patch_zyx = if as_asked {
             refuse_single_voxel(wanted, encoder.required_divisor_zyx())?;
             wanted

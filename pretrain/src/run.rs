@@ -119,8 +119,7 @@ pub fn run(arguments: Arguments, context: &Context) -> anyhow::Result<ExitStatus
         warn_of_kept_cases(&origin.seen, &pairs, context);
         let options = weights::LoadOptions::encoder(INIT_SHARE);
         let report = weights::load(&encoder_store, file, &options).map_err(|e| {
-            Message::error("E326", e.to_string())
-                .fix("Give --init weights of the --encoder that is trained")
+            Message::error("E326", e.to_string()).fix("Give --init weights of the --encoder that is trained")
         })?;
         context.say(&report.to_string());
         if let Some(text) = report.random_stem() {

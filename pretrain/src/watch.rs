@@ -276,6 +276,9 @@ mod tests {
             .flat_map(|step| health.look(step, &found))
             .map(|message| message.to_string())
             .collect();
-        assert!(said.len() == 1 && said[0].contains("image-text loss of parts 7.900 for 500 steps"), "{said:?}");
+        assert!(
+            said.len() == 1 && said[0].contains("image-text loss of parts 7.900 for 500 steps"),
+            "{said:?}"
+        );
     }
 }

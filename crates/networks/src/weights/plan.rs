@@ -47,12 +47,10 @@ mod tests {
     #[test]
     fn plans_of_encoders_and_of_models_tell_the_encoder() {
         let topology = ResEncConfig::for_patch([16, 32, 32], [4.0, 1.0, 1.0], ResEncSize::Compact).unwrap();
-        let network =
-            NetworkConfig::Resenc { in_channels: 2, classes: 3, topology: topology.clone() };
+        let network = NetworkConfig::Resenc { in_channels: 2, classes: 3, topology: topology.clone() };
         let encoder = EncoderConfig::Resenc { in_channels: 1, topology };
-        let of = |plan: serde_json::Value| {
-            planned_encoder(&BTreeMap::from([(KEY.to_owned(), plan.to_string())]))
-        };
+        let of =
+            |plan: serde_json::Value| planned_encoder(&BTreeMap::from([(KEY.to_owned(), plan.to_string())]));
         let found = of(serde_json::json!({"encoder": encoder, "seed": 1})).unwrap();
         assert_eq!(found, Some(encoder));
         let model = serde_json::json!({"network": network});
