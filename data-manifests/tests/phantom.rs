@@ -144,3 +144,18 @@ fn no_intensity_interval_solves_a_phantom() {
         }
     }
 }
+
+#[test]
+fn a_limit_of_file_sizes_is_told_with_file_and_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new("sh")
+        .args(["-c", "ulimit -f 8; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_data-manifests")])
+        .args(["phantom", "--out", "p", "--size", "small", "--only", "mri"])
+        .current_dir(directory.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("E161 a file may not become so large. cannot write "), "{said}");
+    assert!(said.contains("File too large (os error 27). The limit of file sizes (ulimit -f)"), "{said}");
+}

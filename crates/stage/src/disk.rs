@@ -22,7 +22,7 @@ fn bound(error: &(dyn Error + 'static)) -> Option<Bound> {
             Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Some(Bound::Space),
             Some(ErrorKind::FileTooLarge) => Some(Bound::FileSize),
             _ if says("No space left on device") || says("Disk quota exceeded") => Some(Bound::Space),
-            _ if says("File too large (os error") => Some(Bound::FileSize),
+            _ if says("File too large") => Some(Bound::FileSize),
             _ => None,
         }
     })

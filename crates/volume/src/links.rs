@@ -38,7 +38,7 @@ mod tests {
             match name {
                 "a.h5" => CremiFile::open(at(name)).unwrap_err(),
                 "a.tif" => Stack::open(&at(name), None).unwrap_err(),
-                _ => scan::read_header(&at(name)).unwrap_err(),
+                _ => scan::read_header(at(name)).unwrap_err(),
             }
         });
         for error in errors {

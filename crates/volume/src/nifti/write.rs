@@ -12,6 +12,7 @@ use nalgebra::{Rotation3, UnitQuaternion};
 use ndarray::{ArrayView, IxDyn, ShapeBuilder};
 use nifti::writer::WriterOptions;
 use nifti::{Endianness, NiftiHeader};
+use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -224,7 +225,8 @@ impl Values<'_> {
             Self::I16(values) => write!(values),
             Self::F32(values) => write!(values),
         };
-        written.map_err(|error| fail(error.to_string()))
+        // the crate shows an error of the system as its fields
+        written.map_err(|error| fail(error.source().map_or_else(|| error.to_string(), ToString::to_string)))
     }
 }
 
