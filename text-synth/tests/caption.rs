@@ -209,10 +209,12 @@ fn finished_work_is_not_done_again_and_stale_input_is_refused() {
     shards(&at("shards"), &[ct("a"), ct("b")]);
     for (command, flag, input) in [("report", "--captions", "captions"), ("embed", "--reports", "reports")] {
         let mut stale = text_synth();
-        stale.args([command, flag]).arg(at(input)).arg("--out").arg(at("new"));
+        stale.current_dir(directory.path()).args([command, flag, input, "--out", "new"]);
         let output = stale.assert().code(1).get_output().stderr.clone();
         let text = String::from_utf8_lossy(&output).into_owned();
         assert!(text.contains("E214") && text.contains("made from other shards"), "{text}");
+        // without the way from manifest to manifest
+        assert!(text.contains("'caption' again with --out captions.") && !text.contains("/../"), "{text}");
     }
 }
 

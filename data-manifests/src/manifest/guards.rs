@@ -22,9 +22,9 @@ impl Manifest {
             if found != input.sha256 {
                 let what = format!("the output of '{}' was made from other {}", self.stage, input.role);
                 return Err(Message::error("E214", what)
-                    .detail(format!("{}: recorded {}, found {found}", path.display(), input.sha256))
+                    .detail(format!("{}: recorded {}, found {found}", plain(&path).display(), input.sha256))
                     .cause(format!("The {} were made again afterwards", input.role))
-                    .fix(format!("Run '{}' again with --out {}", self.stage, directory.display()))
+                    .fix(format!("Run '{}' again with --out {}", self.stage, plain(directory).display()))
                     .into());
             }
             if let Some(parent) = path.parent() {
@@ -112,7 +112,12 @@ impl Manifest {
         Message::error("E015", "a file is not as it was written")
             .detail(format!("{}: found {found}, expected {expected}", file.display()))
             .cause("It was changed or lost since the stage finished")
-            .fix(format!("Remove it and run '{}' again with --out {}", self.stage, directory.display()))
+            .fix(format!(
+                "Remove {} and run '{}' again with --out {}",
+                file.display(),
+                self.stage,
+                directory.display()
+            ))
     }
 
     /// Refuses an output directory that holds files of somebody else: they would be listed as outputs; and one inside of a finished
@@ -158,6 +163,18 @@ impl Manifest {
             .fix("Give --out a directory of its own, or move the files away")
             .into())
     }
+}
+
+/// A path for people: one that goes down and up again, as those from manifest to manifest do, as it is without that, seen from where the command
+/// runs if it lies there.
+fn plain(path: &Path) -> PathBuf {
+    let is_up = |component: &Component<'_>| *component == Component::ParentDir;
+    if !path.components().skip_while(is_up).any(|component| is_up(&component)) {
+        return path.to_owned();
+    }
+    let Ok(real) = fs_err::canonicalize(path) else { return path.to_owned() };
+    let here = std::env::current_dir().and_then(fs_err::canonicalize);
+    here.ok().and_then(|here| real.strip_prefix(here).ok().map(Path::to_owned)).unwrap_or(real)
 }
 
 /// Where a directory lies that need not be there yet, without links and steps upwards.
