@@ -186,14 +186,21 @@ pub(super) fn numbers(read: &Read<'_>, evidence: &mut Evidence) {
         if candidates.is_empty() {
             candidates = known(&mut spoken_of.iter().copied());
         }
-        if candidates.is_empty() {
+        let is_said_of_nothing = candidates.is_empty();
+        if is_said_of_nothing {
             candidates = known(&mut read.facts.iter().map(|(name, _)| name));
         }
+        // a unit tells what is measured; a number alone fits any fact of that value
+        let needs_name = is_said_of_nothing && dimension == Dimension::Plain;
+        let is_meant = |name: &str| !needs_name || is_named(read, name);
         let thresholds =
             THRESHOLDS.iter().find(|(of, _)| *of == dimension).map_or(&[][..], |(_, known)| known);
         let text = said(value, decimals, read.tokens.get(at + 1), dimension);
-        if let Some((name, _)) = candidates.iter().find(|(_, measured)| holds(*measured)) {
+        if let Some((name, _)) = candidates.iter().find(|(name, measured)| holds(*measured) && is_meant(name))
+        {
             evidence.bears(format!("fact:{name}"));
+        } else if needs_name && candidates.iter().any(|(_, measured)| holds(*measured)) {
+            // neither borne nor excluded: nothing tells what is numbered
         } else if thresholds.iter().any(|known| same(*known)) {
             evidence.bears("captioner:thresholds");
         } else if dimension == Dimension::Plain {
@@ -207,6 +214,16 @@ pub(super) fn numbers(read: &Read<'_>, evidence: &mut Evidence) {
             evidence.against(format!("{text} was not measured"));
         }
     }
+}
+
+/// Whether a word of a fact's name stands in the sentence: `2 channels`, `coherence 0.4`; slices are sections.
+fn is_named(read: &Read<'_>, fact: &str) -> bool {
+    let kind = |word: &str| match singular(word).as_str() {
+        "slice" => "section".to_owned(),
+        kind => kind.to_owned(),
+    };
+    let parts: Vec<String> = fact.split('_').map(kind).collect();
+    read.tokens.iter().filter_map(Token::word).any(|word| parts.contains(&kind(word)))
 }
 
 /// Names of the facts that a number must belong to by its place: a length to the structure named last before it or directly

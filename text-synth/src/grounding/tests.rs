@@ -72,6 +72,30 @@ fn names_of_channels_and_ones_own_imaging_are_no_flaws() {
     assert!(unnamed != Supported && named == Supported, "{unnamed:?} {named:?}");
 }
 
+/// A number is borne by a fact that the sentence names, not by any that has its value.
+#[test]
+fn numbers_without_a_word_for_what_they_count_bear_nothing() {
+    let mut facts = facts("mri");
+    facts.count("channels", 1);
+    facts.word("channel_1", "T1");
+    facts.number("coherence", 0.4);
+    let cases = [
+        ("Variant 1.", Unsupported),
+        ("Number 12 of many pictures.", Unsupported),
+        ("The report is of grade 0.4.", Unsupported),
+        ("The image has 1 channel.", Supported),
+        ("The lines have a coherence of 0.4.", Supported),
+        ("There are 12 slices.", Supported),
+        ("An axial plane, variant 1.", Supported),
+        ("An axial plane, variant 7.", Unsupported),
+    ];
+    let grounding = grounding("msd04-hippocampus");
+    verdicts(&grounding, &facts, &cases);
+    let found = &grounding.check("Variant 1.", &facts)[0];
+    assert_eq!(found.reasons, ["it states nothing that was measured or declared"]);
+    assert_eq!(grounding.check("An axial plane, variant 1.", &facts)[0].sources, ["fact:plane"]);
+}
+
 #[test]
 fn ct_sentences_are_compared_with_facts_and_declarations() {
     let cases = [
