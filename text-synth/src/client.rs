@@ -99,6 +99,8 @@ pub enum Event {
     Paused {
         /// How long.
         wait: Duration,
+        /// Whether the server said how long.
+        is_asked: bool,
         /// What the server said.
         reason: String,
         /// Whether no pause was running.
@@ -266,7 +268,7 @@ impl Client {
             if pause {
                 let all = self.options.backoff.pause(retry, after, chance);
                 let begins = self.shared.pace.pause(all);
-                self.tell(Event::Paused { wait: all, reason, begins });
+                self.tell(Event::Paused { wait: all, is_asked: after.is_some(), reason, begins });
                 if all == wait {
                     continue;
                 }

@@ -4,6 +4,7 @@ mod asking;
 mod caption;
 mod embed;
 mod planning;
+mod rejected;
 mod replacing;
 mod report;
 mod review;
@@ -12,6 +13,8 @@ mod spending;
 
 use data_manifests::Manifest;
 use stage::{Context, ExitStatus, Message, Severity};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::path::Path;
 
 pub(crate) use caption::Parameters as CaptionParameters;
@@ -79,6 +82,27 @@ fn fresh_input(directory: &Path, stage: &str) -> anyhow::Result<Manifest> {
     let found = Manifest::load(directory, stage)?;
     found.check_fresh(directory)?;
     Ok(found)
+}
+
+/// Tells of messages that differ in nothing but their case once, with how many there are: a server that is gone fails all requests in flight alike.
+fn tell_once(context: &Context, messages: Vec<Message>) {
+    let mut kinds: Vec<(Message, usize)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for mut message in messages {
+        let case = message.case.take();
+        match places.entry(message.to_string()) {
+            Entry::Occupied(place) => kinds[*place.get()].1 += 1,
+            Entry::Vacant(place) => {
+                place.insert(kinds.len());
+                message.case = case;
+                kinds.push((message, 0));
+            }
+        }
+    }
+    for (message, others) in kinds.iter_mut().filter(|(_, others)| *others > 0) {
+        message.what.push_str(&format!(" (and so {others} more)"));
+    }
+    tell_some(context, kinds.into_iter().map(|(message, _)| message).collect());
 }
 
 /// Tells at most twenty of many messages, and how many there are.

@@ -179,6 +179,21 @@ fn the_page_tells_verdicts_sources_and_counts_and_escapes_all() {
     assert_eq!(few.matches("<article class=\"panel slice").count(), 2);
 }
 
+/// A page that cannot be written is named once.
+#[test]
+fn a_page_that_cannot_be_written_is_named_once() {
+    let bench = Bench::new(&[ct("a")]);
+    let mut command = text_synth();
+    command.arg("review");
+    for name in ["shards", "captions", "reports"] {
+        command.arg(format!("--{name}")).arg(bench.at(name));
+    }
+    // a name that leaves no room for that of its temporary
+    let output = command.arg("--out").arg(bench.at(&format!("{}.html", "x".repeat(250)))).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!((output.status.code(), text.matches("cannot write").count()), (Some(1), 1), "{text}");
+}
+
 #[test]
 fn other_directories_are_refused() {
     let bench = checked();

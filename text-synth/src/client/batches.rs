@@ -113,7 +113,7 @@ impl Client {
             }
             let wait = self.options.backoff.delay(retry, after, rand::random());
             self.tell(if pause {
-                Event::Paused { wait, reason, begins: true }
+                Event::Paused { wait, is_asked: after.is_some(), reason, begins: true }
             } else {
                 Event::Retrying { reason, retry }
             });

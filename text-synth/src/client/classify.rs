@@ -162,7 +162,7 @@ fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'stati
 /// [`Verdict::Unreadable`] where it is no `what`, [`Verdict::Item`] where it is too large.
 pub fn parse<T: DeserializeOwned>(answer: &Answer, what: &str) -> Result<T, Verdict> {
     if answer.is_too_large {
-        return Err(Verdict::Item(format!("the reply is larger than {} MiB", LARGEST_REPLY >> 20)));
+        return Err(Verdict::Item(too_large()));
     }
     let is_other = ["html", "event-stream"].iter().any(|kind| answer.content_type.contains(kind));
     let parsed = if is_other {
@@ -173,6 +173,12 @@ pub fn parse<T: DeserializeOwned>(answer: &Answer, what: &str) -> Result<T, Verd
     };
     // an error of the parser quotes what it found
     parsed.map_err(|reason| Verdict::Unreadable(answer.secret.hide(reason)))
+}
+
+/// What is wrong with a reply that is too large to be read.
+#[must_use]
+pub(super) fn too_large() -> String {
+    format!("the reply is larger than {} MiB", LARGEST_REPLY >> 20)
 }
 
 /// Seconds or an HTTP date; none for what is neither. A date in the past is no wait.

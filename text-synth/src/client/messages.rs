@@ -1,15 +1,26 @@
 //! What is said of requests that fail.
 
-use super::Client;
+use super::{Client, classify};
 use stage::Message;
 use std::time::Duration;
+
+/// What to do where the options are to be others: the directory keeps to those that it was begun with.
+pub(crate) const OF_OTHER_OPTIONS: &str =
+    "with --overwrite, which keeps the answers so far, or with another --out";
+
+/// What is said where all wait; without a wish of the server's it is for how long this side thinks right.
+#[must_use]
+pub(crate) fn paused(wait: Duration, is_asked: bool) -> Message {
+    let why = if is_asked { "asks" } else { "is busy" };
+    Message::info("I201", format!("waiting {:.1} s, as the server {why}", wait.as_secs_f64()))
+}
 
 /// What is said of one request that cannot succeed where others may.
 #[must_use]
 pub(crate) fn refused_alone(reason: &str) -> Message {
     let again = "It is not sent again unless --retry-rejected asks for it";
     Message::error("E202", "the request was refused").detail(reason).fix(match other_members(reason) {
-        Some(advice) => format!("{advice}; with other options it is another request"),
+        Some(advice) => format!("{advice}, {OF_OTHER_OPTIONS}"),
         None => again.to_owned(),
     })
 }
@@ -55,6 +66,12 @@ impl Client {
         } else {
             "$OPENAI_API_KEY (not set)"
         };
+        if reason == classify::too_large() {
+            return Message::error("E202", "the server's reply cannot be used")
+                .detail(format!("{}: {reason}", self.endpoint.base()))
+                .cause("A server that keeps to --max-tokens sends no such reply")
+                .fix("Check that it is one of chat completions and what it does with --max-tokens, then run the same command again");
+        }
         let fix = other_members(reason).map_or_else(
             || format!("Check --base-url, --model and {key}, then run the same command again"),
             str::to_owned,
@@ -110,6 +127,6 @@ mod tests {
         ] {
             assert_eq!(other_members(reason), expected, "{reason}");
         }
-        insta::assert_snapshot!(refused_alone("HTTP 400: 'max_tokens' is not supported").to_string(), @r#"E202 the request was refused. HTTP 400: 'max_tokens' is not supported. Give --extra-body '{"max_tokens": null, "max_completion_tokens": 512}'; with other options it is another request."#);
+        insta::assert_snapshot!(refused_alone("HTTP 400: 'max_tokens' is not supported").to_string(), @r#"E202 the request was refused. HTTP 400: 'max_tokens' is not supported. Give --extra-body '{"max_tokens": null, "max_completion_tokens": 512}', with --overwrite, which keeps the answers so far, or with another --out."#);
     }
 }

@@ -40,9 +40,14 @@ impl Streak {
     pub fn unreached(&mut self, last: &Message) -> Option<Message> {
         self.unreached += 1;
         (self.unreached >= self.concurrency.max(FEWEST_UNREACHED)).then(|| {
-            Message::error("E201", format!("{} requests in a row got no reply", self.unreached))
-                .detail(last.to_string())
-                .fix("Check the server, then run the same command again; what was answered is kept")
+            let detail = last.detail.as_ref().map_or_else(String::new, |detail| format!("; {detail}"));
+            Message {
+                code: "E201",
+                case: None,
+                what: format!("{} requests in a row got no reply", self.unreached),
+                detail: Some(format!("The last: {}{detail}", last.what)),
+                ..last.clone()
+            }
         })
     }
 
@@ -68,16 +73,19 @@ mod tests {
 
     #[test]
     fn a_server_that_is_gone_is_told_from_one_that_refuses() {
-        let last = Message::error("E203", "no reply").detail("HTTP 500");
+        let last = Message::error("E203", "no reply").detail("HTTP 500").fix("Check it");
         let mut streak = Streak::new(2, false);
         let unreached = |streak: &mut Streak, n: usize| {
-            (0..n).filter_map(|_| streak.unreached(&last)).next().map(|message| message.what)
+            (0..n).filter_map(|_| streak.unreached(&last)).next().map(|message| message.to_string())
         };
         assert_eq!(unreached(&mut streak, 3), None);
         assert!(streak.refused("HTTP 400").is_none(), "a refusal is an answer");
         assert_eq!(unreached(&mut streak, 3), None);
         streak.replied();
-        assert_eq!(unreached(&mut streak, 4).as_deref(), Some("4 requests in a row got no reply"));
+        assert_eq!(
+            unreached(&mut streak, 4).as_deref(),
+            Some("E201 4 requests in a row got no reply. The last: no reply; HTTP 500. Check it.")
+        );
 
         let refused = |has_replied: bool| {
             let mut streak = Streak::new(2, has_replied);

@@ -8,7 +8,7 @@ mod texts;
 use super::asking::Asking;
 use super::replacing::{Chosen, Replacing, without_version};
 use super::spending::Spending;
-use super::{CaptionParameters, fresh_input, tell_some};
+use super::{CaptionParameters, fresh_input, tell_once};
 use crate::client::body::ExtraBody;
 use crate::grounding::Grounding;
 use crate::grounding::terms::Terms;
@@ -225,7 +225,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
         }
         Some(Stopped::HandedOver) => return Ok(ExitStatus::Done),
         Some(Stopped::Error(message)) => {
-            tell_some(context, texts.written.unanswered);
+            tell_once(context, texts.written.unanswered);
             return Err((*message).into());
         }
         None => {}

@@ -4,7 +4,6 @@ use super::{fresh_input, short};
 use crate::review::Material;
 use crate::review::page::{self, Source};
 use crate::{render, slabs};
-use anyhow::Context as _;
 use data_manifests::manifest::FILE_NAME;
 use data_manifests::{Manifest, digest};
 use patches::ShardStore;
@@ -113,8 +112,7 @@ pub(super) fn run(arguments: &Arguments, context: &Context) -> anyhow::Result<Ex
     })
     .collect::<anyhow::Result<Vec<_>>>()?;
     let html = page::render(&material, &sources, &pictures, arguments.seed)?;
-    atomic::write(&arguments.out, html.as_bytes())
-        .with_context(|| format!("cannot write {}", arguments.out.display()))?;
+    atomic::write(&arguments.out, html.as_bytes())?;
     context.say(&format!(
         "{} of {} slices are shown in {}",
         material.shown.len(),

@@ -24,6 +24,19 @@ fn a_rate_limit_is_waited_for_by_all() {
     assert_eq!(bench.requests().len(), 3);
 }
 
+/// What a server did not ask for is not said to be its wish.
+#[test]
+fn a_wait_of_our_own_is_not_said_to_be_asked_for() {
+    let hidden =
+        ResponseTemplate::new(200).set_body_json(json!({"error": {"message": "overloaded", "code": 503}}));
+    let negative = ResponseTemplate::new(429).insert_header("retry-after", "-5");
+    for answer in [hidden, negative] {
+        let text = ends(&Bench::new(1, vec![answer]).run(&[]), 0);
+        assert!(text.contains("I201 waiting 0.1 s, as the server is busy. HTTP "), "{text}");
+        assert!(!text.contains("asks"), "{text}");
+    }
+}
+
 #[test]
 fn a_server_that_asks_for_an_hour_ends_the_run() {
     let bench = Bench::new(1, vec![ResponseTemplate::new(503).insert_header("retry-after", "3600")]);
@@ -96,8 +109,16 @@ fn a_page_of_a_proxy_and_half_a_reply_are_tried_again() {
 fn a_dead_server_ends_the_run_after_a_few_captions() {
     let bench = Bench::new(40, vec![ResponseTemplate::new(500); 100]);
     let text = ends(&bench.run(&["--retries", "0"]), 1);
-    assert!(text.contains("E201") && text.contains("E203"), "{text}");
     assert!(bench.requests().len() < 8);
+    // what ended all of them is said once, and so is what to do
+    let detail = format!(
+        "{}/v1: HTTP 500: no text. Check the server, then run the same command again; what was answered is kept.",
+        bench.server.uri()
+    );
+    let each = format!("E203 case patient_0:axial:0:0: no reply after 1 attempts (and so 3 more). {detail}");
+    let end = format!("E201 4 requests in a row got no reply. The last: no reply after 1 attempts; {detail}");
+    assert!(text.contains(&each) && text.contains(&end), "{text}");
+    assert_eq!((text.matches("E203").count(), text.matches("Check the server").count()), (1, 2), "{text}");
 }
 
 /// T1: the date form of Retry-After.
@@ -341,6 +362,7 @@ fn replies_in_odd_envelopes_are_not_bought_again() {
         let bench = Bench::with(1, move |_: &wiremock::Request| answer.clone());
         let text = ends(&bench.run(&[]), code);
         assert_eq!(bench.requests().len(), requests, "{text}");
+        assert!(!text.contains("larger than") || !text.contains("OPENAI_API_KEY"), "{text}");
     }
     let bench = Bench::new(2, vec![raw(&"x".repeat(9 << 20), "application/json")]);
     let text = ends(&bench.run(&[]), 3);

@@ -179,6 +179,54 @@ fn an_unfinished_directory_of_other_options_keeps_its_answers() {
     assert_eq!(bench.requests().len(), 6, "no request was sent twice");
 }
 
+/// What is advised after replies that were rejected works as it stands, whether some came to a report or none did.
+#[test]
+fn the_ways_out_of_rejected_replies_lead_out() {
+    let other = "with --overwrite, which keeps the answers so far, or with another --out.";
+    // the first caption, or all of them, need room
+    for (all, code) in [(false, 3), (true, 1)] {
+        let bench = || {
+            Bench::with(2, move |request: &Request| {
+                let body: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+                let fits = body["max_tokens"].as_u64() >= Some(1024);
+                let is_long = all || String::from_utf8_lossy(&request.body).contains("abdomen with 0 dense");
+                if is_long && !fits { completion(Some("The axial slice"), "length") } else { good(request) }
+            })
+        };
+        let more = ["--max-tokens", "1024"];
+        for place in ["--overwrite", "--out"] {
+            let bench = bench();
+            let text = ends(&bench.run(&[]), code);
+            let advice = format!("Set --max-tokens 1024 or disable thinking, {other}");
+            assert!(text.contains("E204 case patient_0") && text.contains(&advice), "{text}");
+            let advice = format!("or change --max-tokens, --prompt or --model {other}");
+            assert_eq!(text.contains(&advice), all, "{text}");
+            ends(&bench.run(&more), 1);
+            if place == "--out" {
+                let mut elsewhere = bench.arguments(&more);
+                *elsewhere.last_mut().unwrap() += "-b";
+                let mut command = text_synth();
+                ends(&command.args(elsewhere).output().unwrap(), 0);
+                continue;
+            }
+            let ledger = files(&bench)["ledger.jsonl"].clone();
+            ends(&bench.run(&[&more[..], &[place]].concat()), 0);
+            assert_eq!(bench.reports().len(), 2);
+            assert!(files(&bench)[only(&aside(&bench))] == ledger);
+        }
+    }
+    // the same options, and a server that does better
+    let asked = AtomicUsize::new(0);
+    let bench = Bench::with(2, move |request: &Request| {
+        let is_empty = asked.fetch_add(1, Ordering::Relaxed) < 4;
+        if is_empty { completion(Some(""), "stop") } else { good(request) }
+    });
+    let text = ends(&bench.run(&[]), 1);
+    assert!(text.contains("ask again with the same options and --retry-rejected"), "{text}");
+    ends(&bench.run(&["--retry-rejected"]), 0);
+    assert_eq!(bench.reports().len(), 2);
+}
+
 /// Batches that a server works on are paid for, too.
 #[test]
 fn open_batches_are_not_given_up() {

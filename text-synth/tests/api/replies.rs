@@ -110,7 +110,7 @@ fn a_reply_that_is_cut_twice_is_said_with_the_limit() {
     let bench = Bench::with(1, |_: &Request| completion(Some("The axial slice"), "length"));
     let text = ends(&bench.run(&["--max-tokens", "50"]), 1);
     assert!(
-        text.contains("E204 case patient_0:axial:0:0: reply cut at max_tokens=100. Not used. Set --max-tokens 200 or disable thinking."),
+        text.contains("E204 case patient_0:axial:0:0: reply cut at max_tokens=100. Not used. Set --max-tokens 200 or disable thinking, with --overwrite"),
         "{text}"
     );
     assert_eq!(bench.rejected().len(), 2);

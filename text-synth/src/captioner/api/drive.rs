@@ -4,6 +4,7 @@ use super::asking::dearest;
 use super::reply::entry;
 use super::{ATTEMPTS, Api, Work};
 use crate::client::classify::Reply;
+use crate::client::messages::paused;
 use crate::client::{Event, Failure};
 use crate::ledger::{self, Entry, Ledger};
 use crate::writer::api::budget::Budget;
@@ -162,9 +163,8 @@ impl Api {
     fn hear(&mut self, event: Event, flying: usize, waiting: usize, context: &Context) {
         match event {
             Event::Paused { begins: false, .. } => {}
-            Event::Paused { wait, reason, .. } => context.tell(
-                Message::info("I201", format!("waiting {:.1} s, as the server asks", wait.as_secs_f64()))
-                    .detail(format!("{reason}; {flying} in flight, {waiting} to do")),
+            Event::Paused { wait, is_asked, reason, .. } => context.tell(
+                paused(wait, is_asked).detail(format!("{reason}; {flying} in flight, {waiting} to do")),
             ),
             Event::Retrying { reason, retry } => {
                 self.told_retries += 1;

@@ -3,11 +3,10 @@
 use super::work::Made;
 use super::{Arguments, Kind};
 use crate::captioner::blip::journal;
-use crate::client::messages::refused_alone;
-use crate::command::tell_some;
+use crate::command::{rejected, tell_some};
 use crate::ledger::{Header, place, round};
+use crate::slices;
 use crate::writer::{REJECTED, Rejected};
-use crate::{ledger, slices};
 use data_manifests::{Manifest, records};
 use patches::ShardStore;
 use stage::{Context, ExitStatus, Message, atomic};
@@ -65,27 +64,20 @@ pub(super) fn finish(
     }
     let mut listed = made.unanswered;
     if kind == Kind::Api {
-        listed.extend(lost.iter().map(|(id, rejected)| {
-            let message = match ledger::refusal(&rejected.reasons) {
-                Some(reason) => refused_alone(reason),
-                None => {
-                    let reasons = rejected.reasons.join("; ");
-                    Message::error("E205", format!("all replies were rejected: {reasons}"))
-                        .fix(format!("See {REJECTED}; pass --retry-rejected to ask again"))
-                }
-            };
-            message.case(*id)
-        }));
+        let room = arguments.models.asking.sampling()?.more_room();
+        listed.extend(lost.iter().map(|(id, last)| rejected::last(last, Some(&room)).case(*id)));
     }
     tell_some(context, listed);
     if made.captions.is_empty() {
-        return Err(Message::error("E217", "no caption could be made")
-            .detail(format!(
-                "{}: {cases} cases, {failed} failed; {} slices with rejected texts, {unanswered} without an answer",
-                arguments.shards.display(),
-                lost.len()
-            ))
-            .into());
+        let mut message = Message::error("E217", "no caption could be made").detail(format!(
+            "{}: {cases} cases, {failed} failed; {} slices with rejected texts, {unanswered} without an answer",
+            arguments.shards.display(),
+            lost.len()
+        ));
+        if kind == Kind::Api {
+            message = message.fix(rejected::way_out(out, lost.len()));
+        }
+        return Err(message.into());
     }
     let rejected = lost.len() as u64;
     let mut counts =

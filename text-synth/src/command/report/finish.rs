@@ -2,13 +2,10 @@
 
 use super::texts::Texts;
 use super::{Arguments, MANY_EQUAL};
-use crate::client::finish::Finish;
-use crate::client::messages::refused_alone;
-use crate::command::tell_some;
+use crate::command::{rejected, tell_some};
 use crate::grounding::refine::Tally;
-use crate::ledger::{self, place, round};
+use crate::ledger::{place, round};
 use crate::writer::api::batch::state;
-use crate::writer::api::is_broken;
 use crate::writer::judge::normalised;
 use crate::writer::{REJECTED, Rejected, Writer};
 use data_manifests::Manifest;
@@ -84,25 +81,9 @@ pub(super) fn finish(
     let mut listed = written.unanswered;
     let mut ids: Vec<_> = last_of.keys().copied().collect();
     ids.sort_unstable();
+    let room = writer.more_room();
     for id in ids {
-        let rejected = last_of[id];
-        let reasons = rejected.reasons.join("; ");
-        let message = if let Some(reason) = ledger::refusal(&rejected.reasons) {
-            refused_alone(reason)
-        } else if Finish::of(rejected.finish_reason.as_deref()) == Finish::Cut {
-            let room = writer.more_room().unwrap_or_else(|| "a longer reply".to_owned());
-            Message::error("E204", format!("reply {reasons}"))
-                .detail("Not used")
-                .fix(format!("Set {room} or disable thinking"))
-        } else if is_broken(&rejected.reasons) {
-            Message::error("E206", "the reply is broken JSON, also after one request to repair it")
-                .cause("The model does not keep to the form, or its server cuts replies")
-                .fix("Pass --retry-rejected to ask again, or use another model")
-        } else {
-            Message::error("E205", format!("all replies were rejected: {reasons}"))
-                .fix(format!("See {}; pass --retry-rejected to ask again", REJECTED))
-        };
-        listed.push(message.case(id));
+        listed.push(rejected::last(last_of[id], room.as_deref()).case(id));
     }
     let rejected = last_of.len();
     if !written.rejected.is_empty() {
@@ -121,10 +102,7 @@ pub(super) fn finish(
             .detail(format!(
                 "{asked} captions, {rejected} with rejected replies, {unanswered} without a reply"
             ))
-            .fix(format!(
-                "Look at {}, mend the cause (--max-tokens, --prompt, --model), and pass --retry-rejected to ask again",
-                out.join(REJECTED).display()
-            ))
+            .fix(rejected::way_out(out, rejected))
             .into());
     }
     let equal = equal_texts(&reports);

@@ -3,6 +3,7 @@
 use super::budget::Budget;
 use super::reply::{Asked, is_broken};
 use super::{ATTEMPTS, Api, Work};
+use crate::client::messages::paused;
 use crate::client::streak::Streak;
 use crate::client::{Client, Event, Failure};
 use crate::ledger::{Entry, Ledger};
@@ -232,16 +233,14 @@ impl Drive<'_> {
 
     fn hear(&mut self, event: Event, in_flight: usize) {
         match event {
-            Event::Paused { wait, reason, begins } => {
+            Event::Paused { wait, is_asked, reason, begins } => {
                 self.pauses += 1;
                 if begins && (wait >= LONG_PAUSE || self.pauses <= FEW) {
                     let all = self.distinct;
+                    let done = self.done;
                     self.context.tell(
-                        Message::info(
-                            "I201",
-                            format!("waiting {:.1} s, as the server asks", wait.as_secs_f64()),
-                        )
-                        .detail(format!("{reason}; {} of {all} done, {in_flight} in flight", self.done)),
+                        paused(wait, is_asked)
+                            .detail(format!("{reason}; {done} of {all} done, {in_flight} in flight")),
                     );
                 }
             }

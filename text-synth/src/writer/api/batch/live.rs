@@ -7,6 +7,7 @@ mod taking;
 use super::state::{Open, State};
 use super::{Batching, no_server};
 use crate::client::batches::Trouble;
+use crate::client::messages::paused;
 use crate::client::retry::Backoff;
 use crate::client::{Client, Event};
 use crate::ledger::round::Round;
@@ -220,11 +221,10 @@ impl Live<'_> {
 
     fn hear(&mut self, event: Event) {
         match event {
-            Event::Paused { wait, reason, .. } => {
+            Event::Paused { wait, is_asked, reason, .. } => {
                 self.pauses += 1;
                 if self.pauses <= FEW {
-                    let text = format!("waiting {:.1} s, as the server asks", wait.as_secs_f64());
-                    self.context.tell(Message::info("I201", text).detail(reason));
+                    self.context.tell(paused(wait, is_asked).detail(reason));
                 }
             }
             Event::Retrying { reason, retry } => {
