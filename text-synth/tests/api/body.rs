@@ -86,7 +86,9 @@ fn hosts_with_another_name_for_the_longest_reply_are_asked_in_it() {
     // a reply that was cut gets twice the room
     assert_eq!(bodies.iter().map(|body| &body["max_completion_tokens"]).collect::<Vec<_>>(), [300, 600]);
     assert!(
-        text.contains("Set \"max_completion_tokens\": 1200 in --extra-body or disable thinking, with --overwrite"),
+        text.contains(
+            "Set \"max_completion_tokens\": 1200 in --extra-body or disable thinking, with --overwrite"
+        ),
         "{text}"
     );
     let printed = bench.run(&["--extra-body", newer, "--retry-rejected", "--dry-run"]);
