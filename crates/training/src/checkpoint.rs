@@ -135,6 +135,21 @@ impl Checkpoint {
     /// # Errors
     /// When names or shapes differ in any way; nothing is changed then.
     pub fn restore_model(&self, variables: &[(String, Tensor)]) -> Result<()> {
+        self.check_model(variables)?;
+        let _guard = tch::no_grad_guard();
+        for (name, variable) in variables {
+            if let Some(stored) = self.model.get(name) {
+                variable.shallow_clone().copy_(stored);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses variables whose names or shapes are not those of the weights.
+    ///
+    /// # Errors
+    /// With a table of the differences.
+    pub fn check_model(&self, variables: &[(String, Tensor)]) -> Result<()> {
         let mut wrong = Vec::new();
         for (name, variable) in variables {
             match self.model.get(name) {
@@ -151,16 +166,10 @@ impl Checkpoint {
         }
         let known: std::collections::BTreeSet<&String> = variables.iter().map(|(name, _)| name).collect();
         wrong.extend(self.model.keys().filter(|n| !known.contains(n)).map(|n| format!("  {n}: unknown")));
-        if !wrong.is_empty() {
-            return Err(TrainingError::OtherTensors { what: "weights", table: wrong.join("\n") });
+        if wrong.is_empty() {
+            return Ok(());
         }
-        let _guard = tch::no_grad_guard();
-        for (name, variable) in variables {
-            if let Some(stored) = self.model.get(name) {
-                variable.shallow_clone().copy_(stored);
-            }
-        }
-        Ok(())
+        Err(TrainingError::OtherTensors { what: "weights", table: wrong.join("\n") })
     }
 
     /// Restores the optimiser's state.

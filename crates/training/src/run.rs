@@ -99,7 +99,8 @@ impl Session {
     /// Continues the run in `directory`: weights, optimiser state, counters and record as of its latest checkpoint.
     ///
     /// # Errors
-    /// Without a usable checkpoint, under another plan, or with other variables or parameters.
+    /// Without a usable checkpoint, under another plan, with a damaged record, or with other variables or parameters; variables and
+    /// optimiser are as they were then.
     pub fn resume(
         directory: &Path,
         plan: Value,
@@ -109,10 +110,13 @@ impl Session {
         let folder = Folder::new(directory);
         let loaded = folder.load_latest()?;
         loaded.checkpoint.check_plan(&plan, &loaded.path)?;
-        loaded.checkpoint.restore_model(&variables)?;
+        loaded.checkpoint.check_model(&variables)?;
+        let (step, is_due) = (loaded.checkpoint.state.step, loaded.checkpoint.state.validation_due);
+        let (record, removed) = Record::resume(directory, step, is_due)?;
+        // last, and by themselves all or nothing: a run that cannot go on leaves them as they were, so that another may begin with them
         loaded.checkpoint.restore_optimizer(optimizer)?;
+        loaded.checkpoint.restore_model(&variables)?;
         let mut state = loaded.checkpoint.state;
-        let (record, removed) = Record::resume(directory, state.step, state.validation_due)?;
         let has_latest = loaded.warning.is_none();
         let mut messages = Vec::from_iter(loaded.warning);
         messages.push(Message::info("I318", format!("resuming after step {}", state.step)));
