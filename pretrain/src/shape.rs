@@ -1,7 +1,7 @@
 //! The shape of the encoder: what options say, or that of the weights that it starts from.
 
 use crate::arguments::Arguments;
-use networks::{EncoderConfig, EncoderKind, ResEncConfig, ResEncSize, SwinConfig, SwinMerging};
+use networks::{EncoderConfig, EncoderKind, ResEncConfig, ResEncSize, SwinConfig};
 use stage::{Context, Message};
 
 /// Spacings count as equal where they differ by less than this share.
@@ -48,10 +48,11 @@ pub(crate) fn encoder(
             EncoderConfig::SwinUnetr { in_channels: 1, transformer: transformer.clone() }
         }
         (EncoderKind::SwinUnetr, _) => {
+            let usual = SwinConfig::default();
             let transformer = SwinConfig {
-                feature_size: arguments.swin_feature_size.unwrap_or(48),
-                depths: arguments.swin_depths.unwrap_or([2; 4]),
-                merging: arguments.swin_merging.unwrap_or(SwinMerging::Complete),
+                feature_size: arguments.swin_feature_size.unwrap_or(usual.feature_size),
+                depths: arguments.swin_depths.unwrap_or(usual.depths),
+                merging: arguments.swin_merging.unwrap_or(usual.merging),
             };
             transformer.validate().map_err(|e| {
                 Message::error("E324", e.to_string()).fix("Give --swin-feature-size a multiple of 12")

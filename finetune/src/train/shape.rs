@@ -3,9 +3,7 @@
 use super::encoder;
 use crate::arguments::Train;
 use data_manifests::Descriptor;
-use networks::{
-    EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, ResEncSize, SwinConfig, SwinMerging,
-};
+use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, ResEncSize, SwinConfig};
 use stage::Message;
 
 /// A resenc and a swin-unetr take the shape of the encoder that they start from; else a resenc has one for the data set's patch, and a
@@ -49,10 +47,11 @@ pub(super) fn network(
             Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
         }
         (NetworkKind::SwinUnetr, _) => {
+            let usual = SwinConfig::default();
             let transformer = SwinConfig {
-                feature_size: arguments.swin_feature_size.unwrap_or(48),
-                depths: arguments.swin_depths.unwrap_or([2; 4]),
-                merging: arguments.swin_merging.unwrap_or(SwinMerging::Complete),
+                feature_size: arguments.swin_feature_size.unwrap_or(usual.feature_size),
+                depths: arguments.swin_depths.unwrap_or(usual.depths),
+                merging: arguments.swin_merging.unwrap_or(usual.merging),
             };
             transformer.validate().map_err(|e| {
                 Message::error("E416", e.to_string()).fix("Give --swin-feature-size a multiple of 12")

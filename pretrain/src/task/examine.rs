@@ -56,6 +56,7 @@ impl Pretraining {
             features.index_select(0, &Tensor::from_slice(&rows).to_device(self.device))
         };
         let held_out = rows(&|place| place.held_out);
+        values.insert("patches".to_owned(), held_out.size()[0] as f64);
         if held_out.size()[0] >= 3 {
             values.insert("effective_rank".to_owned(), effective_rank(&held_out)?);
         }

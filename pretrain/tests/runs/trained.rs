@@ -177,6 +177,19 @@ fn values_come_from_a_file_and_flags_win() {
     assert_eq!((plan["head_norm"].as_str(), plan["loss"]["vr_space"].as_str()), (Some("layer"), Some("raw")));
 }
 
+/// A patch that covers its volume lies in one place: answers to the same question would count eightfold.
+#[test]
+fn patches_are_asked_about_once() {
+    let study = Study::with(&[Kind::Ct]);
+    let settings = ["--steps", "1", "--batch", "2", "--patch-zyx", "32,48,48", "--holdout", "0.6"];
+    study
+        .pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &["--validate-every", "1"]].concat())
+        .expect(0);
+    let held_out = study.json("encoder/plan.json")["datasets"][0]["held_out"].as_array().unwrap().len();
+    assert!(held_out > 1);
+    assert_eq!(study.recorded("encoder", "patches"), [held_out as f64]);
+}
+
 #[test]
 fn held_out_cases_are_asked_about_and_never_trained_on() {
     let study = Study::with(&KINDS);
@@ -193,6 +206,7 @@ fn held_out_cases_are_asked_about_and_never_trained_on() {
         .map(|id| id.as_str().unwrap().to_owned())
         .collect();
     assert_eq!(held.len(), 4, "{held:?}");
+    assert_eq!(study.recorded("encoder", "patches"), [32.0, 32.0], "eight of each");
     // two reports of each held-out case to choose from
     assert_eq!(study.recorded("encoder", "candidates"), [8.0, 8.0]);
     assert_eq!(study.recorded("encoder", "recall_5_chance"), [0.625, 0.625]);
