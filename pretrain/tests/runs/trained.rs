@@ -181,7 +181,7 @@ fn values_come_from_a_file_and_flags_win() {
 #[test]
 fn patches_are_asked_about_once() {
     let study = Study::with(&[Kind::Ct]);
-    let settings = ["--steps", "1", "--batch", "2", "--patch-zyx", "32,48,48", "--holdout", "0.6"];
+    let settings = ["--steps", "1", "--batch", "4", "--patch-zyx", "32,48,48", "--holdout", "0.6"];
     study
         .pretrain(&[Kind::Ct], &[], "encoder", &[&settings[..], &["--validate-every", "1"]].concat())
         .expect(0);
