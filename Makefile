@@ -132,17 +132,19 @@ fuzz: ## the readers against damaged files; needs cargo-fuzz and a nightly toolc
 
 # What each benchmark runs of ours; the whole workspace takes minutes and most of it is not needed.
 BENCH ?= preprocess
-BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness.py bench/torch_%,$(wildcard bench/*.py)))
+BENCHES := $(patsubst bench/%.py,%,$(filter-out bench/harness% bench/torch_%,$(wildcard bench/*.py)))
 BUILT_preprocess := -p preprocess -p data-manifests
 BUILT_shards := -p patches --example shards
 BUILT_grounding := -p text-synth --example grounding
 BUILT_instances := -p label-maps --example voxels_per_second
 BUILT_evaluate := -p evaluate
 BUILT_finetune := -p preprocess -p finetune --bins
+BUILT_predict := $(BUILT_finetune)
+BUILT_text := -p preprocess -p text-synth --bins
 BUILT_pretrain := -p data-manifests -p preprocess -p text-synth -p pretrain --bins
 
 .PHONY: bench
-bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|grounding|instances|pretrain|finetune|evaluate
+bench: $(VENV)/.bench-ready ## side by side with the usual Python tools: BENCH=preprocess|shards|text|grounding|instances|pretrain|finetune|predict|evaluate
 	@test -n "$(filter $(BENCH),$(BENCHES))" || { echo 'unknown BENCH "$(BENCH)". Known: $(BENCHES)'; exit 2; }
 	$(CARGO) build --quiet --release $(or $(BUILT_$(BENCH)),--workspace --bins)
 	$(VENV)/bin/python bench/$(BENCH).py

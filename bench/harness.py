@@ -60,6 +60,12 @@ def environment(**more):
     return {**os.environ, **limits, **{key: str(value) for key, value in more.items()}}
 
 
+def shown(command):
+    """A command as results keep it: paths from the repository's root, no name of a machine."""
+    words = " ".join(str(word) for word in command)
+    return words.replace(f"{BIN}/", "").replace(str(ROOT), ".").replace(str(ROOT.parent), "..")
+
+
 # --- one run ----------------------------------------------------------------------------------------------------------
 
 
@@ -186,10 +192,13 @@ def rounded(value):
     return float(f"{value:.4g}")
 
 
-def alternate(ours, peer, runs):
-    """One observed warm-up of each side, then `runs` timed ones in turns."""
+def alternate(ours, peer, runs, same=None):
+    """One observed warm-up of each side, then `runs` timed ones in turns. `same` tells after the warm-ups whether both came to the same;
+    where they did not, there is nothing to compare."""
     for side in (ours, peer):
         side.peak_bytes = side.start(True).peak_bytes
+    if same is not None and not same():
+        stop(f"{ours.command} and {peer.command} do not come to the same: their times cannot be compared")
     for _ in range(runs):
         for side in (ours, peer):
             side.runs.append(side.start(False))

@@ -99,8 +99,7 @@ def ours(precision):
         waits.append(statistics.mean(line["data_wait"] for line in steps))
         return run
 
-    command = "pretrain " + " ".join(map(str, words[1:])).replace(str(ROOT), ".").replace(str(ROOT.parent), "..")
-    return Side("pretrain", start, command), waits, memory
+    return Side("pretrain", start, harness.shown(words)), waits, memory
 
 
 def peer(name, *command):
@@ -111,7 +110,7 @@ def peer(name, *command):
         run.inner_seconds = float(re.search(r"seconds_per_step ([0-9.]+)", run.output)[1])
         return run
 
-    return Side(name, start, " ".join(map(str, command)).replace(str(ROOT), ".").replace(str(ROOT.parent), "..")), memory
+    return Side(name, start, harness.shown(command)), memory
 
 
 def main():
