@@ -5,7 +5,7 @@ pub(crate) mod method;
 
 pub(crate) use evidence::{OnDisk, of_blocks};
 
-use crate::arguments::{Instances, StackFormat};
+use crate::arguments::{Instances, MethodName, StackFormat};
 use crate::chosen;
 use crate::kept::{Kept, Named, WORK};
 use crate::predict::{Row, TABLE};
@@ -78,6 +78,12 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
             (choice.method()?, choice.pieces())
         }
         None => {
+            arguments.details.refuse_idle(&[arguments.method])?;
+            if arguments.threshold.is_some() && arguments.method == MethodName::MutexWatershed {
+                return Err(Message::error("E434", "the mutex watershed has no threshold")
+                    .fix("Leave out --threshold, or choose another --method")
+                    .into());
+            }
             let threshold = arguments.threshold.unwrap_or(0.5);
             (method::of(arguments.method, threshold, arguments.details)?, arguments.pieces)
         }

@@ -47,6 +47,7 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
         .fix(format!("Predict them: 'finetune predict --cases {cases}' with the raw folder as --input"))
         .into());
     }
+    arguments.details.refuse_idle(&arguments.methods)?;
     let mut trials = trials(arguments)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;
     let progress = context.progress("trials", (rows.len() * trials.len()) as u64);

@@ -1,7 +1,7 @@
 //! Instances of volumes that do not fit into memory: block after block, then stitched.
 //!
 //! At most as many blocks as there are threads are in memory at once, each with its halo (see [`crate::instances()`] for
-//! bytes per voxel); beside them 24 bytes per label that a block gave, and where the method's own rule stitches, the region
+//! bytes per voxel); beside them 32 bytes per label that a block gave, and where the method's own rule stitches, the region
 //! graph of the whole volume (see [`crate::region_graph`]), which has one region per fragment, not per voxel. Stitching by
 //! overlap needs no such graph.
 //!
@@ -30,7 +30,8 @@ struct Solved {
     count: u64,
 }
 
-/// Makes the instances of a volume block by block and leaves them in `store`, numbered from 1; returns how many there are.
+/// Makes the instances of a volume block by block and leaves them in `store`, numbered from 1 in the order of their first voxels, whatever the
+/// blocks; returns how many there are.
 /// Instances of fewer than `smallest` voxels in all blocks become background; 0 keeps all.
 ///
 /// `on_step` hears after each block and pass how many of all steps are done, and may stop the work.
@@ -78,7 +79,7 @@ pub fn instances_in_blocks(
                 }
             }
             let own = solved.block.within(&solved.seen).cut(&labels, solved.seen.shape_zyx);
-            sets.count_voxels(&own);
+            sets.count_voxels(&own, &solved.block, volume);
             write(store, &solved.block, &own)?;
             steps.next()?;
         }
@@ -148,7 +149,7 @@ fn with_evidence<R>(
         Some(offsets) => Evidence::Affinities(Affinities::new(&values, offsets, window.shape_zyx)?),
         None => Evidence::Boundary { values: &values, shape_zyx: window.shape_zyx },
     };
-    Ok(look(&evidence, mask.as_deref())?)
+    look(&evidence, mask.as_deref()).map_err(|error| error.from_start(window.start_zyx).into())
 }
 
 /// Instances or fragments of one block.

@@ -90,6 +90,16 @@ pub enum LabelMapError {
 }
 
 impl LabelMapError {
+    /// Where a place is said, counted from the first voxel of the volume instead of that of a part which begins at `start_zyx`.
+    pub(crate) fn from_start(mut self, start_zyx: [usize; 3]) -> Self {
+        if let Self::Probability { place_zyx, .. } = &mut self {
+            for (place, start) in place_zyx.iter_mut().zip(start_zyx) {
+                *place += start;
+            }
+        }
+        self
+    }
+
     /// A parameter outside of what has a meaning.
     pub(crate) fn parameter(name: &'static str, expected: &'static str, found: impl std::fmt::Debug) -> Self {
         Self::Parameter { name, expected, found: format!("{found:?}") }

@@ -15,7 +15,7 @@ use std::collections::BinaryHeap;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CostParameters {
-    /// Boundary probability at which a border neither attracts nor repels, above 0 and below 1; more of it joins less.
+    /// A border of boundary probability 1 − β neither attracts nor repels; above 0 and below 1, the higher the less is joined.
     pub beta: f64,
     /// Whether a border's cost is multiplied by its size, relative to the largest border.
     pub by_size: bool,

@@ -11,11 +11,13 @@ pub(crate) struct Sets {
     parents: Vec<usize>,
     /// Voxels of each label.
     sizes: Vec<u64>,
+    /// The place of each label's first voxel in the volume.
+    first: Vec<u64>,
 }
 
 impl Sets {
     pub(crate) fn new() -> Self {
-        Self { parents: vec![0], sizes: vec![0] }
+        Self { parents: vec![0], sizes: vec![0], first: vec![u64::MAX] }
     }
 
     /// Takes in `count` labels and returns what to add to them.
@@ -24,12 +26,22 @@ impl Sets {
         // a label stands for at least one voxel in memory, so that counts fit
         self.parents.extend(before..before + count as usize);
         self.sizes.resize(self.parents.len(), 0);
+        self.first.resize(self.parents.len(), u64::MAX);
         before as u64 - 1
     }
 
-    /// Counts the voxels of labels.
-    pub(crate) fn count_voxels(&mut self, labels: &[u64]) {
-        labels.iter().for_each(|label| self.sizes[*label as usize] += 1);
+    /// Counts the voxels of the labels of a block, and notes which comes first.
+    pub(crate) fn count_voxels(&mut self, labels: &[u64], block: &Window, volume_zyx: [usize; 3]) {
+        let [_, ny, nx] = volume_zyx;
+        for (number, row) in labels.chunks(block.shape_zyx[2].max(1)).enumerate() {
+            let (z, y) = (number / block.shape_zyx[1].max(1), number % block.shape_zyx[1].max(1));
+            let start = ((z + block.start_zyx[0]) * ny + y + block.start_zyx[1]) * nx + block.start_zyx[2];
+            for (place, label) in (start as u64..).zip(row) {
+                let label = *label as usize;
+                self.sizes[label] += 1;
+                self.first[label] = self.first[label].min(place);
+            }
+        }
     }
 
     pub(crate) fn join(&mut self, a: u64, b: u64) {
@@ -98,27 +110,26 @@ impl Sets {
         }
     }
 
-    /// The number of each label's set, counted from 1 in the order of the sets' smallest labels, and their count. Sets of
-    /// fewer than `smallest` voxels get 0.
+    /// The number of each label's set, counted from 1 in the order of the sets' first voxels, and their count. Sets of fewer than
+    /// `smallest` voxels get 0.
     pub(crate) fn numbers(mut self, smallest: u64) -> (Vec<u64>, u64) {
-        for label in 1..self.parents.len() {
-            let root = root(&mut self.parents, label);
-            if root != label {
-                self.sizes[root] += self.sizes[label];
-            }
+        let roots: Vec<usize> = (0..self.parents.len()).map(|label| root(&mut self.parents, label)).collect();
+        for (label, root) in roots.iter().enumerate().filter(|(label, root)| *label != **root) {
+            self.sizes[*root] += self.sizes[label];
+            self.first[*root] = self.first[*root].min(self.first[label]);
         }
-        let mut numbers = vec![0_u64; self.parents.len()];
-        let mut count = 0;
-        for label in 1..self.parents.len() {
-            let root = root(&mut self.parents, label);
-            if root != label {
-                // a root is the smallest of its set
-                numbers[label] = numbers[root];
-            } else if self.sizes[root] >= smallest {
-                count += 1;
-                numbers[label] = count;
-            }
+        let mut kept: Vec<usize> = (1..roots.len())
+            .filter(|label| roots[*label] == *label && self.sizes[*label] >= smallest)
+            .collect();
+        kept.sort_by_key(|root| (self.first[*root], *root));
+        let mut numbers = vec![0_u64; roots.len()];
+        for (number, root) in (1..).zip(&kept) {
+            numbers[*root] = number;
         }
+        for (label, root) in roots.iter().enumerate() {
+            numbers[label] = numbers[*root];
+        }
+        let count = kept.len() as u64;
         (numbers, count)
     }
 }

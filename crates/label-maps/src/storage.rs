@@ -10,7 +10,7 @@ pub type StorageError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BlockError {
-    /// Arguments or values are wrong; see there. The place of a value is counted from the block's first voxel.
+    /// Arguments or values are wrong; see there.
     #[error(transparent)]
     Labels(#[from] LabelMapError),
     /// The evidence could not be read.

@@ -6,7 +6,8 @@ Where membranes were drawn section by section, the connected components of what 
 moves by its own width from one section to the next joins its two sides, and nearly everything becomes one object. Here each
 section's components (4 neighbours) are objects of their own, and two of neighbouring sections become one only where each covers
 more of the other than any other component does, and at least LEAST of the smaller one. IN and OUT are HDF5 in CREMI's layout;
-0 in volumes/labels/neuron_ids is membrane; all else is copied. Ids count from 1 in the order of sections, rows and columns.
+0 in volumes/labels/neuron_ids is membrane, and 2^64 - 1 what nobody annotated, which stays; all else is copied. Ids count from 1 in the
+order of sections, rows and columns.
 Needs h5py, numpy and scipy.
 """
 import argparse
@@ -17,6 +18,7 @@ import numpy
 from scipy import ndimage, sparse
 
 IDS = "volumes/labels/neuron_ids"
+NOT_ANNOTATED = numpy.uint64(2**64 - 1)
 
 
 def link(foreground, least):
@@ -48,14 +50,19 @@ def main():
     with h5py.File(arguments.input, "r") as source, h5py.File(temporary, "w") as out:
         for name in source:
             source.copy(name, out)
+        out.attrs.update(source.attrs)
         old = source[IDS]
-        ids = link(old[:] > 0, arguments.least)
+        before = old[:]
+        unknown = before == NOT_ANNOTATED
+        ids = link((before > 0) & ~unknown, arguments.least)
+        sizes = numpy.bincount(ids.ravel())[1:]
+        ids[unknown] = NOT_ANNOTATED
         del out[IDS]
         made = out.create_dataset(IDS, data=ids, compression="gzip", chunks=True)
         made.attrs.update(old.attrs)
     os.replace(temporary, arguments.output)
-    sizes = numpy.bincount(ids.ravel())[1:]
-    print(f"{len(sizes)} objects, the largest {sizes.max() / sizes.sum():.1%} of them all")
+    largest = f", the largest {sizes.max() / sizes.sum():.1%} of them all" if len(sizes) else ""
+    print(f"{len(sizes)} objects{largest}")
 
 
 if __name__ == "__main__":

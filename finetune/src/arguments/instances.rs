@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use stage::Message;
 use stage::arguments::numbers;
 use std::path::PathBuf;
 
@@ -33,7 +34,8 @@ pub(crate) struct Instances {
     #[arg(long, default_value = "mean")]
     pub(crate) method: MethodName,
     /// Where objects end [default: 0.5]: boundary probability (components) or one minus the affinity (mean, quantile) from which on
-    /// they stay apart; multicut: the probability at which a border costs nothing
+    /// they stay apart, so that more joins more; multicut: its β, one minus the boundary probability at which a border costs nothing, so that
+    /// more joins less. The mutex watershed has none
     #[arg(long, value_name = "P", value_parser = numbers::share)]
     pub(crate) threshold: Option<f64>,
     #[command(flatten)]
@@ -45,12 +47,37 @@ pub(crate) struct Instances {
 /// What some methods ask for beside the threshold.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct Details {
-    /// Of borders of affinities, the percentile that scores them (quantile)
-    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=99))]
-    pub(crate) quantile: u8,
-    /// Of repulsive affinities, those at every so many voxels along z, y, x (mutex-watershed)
-    #[arg(long, value_name = "Z,Y,X", default_value = "1,4,4", value_parser = numbers::edges)]
-    pub(crate) strides: [usize; 3],
+    /// Of borders of affinities, the percentile that scores them (quantile) [default: 50]
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=99))]
+    pub(crate) quantile: Option<u8>,
+    /// Of repulsive affinities, those at every so many voxels along z, y, x (mutex-watershed) [default: 1,4,4]
+    #[arg(long, value_name = "Z,Y,X", value_parser = numbers::edges)]
+    pub(crate) strides: Option<[usize; 3]>,
+}
+
+impl Details {
+    pub(crate) fn quantile(self) -> u8 {
+        self.quantile.unwrap_or(50)
+    }
+
+    pub(crate) fn strides(self) -> [usize; 3] {
+        self.strides.unwrap_or([1, 4, 4])
+    }
+
+    /// Refuses what is asked for and of none of the methods (`E434`).
+    pub(crate) fn refuse_idle(self, methods: &[MethodName]) -> Result<(), Message> {
+        let given = [
+            ("--quantile", self.quantile.is_some(), MethodName::Quantile),
+            ("--strides", self.strides.is_some(), MethodName::MutexWatershed),
+        ];
+        match given.into_iter().find(|(_, given, of)| *given && !methods.contains(of)) {
+            None => Ok(()),
+            Some((option, _, of)) => {
+                let text = format!("{option} is an option of the method {}", of.name());
+                Err(Message::error("E434", text).fix(format!("Leave out {option}, or choose that method")))
+            }
+        }
+    }
 }
 
 /// How volumes are cut up.
@@ -59,12 +86,18 @@ pub(crate) struct Pieces {
     /// Objects of fewer voxels become background
     #[arg(long, value_name = "VOXELS", default_value_t = 0)]
     pub(crate) smallest: u64,
-    /// Voxels of a block along z, y, x, as many as fit into memory at 100 bytes each and those of its affinities
+    /// Voxels of a block along z, y, x; each core has one in memory, with its halo, at 100 bytes a voxel and those of its affinities
     #[arg(long, value_name = "Z,Y,X", default_value = "32,1024,1024", value_parser = numbers::edges)]
     pub(crate) block: [usize; 3],
-    /// Voxels that a block sees of its neighbours
-    #[arg(long, value_name = "Z,Y,X", default_value = "4,64,64", value_parser = numbers::triple)]
-    pub(crate) halo: [usize; 3],
+    /// Voxels that a block sees of its neighbours [default: 4,64,64, but no more than the block]
+    #[arg(long, value_name = "Z,Y,X", value_parser = numbers::triple)]
+    pub(crate) halo: Option<[usize; 3]>,
+}
+
+impl Pieces {
+    pub(crate) fn halo(self) -> [usize; 3] {
+        self.halo.unwrap_or(std::array::from_fn(|axis| [4, 64, 64][axis].min(self.block[axis])))
+    }
 }
 
 /// How stacks are stored.

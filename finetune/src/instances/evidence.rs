@@ -1,5 +1,6 @@
 //! Affinities on disk as what objects are made of.
 
+use super::method::refused;
 use crate::objective::is_boundary;
 use crate::stacks::Affinities;
 use label_maps::Method;
@@ -59,11 +60,10 @@ impl Source for OnDisk {
 pub(crate) fn of_blocks(error: &BlockError) -> Message {
     let message = Message::error("E434", error.to_string());
     match error {
+        BlockError::Labels(error) => refused(error),
         BlockError::Read { source, .. } | BlockError::Store { source, .. } => {
             message.detail(source.to_string())
         }
-        BlockError::Labels(_) => message
-            .fix("Choose another --method, or train with --affinities long-range where repulsion is needed"),
         _ => message,
     }
 }

@@ -7,7 +7,7 @@ use label_maps::fragments::FragmentParameters;
 use label_maps::multicut::CostParameters;
 use label_maps::mutex::MutexParameters;
 use label_maps::window::{Blocks, Stitch};
-use label_maps::{Combine, Connectivity, Method};
+use label_maps::{Combine, Connectivity, LabelMapError, Method};
 use stage::Message;
 
 /// Sweeps of the multicut's refinement at most.
@@ -30,13 +30,13 @@ pub(crate) fn of(name: MethodName, threshold: f64, details: Details) -> Result<M
         },
         MethodName::Mean => agglomerate(Score::Mean),
         MethodName::Quantile => {
-            agglomerate(Score::Quantile { percent: details.quantile, start: HistogramStart::default() })
+            agglomerate(Score::Quantile { percent: details.quantile(), start: HistogramStart::default() })
         }
         MethodName::MutexWatershed => {
             // every set of offsets begins with the nearest
             Method::MutexWatershed(MutexParameters {
                 attractive: NEAREST.len(),
-                strides_zyx: details.strides,
+                strides_zyx: details.strides(),
             })
         }
         MethodName::Multicut => Method::Multicut {
@@ -45,7 +45,7 @@ pub(crate) fn of(name: MethodName, threshold: f64, details: Details) -> Result<M
             sweeps: SWEEPS,
         },
     };
-    method.check().map_err(|e| Message::error("E434", e.to_string()))?;
+    method.check().map_err(|error| refused(&error))?;
     Ok(method)
 }
 
@@ -58,9 +58,41 @@ pub(crate) fn blocks(method: &Method, pieces: Pieces) -> Result<Blocks, Message>
         Method::MutexWatershed(_) => Stitch::Overlap { percent: STITCH_PERCENT },
         _ => Stitch::Rule,
     };
-    let blocks = Blocks { block_zyx: pieces.block, halo_zyx: pieces.halo, stitch };
-    blocks.check().map_err(|e| {
-        Message::error("E434", e.to_string()).fix("Give a --halo of at most --block along each axis")
-    })?;
+    let blocks = Blocks { block_zyx: pieces.block, halo_zyx: pieces.halo(), stitch };
+    blocks.check().map_err(|error| refused(&error))?;
     Ok(blocks)
+}
+
+/// What makes no objects, by the names of options, and what to do.
+pub(crate) fn refused(error: &LabelMapError) -> Message {
+    let (text, fix) = match error {
+        LabelMapError::Parameter { name, expected, found } => {
+            let (option, fix) = match *name {
+                "beta" | "threshold" => ("--threshold", "Give another --threshold"),
+                "block_zyx" => ("--block", "Give another --block"),
+                "halo_zyx" => (
+                    "--halo",
+                    "Give --halo from 1 to --block along each axis along which --block cuts volumes; along others 0 will do",
+                ),
+                "strides_zyx" => ("--strides", "Give other --strides"),
+                "attractive" => (
+                    "the number of affinities that attract",
+                    "Choose another --method, or train with --affinities long-range",
+                ),
+                other => (other, "Choose another --method"),
+            };
+            (format!("{option} must be {expected}, found {found}"), fix)
+        }
+        LabelMapError::Probability { .. } => {
+            (error.to_string(), "The file is damaged, or no prediction: run 'finetune predict' again")
+        }
+        LabelMapError::TooLarge { .. } | LabelMapError::TooManyComponents { .. } => {
+            (error.to_string(), "Give a smaller --block")
+        }
+        _ => (
+            error.to_string(),
+            "Choose another --method, or train with --affinities long-range where repulsion is needed",
+        ),
+    };
+    Message::error("E434", text).fix(fix)
 }

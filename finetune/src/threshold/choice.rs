@@ -121,11 +121,11 @@ impl Choice {
             by,
             method: best.method,
             threshold: best.threshold,
-            quantile: details.quantile,
-            strides_zyx: details.strides,
+            quantile: details.quantile(),
+            strides_zyx: details.strides(),
             smallest: pieces.smallest,
             block_zyx: pieces.block,
-            halo_zyx: pieces.halo,
+            halo_zyx: pieces.halo(),
             tried,
         })
     }
@@ -135,13 +135,13 @@ impl Choice {
     /// # Errors
     /// `E434` for values with which it cannot work.
     pub(crate) fn method(&self) -> Result<Method, Message> {
-        let details = Details { quantile: self.quantile, strides: self.strides_zyx };
+        let details = Details { quantile: Some(self.quantile), strides: Some(self.strides_zyx) };
         method::of(self.method, self.threshold.unwrap_or_default(), details)
     }
 
     /// How volumes were cut up, on which the objects depend, too.
     pub(crate) fn pieces(&self) -> Pieces {
-        Pieces { smallest: self.smallest, block: self.block_zyx, halo: self.halo_zyx }
+        Pieces { smallest: self.smallest, block: self.block_zyx, halo: Some(self.halo_zyx) }
     }
 
     /// What was tried, for people: a line each.
@@ -173,8 +173,8 @@ mod tests {
     }
 
     fn choice(by: Criterion) -> Result<Choice, Message> {
-        let details = Details { quantile: 25, strides: [1, 2, 3] };
-        let pieces = Pieces { smallest: 9, block: [8, 64, 64], halo: [2, 8, 8] };
+        let details = Details { quantile: Some(25), strides: Some([1, 2, 3]) };
+        let pieces = Pieces { smallest: 9, block: [8, 64, 64], halo: Some([2, 8, 8]) };
         let tried = vec![
             trial(MethodName::Mean, Some(0.4), 0.5, Some(0.2)),
             trial(MethodName::Mean, Some(0.6), 0.3, Some(0.3)),
@@ -201,9 +201,9 @@ mod tests {
         );
         assert!(lines[2].starts_with("mutex-watershed  -     VOI 0.9000"), "{}", lines[2]);
         assert!(lines[2].ends_with("ARAND n/a"), "{}", lines[2]);
-        let details = Details { quantile: 50, strides: [1; 3] };
+        let details = Details { quantile: None, strides: None };
         let pieces = by_voi.pieces();
-        assert_eq!((pieces.smallest, pieces.block, pieces.halo), (9, [8, 64, 64], [2, 8, 8]));
+        assert_eq!((pieces.smallest, pieces.block, pieces.halo()), (9, [8, 64, 64], [2, 8, 8]));
         let none = Choice::new(
             (Vec::new(), Vec::new()),
             Vec::new(),
@@ -223,7 +223,7 @@ mod tests {
         for model in [identity(Some("a"), None), identity(None, Some("w"))] {
             assert_eq!(chosen::load::<Choice>(&path, &[model]).unwrap(), made);
         }
-        let details = Details { quantile: 25, strides: [1, 2, 3] };
+        let details = Details { quantile: Some(25), strides: Some([1, 2, 3]) };
         assert_eq!(made.method().unwrap(), method::of(MethodName::Mean, 0.6, details).unwrap());
         let said = chosen::load::<Choice>(&path, &[identity(Some("b"), None)]).unwrap_err().to_string();
         assert!(said.starts_with("E437 this choice was made for other models"), "{said}");

@@ -19,6 +19,7 @@ pub(super) fn objective(arguments: &Train, descriptor: &Descriptor) -> anyhow::R
             .into());
     };
     if labels.kind == LabelKind::Instances {
+        refuse_options_of_classes(arguments, &descriptor.name)?;
         return Ok(Objective::Affinities(AffinityPlan {
             offsets_zyx: arguments.affinities.unwrap_or(OffsetSet::LongRange).offsets_zyx(),
             widen_borders: usize::from(arguments.widen_borders.unwrap_or(1)),
@@ -51,6 +52,18 @@ fn refuse_options_of_objects(arguments: &Train, dataset: &str) -> Result<(), Mes
     Err(Message::error("E411", what).fix(format!(
         "Omit {option}, or declare kind = \"instances\" in the descriptor's [labels] and run preprocess again"
     )))
+}
+
+/// Refuses options that say nothing where labels are objects.
+fn refuse_options_of_classes(arguments: &Train, dataset: &str) -> Result<(), Message> {
+    let given = [
+        ("--targets", arguments.targets.is_some()),
+        ("--batch-dice", arguments.batch_dice),
+        ("--boundary-weight", arguments.boundary_weight > 0.0),
+    ];
+    let Some((option, _)) = given.into_iter().find(|(_, given)| *given) else { return Ok(()) };
+    let what = format!("{option} is of labels that are classes, and those of '{dataset}' are objects");
+    Err(Message::error("E411", what).fix(format!("Omit {option}")))
 }
 
 /// What is learnt, and how it is told from the truth.

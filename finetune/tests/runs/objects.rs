@@ -248,12 +248,22 @@ fn what_does_not_fit_is_said() {
     assert!(said.contains("E419 no objects could be made"), "{said}");
     let said = instances(&study, "halo", &["--halo", "64,1,1"]).expect(1);
     assert!(
-        said.contains("E434") && said.contains("halo_zyx") && said.contains("Give a --halo of at most"),
+        said.contains("E434 --halo must be at most the block")
+            && said.contains("Give --halo from 1 to --block"),
         "{said}"
     );
     assert!(!said.contains("case ") && !said.contains("E419"), "before any case: {said}");
     let said = instances(&study, "half", &["--method", "multicut", "--threshold", "1"]).expect(1);
-    assert!(said.contains("E434") && said.contains("beta"), "{said}");
+    assert!(said.contains("E434 --threshold must be above 0 and below 1"), "{said}");
+    // what would do nothing
+    for (option, value, method) in [
+        ("--quantile", "80", "mean"),
+        ("--strides", "2,2,2", "components"),
+        ("--threshold", "0.9", "mutex-watershed"),
+    ] {
+        let said = instances(&study, "idle", &["--method", method, option, value]).expect(1);
+        assert!(said.contains("E434") && said.contains(&format!("Leave out {option}")), "{said}");
+    }
     instances(&study, "usage", &["--block", "1,2"]).expect(2);
 
     // a file that is cut off is its case's error
