@@ -30,6 +30,8 @@ pub(crate) struct Segmentation {
     pub(crate) group: Option<Group>,
     pub(crate) frozen: Frozen,
     pub(crate) augmentation: AugmentOptions,
+    /// Images and labels of a step to come, augmented.
+    pub(crate) prepared: Option<(u64, [Tensor; 2])>,
     pub(crate) goal: Goal,
     /// The shards and the cases to validate on.
     pub(crate) validation: (Arc<ShardStore>, Vec<String>),
@@ -163,14 +165,31 @@ pub(crate) fn predict_whole(
     Ok(Tensor::cat(&slabs, 1))
 }
 
-impl Task for Segmentation {
-    type Batch = Batch;
-
-    fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
-        self.frozen.at(step);
+impl Segmentation {
+    /// Images and labels of a step as the network is shown them.
+    fn augmented(&self, step: u64, batch: &Batch) -> training::Result<[Tensor; 2]> {
         let random = (self.seed, step, self.first_sample);
         let (images, labels) =
             augment(&batch.images, &batch.labels, self.patch_zyx, &self.augmentation, random)?;
+        Ok([images, labels])
+    }
+}
+
+impl Task for Segmentation {
+    type Batch = Batch;
+
+    fn prepare(&mut self, step: u64, batch: &Batch) -> Result<(), BoxedError> {
+        self.prepared = Some((step, self.augmented(step, batch)?));
+        Ok(())
+    }
+
+    fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
+        self.frozen.at(step);
+        let prepared = self.prepared.take().filter(|(of, _)| *of == step);
+        let [images, labels] = match prepared {
+            Some((_, prepared)) => prepared,
+            None => self.augmented(step, batch)?,
+        };
         // read before the device has the network's work to do, so that the CPU makes its part meanwhile
         let on_cpu = self.goal.reads_labels().then(|| labels.f_to_device(Device::Cpu)).transpose()?;
         let outputs: Vec<Tensor> = {

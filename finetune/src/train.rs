@@ -180,6 +180,7 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
             variables: if plan.encoder_frozen > 0 { encoder_of(&variables) } else { Vec::new() },
         },
         augmentation: plan.augmentation.clone(),
+        prepared: None,
         goal,
         validation: (Arc::clone(&store), plan.val.iter().take(plan.validate_cases).cloned().collect()),
         from_feet: plan.model.descriptor.modality != Modality::Em,

@@ -63,6 +63,8 @@ pub(crate) struct Pretraining {
     exam: Exam,
     /// Set by a loss whose encoder pass has no graph yet.
     cached: Option<Cached>,
+    /// Views of a step to come.
+    prepared: Option<(u64, views::Views)>,
 }
 
 /// A batch that went through the encoder in parts without a graph: the views, and their features as leaves of the losses'
@@ -119,12 +121,25 @@ impl Pretraining {
             pairs,
             exam,
             cached: None,
+            prepared: None,
         })
     }
 
     /// The head of the second view, which every choice of views contrasts with the text.
     fn second_head(&self) -> &ProjectionHead {
         self.second_head.as_ref().unwrap_or(&self.image_head)
+    }
+
+    fn views(&self, step: u64, batch: &Batch) -> training::Result<views::Views> {
+        views::two_views(
+            &batch.windows,
+            self.plan.patch_zyx.map(|n| n as i64),
+            &self.plan.views,
+            self.plan.seed,
+            step,
+            self.first,
+            &batch.natures,
+        )
     }
 
     /// How reports are alike, as far as that keeps them from being negatives.
@@ -195,19 +210,19 @@ fn chance(groupings: &[&[i64]], texts: usize) -> f64 {
 impl Task for Pretraining {
     type Batch = Batch;
 
+    fn prepare(&mut self, step: u64, batch: &Batch) -> Result<(), BoxedError> {
+        self.prepared = Some((step, self.views(step, batch)?));
+        Ok(())
+    }
+
     fn loss(&mut self, step: u64, batch: &Batch) -> Result<StepLoss, BoxedError> {
         // of a step that was given up
         self.cached = None;
-        let patch = self.plan.patch_zyx.map(|n| n as i64);
-        let views::Views { first, second, reversed } = views::two_views(
-            &batch.windows,
-            patch,
-            &self.plan.views,
-            self.plan.seed,
-            step,
-            self.first,
-            &batch.natures,
-        )?;
+        let prepared = self.prepared.take().filter(|(of, _)| *of == step);
+        let views::Views { first, second, reversed } = match prepared {
+            Some((_, views)) => views,
+            None => self.views(step, batch)?,
+        };
         let [features_1, features_2] = self.features_of([first, second])?;
         let (raw_1, parts_1) = self.parted(&features_1, &reversed[0])?;
         let (raw_2, parts_2) = self.parted(&features_2, &reversed[1])?;

@@ -87,11 +87,18 @@ char* lists_lerp(int64_t count, at::Tensor* const* tensors, at::Tensor* const* e
   });
 }
 
-char* lists_norm(int64_t count, at::Tensor* const* tensors, double* norm) {
+char* lists_norm(int64_t count, at::Tensor* const* tensors, at::Tensor** norm) {
   return shim::guarded([&] {
     at::NoGradGuard guard;
     const auto norms = at::_foreach_norm(list(count, tensors), 2, at::kFloat);
-    *norm = at::linalg_vector_norm(at::stack(norms), 2).item<double>();
+    *norm = new at::Tensor(at::linalg_vector_norm(at::stack(norms), 2));
+  });
+}
+
+char* lists_copy(int64_t count, at::Tensor* const* targets, at::Tensor* const* sources) {
+  return shim::guarded([&] {
+    at::NoGradGuard guard;
+    at::_foreach_copy_(list(count, targets), list(count, sources));
   });
 }
 

@@ -20,7 +20,9 @@ char* lists_sgd(int64_t count, at::Tensor* const* parameters, at::Tensor* const*
 // Moves each tensor by its share of the way to its end, in place.
 char* lists_lerp(int64_t count, at::Tensor* const* tensors, at::Tensor* const* ends, const double* shares);
 // The L2 norm of all of them together, in float32.
-char* lists_norm(int64_t count, at::Tensor* const* tensors, double* norm);
+char* lists_norm(int64_t count, at::Tensor* const* tensors, at::Tensor** norm);
+// Those of one kind and device; each target is its source from then on.
+char* lists_copy(int64_t count, at::Tensor* const* targets, at::Tensor* const* sources);
 char* lists_scale(int64_t count, at::Tensor* const* tensors, double factor);
 // A copy in memory that a GPU reads by itself; the caller owns it as a tensor of tch.
 char* lists_pinned(const at::Tensor* tensor, at::Tensor** pinned);

@@ -8,14 +8,15 @@ pub use updates::{AdamW, Moments, Momentum, Sgd};
 use crate::error::Error;
 use crate::ffi::check;
 use std::ffi::c_char;
-use tch::Tensor;
+use tch::{Kind, Tensor};
 use torch_sys::C_tensor;
 
 type Pointers = *const *const C_tensor;
 
 unsafe extern "C" {
     fn lists_lerp(count: i64, tensors: Pointers, ends: Pointers, shares: *const f64) -> *mut c_char;
-    fn lists_norm(count: i64, tensors: Pointers, norm: *mut f64) -> *mut c_char;
+    fn lists_norm(count: i64, tensors: Pointers, norm: *mut *mut C_tensor) -> *mut c_char;
+    fn lists_copy(count: i64, targets: Pointers, sources: Pointers) -> *mut c_char;
     fn lists_scale(count: i64, tensors: Pointers, factor: f64) -> *mut c_char;
     fn lists_pinned(tensor: *const C_tensor, pinned: *mut *mut C_tensor) -> *mut c_char;
     fn lists_forget_gradients(count: i64, tensors: Pointers) -> *mut c_char;
@@ -41,18 +42,41 @@ pub fn lerp(all: &[(&Tensor, &Tensor, f64)]) -> Result<(), Error> {
     check(unsafe { lists_lerp(all.len() as i64, tensors.as_ptr(), ends.as_ptr(), shares.as_ptr()) })
 }
 
-/// The L2 norm of all tensors together; 0 without any. Waits for the device once.
+/// The L2 norm of all tensors together, a float32 scalar where they are; none without any. Waits for no device.
 ///
 /// # Errors
 /// When LibTorch refuses.
-pub fn norm(tensors: &[Tensor]) -> Result<f64, Error> {
-    let mut norm = 0.0;
-    if !tensors.is_empty() {
-        let list = pointers(tensors);
-        // SAFETY: a list of the length given, of tensors borrowed for the call, and a place for the answer.
-        check(unsafe { lists_norm(tensors.len() as i64, list.as_ptr(), &raw mut norm) })?;
+pub fn norm(tensors: &[Tensor]) -> Result<Option<Tensor>, Error> {
+    if tensors.is_empty() {
+        return Ok(None);
     }
-    Ok(norm)
+    let list = pointers(tensors);
+    let mut norm = std::ptr::null_mut();
+    // SAFETY: a list of the length given, of tensors borrowed for the call, and a place for the answer, which is written on success.
+    check(unsafe { lists_norm(tensors.len() as i64, list.as_ptr(), &raw mut norm) })?;
+    // SAFETY: a tensor made by `new`, owned by nobody else: what tch deletes.
+    Ok(Some(unsafe { Tensor::from_ptr(norm) }))
+}
+
+/// Copies tensors in place: (target, source). Those of one kind go in few kernels.
+///
+/// # Errors
+/// When LibTorch refuses, such as for tensors of different shapes.
+pub fn copy(all: &[(&Tensor, &Tensor)]) -> Result<(), Error> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for (target, _) in all {
+        if !kinds.contains(&target.kind()) {
+            kinds.push(target.kind());
+        }
+    }
+    for kind in kinds {
+        let some = || all.iter().filter(|(target, _)| target.kind() == kind);
+        let targets = pointers(some().map(|(target, _)| *target));
+        let sources = pointers(some().map(|(_, source)| *source));
+        // SAFETY: two lists of one length, of tensors borrowed for the call.
+        check(unsafe { lists_copy(targets.len() as i64, targets.as_ptr(), sources.as_ptr()) })?;
+    }
+    Ok(())
 }
 
 /// Multiplies all tensors in place.
@@ -93,7 +117,7 @@ pub fn forget_gradients<'a>(tensors: impl IntoIterator<Item = &'a Tensor>) -> Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tch::{Device, Kind};
+    use tch::Device;
 
     pub(super) fn some() -> Vec<Tensor> {
         tch::manual_seed(4);
@@ -106,13 +130,24 @@ mod tests {
     fn norms_are_those_of_one_long_vector() {
         let tensors = some();
         let whole = Tensor::cat(&tensors.iter().map(|t| t.view(-1)).collect::<Vec<_>>(), 0);
-        assert!((norm(&tensors).unwrap() - whole.norm().double_value(&[])).abs() < 1e-5);
-        let before = norm(&tensors).unwrap();
+        let found = |tensors: &[Tensor]| norm(tensors).unwrap().unwrap().double_value(&[]);
+        assert!((found(&tensors) - whole.norm().double_value(&[])).abs() < 1e-5);
+        let before = found(&tensors);
         scale(&tensors, 0.25).unwrap();
-        assert!((norm(&tensors).unwrap() - before / 4.0).abs() < 1e-6);
-        assert!(norm(&[]).unwrap() == 0.0 && scale(&[], 2.0).is_ok());
+        assert!((found(&tensors) - before / 4.0).abs() < 1e-6);
+        assert!(norm(&[]).unwrap().is_none() && scale(&[], 2.0).is_ok());
         let endless = Tensor::from_slice(&[1f32, f32::INFINITY]);
-        assert!(!norm(&[endless]).unwrap().is_finite());
+        assert!(!found(&[endless]).is_finite());
+    }
+
+    #[test]
+    fn tensors_of_several_kinds_are_copied() {
+        let mut sources = some();
+        sources.extend([3_i64, -7].map(|n| Tensor::from_slice(&[n])));
+        let targets: Vec<Tensor> = sources.iter().map(Tensor::zeros_like).collect();
+        copy(&targets.iter().zip(&sources).collect::<Vec<_>>()).unwrap();
+        assert!(targets.iter().zip(&sources).all(|(target, source)| target.equal(source)));
+        assert!(copy(&[]).is_ok() && copy(&[(&targets[0], &sources[1])]).is_err());
     }
 
     #[test]

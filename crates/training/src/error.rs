@@ -252,6 +252,10 @@ impl TrainingError {
             return message.clone();
         }
         if let Some(reason) = self.memory() {
+            if matches!(self, Self::Network { .. } | Self::Consumer { .. }) {
+                return Message::error("E305", reason)
+                    .fix("Try a smaller --window-batch, --precision bf16 or another --device");
+            }
             return Message::error("E305", reason).fix(
                 "Try a smaller --batch (of pretrain --micro-batch keeps the batch of the losses), --precision bf16 or a smaller patch (pretrain \
                  --patch-zyx; of finetune grid.patch_zyx in the descriptor, then preprocess again, which converts nothing anew)",

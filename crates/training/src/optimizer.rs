@@ -124,22 +124,27 @@ impl Optimizer {
         Ok(lists::forget_gradients(self.parameters.iter().map(|p| &p.tensor))?)
     }
 
-    /// L2 norm of all gradients together; above `max_norm` they are scaled down to it. 0 without gradients; not finite
-    /// where one of them is not. Synchronises with the device once.
+    fn gradients(&self) -> Vec<Tensor> {
+        self.parameters.iter().map(|p| p.tensor.grad()).filter(Tensor::defined).collect()
+    }
+
+    /// L2 norm of all gradients together, a scalar where they are: 0 without gradients, not finite where one of them is not. Waits for no device.
     ///
     /// # Errors
     /// When LibTorch refuses.
-    pub fn clip_grad_norm(&mut self, max_norm: Option<f64>) -> Result<f64> {
-        let gradients: Vec<Tensor> =
-            self.parameters.iter().map(|p| p.tensor.grad()).filter(Tensor::defined).collect();
-        let norm = lists::norm(&gradients)?;
-        if let Some(max_norm) = max_norm
-            && norm.is_finite()
-            && norm > max_norm
-        {
-            lists::scale(&gradients, max_norm / (norm + 1e-6))?;
+    pub fn grad_norm(&self) -> Result<Tensor> {
+        Ok(lists::norm(&self.gradients())?.unwrap_or_else(|| Tensor::from(0.0_f32)))
+    }
+
+    /// Scales all gradients, whose norm is `norm`, down to `max_norm` where that is less.
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub fn clip(&mut self, norm: f64, max_norm: f64) -> Result<()> {
+        if norm.is_finite() && norm > max_norm {
+            lists::scale(&self.gradients(), max_norm / (norm + 1e-6))?;
         }
-        Ok(norm)
+        Ok(())
     }
 
     /// Updates every parameter in place with learning rate `lr` (times its factor).

@@ -13,7 +13,9 @@ use mirror::mirrored;
 use crate::error::BoxedError;
 use crate::{Result, TrainingError};
 use serde::{Deserialize, Serialize};
+use stage::limits::is_out_of_memory;
 use tch::{Device, Kind, Tensor};
+use torch_runtime::lists;
 
 /// Weight of a window's voxels where windows overlap.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -83,8 +85,7 @@ impl SlidingWindow {
 /// # Shapes
 /// `volume`: `[channel, z, y, x]` on the CPU, any kind. Result: float32 `[class, z, y, x]` on the CPU.
 ///
-/// Memory on the CPU: 4 · (channels + classes) bytes per voxel of the volume, and that of [`predict_slabs`]; on the device,
-/// one batch of windows and what the network needs.
+/// Memory on the CPU: 4 · (channels + classes) bytes per voxel of the volume, and that of [`predict_slabs`].
 ///
 /// # Errors
 /// On bad options or shapes, when the network fails, or when the device has no memory left.
@@ -113,8 +114,9 @@ pub fn predict(
 /// As [`predict`], but hands over the result slab by slab of at most 8 sections along z, in order and without gaps, as soon as no further
 /// window reaches them: `emit` gets the first section and float32 `[class, z, y, x]`.
 ///
-/// Memory on the CPU: 4 · channels bytes per voxel of the volume where it must be padded, and 4 · (classes + 1) bytes per voxel of a slab as deep
-/// as a window.
+/// Memory on the CPU: 4 · channels bytes per voxel of the volume where it must be padded; on the device batches of windows and what the network
+/// needs. 4 · (classes + 1) bytes per voxel of a slab as deep as a window are taken on the device if it has them to spare, and on the CPU else: to
+/// the same bits, but then every window comes over, and the device waits meanwhile.
 ///
 /// # Errors
 /// As [`predict`], and what `emit` fails with, as [`TrainingError::Consumer`].
@@ -148,19 +150,29 @@ pub fn predict_slabs(
         if low >= high {
             return Ok(());
         }
-        let slab = mean
+        let inside = mean
             .narrow(1, low - first, high - low)
             .narrow(2, before[1], size[2])
             .narrow(3, before[2], size[3])
             .contiguous();
+        let slab = inside.f_to_device(Device::Cpu).map_err(refused)?;
         emit(low - before[0], &slab).map_err(|source| TrainingError::Consumer { source })
     };
     for group in places.chunks(options.batch) {
         let inputs: Vec<Tensor> = group.iter().map(|start| cut(&padded, *start, window)).collect();
-        let input = Tensor::stack(&inputs, 0).to_device(device);
-        let output = mirrored(&input, options, network)?.to_device(Device::Cpu);
+        let input = Tensor::stack(&inputs, 0);
+        let input = if device.is_cuda() {
+            // so that the device goes on with its work while windows are on their way
+            lists::pinned(&input)?.f_to_device_(device, Kind::Float, true, false)
+        } else {
+            input.f_to_device(device)
+        };
+        let output = mirrored(&input.map_err(refused)?, options, network)?;
         let classes = output.size()[1];
-        let sums = sums.get_or_insert_with(|| Sums::new(classes, window[0], [shape[1], shape[2]]));
+        let sums = match &mut sums {
+            Some(sums) => sums,
+            empty => empty.insert(Sums::new(classes, &weight, [shape[1], shape[2]], output.device())?),
+        };
         if sums.values.size()[0] != classes {
             return Err(TrainingError::shape(
                 "prediction",
@@ -168,19 +180,23 @@ pub fn predict_slabs(
                 format!("{} classes as before", sums.values.size()[0]),
             ));
         }
+        let output = output.f_to_device(sums.values.device()).map_err(refused)?;
         for (start, part) in group.iter().zip(output.unbind(0)) {
             if start[0] > sums.first {
                 sums.finish(start[0], &mut emit_inside)?;
             }
-            let place = [0, start[1], start[2]];
-            let _sum = cut(&sums.values, place, window).g_add_(&(part * &weight));
-            let _sum = cut(&sums.weights, place, window).g_add_(&weight);
+            sums.add([start[1], start[2]], &part).map_err(refused)?;
         }
     }
     match sums {
         Some(mut sums) => sums.finish(shape[0], &mut emit_inside),
         None => Err(TrainingError::shape("volume", volume, "at least one window")),
     }
+}
+
+/// An operation of a prediction that LibTorch refuses.
+fn refused(error: tch::TchError) -> TrainingError {
+    TrainingError::Network { source: error.into() }
 }
 
 /// Sums over windows for the sections from `first` on, as many as a window has.
@@ -190,12 +206,37 @@ struct Sums {
     values: Tensor,
     /// `[1, z, y, x]`.
     weights: Tensor,
+    /// Of a window's voxels, `[z, y, x]`.
+    weight: Tensor,
 }
 
 impl Sums {
-    fn new(classes: i64, depth: i64, [y, x]: [i64; 2]) -> Self {
-        let zeros = |channels: i64| Tensor::zeros([channels, depth, y, x], (Kind::Float, Device::Cpu));
-        Self { first: 0, values: zeros(classes), weights: zeros(1) }
+    /// Of windows with such weights and sections of so many voxels; on `device` if that has the memory.
+    fn new(classes: i64, weight: &Tensor, [y, x]: [i64; 2], device: Device) -> Result<Self> {
+        let depth = weight.size()[0];
+        let on = |device: Device| -> std::result::Result<Self, tch::TchError> {
+            let zeros = |channels: i64| Tensor::f_zeros([channels, depth, y, x], (Kind::Float, device));
+            Ok(Self {
+                first: 0,
+                values: zeros(classes)?,
+                weights: zeros(1)?,
+                weight: weight.f_to_device(device)?,
+            })
+        };
+        match on(device) {
+            Err(full) if device.is_cuda() && is_out_of_memory(&full.to_string()) => on(Device::Cpu),
+            made => made,
+        }
+        .map_err(refused)
+    }
+
+    /// Adds what a window gave, whose first voxel lies at y and x of the first sections: `[class, z, y, x]`.
+    fn add(&mut self, [y, x]: [i64; 2], part: &Tensor) -> std::result::Result<(), tch::TchError> {
+        let [depth, height, width] = [0, 1, 2].map(|axis| self.weight.size()[axis]);
+        let place = |sums: &Tensor| cut(sums, [0, y, x], [depth, height, width]);
+        let _sum = place(&self.values).f_add_(&part.f_mul(&self.weight)?)?;
+        let _sum = place(&self.weights).f_add_(&self.weight)?;
+        Ok(())
     }
 
     /// Hands over the means of the sections before `next`, which are final, some at a time; sums go on from there.
@@ -204,13 +245,13 @@ impl Sums {
         let done = (next - self.first).min(depth);
         let weights = self.weights.narrow(1, 0, done);
         // windows cover everything: a hole would be a defect of their places, and NaN in somebody's label map
-        if weights.min().double_value(&[]) <= 0.0 {
+        if weights.min().f_double_value(&[]).map_err(refused)? <= 0.0 {
             return Err(TrainingError::shape("windows", &weights, "a window over every voxel"));
         }
         for piece in (0..done).step_by(PIECE as usize) {
             let sections = PIECE.min(done - piece);
-            let mean = self.values.narrow(1, piece, sections) / weights.narrow(1, piece, sections);
-            emit(self.first + piece, mean)?;
+            let mean = self.values.narrow(1, piece, sections).f_div(&weights.narrow(1, piece, sections));
+            emit(self.first + piece, mean.map_err(refused)?)?;
         }
         for sums in [&self.values, &self.weights] {
             // in steps of what became free, so that no section is read and written at once

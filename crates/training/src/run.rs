@@ -23,7 +23,7 @@ use crate::optimizer::Optimizer;
 use crate::parallel::Peers;
 use crate::random::{Purpose, seed_torch};
 use crate::record::{Record, VALIDATION, Values, progress};
-use crate::step::{Attempt, BatchSource, Buffers, Suspects, Task, attempt, torch_call};
+use crate::step::{Attempt, BatchSource, Buffers, Fetched, Suspects, Task, attempt, torch_call};
 use crate::{Result, TrainingError};
 use clock::Clock;
 use options::{exhausted, stop_reason};
@@ -180,13 +180,13 @@ impl Session {
         for message in std::mem::take(&mut self.messages) {
             observer.message(message);
         }
-        let mut buffers = Buffers::new(&self.variables);
+        let buffers = Buffers::new(&self.variables);
         let mut saved = self.disk.as_ref().and_then(|disk| disk.folder.has_run().then_some(self.state.step));
         let ended =
-            self.steps(task, optimizer, source, options, observer, stop_requested, &mut buffers, &mut saved);
+            self.steps(task, optimizer, source, options, observer, stop_requested, &buffers, &mut saved);
         let (done, stopped) = match ended {
             Ok(ended) => ended,
-            Err(failure) => return Err(self.rescue(failure, optimizer, &mut buffers, saved, observer)),
+            Err(failure) => return Err(self.rescue(failure, optimizer, &buffers, saved, observer)),
         };
         if stopped.is_none() {
             // a run that was complete before holds its last step as the predecessor alone if it was killed in between
@@ -211,7 +211,7 @@ impl Session {
         options: &RunOptions,
         observer: &mut dyn Observer,
         stop_requested: &dyn Fn() -> bool,
-        buffers: &mut Buffers,
+        buffers: &Buffers,
         saved: &mut Option<u64>,
     ) -> std::result::Result<(bool, Option<StopReason>), Failure> {
         let device = device_of(&self.variables);
@@ -230,8 +230,13 @@ impl Session {
             self.save(Which::Latest, optimizer).map_err(Failure::Writing)?;
             *saved = Some(self.state.step);
         }
+        let mut ahead = None;
         while self.state.step < options.steps && stopped.is_none() && !done {
-            let Some(fetched) = source.next()? else {
+            let fetched = match ahead.take() {
+                Some(fetched) => fetched,
+                None => source.next(),
+            };
+            let Some(fetched) = fetched? else {
                 return Err(self.source_error("the source of batches ended early".to_owned()).into());
             };
             if fetched.step != self.state.step {
@@ -245,7 +250,32 @@ impl Session {
             clock.waited += fetched.waited;
             clock.made += fetched.made;
             clock.patches += task.patches(&fetched.batch);
-            self.one(task, optimizer, &fetched.batch, options, observer, buffers, &mut suspects, *saved)?;
+            let next_step = self.state.step + 1;
+            let mut meanwhile = |task: &mut T| {
+                if !device.is_cuda() || next_step >= options.steps {
+                    return;
+                }
+                let next = source.next();
+                if let Ok(Some(Fetched { step, batch, .. })) = &next
+                    && *step == next_step
+                {
+                    // what fails there fails again where it is needed, and then costs no step that is under way
+                    let _tried = torch_call(next_step, || task.prepare(next_step, batch));
+                }
+                ahead = Some(next);
+            };
+            let batch = &fetched.batch;
+            self.one(
+                task,
+                optimizer,
+                batch,
+                options,
+                observer,
+                buffers,
+                &mut suspects,
+                *saved,
+                &mut meanwhile,
+            )?;
             observer.step(self.state.step, options.steps);
 
             let last = self.state.step >= options.steps;
@@ -332,25 +362,26 @@ impl Session {
         batch: &T::Batch,
         options: &RunOptions,
         observer: &mut dyn Observer,
-        buffers: &mut Buffers,
+        buffers: &Buffers,
         suspects: &mut Suspects,
         saved: Option<u64>,
+        meanwhile: &mut dyn FnMut(&mut T),
     ) -> Result<()> {
         let step = self.state.step;
         seed_torch(self.state.seed, step, Purpose::Step);
-        let tried =
-            attempt(task, optimizer, step, batch, options.lr.at(step), options.clip, self.peers.as_ref())?;
+        let (lr, peers) = (options.lr.at(step), self.peers.as_ref());
+        let tried = attempt(task, optimizer, step, batch, lr, options.clip, peers, meanwhile)?;
         self.state.step += 1;
         match tried {
             Attempt::Updated(values) => {
                 self.state.skipped_in_a_row = 0;
                 suspects.clear();
-                buffers.keep();
+                buffers.keep()?;
                 self.state.window.add(values);
                 Ok(())
             }
             Attempt::NotFinite(what) => {
-                buffers.restore();
+                buffers.restore()?;
                 self.state.skipped += 1;
                 self.state.skipped_in_a_row += 1;
                 let members = task.members(batch);

@@ -2,7 +2,7 @@
 
 use crate::error::BoxedError;
 use crate::optimizer::Optimizer;
-use crate::parallel::{Gradients, Peers};
+use crate::parallel::Peers;
 use crate::record::Values;
 use crate::{Result, TrainingError};
 use pictures::Canvas;
@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Duration;
 use tch::{Kind, Tensor};
-use torch_runtime::{Group, transfer::sent};
+use torch_runtime::{Group, lists};
 
 /// The loss of one step.
 #[derive(Debug)]
@@ -43,6 +43,16 @@ pub struct Validation {
 pub trait Task {
     /// One batch.
     type Batch;
+
+    /// Begins with what a step needs that does not depend on weights, such as views of its batch. On a GPU it is called for the next step while the
+    /// backward pass of this one is computed, so that the GPU need not wait for the launches of many small kernels afterwards; not on CPUs, where
+    /// nothing would be gained, and not for the first step. What fails here fails again in [`Self::loss`], which the step then begins with.
+    ///
+    /// # Errors
+    /// Whatever there is to say, which nobody hears.
+    fn prepare(&mut self, _step: u64, _batch: &Self::Batch) -> std::result::Result<(), BoxedError> {
+        Ok(())
+    }
 
     /// The loss of `batch` in training mode. `step` counts completed steps. LibTorch's generator was seeded for this step;
     /// there are no gradients.
@@ -152,7 +162,8 @@ pub(crate) enum Attempt {
     NotFinite(&'static str),
 }
 
-/// Forward, backward, clip, update.
+/// Forward, backward, clip, update. `meanwhile` is called when the backward pass is under way.
+#[expect(clippy::too_many_arguments, reason = "the loop's own locals")]
 pub(crate) fn attempt<T: Task>(
     task: &mut T,
     optimizer: &mut Optimizer,
@@ -161,6 +172,7 @@ pub(crate) fn attempt<T: Task>(
     lr: f64,
     clip: Option<f64>,
     peers: Option<&Peers>,
+    meanwhile: &mut dyn FnMut(&mut T),
 ) -> Result<Attempt> {
     optimizer.forget_gradients()?;
     torch_call(step, || -> Result<_> {
@@ -168,9 +180,9 @@ pub(crate) fn attempt<T: Task>(
         if loss.total.numel() != 1 {
             return Err(TrainingError::shape("loss", &loss.total, "a scalar"));
         }
-        let scalars: Vec<Tensor> = std::iter::once(&loss.total)
+        let mut scalars: Vec<Tensor> = std::iter::once(&loss.total)
             .chain(loss.parts.iter().map(|(_, part)| part))
-            .map(|scalar| sent(&scalar.detach(), loss.total.device()).to_kind(Kind::Double).view(-1))
+            .map(Tensor::detach)
             .collect();
         let last = || match peers {
             Some(peers) => peers.send_gradients().map_err(BoxedError::from),
@@ -179,25 +191,37 @@ pub(crate) fn attempt<T: Task>(
         if let Err(source) = task.backward(batch, &loss, &last) {
             return Err(who_failed(TrainingError::Task { step: step + 1, source }, peers));
         }
-        // one transfer for all of them, and not before the backward pass is under way: a device must not wait for us
-        let numbers = Vec::<f64>::try_from(Tensor::cat(&scalars, 0))
-            .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })?;
-        // all processes go on, or none
-        let (gradients, numbers) = match peers {
-            Some(peers) => {
-                let (gradients, means) = peers.gradients_and_means(&numbers)?;
-                (Some(gradients), means)
-            }
-            None => (None, numbers),
+        meanwhile(task);
+        let read = |scalars: &[Tensor]| {
+            numbers_of(scalars)
+                .map_err(|e| TrainingError::Torch { step: step + 1, reason: first_line(&e.to_string()) })
         };
-        if numbers.iter().any(|n| !n.is_finite()) {
-            gradients.map_or(Ok(()), Gradients::leave)?;
-            return Ok(Attempt::NotFinite("loss"));
-        }
-        gradients.map_or(Ok(()), Gradients::take)?;
-        let norm = optimizer.clip_grad_norm(clip)?;
+        let (numbers, norm) = match peers {
+            None => {
+                scalars.push(optimizer.grad_norm()?);
+                let mut numbers = read(&scalars)?;
+                let norm = numbers.pop().unwrap_or_default();
+                if numbers.iter().any(|n| !n.is_finite()) {
+                    return Ok(Attempt::NotFinite("loss"));
+                }
+                (numbers, norm)
+            }
+            // all processes go on, or none
+            Some(peers) => {
+                let (gradients, means) = peers.gradients_and_means(&read(&scalars)?)?;
+                if means.iter().any(|n| !n.is_finite()) {
+                    gradients.leave()?;
+                    return Ok(Attempt::NotFinite("loss"));
+                }
+                gradients.take()?;
+                (means, read(&[optimizer.grad_norm()?])?.into_iter().sum())
+            }
+        };
         if !norm.is_finite() {
             return Ok(Attempt::NotFinite("gradient"));
+        }
+        if let Some(most) = clip {
+            optimizer.clip(norm, most)?;
         }
         optimizer.step(lr)?;
         let names = std::iter::once("loss").chain(loss.parts.iter().map(|(name, _)| name.as_str()));
@@ -205,6 +229,28 @@ pub(crate) fn attempt<T: Task>(
         values.insert("grad_norm".to_owned(), norm);
         Ok(Attempt::Updated(values))
     })?
+}
+
+/// What scalars are, in their order. Those of a device come in one transfer, for which it is waited, so this is best asked when it has all
+/// its work.
+fn numbers_of(scalars: &[Tensor]) -> std::result::Result<Vec<f64>, tch::TchError> {
+    let flat = |scalars: &[&Tensor]| -> std::result::Result<Vec<f64>, tch::TchError> {
+        let flat: Vec<Tensor> = scalars
+            .iter()
+            .map(|scalar| scalar.f_to_kind(Kind::Double)?.f_view(-1))
+            .collect::<std::result::Result<_, _>>()?;
+        Vec::try_from(Tensor::f_cat(&flat, 0)?)
+    };
+    let is_there = |scalar: &&Tensor| scalar.device().is_cuda();
+    let there: Vec<&Tensor> = scalars.iter().filter(is_there).collect();
+    let mut there = if there.is_empty() { Vec::new() } else { flat(&there)? }.into_iter();
+    scalars
+        .iter()
+        .map(|scalar| match scalar.device().is_cuda().then(|| there.next()).flatten() {
+            Some(number) => Ok(number),
+            None => scalar.f_double_value(&[]),
+        })
+        .collect()
 }
 
 /// The error of a backward pass, or that another process is lost: where statistics are summed over processes, LibTorch's words for that do
@@ -266,18 +312,20 @@ impl Buffers {
         Self { pairs }
     }
 
-    pub(crate) fn keep(&mut self) {
-        let _guard = tch::no_grad_guard();
-        for (variable, kept) in &mut self.pairs {
-            kept.copy_(variable);
-        }
+    /// The layers' state is good.
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub(crate) fn keep(&self) -> Result<()> {
+        Ok(lists::copy(&self.pairs.iter().map(|(variable, kept)| (kept, variable)).collect::<Vec<_>>())?)
     }
 
-    pub(crate) fn restore(&mut self) {
-        let _guard = tch::no_grad_guard();
-        for (variable, kept) in &mut self.pairs {
-            variable.copy_(kept);
-        }
+    /// The layers' state is to be what it was.
+    ///
+    /// # Errors
+    /// When LibTorch refuses.
+    pub(crate) fn restore(&self) -> Result<()> {
+        Ok(lists::copy(&self.pairs.iter().map(|(variable, kept)| (variable, kept)).collect::<Vec<_>>())?)
     }
 }
 

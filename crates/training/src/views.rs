@@ -16,10 +16,10 @@ mod sections;
 pub use nature::Nature;
 pub use options::{Composition, Perturbation, ViewOptions};
 
-use crate::Result;
 use crate::augment::sections::{self as sections_of, Filling};
 use crate::augment::{affine, check_image, elastic, filter, flips, intensity};
 use crate::random::{Purpose, coin, stream};
+use crate::{Result, TrainingError};
 use draw::{Geometry, Perturbed, Sample};
 use tch::Tensor;
 
@@ -90,14 +90,14 @@ pub fn two_views(
         let reversed = shared.iter().zip(&drawn);
         let reversed = reversed
             .map(|(shared, own)| shared.mirror[0] != own.geometry.as_ref().is_some_and(|g| g.mirror[0]));
-        (perturb(&common, out_zyx, &drawn, options), reversed.collect())
+        Ok::<_, TrainingError>((perturb(&common, out_zyx, &drawn, options)?, reversed.collect()))
     };
-    let (first, reversed_1) = view(Purpose::FirstView);
-    let (second, reversed_2) = view(Purpose::SecondView);
+    let (first, reversed_1) = view(Purpose::FirstView)?;
+    let (second, reversed_2) = view(Purpose::SecondView)?;
     Ok(Views { first, second, reversed: [reversed_1, reversed_2] })
 }
 
-fn perturb(window: &Tensor, out_zyx: [i64; 3], drawn: &[Perturbed], options: &ViewOptions) -> Tensor {
+fn perturb(window: &Tensor, out_zyx: [i64; 3], drawn: &[Perturbed], options: &ViewOptions) -> Result<Tensor> {
     // in the window, whose margin comes in where a section moves out
     let shifts = chosen(drawn, |d| d.shift.clone());
     let window = sections_of::shift(window, &shifts);
@@ -111,7 +111,7 @@ fn perturb(window: &Tensor, out_zyx: [i64; 3], drawn: &[Perturbed], options: &Vi
     x = intensity::relative_noise(&x, &chosen(drawn, |d| d.noise));
     x = filter::section_blur(&x, &chosen(drawn, |d| d.blur));
     x = sections_of::unfocused(&x, &chosen(drawn, |d| d.unfocused.clone()));
-    x = sections_of::holes(&x, &chosen(drawn, |d| d.cutout.clone()), Filling::Mean, &without_noise);
+    x = sections_of::holes(&x, &chosen(drawn, |d| d.cutout.clone()), Filling::Mean, &without_noise)?;
     sections_of::holes(&x, &chosen(drawn, |d| d.missing.clone()), Filling::Darkest, &without_noise)
 }
 

@@ -99,21 +99,25 @@ fn foreign_state_is_listed_and_changes_nothing() {
 }
 
 #[test]
-fn clipping_needs_no_gradient_and_returns_the_norm() {
+fn norm_and_clipping_need_no_gradient() {
     let leaves = leaves();
     let mut optimizer = Optimizer::new(options(Rule::adamw()), &leaves).unwrap();
-    assert!(optimizer.clip_grad_norm(Some(1.0)).unwrap().abs() < 1e-12);
+    let norm = |optimizer: &Optimizer| optimizer.grad_norm().unwrap().double_value(&[]);
+    assert!(norm(&optimizer).abs() < 1e-12);
+    optimizer.clip(0.0, 1.0).unwrap();
     optimizer.step(0.1).unwrap();
     assert!(optimizer.state().is_empty());
     loss(&leaves).backward();
-    let norm = optimizer.clip_grad_norm(None).unwrap();
+    let found = norm(&optimizer);
     let expected =
         leaves.iter().map(|(_, t)| t.grad().square().sum(Kind::Double).double_value(&[])).sum::<f64>().sqrt();
-    assert!((norm - expected).abs() < 1e-5 * expected);
-    assert!((optimizer.clip_grad_norm(Some(expected / 2.0)).unwrap() - expected).abs() < 1e-5 * expected);
-    assert!((optimizer.clip_grad_norm(None).unwrap() - expected / 2.0).abs() < 1e-4 * expected);
+    assert!((found - expected).abs() < 1e-5 * expected);
+    optimizer.clip(found, 2.0 * expected).unwrap();
+    assert!((norm(&optimizer) - found).abs() < 1e-12);
+    optimizer.clip(found, expected / 2.0).unwrap();
+    assert!((norm(&optimizer) - expected / 2.0).abs() < 1e-4 * expected);
     let _spoiled = leaves[0].1.grad().fill_(f64::NAN);
-    assert!(optimizer.clip_grad_norm(Some(1.0)).unwrap().is_nan());
+    assert!(norm(&optimizer).is_nan());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Sliding-window prediction: properties and failures.
 
+use simulated_gpu::SimulatedGpu;
 use tch::{Device, Kind, Tensor};
 use training::TrainingError;
 use training::predict::{Blending, SlidingWindow, label_map, predict, predict_slabs};
@@ -78,7 +79,7 @@ fn failures_are_errors_not_panics() {
     assert!(matches!(predict(&volume, &options, Device::Cpu, &failing), Err(TrainingError::Network { .. })));
     let refused = |x: &Tensor| Ok(x.view([1, 2, 3]));
     let error = predict(&volume, &options, Device::Cpu, &refused).unwrap_err();
-    assert!(matches!(error, TrainingError::Torch { .. }) && !error.to_string().contains('\n'), "{error}");
+    assert!(matches!(error, TrainingError::Network { .. }) && !error.to_string().contains('\n'), "{error}");
     let smaller = |x: &Tensor| Ok(x.narrow(4, 0, 4));
     assert!(matches!(predict(&volume, &options, Device::Cpu, &smaller), Err(TrainingError::Shape { .. })));
     let good = |x: &Tensor| Ok(x.shallow_clone());
@@ -98,4 +99,40 @@ fn the_label_map_holds_the_largest_class() {
     let labels = label_map(&prediction);
     assert_eq!((labels.size(), labels.kind()), (vec![1, 1, 2], Kind::Uint8));
     assert_eq!(Vec::<u8>::try_from(labels.view(-1)).unwrap(), [1, 0]);
+}
+
+/// Sums of windows lie where the network computes if they fit there beside it, and give the same bits elsewhere.
+#[test]
+fn sums_are_the_same_wherever_they_lie() {
+    for kilobytes in [64 << 10, 768] {
+        SimulatedGpu { bytes: Some(kilobytes << 10) }.run_ignored("predictions_of_a_device");
+    }
+}
+
+#[test]
+#[ignore = "in a process that has a simulated GPU"]
+fn predictions_of_a_device() {
+    let device = Device::Cuda(0);
+    let volume = Tensor::arange(8 * 64 * 64, (Kind::Float, Device::Cpu)).view([1, 8, 64, 64]).sin();
+    // 1 MiB for the sums of eight classes, 64 KiB for what a window gives
+    let network = |windows: &Tensor| {
+        let classes: Vec<Tensor> = (1..=8).map(|n| windows * f64::from(n)).collect();
+        Ok(Tensor::cat(&classes, 1))
+    };
+    let mut options = SlidingWindow::new([8, 16, 16]);
+    options.batch = 1;
+    let expected = predict(&volume, &options, Device::Cpu, &network).unwrap();
+    let held = || torch_runtime::gpu_memory(device).unwrap().unwrap();
+    let there = predict(&volume, &options, device, &network).unwrap();
+    assert!(there.equal(&expected));
+    // with room for the sums they were there
+    let were_there = held()[1] >= 1 << 20;
+    assert_eq!(were_there, Tensor::f_zeros([4 << 20], (Kind::Float, device)).is_ok());
+    // and a device that has no room for windows says so
+    let _filled: Vec<Tensor> =
+        (0..).map_while(|_| Tensor::f_zeros([4 << 8], (Kind::Float, device)).ok()).collect();
+    let error = predict(&volume, &options, device, &network).unwrap_err();
+    assert_eq!(error.code(), "E305");
+    let message = error.message().to_string();
+    assert!(message.contains("CUDA out of memory") && message.contains("--window-batch"), "{message}");
 }

@@ -73,11 +73,16 @@ impl BatchNorm {
     /// # Errors
     /// In training with a single value per feature, which has no variance, for halves of an odd batch, and when LibTorch refuses.
     pub fn forward(&self, input: &Tensor, statistics: Statistics<'_>) -> Result<Tensor, Error> {
+        self.in_parts(input, statistics, Then::NOTHING)
+    }
+
+    /// By LibTorch's operations, one after the other.
+    fn in_parts(&self, input: &Tensor, statistics: Statistics<'_>, then: Then<'_>) -> Result<Tensor, Error> {
         match statistics {
-            Statistics::Running => self.normalised(input, None),
-            Statistics::Batch(group) => self.forward(input, Statistics::Moving(group, MOMENTUM)),
-            Statistics::Moving(None, share) => self.normalised(input, Some(share)),
-            Statistics::Moving(Some(group), share) => self.normalised_over(input, group, share),
+            Statistics::Running => self.normalised(input, None, then),
+            Statistics::Batch(group) => self.in_parts(input, Statistics::Moving(group, MOMENTUM), then),
+            Statistics::Moving(None, share) => self.normalised(input, Some(share), then),
+            Statistics::Moving(Some(group), share) => then.follow(self.normalised_over(input, group, share)?),
             Statistics::Halves(group) => {
                 let half = input.size()[0] / 2;
                 let halves = input.f_split_with_sizes([half, half].as_slice(), 0)?;
@@ -85,7 +90,7 @@ impl BatchNorm {
                     .iter()
                     .map(|half| self.forward(half, Statistics::Batch(group)))
                     .collect::<Result<_, _>>()?;
-                Ok(Tensor::f_cat(&normalised, 0)?)
+                then.follow(Tensor::f_cat(&normalised, 0)?)
             }
         }
     }
@@ -104,11 +109,11 @@ impl BatchNorm {
             Statistics::Batch(None) => (1, MOMENTUM),
             Statistics::Moving(None, share) => (1, share),
             Statistics::Halves(None) => (2, MOMENTUM),
-            _ => return then.follow(self.forward(input, statistics)?),
+            _ => return self.in_parts(input, statistics, then),
         };
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
         let Some(normalised) = then.fused(input, groups, affine)? else {
-            return then.follow(self.forward(input, statistics)?);
+            return self.in_parts(input, statistics, then);
         };
         let values = values_of_a_feature(&input.size()) / groups;
         for group in 0..groups {
@@ -177,17 +182,17 @@ impl BatchNorm {
         Ok(output.f_to_kind(input.kind())?)
     }
 
-    /// In training by the batch, towards which the running statistics move by a share.
-    fn normalised(&self, input: &Tensor, share: Option<f64>) -> Result<Tensor, Error> {
+    /// In training by the batch, towards which the running statistics move by a share; then what follows.
+    fn normalised(&self, input: &Tensor, share: Option<f64>, then: Then<'_>) -> Result<Tensor, Error> {
         let affine = self.affine.as_ref().map(|(weight, bias)| (weight, bias));
         let running = (&self.running_mean, &self.running_var);
         let Some(share) = share else {
-            return batch_norm(input, affine, Some(running), By::Running);
+            return batch_norm(input, affine, Some(running), By::Running, then);
         };
         self.count(values_of_a_feature(&input.size()), share)?;
         // without any, so that values that are not finite leave these alone, too
         let running = (share > 0.0).then_some(running);
-        batch_norm(input, affine, running, By::Batch(share))
+        batch_norm(input, affine, running, By::Batch(share), then)
     }
 }
 

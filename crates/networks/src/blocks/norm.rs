@@ -45,32 +45,40 @@ pub(crate) fn instance_norm(
 ) -> Result<Tensor, Error> {
     match then.fused(input, input.size()[0], affine.map(|[weight, bias]| (weight, bias)))? {
         Some(normalised) => Ok(normalised.output),
-        None => then.follow(instance_norm_alone(input, affine)?),
+        None => instance_norm_in_parts(input, affine, then),
     }
 }
 
-/// Without anything that follows, by LibTorch's operations.
-fn instance_norm_alone(input: &Tensor, affine: Option<[&Tensor; 2]>) -> Result<Tensor, Error> {
-    let (_, channels, _, _, _) = input.size5()?;
+/// By LibTorch's operations, one after the other.
+fn instance_norm_in_parts(
+    input: &Tensor,
+    affine: Option<[&Tensor; 2]>,
+    then: Then<'_>,
+) -> Result<Tensor, Error> {
+    let (batch, channels, z, y, x) = input.size5()?;
     let neutral = neutral(input, channels, affine.is_some())?;
     let (weight, bias) = pair(affine, neutral.as_ref());
-    let on_cpu = input.device() == Device::Cpu;
     if is_channels_last(input)? {
         // LibTorch's instance norm brings the input into the order of axes first; its batch norm does not, and over a batch of
         // one sample it is the same.
         let normalised: Vec<Tensor> = input
             .f_split(1, 0)?
             .iter()
-            .map(|sample| batch_norm(sample, weight.zip(bias), None, By::Batch(0.0)))
+            .map(|sample| batch_norm(sample, weight.zip(bias), None, By::Batch(0.0), Then::NOTHING))
             .collect::<Result<_, _>>()?;
-        return Ok(Tensor::f_cat(&normalised, 0)?);
+        return then.follow(Tensor::f_cat(&normalised, 0)?);
     }
-    if on_cpu {
+    if input.device() == Device::Cpu {
         // The same numbers from the kernel for groups of one channel, which is a third faster on CPU.
-        Ok(input.f_contiguous()?.f_group_norm(channels, weight, bias, EPSILON, true)?)
-    } else {
-        Ok(input.f_instance_norm(weight, bias, None, None, true, 0.1, EPSILON, true)?)
+        return then.follow(input.f_contiguous()?.f_group_norm(channels, weight, bias, EPSILON, true)?);
     }
+    // What LibTorch's instance norm does, whose answer is a view.
+    let shaped = |maps: &Tensor| Ok(maps.f_contiguous()?.f_view([1, batch * channels, z, y, x])?);
+    let of_samples = |vector: Option<&Tensor>| vector.map(|vector| vector.f_repeat([batch])).transpose();
+    let (weight, bias) = (of_samples(weight)?, of_samples(bias)?);
+    let affine = weight.as_ref().zip(bias.as_ref());
+    let normalised = batch_norm(&shaped(input)?, affine, None, By::Batch(0.0), Then::NOTHING)?;
+    Ok(then.follow_shaped(normalised, shaped)?.f_view([batch, channels, z, y, x])?)
 }
 
 /// Whose statistics a batch norm takes.
@@ -81,12 +89,13 @@ pub(super) enum By {
     Batch(f64),
 }
 
-/// LibTorch's batch norm: each feature to mean 0 and variance 1, then scaled and shifted by `affine`.
+/// LibTorch's batch norm: each feature to mean 0 and variance 1, then scaled and shifted by `affine`, then what follows.
 pub(super) fn batch_norm(
     input: &Tensor,
     affine: Option<(&Tensor, &Tensor)>,
     running: Option<(&Tensor, &Tensor)>,
     by: By,
+    then: Then<'_>,
 ) -> Result<Tensor, Error> {
     let (train, momentum) = match by {
         By::Running => (false, 0.0),
@@ -99,9 +108,9 @@ pub(super) fn batch_norm(
     if input.device() != Device::Cpu && is_channels_last(input)? {
         // LibTorch's batch norm has kernels for this order on a GPU, which it takes for two axes of space only; three go through
         // kernels for any order
-        volume(&normalised(&plane(input)?)?, input.size5()?)
+        volume(&then.follow_shaped(normalised(&plane(input)?)?, plane)?, input.size5()?)
     } else {
-        Ok(normalised(input)?)
+        then.follow(normalised(input)?)
     }
 }
 
@@ -225,11 +234,13 @@ mod tests {
                 (output, input.grad())
             };
             assert!(is_channels_last(&map(0.0)).unwrap(), "{size:?}");
-            let (there, back) = answers(&|input| batch_norm(input, None, None, By::Batch(0.0)).unwrap());
+            let (there, back) =
+                answers(&|input| batch_norm(input, None, None, By::Batch(0.0), Then::NOTHING).unwrap());
             let (flat, flat_back) = answers(&|input| {
                 let plane = plane(input).unwrap();
                 assert!(plane.permute([0, 2, 3, 1]).is_contiguous());
-                volume(&batch_norm(&plane, None, None, By::Batch(0.0)).unwrap(), (n, c, z, y, x)).unwrap()
+                let flat = batch_norm(&plane, None, None, By::Batch(0.0), Then::NOTHING).unwrap();
+                volume(&flat, (n, c, z, y, x)).unwrap()
             });
             assert_eq!((flat.stride(), flat_back.stride()), (map(0.0).stride(), map(0.0).stride()));
             assert!((there - flat).abs().max().double_value(&[]) < 1e-12, "{size:?}");

@@ -11,11 +11,11 @@ pub(super) fn is_channels_last(input: &Tensor) -> Result<bool, Error> {
     Ok(input.dim() == 5 && !input.is_contiguous() && input.f_permute([0, 2, 3, 4, 1])?.is_contiguous())
 }
 
-/// `[batch, channels, z, y, x]` in channels-last order → `[batch, channels, z, y·x]`.
+/// `[batch, channels, z, y, x]` in channels-last order → `[batch, channels, z, y·x]`; a copy of maps in another order.
 pub(super) fn plane(input: &Tensor) -> Result<Tensor, Error> {
     let (batch, channels, z, y, x) = input.size5()?;
     // by way of the order in memory: strides of axes of one value tell the order too
-    let rows = input.f_permute([0, 2, 3, 4, 1])?.f_view([batch, z, y * x, channels])?;
+    let rows = input.f_permute([0, 2, 3, 4, 1])?.f_reshape([batch, z, y * x, channels])?;
     Ok(rows.f_permute([0, 3, 1, 2])?)
 }
 

@@ -2,7 +2,9 @@
 
 use super::filter::section_blur;
 use super::on_samples;
+use crate::Result;
 use tch::Tensor;
+use torch_runtime::transfer::uploaded;
 
 /// Part of a volume: first and last (exclusive) section, row and column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,23 +69,36 @@ pub fn shift(x: &Tensor, chosen: &[(i64, Vec<[i64; 2]>)]) -> Tensor {
 /// # Shapes
 /// `x`, `of`: float `[batch, channel, z, y, x]`.
 ///
+/// # Errors
+/// When there is no memory for a mask.
+///
 /// # Source
 /// gtgm.md, section 2.5, "missing" and "cutout".
-pub fn holes(x: &Tensor, chosen: &[(i64, Vec<Cuboid>)], filling: Filling, of: &Tensor) -> Tensor {
-    chosen.iter().fold(x.shallow_clone(), |x, (sample, cuboids)| {
-        on_samples(&x, &[*sample], |one| {
-            let own = of.narrow(0, *sample, 1);
-            let value = match filling {
-                Filling::Darkest => own.min(),
-                Filling::Mean => own.mean(own.kind()),
-            };
-            let changed = one.copy();
-            for cuboid in cuboids {
-                let _filled = cuboid.of(&changed).fill_tensor_(&value);
+pub fn holes(x: &Tensor, chosen: &[(i64, Vec<Cuboid>)], filling: Filling, of: &Tensor) -> Result<Tensor> {
+    let Some((_, _, depth, height, width)) = x.size5().ok().filter(|_| !chosen.is_empty()) else {
+        return Ok(x.shallow_clone());
+    };
+    // one mask for all of them: a kernel for each of dozens of cuboids would keep a GPU waiting
+    let mut mask = vec![false; chosen.len() * (depth * height * width) as usize];
+    for ((_, cuboids), own) in chosen.iter().zip(mask.chunks_exact_mut((depth * height * width) as usize)) {
+        for [z, y, x] in cuboids.iter().map(|cuboid| cuboid.ranges) {
+            for row in (z.0..z.1).flat_map(|z| (y.0..y.1).map(move |y| (z * height + y) * width)) {
+                own[(row + x.0) as usize..(row + x.1) as usize].fill(true);
             }
-            changed
+        }
+    }
+    let mask = uploaded(&mask, &[-1, 1, depth, height, width], x.device())?;
+    let indices: Vec<i64> = chosen.iter().map(|(sample, _)| *sample).collect();
+    let values: Vec<Tensor> = indices
+        .iter()
+        .map(|sample| of.narrow(0, *sample, 1))
+        .map(|own| match filling {
+            Filling::Darkest => own.min(),
+            Filling::Mean => own.mean(own.kind()),
         })
-    })
+        .collect();
+    let values = Tensor::stack(&values, 0).view([-1, 1, 1, 1, 1]);
+    Ok(on_samples(x, &indices, |some| values.where_self(&mask, some)))
 }
 
 /// Blurs parts of single sections of the chosen samples.
@@ -134,11 +149,15 @@ mod tests {
         let x = volume();
         let hole = Cuboid { ranges: [(1, 2), (0, 4), (2, 4)] };
         for (filling, value) in [(Filling::Darkest, 60.0), (Filling::Mean, 89.5)] {
-            let y = holes(&(&x * 1.0), &[(1, vec![hole])], filling, &x);
+            let y = holes(&(&x * 1.0), &[(1, vec![hole])], filling, &x).unwrap();
             let changed = y.ne_tensor(&x).sum(Kind::Int64).int64_value(&[]);
             assert!(y.get(0).equal(&x.get(0)) && changed == 8, "{changed}");
             assert!((y.double_value(&[1, 0, 1, 3, 3]) - value).abs() < 1e-4);
-            let y = holes(&x, &[(1, vec![hole])], filling, &(&x + 5.0));
+            let other = Cuboid { ranges: [(0, 1), (1, 3), (0, 1)] };
+            let y = holes(&x, &[(0, vec![other]), (1, vec![hole, other])], filling, &(&x + 5.0)).unwrap();
+            let changed =
+                y.ne_tensor(&x).flatten(1, -1).sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64);
+            assert_eq!(Vec::<i64>::try_from(changed).unwrap(), [2, 10]);
             assert!((y.double_value(&[1, 0, 1, 3, 3]) - value - 5.0).abs() < 1e-4);
         }
         assert!(x.equal(&volume()), "the input is left alone");

@@ -20,7 +20,8 @@ pub(super) fn mirrored(
         let mut flips = [false; 3];
         chosen.for_each(|(_, axis)| flips[*axis] = true);
         let flipped: Vec<i64> = (0..3).filter(|axis| flips[*axis]).map(|axis| axis as i64 + 2).collect();
-        let output = torch_call(0, || network(&input.flip(&flipped)))?
+        let output = torch_call(0, || network(&input.flip(&flipped)))
+            .map_err(of_network)?
             .map_err(|source| TrainingError::Network { source })?;
         let (found, expected) = (output.size(), input.size());
         let channels = options.pairs.len() as i64;
@@ -43,6 +44,16 @@ pub(super) fn mirrored(
         }
     }
     Ok(sum.map_or_else(|| input.shallow_clone(), Mean::finish))
+}
+
+/// A failure of LibTorch, without the step of a training.
+fn of_network(error: TrainingError) -> TrainingError {
+    match error {
+        TrainingError::OutOfMemory { reason, .. } | TrainingError::Torch { reason, .. } => {
+            TrainingError::Network { source: reason.into() }
+        }
+        other => other,
+    }
 }
 
 /// A sum over mirror images.

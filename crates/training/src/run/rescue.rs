@@ -29,7 +29,7 @@ impl Session {
         &mut self,
         failure: Failure,
         optimizer: &Optimizer,
-        buffers: &mut Buffers,
+        buffers: &Buffers,
         saved: Option<u64>,
         observer: &mut dyn Observer,
     ) -> TrainingError {
@@ -44,9 +44,9 @@ impl Session {
         if self.disk.is_none() || step == 0 || saved == Some(step) || !whole || !readable {
             return error;
         }
-        // the forward pass of a step that was not completed
-        buffers.restore();
-        observer.message(match self.save(Which::Latest, optimizer) {
+        // the forward pass of a step that was not completed has moved them
+        let restored = buffers.restore();
+        observer.message(match restored.and_then(|()| self.save(Which::Latest, optimizer)) {
             Ok(()) => Message::info("I321", format!("saved step {step}, after which an error ends the run"))
                 .fix("Once the cause is mended, the same command goes on from there"),
             Err(second) => Message::warning(
