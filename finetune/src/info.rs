@@ -42,15 +42,10 @@ struct Training {
 pub(crate) fn run(arguments: &Info, context: &Context) -> anyhow::Result<ExitStatus> {
     let file = model::file_of(&arguments.model);
     let plan = model::stored_plan(&file)?;
-    // running statistics are no parameters
-    let tensors = weights::read_tensors(&file)?;
-    let trained = tensors
-        .iter()
-        .filter(|(name, _)| !name.contains("running_") && !name.ends_with("num_batches_tracked"));
     let sheet = Sheet {
         file: file.display().to_string(),
         sha256: digest::file(&file)?.1,
-        parameters: trained.map(|(_, tensor)| tensor.numel() as u64).sum(),
+        parameters: weights::count_parameters(&weights::read_tensors(&file)?),
         plan,
         seen: model::stored_seen(&file, "E410")?,
         training: training(&arguments.model)?,

@@ -19,7 +19,7 @@ use data_manifests::seen::Seen;
 use goal::{goal, objective};
 use networks::{MemoryFormat, SegmentationNetwork, weights};
 use patches::ShardStore;
-use plan::{TrainPlan, plan, single_voxels};
+use plan::{TrainPlan, plan};
 use serde::Serialize;
 use stage::message::counted;
 use stage::{Context, ExitStatus, Message, Output, atomic, interrupt, limits};
@@ -107,8 +107,13 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
                 .fix("Score it on cases of another source; --val-share keeps some of these"),
         );
     }
-    if let Some(warning) = single_voxels(plan.model.network.kind(), plan.model.patch_zyx) {
-        context.tell(warning);
+    let patch = plan.model.patch_zyx;
+    if plan.model.network.encoder().ends_in_single_voxels(patch) {
+        context.tell(
+            Message::warning("W444", format!("the deepest maps of a swin-unetr are single voxels for patches of {patch:?}"))
+                .cause("An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing")
+                .fix("Plan larger patches ('preprocess plan', or grid.patch_zyx), above 32 voxels along some axis, or choose --network resenc"),
+        );
     }
     if plan.encoder_frozen >= plan.steps {
         context.tell(Message::info(

@@ -4,7 +4,7 @@ use crate::mixture::Balance;
 use crate::selection::{LeftOut, SelectionRule, TestCases, WithoutReport};
 use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
-use networks::{EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
+use networks::{AskedShape, EncoderKind, HeadNorm, MemoryFormat, ResEncSize, SwinConfig, SwinMerging};
 use stage::arguments::numbers;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -206,6 +206,16 @@ pub(crate) enum ViewSet {
 }
 
 impl Arguments {
+    /// What is asked of the encoder's shape.
+    pub(crate) fn asked_shape(&self) -> AskedShape {
+        AskedShape {
+            size: self.size,
+            feature_size: self.swin_feature_size,
+            depths: self.swin_depths,
+            merging: self.swin_merging,
+        }
+    }
+
     /// What reports that are alike are to each other.
     pub(crate) fn alike_reports(&self) -> AlikeReports {
         let usual = if self.legacy { AlikeReports::Negatives } else { AlikeReports::Masked };

@@ -9,6 +9,7 @@ use crate::shape;
 use crate::task::{AlikeReports, VisualHeads};
 use crate::text::ReportMatch;
 use data_manifests::descriptor::{Intensities, Modality};
+use networks::weights::{OTHER_MERGING, WHICH_MERGING};
 use networks::{EncoderConfig, HeadNorm, MemoryFormat};
 use patches::ShardStore;
 use serde::{Deserialize, Serialize};
@@ -140,6 +141,17 @@ impl Plan {
         let encoder = shape::encoder(arguments, stored, of_network, &spacings)?;
         let of_weights =
             matches!((&encoder, stored), (EncoderConfig::Resenc { .. }, Some(EncoderConfig::Resenc { .. })));
+        if let EncoderConfig::SwinUnetr { transformer, .. } = &encoder
+            && init.is_some()
+            && stored.is_none()
+            && arguments.swin_merging.is_none()
+        {
+            let merging = transformer.merging;
+            let text = format!(
+                "the file does not say in which order its transformer merges patches: taken for {merging}"
+            );
+            context.tell(Message::warning("W450", text).cause(OTHER_MERGING).fix(WHICH_MERGING));
+        }
         if of_weights {
             shape::tell_origin(&encoder, arguments.size, of_network, &spacings, context);
         }
@@ -151,6 +163,13 @@ impl Plan {
         } else {
             encoder.divisible_patch_zyx(wanted)
         };
+        if encoder.ends_in_single_voxels(patch_zyx) {
+            context.tell(
+                Message::warning("W444", format!("the deepest maps of a swin-unetr are single voxels for patches of {patch_zyx:?}"))
+                    .cause("An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing")
+                    .fix("Give a --patch-zyx above 32 voxels along some axis, or choose another --encoder"),
+            );
+        }
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];
         // what one data set permits befalls its patches alone
         let any =

@@ -1,7 +1,7 @@
 //! The shape of the encoder: what options say, or that of the weights that it starts from.
 
 use crate::arguments::Arguments;
-use networks::{EncoderConfig, EncoderKind, ResEncConfig, ResEncSize, SwinConfig};
+use networks::{EncoderConfig, EncoderKind, ResEncConfig, ResEncSize};
 use stage::{Context, Message};
 
 /// Spacings count as equal where they differ by less than this share.
@@ -19,7 +19,13 @@ pub(crate) fn encoder(
     patch_zyx: [usize; 3],
     spacings_zyx_mm: &[[f64; 3]],
 ) -> anyhow::Result<EncoderConfig> {
+    let asked = arguments.asked_shape();
     refuse_idle_options(arguments)?;
+    if let Some(stored) = stored.filter(|stored| stored.kind() == arguments.encoder)
+        && let Some((option, has)) = asked.contradicted(stored)
+    {
+        return Err(other_shape(option, &has).into());
+    }
     let size = arguments.size.unwrap_or(ResEncSize::Compact);
     let planned = || {
         ResEncConfig::for_patch(patch_zyx.map(|n| n as i64), common(spacings_zyx_mm), size).map_err(|e| {
@@ -29,32 +35,18 @@ pub(crate) fn encoder(
     Ok(match (arguments.encoder, stored) {
         (EncoderKind::Resnet50, _) => EncoderConfig::Resnet50 { in_channels: 1 },
         (EncoderKind::Resenc, Some(EncoderConfig::Resenc { topology, .. })) => {
-            if let Some(size) = arguments.size
-                && !size.is_of(topology)
-            {
-                let has =
-                    format!("stages of {:?} channels and {:?} blocks", topology.features, topology.blocks);
-                return Err(other_shape("--size", &has).into());
-            }
             if arguments.network_patch_zyx.is_some() && planned()?.strides_zyx != topology.strides_zyx {
                 let has = format!("halves by {:?} (z, y, x)", topology.strides_zyx);
-                return Err(other_shape("--network-patch-zyx", &has).into());
+                return Err(other_shape("network-patch-zyx", &has).into());
             }
             EncoderConfig::Resenc { in_channels: 1, topology: topology.clone() }
         }
         (EncoderKind::Resenc, _) => EncoderConfig::Resenc { in_channels: 1, topology: planned()? },
         (EncoderKind::SwinUnetr, Some(EncoderConfig::SwinUnetr { transformer, .. })) => {
-            refuse_other_transformer(arguments, transformer)?;
             EncoderConfig::SwinUnetr { in_channels: 1, transformer: transformer.clone() }
         }
         (EncoderKind::SwinUnetr, _) => {
-            let usual = SwinConfig::default();
-            let transformer = SwinConfig {
-                feature_size: arguments.swin_feature_size.unwrap_or(usual.feature_size),
-                depths: arguments.swin_depths.unwrap_or(usual.depths),
-                merging: arguments.swin_merging.unwrap_or(usual.merging),
-            };
-            transformer.validate().map_err(|e| {
+            let transformer = asked.transformer().map_err(|e| {
                 Message::error("E324", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
             })?;
             EncoderConfig::SwinUnetr { in_channels: 1, transformer }
@@ -96,45 +88,24 @@ fn common(spacings_zyx: &[[f64; 3]]) -> [f64; 3] {
 
 /// Refuses options that are of another encoder.
 fn refuse_idle_options(arguments: &Arguments) -> Result<(), Message> {
-    let idle = |text: &str, option: &str, of: EncoderKind| {
-        Message::error("E324", text).fix(format!("Leave {option} out, or choose --encoder {of}"))
-    };
-    if arguments.encoder != EncoderKind::Resenc {
-        if arguments.network_patch_zyx.is_some() {
-            let text = "only a resenc is planned by the patch of later networks";
-            return Err(idle(text, "--network-patch-zyx", EncoderKind::Resenc));
-        }
-        if arguments.size.is_some() {
-            return Err(idle("only a resenc comes in sizes", "--size", EncoderKind::Resenc));
+    let later = arguments.network_patch_zyx.is_some() && arguments.encoder != EncoderKind::Resenc;
+    let later = later.then_some(("network-patch-zyx", EncoderKind::Resenc));
+    match later.or_else(|| arguments.asked_shape().idle(arguments.encoder)) {
+        None => Ok(()),
+        Some((option, of)) => {
+            let text = format!("--{option} is an option of --encoder {of}, not of {}", arguments.encoder);
+            Err(Message::error("E324", text).fix(format!("Leave out --{option}, or choose --encoder {of}")))
         }
     }
-    let transformer = arguments.swin_feature_size.is_some()
-        || arguments.swin_depths.is_some()
-        || arguments.swin_merging.is_some();
-    if arguments.encoder != EncoderKind::SwinUnetr && transformer {
-        let text = "only a swin-unetr is shaped by --swin-feature-size, --swin-depths and --swin-merging";
-        return Err(idle(text, "them", EncoderKind::SwinUnetr));
-    }
-    Ok(())
-}
-
-fn refuse_other_transformer(arguments: &Arguments, has: &SwinConfig) -> Result<(), Message> {
-    if arguments.swin_feature_size.is_some_and(|asked| asked != has.feature_size) {
-        return Err(other_shape("--swin-feature-size", &has.feature_size.to_string()));
-    }
-    if arguments.swin_depths.is_some_and(|asked| asked != has.depths) {
-        return Err(other_shape("--swin-depths", &format!("{:?}", has.depths)));
-    }
-    if arguments.swin_merging.is_some_and(|asked| asked != has.merging) {
-        return Err(other_shape("--swin-merging", &has.merging.to_string()));
-    }
-    Ok(())
 }
 
 fn other_shape(option: &str, has: &str) -> Message {
-    Message::error("E326", format!("{option} asks for another encoder than the weights to start from are of"))
-        .detail(format!("that of --init: {has}"))
-        .fix(format!("Leave out {option}: the encoder takes the shape of the weights; or leave out --init"))
+    Message::error(
+        "E326",
+        format!("--{option} asks for another encoder than the weights to start from are of"),
+    )
+    .detail(format!("that of --init: {has}"))
+    .fix(format!("Leave out --{option}: the encoder takes the shape of the weights; or leave out --init"))
 }
 
 #[cfg(test)]

@@ -89,6 +89,13 @@ impl EncoderConfig {
         }
     }
 
+    /// Whether its deepest maps of such patches are single voxels, over which instance norms give 0: what the last block learns is nothing.
+    #[must_use]
+    pub fn ends_in_single_voxels(&self, patch_zyx: [usize; 3]) -> bool {
+        let reduction = SwinConfig::DIVISOR_ZYX;
+        matches!(self, Self::SwinUnetr { .. }) && (0..3).all(|axis| patch_zyx[axis] as i64 <= reduction[axis])
+    }
+
     /// Channels of the image.
     pub fn in_channels(&self) -> i64 {
         match self {
@@ -180,6 +187,18 @@ impl NetworkConfig {
     pub fn validate(&self) -> Result<(), Error> {
         at_least_one("classes", self.classes())?;
         self.encoder().validate()
+    }
+}
+
+impl NetworkKind {
+    /// The encoder of such a network.
+    #[must_use]
+    pub fn encoder(self) -> EncoderKind {
+        match self {
+            Self::Resunet50 | Self::Attresunet50 => EncoderKind::Resnet50,
+            Self::Resenc => EncoderKind::Resenc,
+            Self::SwinUnetr => EncoderKind::SwinUnetr,
+        }
     }
 }
 
@@ -276,6 +295,8 @@ mod tests {
             r#"{"kind":"swin-unetr","in_channels":2,"classes":3,"transformer":{"feature_size":48,"depths":[2,2,2,2],"merging":"complete"}}"#
         );
         assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
+        let deepest = |patch| config.encoder().ends_in_single_voxels(patch);
+        assert!(deepest([32; 3]) && !deepest([32, 64, 32]));
         assert_eq!(
             (config.kind(), config.encoder().kind()),
             (NetworkKind::SwinUnetr, EncoderKind::SwinUnetr)

@@ -11,8 +11,10 @@ mod report;
 mod save;
 
 pub use load::{LoadOptions, load};
-pub use names::is_encoder;
+pub use names::{count_parameters, is_encoder};
 pub use plan::planned_encoder;
 pub use read::{read_metadata, read_tensors};
-pub use report::{Adapted, LoadReport, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM, Skipped};
+pub use report::{
+    Adapted, LoadReport, OTHER_ENCODER, OTHER_MERGING, OTHER_STEM, RANDOM_STEM, Skipped, WHICH_MERGING,
+};
 pub use save::{save, save_canonical, save_tensors, save_where};

@@ -2,7 +2,7 @@
 
 use crate::objective::{OffsetSet, SemanticTargets};
 use label_maps::targets::Balance;
-use networks::{DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
+use networks::{AskedShape, DecoderNorm, NetworkKind, ResEncSize, SwinConfig, SwinMerging};
 use stage::arguments::numbers;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -174,6 +174,18 @@ pub(crate) struct Train {
     /// Threads that read patches
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: u16,
+}
+
+impl Train {
+    /// What is asked of the network's shape.
+    pub(crate) fn asked_shape(&self) -> AskedShape {
+        AskedShape {
+            size: self.size,
+            feature_size: self.swin_feature_size,
+            depths: self.swin_depths,
+            merging: self.swin_merging,
+        }
+    }
 }
 
 fn parse_balance(text: &str) -> Result<Balance, String> {

@@ -5,8 +5,10 @@ use crate::model::{self, ModelPlan};
 use crate::objective::Objective;
 use data_manifests::seen::Seen;
 use data_manifests::{Artefact, Manifest};
-use networks::weights::{self, LoadOptions, OTHER_ENCODER, OTHER_STEM, RANDOM_STEM};
-use networks::{EncoderConfig, EncoderKind, NetworkKind};
+use networks::weights::{
+    self, LoadOptions, OTHER_ENCODER, OTHER_MERGING, OTHER_STEM, RANDOM_STEM, WHICH_MERGING,
+};
+use networks::{EncoderConfig, EncoderKind, NetworkConfig, NetworkKind};
 use patches::ShardStore;
 use stage::message::counted;
 use stage::{Context, Message};
@@ -27,11 +29,7 @@ pub(super) fn configuration(file: &Path, network: NetworkKind) -> anyhow::Result
             .fix("Give the encoder.safetensors that 'pretrain' wrote, or the model.safetensors of 'finetune train'")
     })?;
     let Some(stored) = stored else { return Ok(None) };
-    let expected = match network {
-        NetworkKind::Resunet50 | NetworkKind::Attresunet50 => EncoderKind::Resnet50,
-        NetworkKind::Resenc => EncoderKind::Resenc,
-        NetworkKind::SwinUnetr => EncoderKind::SwinUnetr,
-    };
+    let expected = network.encoder();
     let found = stored.kind();
     if found != expected {
         let remedy = match found {
@@ -134,6 +132,16 @@ pub(super) fn load(
     }
     if let Some(text) = report.random_stem() {
         context.tell(Message::warning("W447", text).cause(RANDOM_STEM).fix(OTHER_STEM));
+    }
+    if let NetworkConfig::SwinUnetr { transformer, .. } = &own.network
+        && arguments.swin_merging.is_none()
+        && configuration(file, arguments.network)?.is_none()
+    {
+        let merging = transformer.merging;
+        let text = format!(
+            "the file does not say in which order its transformer merges patches: taken for {merging}"
+        );
+        context.tell(Message::warning("W450", text).cause(OTHER_MERGING).fix(WHICH_MERGING));
     }
     if arguments.with_decoder {
         let others = model::stored_plan(file).ok().filter(|stored| !has_channels_of(stored, own));

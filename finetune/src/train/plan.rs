@@ -147,19 +147,6 @@ fn steps(arguments: &Train, cases: usize, batch: usize) -> u64 {
     arguments.steps.or(arguments.epochs.map(|epochs| epochs.saturating_mul(epoch))).unwrap_or(epoch)
 }
 
-/// Times that a swin-unetr halves a patch along each axis, as a factor.
-const SWIN_REDUCTION: usize = 32;
-
-/// Says that the deepest maps of a swin-unetr are single voxels, over which norms give 0.
-pub(super) fn single_voxels(kind: NetworkKind, patch_zyx: [usize; 3]) -> Option<Message> {
-    let alone = kind == NetworkKind::SwinUnetr && patch_zyx.iter().all(|n| *n <= SWIN_REDUCTION);
-    alone.then(|| {
-        Message::warning("W444", format!("the deepest maps of a swin-unetr are single voxels for patches of {patch_zyx:?}"))
-            .cause("An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing")
-            .fix("Plan larger patches ('preprocess plan', or grid.patch_zyx), above 32 voxels along some axis, or choose --network resenc")
-    })
-}
-
 fn optimizer(arguments: &Train, network: &NetworkConfig) -> OptimizerOptions {
     let rule = if arguments.optimizer == "sgd" { Rule::sgd() } else { Rule::adamw() };
     let mut optimizer = OptimizerOptions::new(rule, arguments.weight_decay);
@@ -208,17 +195,4 @@ fn filled(store: &ShardStore, train: &[String], patch_zyx: [usize; 3]) -> anyhow
         }
     }
     Ok(filled)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn deepest_maps_of_one_voxel_are_said() {
-        let of = |kind, patch| single_voxels(kind, patch).map(|message| message.code);
-        assert_eq!(of(NetworkKind::SwinUnetr, [32, 32, 32]), Some("W444"));
-        assert_eq!(of(NetworkKind::SwinUnetr, [32, 64, 32]), None);
-        assert_eq!(of(NetworkKind::Resenc, [32, 32, 32]), None);
-    }
 }

@@ -3,7 +3,7 @@
 use super::encoder;
 use crate::arguments::Train;
 use data_manifests::Descriptor;
-use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, ResEncSize, SwinConfig};
+use networks::{EncoderConfig, NetworkConfig, NetworkKind, ResEncConfig, ResEncSize};
 use stage::Message;
 
 /// A resenc and a swin-unetr take the shape of the encoder that they start from; else a resenc has one for the data set's patch, and a
@@ -47,13 +47,7 @@ pub(super) fn network(
             Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
         }
         (NetworkKind::SwinUnetr, _) => {
-            let usual = SwinConfig::default();
-            let transformer = SwinConfig {
-                feature_size: arguments.swin_feature_size.unwrap_or(usual.feature_size),
-                depths: arguments.swin_depths.unwrap_or(usual.depths),
-                merging: arguments.swin_merging.unwrap_or(usual.merging),
-            };
-            transformer.validate().map_err(|e| {
+            let transformer = arguments.asked_shape().transformer().map_err(|e| {
                 Message::error("E416", e.to_string()).fix("Give --swin-feature-size a multiple of 12")
             })?;
             Ok(NetworkConfig::SwinUnetr { in_channels, classes, transformer })
@@ -63,49 +57,17 @@ pub(super) fn network(
 
 /// Refuses options that would do nothing.
 fn check(arguments: &Train, stored: Option<&EncoderConfig>) -> Result<(), Message> {
-    // option, network that has it, and what the encoder has in its place where that is not what was given
-    let mut wrong: Vec<(&str, NetworkKind, Option<String>)> = Vec::new();
-    let mut given = |option, of, has: Option<String>| {
-        if arguments.network != of || has.is_some() {
-            wrong.push((option, of, has));
-        }
-    };
-    let (resenc, swin) = match stored {
-        Some(EncoderConfig::Resenc { topology, .. }) => (Some(topology), None),
-        Some(EncoderConfig::SwinUnetr { transformer, .. }) => (None, Some(transformer)),
-        _ => (None, None),
-    };
-    if let Some(size) = arguments.size {
-        let other = resenc.filter(|topology| !size.is_of(topology));
-        let has = other.map(|topology| {
-            format!("stages of {:?} channels and {:?} blocks", topology.features, topology.blocks)
-        });
-        given("--size", NetworkKind::Resenc, has);
+    let asked = arguments.asked_shape();
+    let network = arguments.network;
+    if let Some((option, of)) = asked.idle(network.encoder()) {
+        let text = format!("--{option} is an option of --network {of}, not of {network}");
+        return Err(Message::error("E449", text).fix(format!("Leave out --{option}, or use --network {of}")));
     }
-    let kind = NetworkKind::SwinUnetr;
-    if let Some(features) = arguments.swin_feature_size {
-        let other = swin.filter(|swin| swin.feature_size != features);
-        given("--swin-feature-size", kind, other.map(|swin| swin.feature_size.to_string()));
+    if let Some((option, has)) = stored.and_then(|stored| asked.contradicted(stored)) {
+        let text = format!("--{option} asks for another network than the encoder's");
+        return Err(Message::error("E449", text).detail(format!("the encoder has {has}")).fix(format!(
+            "Leave out --{option}: the network takes the encoder's shape; or pretrain an encoder with it"
+        )));
     }
-    if let Some(depths) = arguments.swin_depths {
-        let other = swin.filter(|swin| swin.depths != depths);
-        given("--swin-depths", kind, other.map(|swin| format!("{:?}", swin.depths)));
-    }
-    if let Some(merging) = arguments.swin_merging {
-        let other = swin.filter(|swin| swin.merging != merging);
-        given("--swin-merging", kind, other.map(|swin| swin.merging.to_string()));
-    }
-    match wrong.into_iter().next() {
-        None => Ok(()),
-        Some((option, of, None)) => {
-            let text = format!("{option} is an option of --network {of}, not of {}", arguments.network);
-            Err(Message::error("E449", text).fix(format!("Leave out {option}, or use --network {of}")))
-        }
-        Some((option, _, Some(has))) => {
-            let text = format!("{option} asks for another network than the encoder's");
-            Err(Message::error("E449", text).detail(format!("the encoder has {has}")).fix(format!(
-                "Leave out {option}: the network takes the encoder's shape; or pretrain an encoder with it"
-            )))
-        }
-    }
+    Ok(())
 }

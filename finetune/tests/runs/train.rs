@@ -234,6 +234,23 @@ fn a_swin_encoder_starts_a_swin_unetr_of_its_own_shape() {
     assert!(patch.iter().all(|size| size % 32 == 0), "{patch:?}");
     study.verified("model");
 
+    // weights of elsewhere do not say how their patches were merged
+    let bare = study.path("bare.safetensors");
+    weights::save_tensors(&weights::read_tensors(&encoder).unwrap(), &bare, &BTreeMap::new()).unwrap();
+    let shape = [
+        "--swin-feature-size",
+        "12",
+        "--swin-depths",
+        "1,1,1,1",
+        "--overwrite",
+        "--encoder-weights",
+        text(&bare),
+    ];
+    for (merging, is_asked) in [(&[][..], true), (&["--swin-merging", "published"], false)] {
+        let said = run(&[&words[..], &short, &["--steps", "1"], &shape, merging].concat()).expect(0);
+        assert_eq!(said.contains("W450") && said.contains("taken for complete"), is_asked, "{said}");
+    }
+
     let said = run(&[&words[..], &more, &["--swin-depths", "2,2,2,2", "--overwrite"]].concat()).expect(1);
     insta::assert_snapshot!(said.lines().find(|line| line.contains("E449")).unwrap().trim(), @"E449 --swin-depths asks for another network than the encoder's. the encoder has [1, 1, 1, 1]. Leave out --swin-depths: the network takes the encoder's shape; or pretrain an encoder with it.");
     let said = run(&[&words[..], &more, &["--size", "full", "--overwrite"]].concat()).expect(1);

@@ -25,9 +25,9 @@ pub struct SwinConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SwinMerging {
-    /// All eight, in the order of MONAI's `merging`.
+    /// All eight, in the order of MONAI's `merging` since version 1.5.
     Complete,
-    /// Six, two of them twice: as MONAI 0.9 had it, and the published code, whose weights need it.
+    /// Six, two of them twice: as MONAI 0.9 to 1.4 had it, and the published code, whose weights need it.
     Published,
 }
 

@@ -6,10 +6,10 @@ use crate::init::{ConvInit, Scope};
 use crate::swin::config::SwinMerging;
 use tch::Tensor;
 
-/// Parities z, y, x in the order in which MONAI's `merging` joins them.
+/// Parities z, y, x in the order in which MONAI's `merging` joins them since version 1.5.
 const COMPLETE: [[i64; 3]; 8] =
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [1, 0, 1], [0, 1, 1], [1, 1, 1]];
-/// As in MONAI 0.9 and the published code: (0, 1, 0) and (0, 0, 1) are there twice, (1, 1, 0) and (0, 1, 1) are not.
+/// As in MONAI 0.9 to 1.4 and the published code: (0, 1, 0) and (0, 0, 1) are there twice, (1, 1, 0) and (0, 1, 1) are not.
 const PUBLISHED: [[i64; 3]; 8] =
     [[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 0, 1], [0, 1, 0], [0, 0, 1], [1, 1, 1]];
 

@@ -1,5 +1,8 @@
 //! The names that one tensor has in the code bases of others.
 
+use std::collections::BTreeMap;
+use tch::Tensor;
+
 /// Layers of ResNet-50 and of the U-Net on it: the same tensors under two names.
 const RESNET_TO_RESUNET: [(&str, &str); 6] = [
     ("conv1.", "encoder1.0."),
@@ -21,8 +24,8 @@ const STEMS: [&str; 4] = [
 /// What every name of SwinUNETR's transformer begins with.
 const SWIN: &str = "swinViT.";
 
-/// Prefixes that wrappers put before every name; the last is that of `torch.compile`.
-const WRAPPERS: [&str; 5] = ["module.", "model.", "backbone.", "network.", "_orig_mod."];
+/// Prefixes that wrappers put before every name; the last are those of Lightning modules and of `torch.compile`.
+const WRAPPERS: [&str; 7] = ["module.", "model.", "backbone.", "network.", "_model.", "net.", "_orig_mod."];
 
 /// Whether the variable belongs to an image encoder.
 pub fn is_encoder(name: &str) -> bool {
@@ -57,6 +60,18 @@ fn is_counter(name: &str) -> bool {
 /// Whether the variable is the same in every file: the positions of tokens in a window.
 pub(crate) fn is_constant(name: &str) -> bool {
     name.ends_with(".relative_position_index")
+}
+
+/// Whether a file's tensor is what training changes, under the first of its names: neither a statistic nor a constant.
+fn is_parameter(name: &str) -> bool {
+    let is_statistic = name.ends_with(".running_mean") || name.ends_with(".running_var");
+    canonical(name) == name && !is_statistic && !is_incidental(name)
+}
+
+/// How many numbers of a file of ours training changes, each counted once.
+#[must_use]
+pub fn count_parameters(tensors: &BTreeMap<String, Tensor>) -> u64 {
+    tensors.iter().filter(|(name, _)| is_parameter(name)).map(|(_, tensor)| tensor.numel() as u64).sum()
 }
 
 /// Whether a network is complete without the variable.
@@ -128,8 +143,32 @@ pub(crate) fn candidates(name: &str) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{DecoderNorm, NetworkConfig, ResEncConfig, ResEncSize, SegmentationNetwork, SwinConfig};
-    use std::collections::BTreeMap;
     use tch::{Device, nn};
+
+    #[test]
+    fn parameters_are_counted_once() {
+        let (in_channels, classes) = (2, 3);
+        let topology = ResEncConfig::for_patch([16; 3], [1.0; 3], ResEncSize::Compact).unwrap();
+        let transformer = SwinConfig { feature_size: 12, depths: [1; 4], ..SwinConfig::default() };
+        for config in [
+            NetworkConfig::Resenc { in_channels, classes, topology },
+            NetworkConfig::SwinUnetr { in_channels, classes, transformer },
+            NetworkConfig::Resunet50 { in_channels, classes, decoder_norm: DecoderNorm::Instance },
+        ] {
+            let store = nn::VarStore::new(Device::Cpu);
+            let _network = SegmentationNetwork::new(&store.root(), &config, 0).unwrap();
+            let variables = store.variables();
+            let file = variables
+                .iter()
+                .flat_map(|(name, tensor)| {
+                    aliases(name, true).into_iter().map(|alias| (alias, tensor.shallow_clone()))
+                })
+                .collect();
+            let trained = variables.values().filter(|tensor| tensor.requires_grad());
+            let expected: u64 = trained.map(|tensor| tensor.numel() as u64).sum();
+            assert_eq!(count_parameters(&file), expected, "{config:?}");
+        }
+    }
 
     fn sizes(config: &NetworkConfig) -> BTreeMap<String, Vec<i64>> {
         let store = nn::VarStore::new(Device::Cpu);

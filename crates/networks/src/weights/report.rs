@@ -15,6 +15,14 @@ pub const RANDOM_STEM: &str = "What the other layers learnt rests on that of the
 /// What to do then.
 pub const OTHER_STEM: &str = "Use weights of a network whose first convolution has this shape";
 
+/// What it means where a file does not say in which order its transformer merges patches, and nobody else does.
+pub const OTHER_MERGING: &str =
+    "Both orders have tensors of the same names and shapes: in the other one they give other numbers";
+
+/// What to do then.
+pub const WHICH_MERGING: &str =
+    "Give --swin-merging: published for weights of MONAI 0.9 to 1.4, complete for later ones";
+
 /// What loading did, for people and for `report.json`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadReport {

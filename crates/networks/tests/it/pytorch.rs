@@ -249,4 +249,14 @@ fn files_of_torch_save_are_converted_once() {
     assert_eq!(convert(&files[2], &["--trust"]).0, Some(0));
     let (code, said) = convert(&files[3], &[]);
     assert!(code == Some(1) && said.contains("no state dict, only: epoch"), "{said}");
+    // what is no file of PyTorch, and half of one
+    let (pointer, half) = (path("pointer.pth"), path("half.pth"));
+    fs_err::write(&pointer, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+    let whole = fs_err::read(&files[1]).unwrap();
+    fs_err::write(&half, &whole[..whole.len() / 2]).unwrap();
+    for (file, expected) in [(&pointer, "is no file of PyTorch"), (&half, "cannot be read, fetch it again")] {
+        let (code, said) = convert(file, &[]);
+        let is_one_line = said.trim().lines().count() == 1;
+        assert!(code == Some(1) && said.contains(expected) && is_one_line, "{said}");
+    }
 }
