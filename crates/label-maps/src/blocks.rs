@@ -149,7 +149,7 @@ fn with_evidence<R>(
         Some(offsets) => Evidence::Affinities(Affinities::new(&values, offsets, window.shape_zyx)?),
         None => Evidence::Boundary { values: &values, shape_zyx: window.shape_zyx },
     };
-    look(&evidence, mask.as_deref()).map_err(|error| error.from_start(window.start_zyx).into())
+    look(&evidence, mask.as_deref()).map_err(|error| error.seen_from(window.start_zyx).into())
 }
 
 /// Instances or fragments of one block.

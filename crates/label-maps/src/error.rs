@@ -90,8 +90,8 @@ pub enum LabelMapError {
 }
 
 impl LabelMapError {
-    /// Where a place is said, counted from the first voxel of the volume instead of that of a part which begins at `start_zyx`.
-    pub(crate) fn from_start(mut self, start_zyx: [usize; 3]) -> Self {
+    /// A place that is said becomes one of the volume; it was counted from the first voxel of a part that begins at `start_zyx`.
+    pub(crate) fn seen_from(mut self, start_zyx: [usize; 3]) -> Self {
         if let Self::Probability { place_zyx, .. } = &mut self {
             for (place, start) in place_zyx.iter_mut().zip(start_zyx) {
                 *place += start;

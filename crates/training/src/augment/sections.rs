@@ -154,11 +154,11 @@ mod tests {
             assert!(y.get(0).equal(&x.get(0)) && changed == 8, "{changed}");
             assert!((y.double_value(&[1, 0, 1, 3, 3]) - value).abs() < 1e-4);
             let other = Cuboid { ranges: [(0, 1), (1, 3), (0, 1)] };
-            let y = holes(&x, &[(0, vec![other]), (1, vec![hole, other])], filling, &(&x + 5.0)).unwrap();
+            let y = holes(&x, &[(0, vec![other]), (1, vec![hole, other])], filling, &(&x + 5.5)).unwrap();
             let changed =
                 y.ne_tensor(&x).flatten(1, -1).sum_dim_intlist([1_i64].as_slice(), false, Kind::Int64);
             assert_eq!(Vec::<i64>::try_from(changed).unwrap(), [2, 10]);
-            assert!((y.double_value(&[1, 0, 1, 3, 3]) - value - 5.0).abs() < 1e-4);
+            assert!((y.double_value(&[1, 0, 1, 3, 3]) - value - 5.5).abs() < 1e-4);
         }
         assert!(x.equal(&volume()), "the input is left alone");
     }
