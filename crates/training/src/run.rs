@@ -6,6 +6,7 @@
 //! with one number of threads).
 
 mod clock;
+mod ending;
 mod files;
 mod open;
 mod options;
@@ -26,7 +27,6 @@ use crate::record::{Record, VALIDATION, Values, progress};
 use crate::step::{Attempt, BatchSource, Buffers, Fetched, Suspects, Task, attempt, torch_call};
 use crate::{Result, TrainingError};
 use clock::Clock;
-use options::{exhausted, stop_reason};
 use pictures::Canvas;
 use rescue::Failure;
 use serde_json::Value;
@@ -308,46 +308,6 @@ impl Session {
             }
         }
         Ok((done, stopped))
-    }
-
-    /// Whether patience is at an end for the first process, which has the score that counts.
-    fn is_exhausted(&self, options: &RunOptions) -> Result<bool> {
-        let own = exhausted(options, &self.state);
-        match &self.peers {
-            Some(peers) if options.patience.is_some() => peers.told_by_leader(own),
-            _ => Ok(own),
-        }
-    }
-
-    /// Why to stop now; what one process has to do, all do.
-    fn stop_reason(
-        &self,
-        options: &RunOptions,
-        stop_requested: &dyn Fn() -> bool,
-    ) -> Result<Option<StopReason>> {
-        let own = stop_reason(options, stop_requested);
-        Ok(match &self.peers {
-            Some(peers) if peers.any(own.is_some())? => Some(own.unwrap_or(StopReason::Peer)),
-            Some(_) => None,
-            None => own,
-        })
-    }
-
-    /// Refuses to hand on weights of which the last that is known is that they give no finite numbers.
-    fn expect_finite_end(&self) -> Result<()> {
-        let RunState { step, skipped_in_a_row, validated_not_finite, .. } = self.state;
-        // one batch may be to blame for a step, which leaves the weights as they were
-        let is_lapse = skipped_in_a_row == 0 || (skipped_in_a_row == 1 && step > 1);
-        let why = if validated_not_finite {
-            "at the last validation what the network gives was not finite".to_owned()
-        } else if is_lapse {
-            return Ok(());
-        } else if step == u64::from(skipped_in_a_row) {
-            "no step had a finite loss or gradient".to_owned()
-        } else {
-            format!("the last {skipped_in_a_row} steps had no finite loss or gradient")
-        };
-        Err(TrainingError::Diverged { step, why, best: self.state.best.map(|best| best.step) })
     }
 
     fn source_error(&self, text: String) -> TrainingError {
