@@ -115,7 +115,7 @@ pub fn predict(
 /// window reaches them: `emit` gets the first section and float32 `[class, z, y, x]`.
 ///
 /// Memory on the CPU: 4 · channels bytes per voxel of the volume where it must be padded; on the device batches of windows and what the network
-/// needs. 4 · (classes + 1) bytes per voxel of a slab as deep as a window are taken on the device if it has them to spare, and on the CPU else: to
+/// needs. 4 · (classes + 1) bytes per voxel of a slab as deep as a window are taken on the device if it has them to spare, and on the CPU else (from where the network lacks them on): to
 /// the same bits, but then every window comes over, and the device waits meanwhile.
 ///
 /// # Errors
@@ -167,7 +167,14 @@ pub fn predict_slabs(
         } else {
             input.f_to_device(device)
         };
-        let output = mirrored(&input.map_err(refused)?, options, network)?;
+        let input = input.map_err(refused)?;
+        let output = match mirrored(&input, options, network) {
+            // what the sums take may be what the network lacks
+            Err(full) if full.code() == "E305" && leave_device(&mut sums)? => {
+                mirrored(&input, options, network)?
+            }
+            answered => answered?,
+        };
         let classes = output.size()[1];
         let sums = match &mut sums {
             Some(sums) => sums,
@@ -197,6 +204,15 @@ pub fn predict_slabs(
 /// An operation of a prediction that LibTorch refuses.
 fn refused(error: tch::TchError) -> TrainingError {
     TrainingError::Network { source: error.into() }
+}
+
+/// Sums that lie on a device go to the CPU; whether there were any.
+fn leave_device(sums: &mut Option<Sums>) -> Result<bool> {
+    let Some(sums) = sums.as_mut().filter(|sums| sums.values.device().is_cuda()) else { return Ok(false) };
+    for tensor in [&mut sums.values, &mut sums.weights, &mut sums.weight] {
+        *tensor = tensor.f_to_device(Device::Cpu).map_err(refused)?;
+    }
+    Ok(true)
 }
 
 /// Sums over windows for the sections from `first` on, as many as a window has.
