@@ -243,6 +243,10 @@ fn what_does_not_fit_is_said() {
     let more = ["--affinity-loss", "mse", "--widen-borders", "0", "--affinity-balance", "per-channel"];
     let study = predicted(1, &[&["--affinities", "nearest"], &more[..]].concat());
     assert_eq!(study.json("model/plan.json")["model"]["objective"]["balance"], "per-channel");
+    for option in [&["--targets", "classes"][..], &["--batch-dice"], &["--boundary-weight", "0.1"]] {
+        let said = study.train("refused", 1, &[&["--from-scratch"], option].concat()).expect(1);
+        assert!(said.contains(&format!("E411 {} is of labels that are classes", option[0])), "{said}");
+    }
     let said = instances(&study, "mutex", &["--method", "mutex-watershed"]).expect(1);
     assert!(said.contains("E434 case sample_1_val") && said.contains("--affinities long-range"), "{said}");
     assert!(said.contains("E419 no objects could be made"), "{said}");

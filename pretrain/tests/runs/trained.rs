@@ -146,6 +146,16 @@ fn a_swin_encoder_is_trained_on_patches_that_it_can_halve() {
     let report = weights::load(&store, &file, &LoadOptions::encoder(1.0)).unwrap();
     assert_eq!((report.matched.len(), report.skipped.len(), report.missing.len()), (report.considered, 0, 0));
 
+    // weights of elsewhere do not say how their patches were merged, and of 32³ voxels one is left
+    let bare = study.path("bare.safetensors");
+    weights::save_tensors(&weights::read_tensors(&file).unwrap(), &bare, &BTreeMap::new()).unwrap();
+    let cube = ["--patch-zyx", "32,32,32", "--test-cases", "use", "--overwrite", "--init", text(&bare)];
+    for (merging, is_asked) in [(&[][..], true), (&["--swin-merging", "complete"], false)] {
+        let said = run(&[&words[..], &small, &swin, &cube, merging].concat()).expect(0);
+        assert!(said.contains("W444 the deepest maps of a swin-unetr are single voxels"), "{said}");
+        assert_eq!(said.contains("W450") && said.contains("taken for complete"), is_asked, "{said}");
+    }
+
     let bad = ["--encoder", "swin-unetr", "--swin-feature-size", "10", "--overwrite", "--test-cases", "use"];
     let said = run(&[&words[..], &small, &bad].concat()).expect(1);
     assert!(said.contains("E324") && said.contains("feature_size is 10"), "{said}");
