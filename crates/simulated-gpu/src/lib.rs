@@ -1,6 +1,6 @@
 //! For tests: a GPU that computes on the CPU, so that a machine without one runs what programs do for `--device cuda`.
 //!
-//! It is a library that is loaded in place of LibTorch's CUDA part, by its name. Programs need no change, and what a GPU refuses it refuses:
+//! It is a library that is loaded in place of LibTorch's CUDA part, by its name, when a program asks for a GPU. Programs need no change, and what a GPU refuses it refuses:
 //! its memory cannot be read by the host (that ends a program, as on a GPU), operations on tensors of different devices fail, and memory runs
 //! out where a test says how much there is. It counts how often a program waits for it. Convolutions and pooling are computed in float32
 //! where CPUs have no bfloat16.
@@ -32,7 +32,11 @@ impl SimulatedGpu {
             println!("skipped: a GPU is simulated on Linux only");
             return None;
         };
-        command.env("LD_PRELOAD", library).env_remove("CUDA_VISIBLE_DEVICES");
+        // where it is looked for first
+        let own = library.parent().into_iter().map(Path::to_owned);
+        let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
+        let folders = std::env::join_paths(own.chain(std::env::split_paths(&before))).unwrap();
+        command.env("LD_LIBRARY_PATH", folders).env_remove("CUDA_VISIBLE_DEVICES");
         if let Some(bytes) = self.bytes {
             command.env("SIMULATED_GPU_BYTES", bytes.to_string());
         }
@@ -52,7 +56,8 @@ impl SimulatedGpu {
         Some(std::io::read_to_string(file).unwrap().trim().parse().unwrap())
     }
 
-    /// Runs those tests of this executable of which the name contains `filter` and that are ignored, on this GPU and one after the other.
+    /// Runs those tests of this executable of which the name contains `filter` and that are ignored, on this GPU and one after the other and
+    /// with one core.
     ///
     /// # Panics
     /// When one of them fails, or there is none.
@@ -60,7 +65,8 @@ impl SimulatedGpu {
     pub fn run_ignored(&self, filter: &str) {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([filter, "--ignored", "--nocapture", "--test-threads", "1"]);
-        command.env("GTGM_TEST_DEVICE", "cuda");
+        // beside other tests: one core
+        command.env("GTGM_TEST_DEVICE", "cuda").env("SLURM_CPUS_PER_TASK", "1").env("OMP_NUM_THREADS", "1");
         if let Some(output) = self.run(command) {
             let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
             let all = output.status.success() && !said.contains(" 0 passed");

@@ -1,9 +1,8 @@
-//! Linker flags that let executables and tests find LibTorch, its CUDA part included.
+//! Linker flags that let executables and tests find LibTorch.
 //!
 //! Cargo applies `rustc-link-arg` to the targets of the package that prints it and to no other, so the flags of
-//! torch-sys and tch never reach our binaries. Without them the run path is missing (nothing starts outside `make`) and
-//! the linker drops `libtorch_cuda`, which no symbol names, so that CUDA is "not available" on a GPU machine.
-//! Every package with executables or tests that use LibTorch therefore has `torch-sys` as a direct dependency (only
+//! torch-sys and tch never reach our binaries. Without them the run path is missing and nothing starts outside `make`.
+//! `libtorch_cuda` is not linked, which no symbol names: torch-runtime loads it from the run path where a GPU is asked for. Every package with executables or tests that use LibTorch therefore has `torch-sys` as a direct dependency (only
 //! direct dependents are told where LibTorch is) and this build script:
 //!
 //! ```ignore
@@ -15,6 +14,8 @@
 
 use std::env;
 use std::fmt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The variable in which cargo passes torch-sys's library folder to direct dependents.
@@ -64,7 +65,7 @@ pub fn link() -> Result<(), LinkError> {
     println!("cargo:rerun-if-env-changed=LIBTORCH");
     // The folder in which the wheel is replaced keeps its name, so watch the libraries. A file that is absent must not
     // be named: cargo would run the script, and build the package, every time.
-    for name in ["libtorch_cpu.so", "libtorch_cuda.so", "libtorch_cpu.dylib"] {
+    for name in ["libtorch_cpu.so", "libtorch_cpu.dylib"] {
         let library = folder.join(name);
         if library.exists() {
             println!("cargo:rerun-if-changed={}", library.display());
@@ -107,6 +108,21 @@ pub fn compiler() -> Result<cc::Build, LinkError> {
     Ok(build)
 }
 
+/// One source that includes these, paths from the package's root, to be compiled in their place: LibTorch's headers, which are read once
+/// then, take longer than anything else. Their names without linkage must differ.
+///
+/// # Errors
+/// What `OUT_DIR` answers.
+#[expect(clippy::disallowed_methods, reason = "into a build script's own folder, which cargo makes anew")]
+pub fn one_unit(sources: &[&str]) -> io::Result<PathBuf> {
+    let [root, out] = ["CARGO_MANIFEST_DIR", "OUT_DIR"].map(|name| env::var_os(name).map(PathBuf::from));
+    let (root, out) = root.zip(out).ok_or(io::ErrorKind::NotFound)?;
+    let unit = out.join("unit.cpp");
+    let includes = sources.iter().map(|source| format!("#include \"{}\"\n", root.join(source).display()));
+    fs::write(&unit, includes.collect::<String>())?;
+    Ok(unit)
+}
+
 /// Linker arguments for LibTorch in `folder` on `target_os`.
 fn arguments(folder: &Path, target_os: &str) -> Vec<String> {
     let mut arguments = Vec::new();
@@ -115,13 +131,6 @@ fn arguments(folder: &Path, target_os: &str) -> Vec<String> {
         arguments.push("-Wl,--enable-new-dtags".to_owned());
     }
     arguments.push(format!("-Wl,-rpath,{}", folder.display()));
-    if target_os == "linux" && folder.join("libtorch_cuda.so").exists() {
-        // The state is restored because a lasting --no-as-needed would also load the system's OpenMP beside the
-        // wheel's own, which slows every operator down.
-        arguments.push("-Wl,--push-state,--no-as-needed".to_owned());
-        arguments.push("-ltorch_cuda".to_owned());
-        arguments.push("-Wl,--pop-state".to_owned());
-    }
     arguments
 }
 
@@ -130,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cpu_only_libtorch_gets_the_run_path_alone() {
+    fn linux_gets_a_run_path_that_can_be_overruled() {
         let found = arguments(Path::new("/nowhere/lib"), "linux");
         assert_eq!(found, ["-Wl,--enable-new-dtags", "-Wl,-rpath,/nowhere/lib"]);
     }

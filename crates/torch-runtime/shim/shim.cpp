@@ -12,9 +12,13 @@
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
+#ifdef __linux__
+#include <dlfcn.h>
+#endif
 
 #include <cstdlib>
 #include <set>
+#include <stdexcept>
 #include <string>
 
 #if TORCH_VERSION_MAJOR != 2 || TORCH_VERSION_MINOR != 11
@@ -46,6 +50,20 @@ int32_t shim_loaded_version() {
   const uint64_t version = aoti_torch_abi_version();
   const auto byte = [version](int shift) { return static_cast<int32_t>((version >> shift) & 0xff); };
   return byte(56) * 10000 + byte(48) * 100 + byte(40);
+}
+
+char* shim_load_cuda() {
+  return guarded([] {
+#ifdef __linux__
+    // Found as the other libraries are: LD_LIBRARY_PATH, then the program's run path.
+    if (dlopen("libtorch_cuda.so", RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+      const char* reason = dlerror();
+      throw std::runtime_error(reason == nullptr ? "libtorch_cuda.so cannot be loaded" : reason);
+    }
+#else
+    throw std::runtime_error("LibTorch has a CUDA part on Linux only");
+#endif
+  });
 }
 
 char* shim_autocast_enter_bf16(int32_t cuda, shim_autocast_state* previous) {

@@ -21,6 +21,9 @@ void shim_keep_freed_memory();
 int32_t shim_header_version();
 int32_t shim_loaded_version();
 
+// Loads LibTorch's CUDA part, which makes itself known to the rest; it stays. Before anything asks for a GPU.
+char* shim_load_cuda();
+
 // Turns bfloat16 autocast on for CPU (cuda = 0) or CUDA (cuda = 1) and stores what was there before.
 char* shim_autocast_enter_bf16(int32_t cuda, shim_autocast_state* previous);
 // Restores `previous`; the cache of casted weights is dropped when the outermost guard leaves.

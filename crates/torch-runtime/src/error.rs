@@ -15,8 +15,8 @@ pub enum Error {
     },
     /// CUDA was asked for from a LibTorch without its CUDA part.
     #[error(
-        "device {asked} needs CUDA, but LibTorch {version} was linked without it: {reason}. Install the CUDA build of \
-         torch=={version} (`make setup` does) and build again, or use --device cpu"
+        "device {asked} needs the CUDA part of LibTorch {version}, which cannot be loaded: {reason}. Install the CUDA build of \
+         torch=={version} (`make setup` does) with NVIDIA's libraries, or use --device cpu"
     )]
     NoCudaLibrary {
         /// The device that was asked for.

@@ -17,6 +17,7 @@ unsafe extern "C" {
     fn shim_keep_freed_memory();
     fn shim_header_version() -> i32;
     fn shim_loaded_version() -> i32;
+    fn shim_load_cuda() -> *mut c_char;
     fn shim_autocast_enter_bf16(cuda: i32, previous: *mut AutocastState) -> *mut c_char;
     fn shim_autocast_leave(cuda: i32, previous: *const AutocastState) -> *mut c_char;
     fn shim_autocast_enabled(cuda: i32, enabled: *mut i32) -> *mut c_char;
@@ -66,6 +67,12 @@ pub(crate) fn header_version() -> i32 {
 pub(crate) fn loaded_version() -> i32 {
     // SAFETY: takes nothing, reads a constant of LibTorch.
     unsafe { shim_loaded_version() }
+}
+
+/// Why LibTorch's CUDA part cannot be loaded, if it cannot.
+pub(crate) fn load_cuda() -> Option<String> {
+    // SAFETY: takes nothing; exceptions are caught in the shim. What runs while a library is loaded is LibTorch's own.
+    message(unsafe { shim_load_cuda() })
 }
 
 pub(crate) fn autocast_enter_bf16(cuda: bool) -> Result<AutocastState, Error> {

@@ -1,4 +1,4 @@
-//! What was linked: a machine without a GPU can tell whether CUDA would work on one that has it.
+//! What was linked, and what can be loaded: a machine without a GPU can tell whether CUDA would work on one that has it.
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 use std::env;
@@ -38,17 +38,33 @@ fn dynamic_section(file: &[u8]) -> (Vec<String>, Option<String>) {
 }
 
 #[test]
-fn the_run_path_and_the_cuda_part_are_linked() {
+#[ignore = "in a process where nothing has been computed"]
+fn the_cuda_part_is_found() {
     let library = torch_runtime::linked();
     let with_cuda = library.library_folder.join("libtorch_cuda.so").exists();
-    assert_eq!(library.cuda_library, with_cuda, "{library:?}");
+    assert_eq!(library.gpus.is_ok(), with_cuda, "{library:?}");
+}
+
+#[test]
+fn the_cuda_part_is_found_when_it_is_asked_for() {
+    let mut command = Command::new(env::current_exe().unwrap());
+    let output = command.args(["the_cuda_part_is_found", "--exact", "--ignored"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+fn the_run_path_is_linked_and_no_cuda() {
+    let library = torch_runtime::linked();
     if !cfg!(target_os = "linux") {
         return;
     }
     let (needed, run_path) = dynamic_section(&std::fs::read(env::current_exe().unwrap()).unwrap());
     let run_path = run_path.unwrap();
     assert!(run_path.split(':').any(|part| Path::new(part) == library.library_folder), "{run_path}");
-    assert_eq!(needed.iter().any(|name| name == "libtorch_cuda.so"), with_cuda, "{needed:?}");
+    // every program would wait for it
+    let is_linked = needed.iter().any(|name| name == "libtorch_cuda.so");
+    assert_eq!(is_linked, cfg!(feature = "nccl"), "{needed:?}");
     assert!(!needed.iter().any(|name| name.starts_with("libgomp")), "a second OpenMP is loaded: {needed:?}");
 }
 

@@ -36,7 +36,10 @@ impl Process {
         let launch = Launch::from_environment().map_err(torch_runtime::Error::from)?;
         let local = launch.as_ref().map(|launch| launch.local_rank);
         let device = match (device, local) {
-            ("cuda", Some(local)) => parse_device(&own_gpu(local, tch::Cuda::device_count()))?,
+            ("cuda", Some(local)) => {
+                let count = torch_runtime::linked().gpus.unwrap_or(0);
+                parse_device(&own_gpu(local, count))?
+            }
             _ => parse_device(device)?,
         };
         torch_runtime::keep_freed_memory();
@@ -143,7 +146,7 @@ pub fn samples(batch: usize, group: Option<&Group>) -> Range<usize> {
 }
 
 /// The GPU of a process by its number on the machine; a launcher may show each process its own one only (SLURM's `--gpus-per-task`).
-fn own_gpu(local: usize, visible: i64) -> String {
+fn own_gpu(local: usize, visible: usize) -> String {
     if visible == 1 { "cuda:0".to_owned() } else { format!("cuda:{local}") }
 }
 

@@ -112,7 +112,7 @@ fn sums_are_the_same_wherever_they_lie() {
 #[test]
 #[ignore = "in a process that has a simulated GPU"]
 fn predictions_of_a_device() {
-    let device = Device::Cuda(0);
+    let device = torch_runtime::parse_device("cuda").unwrap();
     let volume = Tensor::arange(8 * 64 * 64, (Kind::Float, Device::Cpu)).view([1, 8, 64, 64]).sin();
     // 1 MiB for the sums of eight classes, 64 KiB for what a window gives
     let network = |windows: &Tensor| {

@@ -97,7 +97,7 @@ mod tests {
     use super::*;
     use crate::blocks::norm::{By, batch_norm, instance_norm};
     use simulated_gpu::SimulatedGpu;
-    use tch::{Device, Kind};
+    use tch::Kind;
 
     #[test]
     fn what_follows_a_norm_takes_no_copies_of_maps() {
@@ -106,7 +106,7 @@ mod tests {
 
     /// How many times the memory of its input a norm with a sum and a rectifier behind it takes at most, forward and backward.
     fn maps_held(channels_last: bool, norm: &dyn Fn(&Tensor, Then<'_>) -> Tensor) -> f64 {
-        let device = Device::Cuda(0);
+        let device = torch_runtime::parse_device("cuda").unwrap();
         let maps = || {
             let values = Tensor::ones([2, 16, 8, 16, 16], (Kind::Float, device));
             let last = values.permute([0, 2, 3, 4, 1]).contiguous().permute([0, 4, 1, 2, 3]);

@@ -45,7 +45,7 @@ fn answers(config: &EncoderConfig, format: MemoryFormat, device: Device) -> BTre
 #[test]
 #[ignore = "on a GPU: make test-gpu"]
 fn encoders_answer_and_learn_alike() {
-    let device = if test_device() == "cpu" { Device::Cpu } else { Device::Cuda(0) };
+    let device = torch_runtime::parse_device(&test_device()).unwrap();
     let topology = ResEncConfig::for_patch([8, 48, 40], [1.0; 3], ResEncSize::Compact).unwrap();
     for config in
         [EncoderConfig::Resnet50 { in_channels: 1 }, EncoderConfig::Resenc { in_channels: 1, topology }]
