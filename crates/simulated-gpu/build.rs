@@ -35,7 +35,8 @@ fn main() -> Result<(), BuildError> {
     let library = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("libtorch_cuda.so");
     let build = torch_link::compiler().map_err(BuildError::Link)?;
     let mut command = build.try_get_compiler().map_err(BuildError::Compiler)?.to_command();
-    command.args(["device/memory.cpp", "device/device.cpp", "device/operators.cpp", "-shared"]);
+    let sources = ["device/memory.cpp", "device/device.cpp", "device/operators.cpp"];
+    command.arg(torch_link::one_unit(&sources).map_err(BuildError::Io)?).arg("-shared");
     // programs ask for the CUDA part by this name, and take what is loaded already
     command.arg("-Wl,-soname,libtorch_cuda.so");
     command.arg("-o").arg(&library).arg("-L").arg(&libraries).args(["-ltorch_cpu", "-lc10"]);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 /// Why the shim cannot be compiled.
 enum BuildError {
     Link(torch_link::LinkError),
+    Io(std::io::Error),
     NoHeader { header: &'static str, folders: Vec<PathBuf> },
     NoCuda(PathBuf),
 }
@@ -15,6 +16,7 @@ impl fmt::Debug for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(error) => fmt::Display::fmt(error, f),
+            Self::Io(error) => fmt::Display::fmt(error, f),
             Self::NoHeader { header, folders } => {
                 write!(f, "feature nccl: no {header} in")?;
                 for folder in folders {
@@ -49,19 +51,17 @@ fn main() -> Result<(), BuildError> {
     build.opt_level(3).flag("-fno-trapping-math");
     // LibTorch's small vectors, once inlined, look to GCC as if they could be read before they are filled.
     build.flag_if_supported("-Wno-maybe-uninitialized");
-    build
-        .file("shim/shim.cpp")
-        .file("shim/lists.cpp")
-        .file("shim/group.cpp")
-        .file("shim/rows.cpp")
-        .file("shim/normalise.cpp");
+    let mut sources =
+        vec!["shim/shim.cpp", "shim/lists.cpp", "shim/group.cpp", "shim/rows.cpp", "shim/normalise.cpp"];
     let nccl = env::var_os("CARGO_FEATURE_NCCL").is_some();
     if nccl {
         for folder in nvidia_headers(&libraries)? {
             build.flag("-isystem").flag(folder);
         }
-        build.define("USE_C10D_NCCL", None).file("shim/group_nccl.cpp");
+        build.define("USE_C10D_NCCL", None);
+        sources.push("shim/group_nccl.cpp");
     }
+    build.file(torch_link::one_unit(&sources).map_err(BuildError::Io)?);
     build.compile("torch_runtime_shim");
     // After the shim, whose symbols they resolve.
     println!("cargo:rustc-link-search=native={}", libraries.display());
