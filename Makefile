@@ -83,9 +83,10 @@ test: $(VENV)/.test-ready ## all tests
 	$(CARGO) test --workspace --quiet
 
 .PHONY: test-long
-test-long: $(VENV)/.python ## what takes minutes: thousands of cases, a volume larger than the memory allowed, 10,000 requests, in release
+test-long: $(VENV)/.ready ## what takes minutes: thousands of cases, a volume larger than the memory allowed, 10,000 requests, 147 million weights, in release
 	$(CARGO) test --release --quiet -p preprocess --test endurance -- --include-ignored --nocapture --test-threads 1
 	$(CARGO) test --release --quiet -p text-synth --test api -- --ignored --nocapture --test-threads 1
+	$(CARGO) test --release --quiet -p finetune --test runs -- --ignored --nocapture --test-threads 1 long_
 
 .PHONY: test-gpu
 test-gpu: $(VENV)/.test-ready $(VENV)/.nccl-ready ## that a GPU computes what a CPU computes, and NCCL (one process); needs a GPU
@@ -95,10 +96,11 @@ test-gpu: $(VENV)/.test-ready $(VENV)/.nccl-ready ## that a GPU computes what a 
 	$(CARGO) test --quiet --release -p pretrain --features nccl --test runs -- --include-ignored gpu
 	$(CARGO) test --quiet --release -p finetune --features nccl --test runs -- --include-ignored gpu
 
-# the whole workspace, as 'make test' builds it: what is compiled for that serves here too
+# Executables come from 'test --no-run' here and below, as 'make test' builds them: 'build --bins' has other features of dependencies, and would
+# compile half of them again.
 .PHONY: test-llm
 test-llm: $(LLM)/.ready ## reports from a real server (transformers serve) with a tiny random model
-	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --quiet --workspace --no-run
 	GTGM_LLM_PYTHON="$(CURDIR)/$(LLM)/bin/python" $(CARGO) test --quiet --workspace --test llm -- --ignored
 
 .PHONY: test-slurm
@@ -107,7 +109,7 @@ test-slurm: $(VENV)/.ready ## jobs of a real SLURM: interrupted, at their time l
 	    PATH="$$PATH:/usr/sbin:/sbin" command -v $$program >/dev/null || { \
 	        $(MAKE) --no-print-directory $(SLURM)/.ready; export GTGM_SLURM="$(CURDIR)/$(SLURM)"; break; }; \
 	done; \
-	$(CARGO) build --quiet --workspace --bins; \
+	$(CARGO) test --quiet --workspace --no-run; \
 	$(CARGO) test --quiet --workspace --test slurm -- --ignored
 
 .PHONY: lint
@@ -115,6 +117,10 @@ lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy wi
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	.local/bin/cargo-deny-$(DENY_VERSION) --log-level error check bans licenses sources
+
+# What lint, test and test-llm set up, for 'make --jobs': wheels are fetched while cargo-deny is compiled.
+.PHONY: tools
+tools: $(VENV)/.test-ready $(LLM)/.ready .local/bin/cargo-deny-$(DENY_VERSION)
 
 .PHONY: docs
 docs: $(VENV)/.ready ## the documentation of every crate, in target/doc

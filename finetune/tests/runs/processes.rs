@@ -89,7 +89,8 @@ fn regions_surfaces_held_encoders_and_patience_are_those_of_one_process() {
 }
 
 #[test]
-fn batch_norms_take_the_statistics_of_all_processes() {
+#[ignore = "trains 147 million weights three times: make test-long"]
+fn long_batch_norms_take_the_statistics_of_all_processes() {
     let study = Study::new(Kind::Ct);
     let train = |out: &str, batch: &str| {
         // AdamW makes of rounding whole steps where a gradient is almost 0

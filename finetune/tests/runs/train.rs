@@ -268,7 +268,8 @@ fn a_swin_encoder_starts_a_swin_unetr_of_its_own_shape() {
 }
 
 #[test]
-fn a_resunet_with_attention_trains_and_is_built_again() {
+#[ignore = "trains 147 million weights: make test-long"]
+fn long_a_resunet_with_attention_trains_and_is_built_again() {
     let study = Study::new(Kind::Ct);
     let (shards, out) = (study.shards(), study.path("model"));
     let words = ["train", "--shards", text(&shards), "--out", text(&out), "--network", "attresunet50"];

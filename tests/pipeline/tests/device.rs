@@ -5,7 +5,6 @@
 use networks::weights;
 use pipeline::{Program, run};
 use serde_json::Value;
-use simulated_gpu::SimulatedGpu;
 use stage::ExitStatus;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
@@ -16,6 +15,8 @@ struct Study(TempDir);
 
 impl Study {
     fn new() -> Self {
+        // all stages run in this process, the first ones on a CPU: LibTorch looks for its CUDA part once
+        torch_runtime::parse_device(&test_device()).unwrap();
         let study = Self(tempfile::tempdir().unwrap());
         let at = |name: &str| study.at(name);
         let only = ["--size", "small", "--only", "ct"];
@@ -110,9 +111,39 @@ impl Study {
     }
 }
 
-#[test]
-fn a_simulated_gpu_computes_what_the_cpu_computes() {
-    SimulatedGpu::default().run_ignored("");
+/// The tests below on a simulated GPU, beside each other.
+mod simulated {
+    use simulated_gpu::SimulatedGpu;
+
+    #[test]
+    fn texts() {
+        SimulatedGpu::default().run_ignored("texts_have_the_vectors_of_the_cpu");
+    }
+
+    #[test]
+    fn an_encoder() {
+        SimulatedGpu::default().run_ignored("an_encoder_is_questioned_learns_and_goes_on");
+    }
+
+    #[test]
+    fn resenc() {
+        SimulatedGpu::default().run_ignored("resenc_learns");
+    }
+
+    #[test]
+    fn resunet50() {
+        SimulatedGpu::default().run_ignored("resunet50_learns");
+    }
+
+    #[test]
+    fn swin_unetr() {
+        SimulatedGpu::default().run_ignored("swin_unetr_learns");
+    }
+
+    #[test]
+    fn label_maps() {
+        SimulatedGpu::default().run_ignored("label_maps_are_those_of_the_cpu");
+    }
 }
 
 fn tensors(file: &Path) -> Vec<(String, tch::Tensor)> {
@@ -167,45 +198,44 @@ fn an_encoder_is_questioned_learns_and_goes_on() {
     }
 }
 
-/// Each encoder with another choice of what is drawn, computed and compared; then fine-tuned.
-#[test]
-#[ignore = "on a GPU: make test-gpu"]
-fn every_encoder_learns_in_every_way() {
+/// An encoder learns and is fine-tuned; `own` are options of both, `more` those of pretraining: each encoder has another choice of what is drawn,
+/// computed and compared.
+fn learns(network: &str, own: &[&str], more: &[&str], validate_every: &str) {
     let study = Study::new();
     study.embed("text", "cpu");
     let device = test_device();
-    let resenc =
-        &["--encoder", "resenc", "--patch-zyx", "8,16,16", "--batch", "4", "--views", "extended"][..];
-    let resnet50 = &["--encoder", "resnet50", "--patch-zyx", "8,32,32", "--batch", "4"][..];
-    let swin =
-        &["--encoder", "swin-unetr", "--patch-zyx", "32,32,32", "--batch", "4", "--head-norm", "layer"][..];
-    let of_swin = ["--swin-feature-size", "12"];
-    for (network, words, own, more) in [
-        (
-            "resenc",
-            resenc,
-            &[][..],
-            &["--precision", "bf16", "--visual-heads", "two", "--parts", "2", "--micro-batch", "2"][..],
-        ),
-        ("resunet50", resnet50, &[], &["--vr-space", "raw", "--projection-hidden", "64", "--holdout", "0"]),
-        ("swin-unetr", swin, &of_swin, &["--precision", "bf16"]),
-    ] {
-        let all = [words, own, more, &["--steps", "2", "--validate-every", "1"]].concat();
-        assert_eq!(study.pretrain_as(network, &device, &all), ExitStatus::Done);
-        let encoder = study.at(&format!("{network}/encoder.safetensors"));
-        let model = format!("{network}-model");
-        let (shards, out) = (study.at("shards"), study.at(&model));
-        let words = ["train", "--shards", &shards, "--out", &out, "--network", network, "--steps", "2"];
-        let start = ["--encoder-weights", &encoder, "--minimum-match", "0.1", "--device", &device];
-        // each validation keeps a checkpoint, of that one a gigabyte
-        let validate = if network == "resunet50" { "0" } else { "2" };
-        let rest = ["--precision", "bf16", "--batch-dice", "--validate-every", validate];
-        study.done(Program::Finetune, &[&words[..], own, &start, &rest].concat());
-        // gigabytes
-        for run in [network, &model] {
-            fs_err::remove_dir_all(study.path(run)).unwrap();
-        }
-    }
+    let encoder = if network == "resunet50" { "resnet50" } else { network };
+    let words = ["--encoder", encoder, "--batch", "4", "--steps", "2", "--validate-every", "1"];
+    assert_eq!(study.pretrain_as("encoder", &device, &[&words[..], own, more].concat()), ExitStatus::Done);
+    let weights = study.at("encoder/encoder.safetensors");
+    let (shards, out) = (study.at("shards"), study.at("model"));
+    let words = ["train", "--shards", &shards, "--out", &out, "--network", network, "--steps", "2"];
+    let start = ["--encoder-weights", &weights, "--minimum-match", "0.1", "--device", &device];
+    let rest = ["--precision", "bf16", "--batch-dice", "--validate-every", validate_every];
+    study.done(Program::Finetune, &[&words[..], own, &start, &rest].concat());
+}
+
+#[test]
+#[ignore = "on a GPU: make test-gpu"]
+fn resenc_learns() {
+    let more = ["--patch-zyx", "8,16,16", "--views", "extended", "--precision", "bf16"];
+    let heads = ["--visual-heads", "two", "--parts", "2", "--micro-batch", "2"];
+    learns("resenc", &[], &[&more[..], &heads].concat(), "2");
+}
+
+#[test]
+#[ignore = "on a GPU: make test-gpu"]
+fn resunet50_learns() {
+    let more = ["--patch-zyx", "8,32,32", "--vr-space", "raw", "--projection-hidden", "64", "--holdout", "0"];
+    // each validation keeps a checkpoint of a gigabyte
+    learns("resunet50", &[], &more, "0");
+}
+
+#[test]
+#[ignore = "on a GPU: make test-gpu"]
+fn swin_unetr_learns() {
+    let more = ["--patch-zyx", "32,32,32", "--head-norm", "layer", "--precision", "bf16"];
+    learns("swin-unetr", &["--swin-feature-size", "12"], &more, "2");
 }
 
 #[test]
