@@ -1,7 +1,10 @@
 //! SHA-256 of files and trees.
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 pub use stage::sealed::{canonical, digest_of, hex, sha256_hex};
@@ -24,6 +27,24 @@ pub fn file(path: &Path) -> io::Result<(u64, String)> {
         bytes += n as u64;
     }
     Ok((bytes, hex(&hasher.finalize())))
+}
+
+/// [`file()`] of each of these below `directory`, in their order. A file of several names (a finished run's last checkpoint) is read once.
+///
+/// # Errors
+/// As [`file()`].
+pub fn files(directory: &Path, paths: &[&str]) -> io::Result<Vec<(u64, String)>> {
+    let (mut places, mut once, mut order) = (BTreeMap::new(), Vec::new(), Vec::new());
+    for path in paths {
+        let metadata = fs_err::metadata(directory.join(path))?;
+        let place = places.entry((metadata.dev(), metadata.ino())).or_insert_with(|| {
+            once.push(*path);
+            once.len() - 1
+        });
+        order.push(*place);
+    }
+    let read: Vec<_> = once.par_iter().map(|path| file(&directory.join(path))).collect::<io::Result<_>>()?;
+    Ok(order.into_iter().map(|place| read[place].clone()).collect())
 }
 
 /// Relative paths (with `/`) of all files below `directory`, sorted.
@@ -101,5 +122,26 @@ impl Tree {
     #[must_use]
     pub fn finish(self) -> (u64, String) {
         (self.bytes, hex(&self.lines.finalize()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_one_file_have_its_digest_and_other_files_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        for (name, text) in [("latest", "the last step"), ("model", "weights"), ("empty", "")] {
+            fs_err::write(place(name), text).unwrap();
+        }
+        fs_err::hard_link(place("latest"), place("final")).unwrap();
+        let names = ["model", "latest", "empty", "final"];
+        let each: Vec<_> = names.iter().map(|name| file(&place(name)).unwrap()).collect();
+        assert_eq!(files(folder.path(), &names).unwrap(), each);
+        assert!(each[1] == each[3] && each[0] != each[1]);
+        let gone = files(folder.path(), &["latest", "gone"]).unwrap_err();
+        assert!(gone.to_string().contains("gone"), "{gone}");
     }
 }

@@ -7,7 +7,6 @@ pub use artefact::Artefact;
 
 use crate::digest;
 use crate::raw::paths;
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -133,8 +132,7 @@ impl Manifest {
         let is_listed = |folder: &str| trees.binary_search_by(|t| t.path.as_str().cmp(folder)).is_ok();
         let mut files = digest::files_outside(directory, is_listed)?;
         files.retain(|path| !is_own(path));
-        let digests: Vec<(u64, String)> =
-            files.par_iter().map(|path| digest::file(&directory.join(path))).collect::<Result<_, _>>()?;
+        let digests = digest::files(directory, &files.iter().map(String::as_str).collect::<Vec<_>>())?;
         self.outputs = files
             .into_iter()
             .zip(digests)

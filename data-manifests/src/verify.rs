@@ -47,11 +47,21 @@ pub fn outputs(manifest: &Manifest, directory: &Path) -> anyhow::Result<Vec<Stri
     let trees = listed.iter().filter(|(_, output)| output.is_tree()).map(|(path, _)| *path);
     paths.extend(trees.filter(|path| directory.join(path).is_dir()));
     paths.sort_unstable();
+    let files: Vec<&str> = paths
+        .iter()
+        .copied()
+        .filter(|path| listed.get(path).is_some_and(|output| !output.is_tree()))
+        .collect();
+    let read: BTreeMap<&str, (u64, String)> =
+        files.iter().copied().zip(digest::files(directory, &files)?).collect();
     let flaw = |path: &&str| -> anyhow::Result<Option<String>> {
         let Some(expected) = listed.get(path) else {
             return Ok(Some(format!("{path}{UNLISTED}")));
         };
-        let (bytes, sha256) = expected.measure(directory)?;
+        let (bytes, sha256) = match read.get(path) {
+            Some(measured) => measured.clone(),
+            None => expected.measure(directory)?,
+        };
         Ok(if bytes != expected.bytes {
             Some(format!("{path}: found {bytes} bytes, expected {}", expected.bytes))
         } else if sha256 != expected.sha256 {
