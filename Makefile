@@ -90,6 +90,7 @@ test-long: $(VENV)/.ready ## what takes minutes: thousands of cases, a volume la
 
 .PHONY: test-gpu
 test-gpu: $(VENV)/.test-ready $(VENV)/.nccl-ready ## that a GPU computes what a CPU computes, and NCCL (one process); needs a GPU
+	$(CARGO) test --quiet --release -p torch-runtime --test device -- --ignored --nocapture on_a_gpu_
 	$(CARGO) test --quiet --release -p networks --test it -- --ignored --nocapture device::
 	$(CARGO) test --quiet --release -p pipeline --test device -- --ignored --nocapture --test-threads 1
 	$(CARGO) test --quiet --release -p torch-runtime --features nccl --test group -- --include-ignored gpu
@@ -118,9 +119,9 @@ lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy wi
 	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	.local/bin/cargo-deny-$(DENY_VERSION) --log-level error check bans licenses sources
 
-# What lint, test and test-llm set up, for 'make --jobs': wheels are fetched while cargo-deny is compiled.
+# What lint and test set up, for 'make --jobs': wheels are fetched while cargo-deny is compiled.
 .PHONY: tools
-tools: $(VENV)/.test-ready $(LLM)/.ready .local/bin/cargo-deny-$(DENY_VERSION)
+tools: $(VENV)/.test-ready .local/bin/cargo-deny-$(DENY_VERSION)
 
 .PHONY: docs
 docs: $(VENV)/.ready ## the documentation of every crate, in target/doc

@@ -26,7 +26,7 @@ impl fmt::Debug for BuildError {
 fn main() -> Result<(), BuildError> {
     torch_link::link().map_err(BuildError::Link)?;
     println!("cargo:rerun-if-changed=device");
-    // preloading is the dynamic linker's of Linux
+    // it is found by name where LD_LIBRARY_PATH says, which is Linux's
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         println!("cargo:rustc-env=SIMULATED_GPU=");
         return Ok(());
@@ -37,7 +37,7 @@ fn main() -> Result<(), BuildError> {
     let mut command = build.try_get_compiler().map_err(BuildError::Compiler)?.to_command();
     let sources = ["device/memory.cpp", "device/device.cpp", "device/operators.cpp"];
     command.arg(torch_link::one_unit(&sources).map_err(BuildError::Io)?).arg("-shared");
-    // programs ask for the CUDA part by this name, and take what is loaded already
+    // programs ask for the CUDA part by this name
     command.arg("-Wl,-soname,libtorch_cuda.so");
     command.arg("-o").arg(&library).arg("-L").arg(&libraries).args(["-ltorch_cpu", "-lc10"]);
     command.arg(format!("-Wl,-rpath,{}", libraries.display()));

@@ -23,6 +23,8 @@ fn library() -> Option<&'static Path> {
 pub struct SimulatedGpu {
     /// How much memory it has, in bytes; without end if none.
     pub bytes: Option<u64>,
+    /// With how many of the machine's cores a program computes; with all of them if none.
+    pub cores: Option<usize>,
 }
 
 impl SimulatedGpu {
@@ -35,8 +37,14 @@ impl SimulatedGpu {
         // where it is looked for first
         let own = library.parent().into_iter().map(Path::to_owned);
         let before = std::env::var_os("LD_LIBRARY_PATH").unwrap_or_default();
-        let folders = std::env::join_paths(own.chain(std::env::split_paths(&before))).unwrap();
+        let folders = std::env::join_paths(
+            own.chain(std::env::split_paths(&before).filter(|path| !path.as_os_str().is_empty())),
+        )
+        .unwrap();
         command.env("LD_LIBRARY_PATH", folders).env_remove("CUDA_VISIBLE_DEVICES");
+        if let Some(cores) = self.cores.map(|cores| cores.to_string()) {
+            command.env("SLURM_CPUS_PER_TASK", &cores).env("OMP_NUM_THREADS", cores);
+        }
         if let Some(bytes) = self.bytes {
             command.env("SIMULATED_GPU_BYTES", bytes.to_string());
         }
@@ -56,8 +64,7 @@ impl SimulatedGpu {
         Some(std::io::read_to_string(file).unwrap().trim().parse().unwrap())
     }
 
-    /// Runs those tests of this executable of which the name contains `filter` and that are ignored, on this GPU and one after the other and
-    /// with one core.
+    /// Runs those tests of this executable of which the name contains `filter` and that are ignored, on this GPU and one after the other.
     ///
     /// # Panics
     /// When one of them fails, or there is none.
@@ -65,8 +72,7 @@ impl SimulatedGpu {
     pub fn run_ignored(&self, filter: &str) {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args([filter, "--ignored", "--nocapture", "--test-threads", "1"]);
-        // beside other tests: one core
-        command.env("GTGM_TEST_DEVICE", "cuda").env("SLURM_CPUS_PER_TASK", "1").env("OMP_NUM_THREADS", "1");
+        command.env("GTGM_TEST_DEVICE", "cuda");
         if let Some(output) = self.run(command) {
             let [said, errors] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
             let all = output.status.success() && !said.contains(" 0 passed");

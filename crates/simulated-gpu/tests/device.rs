@@ -110,7 +110,7 @@ fn reads_memory_of_the_device() {
 
 #[test]
 fn its_memory_ends_and_what_is_freed_serves_again() {
-    let gpu = SimulatedGpu { bytes: Some(3 << 20) };
+    let gpu = SimulatedGpu { bytes: Some(3 << 20), cores: None };
     gpu.run_ignored("small_memory");
 }
 

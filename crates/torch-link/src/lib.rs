@@ -2,7 +2,7 @@
 //!
 //! Cargo applies `rustc-link-arg` to the targets of the package that prints it and to no other, so the flags of
 //! torch-sys and tch never reach our binaries. Without them the run path is missing and nothing starts outside `make`.
-//! `libtorch_cuda` is not linked, which no symbol names: torch-runtime loads it from the run path where a GPU is asked for. Every package with executables or tests that use LibTorch therefore has `torch-sys` as a direct dependency (only
+//! `libtorch_cuda` is not linked, which no symbol names but those of NCCL: torch-runtime loads it from the run path where a GPU is asked for. Every package with executables or tests that use LibTorch therefore has `torch-sys` as a direct dependency (only
 //! direct dependents are told where LibTorch is) and this build script:
 //!
 //! ```ignore

@@ -13,19 +13,23 @@ pub enum Error {
         /// The text that was given.
         found: String,
     },
-    /// CUDA was asked for from a LibTorch without its CUDA part.
+    /// LibTorch's CUDA part, or what it needs of NVIDIA's, is not there.
     #[error(
-        "device {asked} needs the CUDA part of LibTorch {version}, which cannot be loaded: {reason}. Install the CUDA build of \
+        "--device cuda needs the CUDA part of LibTorch {version}, which cannot be loaded: {reason}. Install the CUDA build of \
          torch=={version} (`make setup` does) with NVIDIA's libraries, or use --device cpu"
     )]
     NoCudaLibrary {
-        /// The device that was asked for.
-        asked: String,
         /// The version of the loaded LibTorch.
         version: String,
-        /// What is missing where.
+        /// What the loader says.
         reason: String,
     },
+    /// LibTorch had been asked for GPUs before its CUDA part was there.
+    #[error(
+        "LibTorch had looked for GPUs before its CUDA part was loaded, which is a defect of this program: a device is to be named \
+         before anything is computed. Please report it; --device cpu works"
+    )]
+    LateCudaLibrary,
     /// LibTorch has CUDA but no GPU can be used.
     #[error(
         "device {asked}: LibTorch {version} has its CUDA part, but no GPU can be used (CUDA_VISIBLE_DEVICES={visible}). \

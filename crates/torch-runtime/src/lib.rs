@@ -21,7 +21,7 @@ pub use context::{
     cudnn_benchmark, is_deterministic, keep_freed_memory, num_threads, set_cudnn_benchmark,
     set_deterministic, set_num_threads,
 };
-pub use device::{Linked, describe_device, gpu_memory, linked, parse_device};
+pub use device::{Linked, describe_device, gpu_memory, gpus, linked, parse_device};
 pub use error::{Error, first_line};
 pub use group::{Group, Launch, Reducer, gather_rows, sum_over_processes};
 pub use normalise::{Normalisation, Normalised};

@@ -162,15 +162,6 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_pinned_where_there_is_a_gpu() {
-        let tensor = Tensor::from_slice(&[1f32, 2.0]);
-        match crate::linked().gpus {
-            Err(_) | Ok(0) => assert!(pinned(&tensor).is_err()),
-            Ok(_) => assert!(pinned(&tensor).unwrap().equal(&tensor)),
-        }
-    }
-
-    #[test]
     fn each_goes_its_own_share_of_the_way() {
         let (from, to) = (some(), [1.0, 2.0, 3.0]);
         let ends: Vec<Tensor> = from.iter().zip(to).map(|(t, end)| t.zeros_like() + end).collect();

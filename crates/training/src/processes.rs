@@ -36,10 +36,7 @@ impl Process {
         let launch = Launch::from_environment().map_err(torch_runtime::Error::from)?;
         let local = launch.as_ref().map(|launch| launch.local_rank);
         let device = match (device, local) {
-            ("cuda", Some(local)) => {
-                let count = torch_runtime::linked().gpus.unwrap_or(0);
-                parse_device(&own_gpu(local, count))?
-            }
+            ("cuda", Some(local)) => parse_device(&own_gpu(local, torch_runtime::gpus()?))?,
             _ => parse_device(device)?,
         };
         torch_runtime::keep_freed_memory();

@@ -105,7 +105,7 @@ fn the_label_map_holds_the_largest_class() {
 #[test]
 fn sums_are_the_same_wherever_they_lie() {
     for kilobytes in [64 << 10, 768] {
-        SimulatedGpu { bytes: Some(kilobytes << 10) }.run_ignored("predictions_of_a_device");
+        SimulatedGpu { bytes: Some(kilobytes << 10), cores: None }.run_ignored("predictions_of_a_device");
     }
 }
 

@@ -36,7 +36,7 @@ fn a_step_waits_for_the_device_for_its_losses_and_norm_and_for_the_check_of_labe
 fn a_device_without_room_is_said_with_what_to_change() {
     let study = Study::new(Kind::Ct);
     let small = |command: Command, megabytes: u64| {
-        SimulatedGpu { bytes: Some(megabytes << 20) }.run(command).map(|output| {
+        SimulatedGpu { bytes: Some(megabytes << 20), cores: None }.run(command).map(|output| {
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{said}");
             assert!(said.contains("E305") && said.contains("CUDA out of memory"), "{said}");

@@ -30,7 +30,7 @@ fn a_device_without_room_is_said_with_what_to_change() {
     let reports = study.text(Kind::Ct, 4, 1);
     // the network does not fit; its first step does not
     for (megabytes, in_step) in [(1, false), (12, true)] {
-        let gpu = SimulatedGpu { bytes: Some(megabytes << 20) };
+        let gpu = SimulatedGpu { bytes: Some(megabytes << 20), cores: None };
         let words = [&SETTINGS[..], &["--steps", "2", "--overwrite"]].concat();
         let command = study.command(&[Kind::Ct], &[&reports], "run", &words);
         let Some(output) = gpu.run(command) else { return };

@@ -115,34 +115,36 @@ impl Study {
 mod simulated {
     use simulated_gpu::SimulatedGpu;
 
+    const GPU: SimulatedGpu = SimulatedGpu { bytes: None, cores: Some(1) };
+
     #[test]
     fn texts() {
-        SimulatedGpu::default().run_ignored("texts_have_the_vectors_of_the_cpu");
+        GPU.run_ignored("texts_have_the_vectors_of_the_cpu");
     }
 
     #[test]
     fn an_encoder() {
-        SimulatedGpu::default().run_ignored("an_encoder_is_questioned_learns_and_goes_on");
+        GPU.run_ignored("an_encoder_is_questioned_learns_and_goes_on");
     }
 
     #[test]
     fn resenc() {
-        SimulatedGpu::default().run_ignored("resenc_learns");
+        GPU.run_ignored("resenc_learns");
     }
 
     #[test]
     fn resunet50() {
-        SimulatedGpu::default().run_ignored("resunet50_learns");
+        GPU.run_ignored("resunet50_learns");
     }
 
     #[test]
     fn swin_unetr() {
-        SimulatedGpu::default().run_ignored("swin_unetr_learns");
+        GPU.run_ignored("swin_unetr_learns");
     }
 
     #[test]
     fn label_maps() {
-        SimulatedGpu::default().run_ignored("label_maps_are_those_of_the_cpu");
+        GPU.run_ignored("label_maps_are_those_of_the_cpu");
     }
 }
 

@@ -39,7 +39,7 @@ fn losses_over_gathered_rows_have_the_gradients_of_one_process() {
 #[test]
 #[expect(clippy::print_stderr, reason = "says that it was skipped")]
 fn collectives_of_one_process_on_a_gpu() {
-    if torch_runtime::linked().gpus.unwrap_or(0) == 0 {
+    if torch_runtime::gpus().unwrap_or(0) == 0 {
         eprintln!("skipped: no GPU");
         return;
     }
