@@ -76,8 +76,8 @@ impl CudaPart {
 /// For other texts, for GPUs that do not exist or cannot be used, and for a LibTorch of another version.
 pub fn parse_device(text: &str) -> Result<Device, Error> {
     let visible = env::var("CUDA_VISIBLE_DEVICES").unwrap_or_else(|_| "unset".to_owned());
-    let [built, loaded] = [ffi::header_version(), ffi::loaded_version()].map(version_text);
-    resolve(text, &built, &loaded, gpus, &visible)
+    let Linked { built_for, loaded, .. } = linked();
+    resolve(text, &built_for, &loaded, gpus, &visible)
 }
 
 /// The text that [`parse_device`] understands as `device`.
@@ -144,8 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_not_told_of_a_cpu() {
+    fn memory_is_told_of_gpus_alone() {
         assert_eq!(gpu_memory(Device::Cpu).unwrap(), None);
+        // no test of these loads LibTorch's CUDA part
+        assert!(cfg!(feature = "nccl") || gpu_memory(Device::Cuda(0)).is_err());
     }
 
     #[test]

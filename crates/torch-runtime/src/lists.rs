@@ -162,6 +162,12 @@ mod tests {
     }
 
     #[test]
+    fn without_a_gpu_no_memory_is_pinned() {
+        // no test of these loads LibTorch's CUDA part
+        assert!(cfg!(feature = "nccl") || pinned(&Tensor::from_slice(&[1f32, 2.0])).is_err());
+    }
+
+    #[test]
     fn each_goes_its_own_share_of_the_way() {
         let (from, to) = (some(), [1.0, 2.0, 3.0]);
         let ends: Vec<Tensor> = from.iter().zip(to).map(|(t, end)| t.zeros_like() + end).collect();
