@@ -114,9 +114,9 @@ test-slurm: $(VENV)/.ready ## jobs of a real SLURM: interrupted, at their time l
 	$(CARGO) test --quiet --workspace --test slurm -- --ignored
 
 .PHONY: lint
-lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## rustfmt, clippy with warnings denied, cargo-deny's walls
+lint: $(VENV)/.ready .local/bin/cargo-deny-$(DENY_VERSION) ## Cargo.lock as it is committed, rustfmt, clippy with warnings denied, cargo-deny's walls
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
+	$(CARGO) clippy --locked --workspace --all-targets --quiet -- -D warnings
 	.local/bin/cargo-deny-$(DENY_VERSION) --log-level error check bans licenses sources
 
 # What lint and test set up, for 'make --jobs': wheels are fetched while cargo-deny is compiled.
@@ -286,7 +286,7 @@ endef
 
 # one split for pretraining and fine-tuning: the cases that are scored are seen by neither
 define learnt
-$(OUT)/$(1)/split.json: $(OUT)/$(1)/shards/manifest.json
+$(OUT)/$(1)/split.json: $(OUT)/$(1)/shards/manifest.json $(OUT)/.arguments/split
 	$(BIN)/data-manifests split --shards $(OUT)/$(1)/shards --seed $(SEED) --out $$@
 $(foreach f,$(FRACTIONS),$(call fraction,$(1),$(f),$(2),$(3)))
 endef
@@ -372,6 +372,7 @@ $(OUT)/phantom/manifest.json: $(OUT)/.arguments/phantom
 
 $(eval $(call arguments,$(OUT)/.arguments/phantom,$(SIZE) $(SEED)))
 $(eval $(call arguments,$(OUT)/.arguments/goal,$(goal)))
+$(eval $(call arguments,$(OUT)/.arguments/split,$(SEED)))
 $(eval $(call arguments,$(OUT)/.arguments/pretrain,$(names) $(ENCODER) $(PRETRAIN_$(BUDGET)) $(COMPUTE)))
 $(eval $(call arguments,$(OUT)/.arguments/train,$(ENCODER) $(TRAIN_$(BUDGET)) $(COMPUTE)))
 $(eval $(call arguments,$(OUT)/.arguments/predict,$(PREDICT_$(BUDGET)) $(COMPUTE)))

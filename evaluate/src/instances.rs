@@ -36,7 +36,7 @@ pub enum Zero {
 /// Arguments of `instances`.
 #[derive(Debug, Clone, Args)]
 #[command(
-    after_help = "A label map is FILE.h5#NAME (CREMI's layout), a NIfTI file, a TIFF stack, or the folder of a case in shards (Zarr).
+    after_help = "A label map is FILE.h5#NAME (CREMI's layout), a NIfTI, MetaImage or NRRD file, a TIFF stack, an OME-Zarr image (ID.zarr), or the folder of a case in shards.
 Volumes are read slab by slab; memory depends on the number of object pairs, not on voxels.
 
 Example:

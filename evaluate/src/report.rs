@@ -28,7 +28,7 @@ Example:
   evaluate report --runs runs/scores runs/scores-from-scratch --out runs/report"
 )]
 pub struct ReportArguments {
-    /// Directories that 'evaluate score' wrote
+    /// Directories that 'evaluate score' and 'evaluate instances' wrote
     #[arg(long, value_name = "DIR", num_args = 1.., required = true)]
     pub runs: Vec<PathBuf>,
     /// Output directory

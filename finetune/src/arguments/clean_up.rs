@@ -13,7 +13,7 @@ What is tried: only the largest component of the foreground stays, or that of a 
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct CleanUpArguments {
     /// What 'finetune train' wrote; the same models as --predictions came from
-    #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
+    #[arg(long, value_name = "DIR|FILE", required = true, num_args = 1..)]
     pub(crate) model: Vec<PathBuf>,
     /// What 'finetune predict' wrote of validation cases: with all models together, or a directory of each model's own, which are pooled
     #[arg(long, value_name = "DIR", required = true, num_args = 1..)]
