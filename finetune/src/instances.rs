@@ -2,8 +2,10 @@
 
 mod evidence;
 pub(crate) mod method;
+mod needs;
 
 pub(crate) use evidence::{OnDisk, of_blocks};
+pub(crate) use needs::Needs;
 
 use crate::arguments::{Instances, MethodName, StackFormat};
 use crate::chosen;
@@ -18,7 +20,7 @@ use label_maps::window::Blocks;
 use patches::stack::{self, Numbers};
 use serde::Serialize;
 use stage::message::counted;
-use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -98,6 +100,17 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         context.say(&format!("Nothing to do: {} holds these objects already.", out.display()));
         return Ok(ExitStatus::Done);
     }
+    // all that can be refused is, before the objects of an earlier run go
+    let mut needs = Needs::default();
+    let mut refused = Vec::new();
+    for row in &rows {
+        let checked = needs.add(&arguments.predictions.join(&row.file), &method, &blocks);
+        refused.extend(checked.err().map(|message| message.case(&row.id)));
+    }
+    if refused.len() == rows.len() {
+        refused.into_iter().for_each(|message| context.tell(message));
+        return Err(no_objects().into());
+    }
     output.to_write()?;
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     let wanted = rows.iter().map(|row| file_name(&row.id, arguments.format)).collect();
@@ -106,8 +119,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
 
     let mut made = Vec::new();
     let mut failed = 0;
-    // as many threads as cores were granted; each holds a block
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;
+    let pool = needs.pool(context)?;
     for row in rows {
         if interrupt::requested() {
             return Ok(interrupted(made.len(), context));
@@ -139,7 +151,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         }
     }
     if made.is_empty() {
-        return Err(Message::error("E419", "no objects could be made").fix("See the messages above").into());
+        return Err(no_objects().into());
     }
     atomic::write(&out.join(OUT_TABLE), &cases::to_csv(&made)?)?;
     manifest.datasets = predicted.datasets.clone();
@@ -173,6 +185,10 @@ pub(crate) fn rows_of(predictions: &Path) -> anyhow::Result<Vec<Row>> {
             .into());
     }
     Ok(rows)
+}
+
+fn no_objects() -> Message {
+    Message::error("E419", "no objects could be made").fix("See the messages above")
 }
 
 fn file_name(id: &str, format: StackFormat) -> String {

@@ -9,7 +9,7 @@ pub(crate) use choice::Choice;
 use crate::arguments::{Criterion, MethodName, Threshold};
 use crate::chosen;
 use crate::flaw::message_of;
-use crate::instances::{OnDisk, go_on, method, of_blocks, rows_of};
+use crate::instances::{Needs, OnDisk, go_on, method, of_blocks, rows_of};
 use crate::model;
 use crate::predict::Row;
 use choice::Trial;
@@ -18,7 +18,7 @@ use data_manifests::{Descriptor, Manifest};
 use label_maps::storage::MemoryStore;
 use label_maps::{Method, instances_in_blocks};
 use metrics::{Contingency, InstanceScores};
-use stage::{Context, ExitStatus, Message, atomic, interrupt, limits};
+use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use volume::hdf5::NOT_ANNOTATED;
 
 /// Runs the command.
@@ -49,10 +49,18 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
     }
     arguments.details.refuse_idle(&arguments.methods)?;
     let mut trials = trials(arguments)?;
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(limits::cores()).build()?;
+    let mut needs = Needs::default();
+    for row in &rows {
+        for (_, method) in &trials {
+            let blocks = method::blocks(method, arguments.pieces)?;
+            let checked = needs.add(&arguments.predictions.join(&row.file), method, &blocks);
+            checked.map_err(|message| message.case(&row.id))?;
+        }
+    }
+    let pool = needs.pool(context)?;
     let progress = context.progress("trials", (rows.len() * trials.len()) as u64);
     for row in &rows {
-        let truth = truth(row, arguments, &plan.descriptor)?;
+        let truth = Truth::of(row, arguments, &plan.descriptor)?;
         for (trial, method) in &mut trials {
             let scores = pool.install(|| scores(row, arguments, method, &truth));
             if interrupt::requested() {
@@ -99,13 +107,21 @@ fn trials(arguments: &Threshold) -> anyhow::Result<Vec<(Trial, Method)>> {
     Ok(trials)
 }
 
-/// The objects of a volume, z, y, x.
-fn truth(row: &Row, arguments: &Threshold, descriptor: &Descriptor) -> anyhow::Result<Vec<u64>> {
-    let reference = row.reference(&arguments.references, "E437")?;
-    let labels = open::labels(&reference, descriptor).map_err(|e| message_of(&e).case(&row.id))?;
-    match labels.voxels {
-        RawVoxels::Wide(ids) => Ok(ids),
-        RawVoxels::Narrow(ids) => Ok(ids.into_iter().map(u64::from).collect()),
+/// The true objects of a volume.
+struct Truth {
+    shape_zyx: [usize; 3],
+    ids: Vec<u64>,
+}
+
+impl Truth {
+    fn of(row: &Row, arguments: &Threshold, descriptor: &Descriptor) -> anyhow::Result<Self> {
+        let reference = row.reference(&arguments.references, "E437")?;
+        let labels = open::labels(&reference, descriptor).map_err(|e| message_of(&e).case(&row.id))?;
+        let ids = match labels.voxels {
+            RawVoxels::Wide(ids) => ids,
+            RawVoxels::Narrow(ids) => ids.into_iter().map(u64::from).collect(),
+        };
+        Ok(Self { shape_zyx: labels.grid.shape_zyx, ids })
     }
 }
 
@@ -114,14 +130,14 @@ fn scores(
     row: &Row,
     arguments: &Threshold,
     method: &Method,
-    truth: &[u64],
+    truth: &Truth,
 ) -> Result<InstanceScores, Message> {
     let affinities = OnDisk::open(&arguments.predictions.join(&row.file), method)?;
     let shape_zyx = affinities.info().shape_zyx;
-    let voxels: usize = shape_zyx.iter().product();
-    if voxels != truth.len() {
-        let text = format!("{voxels} voxels of affinities, {} of the reference", truth.len());
-        return Err(Message::error("E437", text).fix("Give --references the raw folder that was predicted"));
+    if shape_zyx != truth.shape_zyx {
+        return Err(Message::error("E437", "affinities and reference differ in shape (z, y, x)")
+            .detail(format!("{shape_zyx:?} and {:?}", truth.shape_zyx))
+            .fix("Give --references the raw folder that was predicted"));
     }
     let mut store = MemoryStore::new(shape_zyx);
     let blocks = method::blocks(method, arguments.pieces)?;
@@ -129,7 +145,8 @@ fn scores(
     instances_in_blocks(&affinities, &mut store, method, &blocks, smallest, &mut go_on)
         .map_err(|error| of_blocks(&error))?;
     let mut contingency = Contingency::new();
-    contingency.add(truth, store.labels(), |voxel| truth[voxel] != 0 && truth[voxel] != NOT_ANNOTATED);
+    let ids = &truth.ids;
+    contingency.add(ids, store.labels(), |voxel| ids[voxel] != 0 && ids[voxel] != NOT_ANNOTATED);
     InstanceScores::of(&contingency.finish(), 1)
         .ok_or_else(|| Message::error("E437", "no voxel of the reference belongs to an object"))
 }

@@ -59,7 +59,10 @@ fn disk_needed(
 pub(crate) fn budget(max_ram: Option<f64>) -> (u64, &'static str) {
     match max_ram {
         Some(gib) => ((gib * GIB) as u64, "--max-ram allows"),
-        None => (limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 4), "the machine has"),
+        None => (
+            limits::memory_bytes().map_or(u64::MAX, |bytes| bytes / 5 * 4),
+            "four fifths of what is available are",
+        ),
     }
 }
 

@@ -83,16 +83,20 @@ impl<'a> Affinities<'a> {
     /// # Errors
     /// An axis of more than one voxel without an offset of one voxel along it.
     pub fn nearest(&self) -> Result<Vec<usize>> {
-        let along = |axis: usize, offset: &[isize; 3]| {
-            (0..3).all(|a| offset[a].unsigned_abs() == usize::from(a == axis))
-        };
-        for (axis, name) in ['z', 'y', 'x'].into_iter().enumerate() {
-            if self.shape_zyx[axis] > 1 && !self.offsets.iter().any(|o| along(axis, o)) {
-                return Err(LabelMapError::NoNearest { axis: name, offsets: self.offsets.to_vec() });
-            }
-        }
-        Ok((0..self.offsets.len()).filter(|c| (0..3).any(|axis| along(axis, &self.offsets[*c]))).collect())
+        nearest_of(self.offsets, self.shape_zyx)
     }
+}
+
+/// Which of `offsets` are of nearest neighbours; every axis of more than one voxel has one.
+pub(crate) fn nearest_of(offsets: &[[isize; 3]], shape_zyx: [usize; 3]) -> Result<Vec<usize>> {
+    let along =
+        |axis: usize, offset: &[isize; 3]| (0..3).all(|a| offset[a].unsigned_abs() == usize::from(a == axis));
+    for (axis, name) in ['z', 'y', 'x'].into_iter().enumerate() {
+        if shape_zyx[axis] > 1 && !offsets.iter().any(|o| along(axis, o)) {
+            return Err(LabelMapError::NoNearest { axis: name, offsets: offsets.to_vec() });
+        }
+    }
+    Ok((0..offsets.len()).filter(|c| (0..3).any(|axis| along(axis, &offsets[*c]))).collect())
 }
 
 /// Fails on a value that is not a number from 0 to 1, naming the first.

@@ -1,7 +1,7 @@
 //! Instances of volumes that do not fit into memory: block after block, then stitched.
 //!
-//! At most as many blocks as there are threads are in memory at once, each with its halo (see [`crate::instances()`] for
-//! bytes per voxel); beside them 32 bytes per label that a block gave, and where the method's own rule stitches, the region
+//! At most as many blocks as there are threads are in memory at once, each with its halo ([`crate::demands::bytes_per_block`]);
+//! beside them 32 bytes per label that a block gave, and where the method's own rule stitches, the region
 //! graph of the whole volume (see [`crate::region_graph`]), which has one region per fragment, not per voxel. Stitching by
 //! overlap needs no such graph.
 //!
@@ -9,6 +9,7 @@
 //! A volume of a single block gets what [`crate::instances::instances`] gives.
 
 use crate::affinities::Affinities;
+use crate::demands;
 use crate::grid::place;
 use crate::instances::{Evidence, Instances, fragments_of, instances_at};
 use crate::method::Method;
@@ -16,7 +17,7 @@ use crate::region_graph::RegionGraphBuilder;
 use crate::stitch::Sets;
 use crate::storage::{BlockError, Source, Store};
 use crate::window::{Blocks, Stitch, Window};
-use crate::{Connectivity, LabelMapError, RegionGraph, label_components};
+use crate::{Connectivity, RegionGraph, label_components};
 use rayon::prelude::*;
 use std::ops::ControlFlow;
 
@@ -47,14 +48,8 @@ pub fn instances_in_blocks(
     smallest: u64,
     on_step: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> std::result::Result<u64, BlockError> {
-    method.check()?;
-    blocks.check()?;
-    if matches!((method, blocks.stitch), (Method::MutexWatershed(_), Stitch::Rule)) {
-        let expected = "overlap: the mutex watershed has no rule of its own";
-        return Err(LabelMapError::parameter("stitch", expected, blocks.stitch).into());
-    }
+    demands::check(source, method, blocks)?;
     let volume = source.shape_zyx();
-    blocks.check_overlap(volume)?;
     let grid = blocks.counts(volume);
     let windows: Vec<Window> =
         (0..grid.iter().product()).map(|i| blocks.at(place(i, grid), volume)).collect();

@@ -122,17 +122,17 @@ pub(crate) fn instances_at(
         }
         Method::MutexWatershed(parameters) => match evidence {
             Evidence::Affinities(affinities) => mutex_watershed_at(affinities, mask, parameters, origin_zyx)?,
-            Evidence::Boundary { .. } => {
-                return Err(LabelMapError::parameter(
-                    "method",
-                    "one for a boundary map; the mutex watershed needs affinities with repulsive offsets",
-                    method,
-                ));
-            }
+            Evidence::Boundary { .. } => return Err(needs_repulsion(method)),
         },
     };
     let count = number_by_first_voxel(&mut labels);
     Ok(Instances { labels, count })
+}
+
+/// Of the mutex watershed and a boundary map.
+pub(crate) fn needs_repulsion(method: &Method) -> LabelMapError {
+    let expected = "one for a boundary map; the mutex watershed needs affinities with repulsive offsets";
+    LabelMapError::parameter("method", expected, method)
 }
 
 /// The fragments that a method joins; nothing but 0 for methods without.

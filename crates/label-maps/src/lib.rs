@@ -8,6 +8,7 @@ pub mod affinities;
 pub mod agglomerate;
 pub mod blocks;
 pub mod components;
+pub mod demands;
 mod disjoint;
 pub mod distance;
 mod error;

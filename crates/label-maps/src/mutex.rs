@@ -15,6 +15,8 @@ use crate::{LabelMapError, Result, expect_volume};
 use clusters::Clusters;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
+use std::iter::StepBy;
+use std::ops::Range;
 
 /// Edges that are looked up together.
 const TOGETHER: usize = 128;
@@ -48,6 +50,40 @@ impl MutexParameters {
         }
         Ok(())
     }
+
+    /// Fails also on more affinities than the numbers of edges reach.
+    pub(crate) fn check_affinities(&self, channels: usize, shape_zyx: [usize; 3]) -> Result<()> {
+        self.check(channels)?;
+        let total = shape_zyx.iter().fold(channels, |product, n| product.saturating_mul(*n));
+        if u32::try_from(total).is_err() {
+            return Err(LabelMapError::TooLarge { what: "affinities", found: total as u64 });
+        }
+        Ok(())
+    }
+
+    /// Edges for each voxel far from the rims.
+    pub(crate) fn edges_per_voxel(&self, channels: usize) -> f64 {
+        let taken: f64 = self.strides_zyx.iter().map(|stride| *stride as f64).product();
+        self.attractive as f64 + channels.saturating_sub(self.attractive) as f64 / taken
+    }
+
+    /// Voxels along x of a row of pairs at which edges of channel `c` are taken.
+    fn taken(
+        &self,
+        c: usize,
+        row: Range<usize>,
+        z: usize,
+        shape: [usize; 3],
+        origin: [usize; 3],
+    ) -> StepBy<Range<usize>> {
+        let strides = if c < self.attractive { [1; 3] } else { self.strides_zyx };
+        let (y, x) = (row.start / shape[2] % shape[1], row.start % shape[2] + origin[2]);
+        if !(z + origin[0]).is_multiple_of(strides[0]) || !(y + origin[1]).is_multiple_of(strides[1]) {
+            return (row.end..row.end).step_by(1);
+        }
+        // from the first multiple of the stride on
+        (row.start + x.next_multiple_of(strides[2]) - x..row.end).step_by(strides[2])
+    }
 }
 
 /// Clusters of voxels, numbered from 1 in the order of their first voxels.
@@ -73,10 +109,10 @@ pub(crate) fn mutex_watershed_at(
     origin_zyx: [usize; 3],
 ) -> Result<Vec<u64>> {
     let shape = affinities.shape_zyx();
-    parameters.check(affinities.offsets().len())?;
+    parameters.check_affinities(affinities.offsets().len(), shape)?;
     let voxels = shape.iter().product::<usize>();
     expect_volume(mask.map_or(voxels, <[bool]>::len), shape)?;
-    let mut edges = edges(affinities, mask, parameters, origin_zyx)?;
+    let mut edges = edges(affinities, mask, parameters, origin_zyx);
     edges.par_sort_unstable();
     let mut clusters = Clusters::new(voxels);
     let steps: Vec<isize> =
@@ -99,53 +135,51 @@ pub(crate) fn mutex_watershed_at(
     Ok(labels)
 }
 
-/// Edges as numbers that ascend as they are taken: the weight's complement in the upper half, the number in the lower.
+/// Edges as numbers that ascend as they are taken: the weight's complement in the upper half, the number in the lower. They are counted before they
+/// are written, each section of a channel in its place, so that no edge is held twice.
 fn edges(
     affinities: &Affinities<'_>,
     mask: Option<&[bool]>,
     parameters: &MutexParameters,
     origin: [usize; 3],
-) -> Result<Vec<u64>> {
+) -> Vec<u64> {
     let shape = affinities.shape_zyx();
     let voxels = shape.iter().product::<usize>();
-    let total = voxels.saturating_mul(affinities.offsets().len());
-    if u32::try_from(total).is_err() {
-        return Err(LabelMapError::TooLarge { what: "affinities", found: total as u64 });
-    }
     let inside = |p: usize| mask.is_none_or(|mask| mask[p]);
-    let channels = 0..affinities.offsets().len();
-    Ok(channels
-        .into_par_iter()
-        .flat_map(|c| (0..shape[0]).into_par_iter().map(move |z| (c, z)))
-        .flat_map_iter(|(c, z)| {
-            let values = affinities.channel(c);
+    let sections: Vec<(usize, usize, Pairs)> = (0..affinities.offsets().len())
+        .flat_map(|c| {
             let pairs = Pairs::new(shape, affinities.offsets()[c]);
-            let mut found = Vec::new();
-            let attractive = c < parameters.attractive;
-            let step = pairs.step;
-            let strides = if attractive { [1; 3] } else { parameters.strides_zyx };
-            for row in pairs.rows(z) {
-                let (y, x) = (row.start / shape[2] % shape[1], row.start % shape[2] + origin[2]);
-                if !(z + origin[0]).is_multiple_of(strides[0]) || !(y + origin[1]).is_multiple_of(strides[1])
-                {
-                    continue;
-                }
-                // from the first multiple of the stride on
-                let first = row.start + x.next_multiple_of(strides[2]) - x;
-                for p in (first..row.end).step_by(strides[2]) {
-                    if !inside(p) || !inside(p.wrapping_add_signed(step)) {
-                        continue;
-                    }
-                    let affinity = values[p].clamp(0.0, 1.0);
-                    let weight = if attractive { affinity } else { 1.0 - affinity };
-                    // numbers from 0 to 1 order as their bits do; adding zero turns -0 into 0
-                    let weight = (weight + 0.0).to_bits();
-                    found.push(u64::from(!weight) << 32 | (c * voxels + p) as u64);
-                }
-            }
-            found
+            (0..shape[0]).map(move |z| (c, z, pairs.clone()))
         })
-        .collect())
+        .collect();
+    let taken = |(c, z, pairs): &(usize, usize, Pairs)| {
+        let (c, z, step) = (*c, *z, pairs.step);
+        let rows = pairs.rows(z).flat_map(move |row| parameters.taken(c, row, z, shape, origin));
+        rows.filter(move |p| inside(*p) && inside(p.wrapping_add_signed(step)))
+    };
+    let counts: Vec<usize> = sections.par_iter().map(|section| taken(section).count()).collect();
+    let mut edges = vec![0; counts.iter().sum()];
+    let mut rest = edges.as_mut_slice();
+    let places: Vec<&mut [u64]> = counts
+        .into_iter()
+        .map(|count| {
+            let (place, behind) = std::mem::take(&mut rest).split_at_mut(count);
+            rest = behind;
+            place
+        })
+        .collect();
+    sections.par_iter().zip(places).for_each(|(section, place)| {
+        let c = section.0;
+        let values = affinities.channel(c);
+        for (edge, p) in place.iter_mut().zip(taken(section)) {
+            let affinity = values[p].clamp(0.0, 1.0);
+            let weight = if c < parameters.attractive { affinity } else { 1.0 - affinity };
+            // numbers from 0 to 1 order as their bits do; adding zero turns -0 into 0
+            let weight = (weight + 0.0).to_bits();
+            *edge = u64::from(!weight) << 32 | (c * voxels + p) as u64;
+        }
+    });
+    edges
 }
 
 #[cfg(test)]

@@ -141,8 +141,18 @@ impl Blocks {
     }
 
     /// Blocks along z, y, x.
-    pub(crate) fn counts(&self, volume_zyx: [usize; 3]) -> [usize; 3] {
+    #[must_use]
+    pub fn counts(&self, volume_zyx: [usize; 3]) -> [usize; 3] {
         [0, 1, 2].map(|a| volume_zyx[a].div_ceil(self.block_zyx[a]))
+    }
+
+    /// Shape of the largest window that is read at once: a block with its halo, or the volume where that is one block.
+    pub(crate) fn largest_seen(&self, volume_zyx: [usize; 3]) -> [usize; 3] {
+        let counts = self.counts(volume_zyx);
+        // blocks in the middle have a halo on both sides, those of an axis with two blocks on one
+        [0, 1, 2].map(|a| {
+            (self.block_zyx[a] + counts[a].saturating_sub(1).min(2) * self.halo_zyx[a]).min(volume_zyx[a])
+        })
     }
 
     /// The block at a place in the grid of blocks.

@@ -4,7 +4,7 @@ use crate::support::{Study, recorded, run, text};
 use patches::stack::{StackArray, label_group};
 use std::collections::BTreeSet;
 use test_peers::Ended;
-use volume::hdf5::{AffinityFile, CremiFile, NEURON_IDS};
+use volume::hdf5::{AffinityFile, Cremi, CremiFile, NEURON_IDS, read_cremi, write_cremi};
 
 /// Trains on the first sections, validates four times, predicts the last.
 fn predicted(steps: u64, more: &[&str]) -> Study {
@@ -98,7 +98,9 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
         ("blocks", vec!["--block", "2,48,48", "--halo", "1,16,16"]),
         ("mutex-blocks", vec!["--method", "mutex-watershed", "--block", "3,48,48", "--halo", "0,16,16"]),
     ] {
-        instances(&study, out, &more).expect(0);
+        let said = instances(&study, out, &more).expect(0);
+        // blocks of 48 that see 16 of each other, and affinities that reach 27
+        assert_eq!(said.contains("W453"), out == "mutex-blocks", "{out}: {said}");
         let files = study.verified(out);
         assert_eq!(
             files,
@@ -114,6 +116,11 @@ fn sections_are_trained_on_others_predicted_and_neurons_found_in_them() {
         seen.insert(found);
     }
     assert!(seen.len() >= 6, "methods differ");
+    // what cannot be is refused before the objects of another run go
+    let words = ["--method", "mutex-watershed", "--block", "2,48,48", "--halo", "0,16,16"];
+    let said = instances(&study, "mutex", &words).expect(1);
+    assert!(said.contains("E434 case sample_1_val: --halo") && said.contains("E419"), "{said}");
+    study.verified("mutex");
     let bytes = study.bytes("mean/sample_1_val.h5");
     let said = instances(&study, "mean", &[]).expect(0);
     assert!(said.contains("Nothing to do"), "{said}");
@@ -207,7 +214,19 @@ fn method_and_threshold_are_chosen_on_labelled_sections() {
     assert!(said.contains("E437 no labelled volume of train is among"), "{said}");
     choose(&study.path("affinities"), &[&tried[..2], &["--cases", "val"]].concat()).expect(0);
     assert_eq!(study.json("choice.json")["cases"], serde_json::json!(["sample_1_val"]));
-    fs_err::rename(study.raw().join("sample_1.hdf"), study.path("moved.hdf")).unwrap();
+    // another volume of as many voxels
+    let sample = study.raw().join("sample_1.hdf");
+    let Cremi { raw, mut info, neuron_ids, .. } = read_cremi(&sample).unwrap();
+    let mut turned = neuron_ids.unwrap();
+    for shape in [&mut info.shape_zyx, &mut turned.info.shape_zyx] {
+        assert_ne!(shape[1], shape[2]);
+        shape.swap(1, 2);
+    }
+    fs_err::rename(&sample, study.path("moved.hdf")).unwrap();
+    write_cremi(&sample, &raw, &info, &[turned]).unwrap();
+    let said = choose(&trained, &tried).expect(1);
+    assert!(said.contains("E437 case sample_1_train: affinities and reference differ in shape"), "{said}");
+    fs_err::remove_file(&sample).unwrap();
     let said = choose(&trained, &tried).expect(1);
     assert!(said.contains("E437 case sample_1_train: the reference of this case is missing"), "{said}");
 }
