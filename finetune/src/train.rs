@@ -1,5 +1,6 @@
 //! `finetune train`: labelled shards and an encoder to a model.
 
+mod deepest;
 mod encoder;
 mod goal;
 mod plan;
@@ -107,14 +108,8 @@ pub(crate) fn run(arguments: &Train, context: &Context) -> anyhow::Result<ExitSt
                 .fix("Score it on cases of another source; --val-share keeps some of these"),
         );
     }
-    let patch = plan.model.patch_zyx;
-    if plan.model.network.encoder().ends_in_single_voxels(patch) {
-        context.tell(
-            Message::warning("W444", format!("the deepest maps of a swin-unetr are single voxels for patches of {patch:?}"))
-                .cause("An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing")
-                .fix("Plan larger patches ('preprocess plan', or grid.patch_zyx), above 32 voxels along some axis, or choose --network resenc"),
-        );
-    }
+    let warning = deepest::check(&plan.model.network, plan.model.patch_zyx, plan.batch)?;
+    warning.into_iter().for_each(|message| context.tell(message));
     if plan.encoder_frozen >= plan.steps {
         context.tell(Message::info(
             "I430",

@@ -165,9 +165,12 @@ impl Plan {
         };
         if encoder.ends_in_single_voxels(patch_zyx) {
             context.tell(
-                Message::warning("W444", format!("the deepest maps of a swin-unetr are single voxels for patches of {patch_zyx:?}"))
+                Message::warning("W444", format!("the deepest maps of this {} are single voxels for patches of {patch_zyx:?}", encoder.kind()))
                     .cause("An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing")
-                    .fix("Give a --patch-zyx above 32 voxels along some axis, or choose another --encoder"),
+                    .fix(format!(
+                        "Give a --patch-zyx above {:?} voxels along some axis, or choose another --encoder",
+                        encoder.required_divisor_zyx()
+                    )),
             );
         }
         let window_zyx = [patch_zyx[0], widened(patch_zyx[1]), widened(patch_zyx[2])];

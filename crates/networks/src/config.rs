@@ -1,6 +1,7 @@
 //! Which network: what a plan stores and a checkpoint carries, enough to build it again.
 
 use crate::error::Error;
+use crate::resnet::ResNet50;
 use crate::resunet::DecoderNorm;
 use crate::swin::SwinConfig;
 use crate::topology::ResEncConfig;
@@ -89,11 +90,20 @@ impl EncoderConfig {
         }
     }
 
-    /// Whether its deepest maps of such patches are single voxels, over which instance norms give 0: what the last block learns is nothing.
+    /// Shape of its deepest maps of such patches.
+    #[must_use]
+    pub fn deepest_map_zyx(&self, patch_zyx: [usize; 3]) -> [usize; 3] {
+        let reduction = match self {
+            Self::Resnet50 { .. } => ResNet50::REDUCTION_ZYX,
+            Self::Resenc { .. } | Self::SwinUnetr { .. } => self.required_divisor_zyx(),
+        };
+        [0, 1, 2].map(|axis| patch_zyx[axis].div_ceil(reduction[axis].unsigned_abs() as usize))
+    }
+
+    /// Whether its deepest maps of such patches are single voxels, over which instance norms give 0: what the last convolutions learn is nothing.
     #[must_use]
     pub fn ends_in_single_voxels(&self, patch_zyx: [usize; 3]) -> bool {
-        let reduction = SwinConfig::DIVISOR_ZYX;
-        matches!(self, Self::SwinUnetr { .. }) && (0..3).all(|axis| patch_zyx[axis] as i64 <= reduction[axis])
+        !matches!(self, Self::Resnet50 { .. }) && self.deepest_map_zyx(patch_zyx) == [1; 3]
     }
 
     /// Channels of the image.
@@ -297,6 +307,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<NetworkConfig>(&text).unwrap(), config);
         let deepest = |patch| config.encoder().ends_in_single_voxels(patch);
         assert!(deepest([32; 3]) && !deepest([32, 64, 32]));
+        let topology = ResEncConfig::for_patch([64; 3], [1.0; 3], ResEncSize::Compact).unwrap();
+        let resenc = EncoderConfig::Resenc { in_channels: 1, topology };
+        assert_eq!(resenc.deepest_map_zyx([64, 40, 16]), [4, 3, 1]);
+        assert!(resenc.ends_in_single_voxels([16; 3]) && !resenc.ends_in_single_voxels([16, 16, 17]));
+        // its batch norms take the whole batch
+        let resnet = EncoderConfig::Resnet50 { in_channels: 1 };
+        assert_eq!(resnet.deepest_map_zyx([16, 96, 100]), [2, 3, 4]);
+        assert!(!resnet.ends_in_single_voxels([8, 32, 32]));
         assert_eq!(
             (config.kind(), config.encoder().kind()),
             (NetworkKind::SwinUnetr, EncoderKind::SwinUnetr)

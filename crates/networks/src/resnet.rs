@@ -25,6 +25,8 @@ pub struct ResNet50 {
 impl ResNet50 {
     /// Features in the pooled vector.
     pub const OUT_FEATURES: i64 = 2048;
+    /// How many voxels along z, y, x one of the deepest map stands for.
+    pub const REDUCTION_ZYX: [i64; 3] = [8, 32, 32];
 
     /// Builds it at `path` for images of `in_channels` channels, values drawn from `seed`.
     ///

@@ -173,7 +173,7 @@ pub(crate) fn run(words: &[&str]) -> Ended {
     ran(command(words))
 }
 
-fn ran(mut command: Command) -> Ended {
+pub(crate) fn ran(mut command: Command) -> Ended {
     let Output { status, stderr, .. } = command.output().unwrap();
     Ended { code: status.code().unwrap(), text: String::from_utf8(stderr).unwrap() }
 }

@@ -1,6 +1,6 @@
 //! `finetune train`.
 
-use crate::support::{Study, plan_of, recorded, replace_label, run, text};
+use crate::support::{Study, plan_of, ran, recorded, replace_label, run, text};
 use data_manifests::phantom::Kind;
 use data_manifests::seen::{self, Seen};
 use networks::{EncoderConfig, SwinConfig, SwinMerging, weights};
@@ -284,6 +284,16 @@ fn long_a_resunet_with_attention_trains_and_is_built_again() {
     assert_eq!(plan["model"]["network"], network);
     assert_eq!(plan["optimizer"]["lr_factors"], serde_json::json!({"encoder": 0.1}));
     study.predict("predictions", &[&study.raw()], &["--cases", "val"]).expect(0);
+}
+
+#[test]
+fn a_batch_norm_over_one_value_is_refused_before_an_earlier_run_is_touched() {
+    let study = Study::edited(Kind::Ct, |descriptor, _| descriptor.grid.patch_zyx = [8, 32, 32]);
+    let once = ["--from-scratch", "--steps", "1", "--batch", "1", "--validate-every", "0", "--overwrite"];
+    ran(study.train_command("model", &once)).expect(0);
+    let said = ran(study.train_network("resunet50", "model", &once)).expect(1);
+    assert!(said.contains("E454 the deepest batch norms of resunet50 see 1 value of each feature"), "{said}");
+    study.verified("model");
 }
 
 #[test]

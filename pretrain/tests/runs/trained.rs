@@ -152,7 +152,7 @@ fn a_swin_encoder_is_trained_on_patches_that_it_can_halve() {
     let cube = ["--patch-zyx", "32,32,32", "--test-cases", "use", "--overwrite", "--init", text(&bare)];
     for (merging, is_asked) in [(&[][..], true), (&["--swin-merging", "complete"], false)] {
         let said = run(&[&words[..], &small, &swin, &cube, merging].concat()).expect(0);
-        assert!(said.contains("W444 the deepest maps of a swin-unetr are single voxels"), "{said}");
+        assert!(said.contains("W444 the deepest maps of this swin-unetr are single voxels"), "{said}");
         assert_eq!(said.contains("W450") && said.contains("taken for complete"), is_asked, "{said}");
     }
 
