@@ -12,8 +12,8 @@ use std::path::Path;
 /// What the volumes of a run need, all of them together.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
-    /// Bytes and number of the blocks of the volume whose blocks take most.
-    largest: (u64, usize),
+    /// Bytes of the largest block and number of blocks of each volume.
+    volumes: Vec<(u64, usize)>,
     /// An offset that reaches beyond the halo where a volume is cut, and that halo.
     beyond: Option<([isize; 3], [usize; 3])>,
 }
@@ -27,7 +27,7 @@ impl Needs {
         let source = OnDisk::open(path, method)?;
         demands::check(&source, method, blocks).map_err(|error| refused(&error))?;
         let count = blocks.counts(source.info().shape_zyx).iter().product();
-        self.largest = self.largest.max((demands::bytes_per_block(&source, method, blocks), count));
+        self.volumes.push((demands::bytes_per_block(&source, method, blocks), count));
         if let Some(offset) = demands::offset_beyond_halo(&source, method, blocks) {
             self.beyond.get_or_insert((offset, blocks.halo_zyx));
         }
@@ -55,28 +55,23 @@ impl Needs {
 
     /// How many of `cores` work at once in `budget` bytes, and what there is to say of it.
     fn threads(&self, cores: usize, budget: u64) -> (usize, Option<Message>) {
-        let (bytes, count) = self.largest;
-        let allowed = usize::try_from(budget / bytes.max(1)).unwrap_or(usize::MAX);
+        let allowed = |bytes: u64| usize::try_from(budget / bytes.max(1)).unwrap_or(usize::MAX);
         // fewer blocks than threads leave cores that work on one block together
-        if allowed >= cores.min(count) {
-            return (cores, None);
-        }
+        let short = self.volumes.iter().filter(|(bytes, count)| allowed(*bytes) < cores.min(*count));
+        let Some((bytes, count)) = short.max_by_key(|(bytes, _)| *bytes) else { return (cores, None) };
         let text = format!(
             "a block with its halo takes about {}, four fifths of the memory available are {}",
-            size(bytes),
+            size(*bytes),
             size(budget)
         );
-        let message = Message::warning("W452", text);
-        (
-            allowed.max(1),
-            Some(match allowed {
-                0 => message.fix("Making one at a time, which may run out of memory: give a smaller --block"),
-                _ => message.fix(format!(
-                    "Making {allowed} at a time instead of {}; a smaller --block lets more cores work",
-                    cores.min(count)
-                )),
-            }),
-        )
+        let fix = match allowed(*bytes) {
+            0 => "Making one at a time, which may run out of memory: give a smaller --block".to_owned(),
+            some => {
+                let wanted = cores.min(*count);
+                format!("Making {some} at a time instead of {wanted}; a smaller --block lets more cores work")
+            }
+        };
+        (allowed(*bytes).max(1), Some(Message::warning("W452", text).fix(fix)))
     }
 }
 
@@ -87,7 +82,8 @@ mod tests {
     #[test]
     fn as_many_blocks_are_made_at_once_as_there_is_memory_for() {
         let said = |bytes: u64, count, cores, budget: u64| {
-            let needs = Needs { largest: (bytes << 30, count), beyond: None };
+            // another volume's one block is larger, and fits
+            let needs = Needs { volumes: vec![(budget << 30, 1), (bytes << 30, count)], beyond: None };
             let (threads, message) = needs.threads(cores, budget << 30);
             (threads, message.map(|message| message.to_string()).unwrap_or_default())
         };
