@@ -30,8 +30,8 @@ pub enum Error {
     },
     /// Too few samples for batch statistics.
     #[error(
-        "batch normalisation over {found} value(s) per feature, at least {minimum} are needed: use a larger batch, or larger \
-         patches where an encoder's maps are single voxels"
+        "batch normalisation over {found} value(s) per feature, at least {minimum} are needed: use a larger batch, \
+         layer normalisation in heads, or larger patches where an encoder's maps are single voxels"
     )]
     SmallBatch {
         /// Values per feature.

@@ -96,3 +96,19 @@ pub(crate) fn refused(error: &LabelMapError) -> Message {
     };
     Message::error("E434", text).fix(fix)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_not_blamed_on_the_method() {
+        let what = "affinities";
+        let nan = LabelMapError::Probability { what, found: f32::NAN, channel: 1, place_zyx: [4, 5, 6] };
+        insta::assert_snapshot!(refused(&nan), @"E434 affinities must be numbers from 0 to 1, found NaN at [4, 5, 6] (z, y, x) of channel 1. The file is damaged, or no prediction: run 'finetune predict' again.");
+        let large = LabelMapError::TooLarge { what, found: 5_000_000_000 };
+        assert!(refused(&large).to_string().ends_with("Give a smaller --block."));
+        let missing = LabelMapError::NoNearest { axis: 'z', offsets: NEAREST[1..].to_vec() };
+        assert!(refused(&missing).to_string().contains("--affinities long-range"));
+    }
+}
