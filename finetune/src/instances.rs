@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         return Ok(ExitStatus::Done);
     }
     // all that can be refused is, before the objects of an earlier run go
-    let mut needs = Needs::default();
+    let mut needs = Needs::beside(0);
     let mut refused = Vec::new();
     for row in &rows {
         let checked = needs.add(&arguments.predictions.join(&row.file), &method, &blocks);
@@ -111,6 +111,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         refused.into_iter().for_each(|message| context.tell(message));
         return Err(no_objects().into());
     }
+    needs.tell(arguments.choice.is_some(), context);
     output.to_write()?;
     let work = format!("{} {}\n", manifest.work, env!("CARGO_PKG_VERSION"));
     let wanted = rows.iter().map(|row| file_name(&row.id, arguments.format)).collect();
@@ -119,7 +120,6 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
 
     let mut made = Vec::new();
     let mut failed = 0;
-    let pool = needs.pool(context)?;
     for row in rows {
         if interrupt::requested() {
             return Ok(interrupted(made.len(), context));
@@ -129,7 +129,7 @@ pub(crate) fn run(arguments: &Instances, context: &Context) -> anyhow::Result<Ex
         let path = out.join(&name);
         let result = match path.exists() {
             true => kept_objects(&path),
-            false => pool.install(|| objects(&source, &path, &row.id, &parameters, context)),
+            false => objects(&source, &path, &row.id, &parameters, &needs, context),
         };
         match result {
             Ok(objects) => made.push(OutRow {
@@ -218,9 +218,11 @@ fn objects(
     out: &Path,
     case: &str,
     parameters: &Parameters<'_>,
+    needs: &Needs,
     context: &Context,
 ) -> Result<u64, Message> {
     let affinities = OnDisk::open(source, parameters.method)?;
+    let memory = needs.memory(affinities.info().shape_zyx);
     let mut progress = None;
     let mut count = 0;
     let fill = |labels: &mut Labels<'_>| -> Result<(), Failure> {
@@ -229,7 +231,7 @@ fn objects(
             go_on(done, total)
         };
         let Parameters { method, blocks, smallest, .. } = parameters;
-        let made = instances_in_blocks(&affinities, labels, method, blocks, *smallest, &mut step);
+        let made = instances_in_blocks(&affinities, labels, method, blocks, *smallest, memory, &mut step);
         count = made.map_err(|error| of_blocks(&error))?;
         Ok(())
     };

@@ -1,6 +1,6 @@
 //! `finetune threshold`: by which method and threshold the affinities of labelled volumes become objects that are most like theirs.
 //!
-//! Memory: the reference and the objects of a volume, 16 bytes a voxel, beside what making objects takes.
+//! Memory: the reference and the objects of a volume ([`BYTES_PER_VOXEL`]), beside what making objects takes.
 
 mod choice;
 
@@ -20,6 +20,9 @@ use label_maps::{Method, instances_in_blocks};
 use metrics::{Contingency, InstanceScores};
 use stage::{Context, ExitStatus, Message, atomic, interrupt};
 use volume::hdf5::NOT_ANNOTATED;
+
+/// Bytes of each voxel of the reference and of the objects.
+const BYTES_PER_VOXEL: u64 = 16;
 
 /// Runs the command.
 pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<ExitStatus> {
@@ -49,7 +52,7 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
     }
     arguments.details.refuse_idle(&arguments.methods)?;
     let mut trials = trials(arguments)?;
-    let mut needs = Needs::default();
+    let mut needs = Needs::beside(BYTES_PER_VOXEL);
     for row in &rows {
         for (_, method) in &trials {
             let blocks = method::blocks(method, arguments.pieces)?;
@@ -57,12 +60,12 @@ pub(crate) fn run(arguments: &Threshold, context: &Context) -> anyhow::Result<Ex
             checked.map_err(|message| message.case(&row.id))?;
         }
     }
-    let pool = needs.pool(context)?;
+    needs.tell(false, context);
     let progress = context.progress("trials", (rows.len() * trials.len()) as u64);
     for row in &rows {
         let truth = Truth::of(row, arguments, &plan.descriptor)?;
         for (trial, method) in &mut trials {
-            let scores = pool.install(|| scores(row, arguments, method, &truth));
+            let scores = scores(row, arguments, method, &truth, &needs);
             if interrupt::requested() {
                 progress.finish();
                 let text = "interrupted: nothing was chosen";
@@ -131,6 +134,7 @@ fn scores(
     arguments: &Threshold,
     method: &Method,
     truth: &Truth,
+    needs: &Needs,
 ) -> Result<InstanceScores, Message> {
     let affinities = OnDisk::open(&arguments.predictions.join(&row.file), method)?;
     let shape_zyx = affinities.info().shape_zyx;
@@ -142,8 +146,16 @@ fn scores(
     let mut store = MemoryStore::new(shape_zyx);
     let blocks = method::blocks(method, arguments.pieces)?;
     let smallest = arguments.pieces.smallest;
-    instances_in_blocks(&affinities, &mut store, method, &blocks, smallest, &mut go_on)
-        .map_err(|error| of_blocks(&error))?;
+    instances_in_blocks(
+        &affinities,
+        &mut store,
+        method,
+        &blocks,
+        smallest,
+        needs.memory(shape_zyx),
+        &mut go_on,
+    )
+    .map_err(|error| of_blocks(&error))?;
     let mut contingency = Contingency::new();
     let ids = &truth.ids;
     contingency.add(ids, store.labels(), |voxel| ids[voxel] != 0 && ids[voxel] != NOT_ANNOTATED);

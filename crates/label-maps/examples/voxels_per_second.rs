@@ -105,7 +105,8 @@ fn measure(shape: [usize; 3], lines: &mut Vec<serde_json::Value>) -> Result<(), 
         let mut store = MemoryStore::new(shape);
         let start = (Instant::now(), processor_seconds());
         let go_on = &mut |_: usize, _: usize| ControlFlow::Continue(());
-        let count = instances_in_blocks(&affinities, &mut store, &method, &blocks, SMALLEST, go_on)?;
+        let count =
+            instances_in_blocks(&affinities, &mut store, &method, &blocks, SMALLEST, u64::MAX, go_on)?;
         say(name, start, count);
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Instances of volumes that do not fit into memory: block after block, then stitched.
 //!
-//! At most as many blocks as there are threads are in memory at once, each with its halo ([`crate::demands::bytes_per_block`]);
-//! beside them 32 bytes per label that a block gave, and where the method's own rule stitches, the region
+//! At most as many blocks as there are threads, and as the memory granted holds, are in memory at once, each with its halo
+//! ([`crate::demands::bytes_per_block`]); beside them 32 bytes per label that a block gave, and where the method's own rule stitches, the region
 //! graph of the whole volume (see [`crate::region_graph`]), which has one region per fragment, not per voxel. Stitching by
 //! overlap needs no such graph.
 //!
@@ -33,7 +33,8 @@ struct Solved {
 
 /// Makes the instances of a volume block by block and leaves them in `store`, numbered from 1 in the order of their first voxels, whatever the
 /// blocks; returns how many there are.
-/// Instances of fewer than `smallest` voxels in all blocks become background; 0 keeps all.
+/// Instances of fewer than `smallest` voxels in all blocks become background; 0 keeps all. `memory`: bytes that blocks may take, of which one is
+/// worked on whatever it takes; all threads work on few blocks, too.
 ///
 /// `on_step` hears after each block and pass how many of all steps are done, and may stop the work.
 ///
@@ -46,6 +47,7 @@ pub fn instances_in_blocks(
     method: &Method,
     blocks: &Blocks,
     smallest: u64,
+    memory: u64,
     on_step: &mut dyn FnMut(usize, usize) -> ControlFlow<()>,
 ) -> std::result::Result<u64, BlockError> {
     demands::check(source, method, blocks)?;
@@ -57,8 +59,11 @@ pub fn instances_in_blocks(
     let passes = 2 + usize::from(whole_graph);
     let mut steps = Steps { done: 0, total: passes * windows.len(), heard: on_step };
 
+    let held = usize::try_from(memory / demands::bytes_per_block(source, method, blocks).max(1));
+    let at_once = held.unwrap_or(usize::MAX).clamp(1, rayon::current_num_threads().max(1));
+
     let mut sets = Sets::new();
-    for batch in batches(windows.len()) {
+    for batch in batches(windows.len(), at_once) {
         let solved: Vec<Solved> = windows[batch.clone()]
             .par_iter()
             .map(|block| solve(source, method, blocks, *block, whole_graph, windows.len() == 1))
@@ -80,7 +85,7 @@ pub fn instances_in_blocks(
         }
     }
     if whole_graph {
-        let graph = graph_of_blocks(source, store, method, &windows, &mut steps)?;
+        let graph = graph_of_blocks(source, store, method, &windows, at_once, &mut steps)?;
         for (label, joined) in graph.labels().iter().zip(method.join_regions(&graph)?) {
             sets.join(*label, joined);
         }
@@ -113,9 +118,8 @@ impl Steps<'_> {
 }
 
 /// Ranges of blocks that are in memory at once.
-fn batches(blocks: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let size = rayon::current_num_threads().max(1);
-    (0..blocks).step_by(size).map(move |first| first..blocks.min(first + size))
+fn batches(blocks: usize, at_once: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..blocks).step_by(at_once).map(move |first| first..blocks.min(first + at_once))
 }
 
 /// Blocks that touch the one at `grid_zyx` and come before it in scan order.
@@ -223,10 +227,11 @@ fn graph_of_blocks(
     store: &mut dyn Store,
     method: &Method,
     windows: &[Window],
+    at_once: usize,
     steps: &mut Steps<'_>,
 ) -> std::result::Result<RegionGraph, BlockError> {
     let mut builder = RegionGraphBuilder::new(method.needs_histograms());
-    for batch in batches(windows.len()) {
+    for batch in batches(windows.len(), at_once) {
         // the labels are read in turn, since a store need not be shared between threads
         let pieces: Vec<(Window, Window, Vec<u64>)> = windows[batch]
             .iter()

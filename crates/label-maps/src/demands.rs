@@ -4,6 +4,7 @@ use crate::affinities::nearest_of;
 use crate::instances::needs_repulsion;
 use crate::method::Method;
 use crate::storage::Source;
+use crate::watershed::check_flooded;
 use crate::window::{Blocks, Stitch};
 use crate::{LabelMapError, Result};
 
@@ -33,12 +34,15 @@ pub fn check(source: &dyn Source, method: &Method, blocks: &Blocks) -> Result<()
             parameters.check_affinities(offsets.len(), seen)
         }
         (Method::MutexWatershed(_), None) => Err(needs_repulsion(method)),
-        (_, Some(offsets)) => {
+        (_, offsets) => {
+            let fragments = method.fragments();
+            if let Some(parameters) = fragments {
+                check_flooded(if parameters.planar { [1, seen[1], seen[2]] } else { seen })?;
+            }
             // fragments of blocks are joined across their faces as well
-            let joined = if method.fragments().is_some() { volume } else { seen };
-            nearest_of(offsets, joined).map(drop)
+            let joined = if fragments.is_some() { volume } else { seen };
+            offsets.map_or(Ok(()), |offsets| nearest_of(offsets, joined).map(drop))
         }
-        (_, None) => Ok(()),
     }
 }
 
@@ -55,23 +59,22 @@ pub fn bytes_per_block(source: &dyn Source, method: &Method, blocks: &Blocks) ->
     (voxels * (BYTES_PER_VOXEL + 4.0 * channels as f64 + BYTES_PER_EDGE * edges)) as u64
 }
 
-/// The longest offset of the mutex watershed along an axis on which the volume is cut and blocks see less of each other than that: what would keep objects
-/// apart there goes unseen, and they become one.
+/// The halo along z, y, x with which blocks of the mutex watershed see as much of each other as its longest affinity reaches along every axis on which
+/// the volume is cut, no shorter than that of `blocks`; none where that one is long enough. What would keep objects apart beyond a halo goes unseen,
+/// and they become one.
 #[must_use]
-pub fn offset_beyond_halo(source: &dyn Source, method: &Method, blocks: &Blocks) -> Option<[isize; 3]> {
+pub fn longer_halo(source: &dyn Source, method: &Method, blocks: &Blocks) -> Option<[usize; 3]> {
     if !matches!(method, Method::MutexWatershed(_)) {
         return None;
     }
     let counts = blocks.counts(source.shape_zyx());
-    let beyond = |offset: &[isize; 3]| {
-        (0..3)
-            .filter(|a| counts[*a] > 1)
-            .map(|a| offset[a].unsigned_abs().saturating_sub(blocks.halo_zyx[a]))
-            .max()
-            .unwrap_or(0)
-    };
-    let longest = source.offsets()?.iter().max_by_key(|offset| beyond(offset))?;
-    (beyond(longest) > 0).then_some(*longest)
+    let mut halo = blocks.halo_zyx;
+    for offset in source.offsets()? {
+        for axis in (0..3).filter(|axis| counts[*axis] > 1) {
+            halo[axis] = halo[axis].max(offset[axis].unsigned_abs());
+        }
+    }
+    (halo != blocks.halo_zyx).then_some(halo)
 }
 
 #[cfg(test)]
@@ -140,6 +143,12 @@ mod tests {
                 "7680000000 affinities are more than",
             ),
             (
+                Unread([2, 70_000, 70_000], None),
+                Method::waterz(),
+                blocks([2, 70_000, 70_000], [0; 3], Stitch::Rule),
+                "4900000000 voxels are more than",
+            ),
+            (
                 Unread(volume, Some(long()[1..].to_vec())),
                 Method::waterz(),
                 rule,
@@ -179,12 +188,13 @@ mod tests {
     #[test]
     fn a_halo_shorter_than_an_offset_is_noticed_where_volumes_are_cut() {
         let found = |halo, volume, method: &Method| {
-            offset_beyond_halo(&Unread(volume, Some(long())), method, &blocks([8, 64, 64], halo, OVERLAP))
+            longer_halo(&Unread(volume, Some(long())), method, &blocks([8, 64, 64], halo, OVERLAP))
         };
         let mutex = mutex([1, 4, 4]);
         assert_eq!(found([4, 27, 27], [40, 400, 400], &mutex), None);
-        assert_eq!(found([4, 8, 8], [40, 64, 400], &mutex), Some([0, 0, -27]));
-        assert_eq!(found([3, 27, 27], [40, 64, 64], &mutex), Some([-4, 0, 0]));
+        assert_eq!(found([5, 8, 8], [40, 64, 400], &mutex), Some([5, 8, 27]));
+        assert_eq!(found([3, 27, 28], [40, 64, 64], &mutex), Some([4, 27, 28]));
+        assert_eq!(found([1, 8, 8], [40, 400, 400], &mutex), Some([4, 27, 27]), "of all offsets at once");
         assert_eq!(found([1, 1, 1], [8, 64, 64], &mutex), None, "one block");
         assert_eq!(found([1, 1, 1], [40, 400, 400], &Method::waterz()), None);
     }

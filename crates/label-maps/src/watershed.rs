@@ -11,6 +11,24 @@ use std::collections::BinaryHeap;
 /// Outside of the volume or of the mask.
 const CLOSED: u64 = u64::MAX;
 
+/// A rim of closed voxels spares the checks of bounds; it is not needed along an axis of one voxel.
+fn rim_of(shape_zyx: [usize; 3]) -> [usize; 3] {
+    shape_zyx.map(|n| usize::from(n > 1))
+}
+
+/// Voxels with the rim, where 32 bits number them.
+pub(crate) fn check_flooded(shape_zyx: [usize; 3]) -> Result<usize> {
+    let rim = rim_of(shape_zyx);
+    let product = |padding: usize| {
+        (0..3).fold(1_usize, |product, a| product.saturating_mul(shape_zyx[a] + padding * rim[a]))
+    };
+    let padded = product(2);
+    match u32::try_from(padded) {
+        Ok(_) => Ok(padded),
+        Err(_) => Err(LabelMapError::TooLarge { what: "voxels", found: product(0) as u64 }),
+    }
+}
+
 /// Every voxel of the mask that flooding reaches gets the label of the seed whose water reaches it first.
 ///
 /// # Shapes
@@ -36,13 +54,9 @@ pub fn watershed(
     if seeds.contains(&CLOSED) {
         return Err(LabelMapError::parameter("seeds", "labels below 18446744073709551615", CLOSED));
     }
-    // a rim of closed voxels spares the checks of bounds; it is not needed along an axis of one voxel
-    let rim = shape_zyx.map(|n| usize::from(n > 1));
-    let [nz, ny, nx] = [0, 1, 2].map(|a| shape_zyx[a] + 2 * rim[a]);
-    let padded = nz.saturating_mul(ny).saturating_mul(nx);
-    if u32::try_from(padded).is_err() {
-        return Err(LabelMapError::TooLarge { what: "voxels", found: heights.len() as u64 });
-    }
+    let rim = rim_of(shape_zyx);
+    let [_, ny, nx] = [0, 1, 2].map(|a| shape_zyx[a] + 2 * rim[a]);
+    let padded = check_flooded(shape_zyx)?;
     let steps: Vec<isize> = connectivity
         .around()
         .into_iter()

@@ -11,11 +11,12 @@ use label_maps::multicut::CostParameters;
 use label_maps::mutex::MutexParameters;
 use label_maps::storage::{BlockError, MemoryStore, Source, StorageError, Store};
 use label_maps::window::{Blocks, Stitch, Window};
-use label_maps::{Combine, Connectivity};
+use label_maps::{Combine, Connectivity, demands};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A boundary map with a mask, in memory.
 #[derive(Debug)]
@@ -58,13 +59,24 @@ impl Source for Boundary {
 }
 
 fn run(source: &dyn Source, method: &Method, blocks: &Blocks, smallest: u64) -> (Vec<u64>, u64) {
+    run_within(u64::MAX, source, method, blocks, smallest)
+}
+
+fn run_within(
+    memory: u64,
+    source: &dyn Source,
+    method: &Method,
+    blocks: &Blocks,
+    smallest: u64,
+) -> (Vec<u64>, u64) {
     let mut store = MemoryStore::new(source.shape_zyx());
     let mut told = Vec::new();
-    let count = instances_in_blocks(source, &mut store, method, blocks, smallest, &mut |done, total| {
-        told.push((done, total));
-        ControlFlow::Continue(())
-    })
-    .unwrap();
+    let count =
+        instances_in_blocks(source, &mut store, method, blocks, smallest, memory, &mut |done, total| {
+            told.push((done, total));
+            ControlFlow::Continue(())
+        })
+        .unwrap();
     let total = told.len();
     assert_eq!(told, (1..=total).map(|done| (done, total)).collect::<Vec<_>>());
     (store.labels().to_vec(), count)
@@ -166,6 +178,58 @@ proptest! {
             prop_assert_eq!(with(1, &method), with(3, &method), "{:?}", method);
         }
     }
+
+    #[test]
+    fn memory_for_fewer_blocks_gives_the_same(source in volumes(), memory in 0_u64..100_000) {
+        let layout = blocks([2, 6, 7], [1, 3, 3], Stitch::Rule);
+        for method in agglomerations() {
+            let whole = run(&source, &method, &layout, 4);
+            prop_assert_eq!(run_within(memory, &source, &method, &layout, 4), whole, "{:?}", method);
+        }
+    }
+}
+
+/// How many windows were being read at once, at most.
+struct Counted {
+    source: Boundary,
+    now: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Source for Counted {
+    fn shape_zyx(&self) -> [usize; 3] {
+        self.source.shape_zyx()
+    }
+
+    fn offsets(&self) -> Option<&[[isize; 3]]> {
+        None
+    }
+
+    fn read(&self, window: &Window) -> Result<Vec<f32>, StorageError> {
+        self.most.fetch_max(self.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        self.now.fetch_sub(1, Ordering::SeqCst);
+        self.source.read(window)
+    }
+}
+
+#[test]
+fn no_more_blocks_are_read_at_once_than_memory_holds() {
+    let shape = [8, 8, 8];
+    let source = || Counted {
+        source: Boundary { values: texture(shape, 1), mask: None, shape },
+        now: AtomicUsize::new(0),
+        most: AtomicUsize::new(0),
+    };
+    let layout = blocks([1, 8, 8], [0; 3], Stitch::Rule);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+    let most = |memory: u64| {
+        let source = source();
+        pool.install(|| run_within(memory, &source, &Method::waterz(), &layout, 0));
+        source.most.into_inner()
+    };
+    let block = demands::bytes_per_block(&source(), &Method::waterz(), &layout);
+    assert_eq!((most(0), most(block), most(2 * block)), (1, 1, 2));
 }
 
 /// Three tubes along x through a block of background, of affinities with long-range offsets.
@@ -283,7 +347,7 @@ fn what_goes_wrong_is_named() {
     let method = Method::waterz();
     let layout = blocks([1, 8, 8], [0; 3], Stitch::Rule);
     let mut go = |_: usize, _: usize| ControlFlow::Continue(());
-    let error = instances_in_blocks(&source, &mut Full, &method, &layout, 0, &mut go).unwrap_err();
+    let error = instances_in_blocks(&source, &mut Full, &method, &layout, 0, u64::MAX, &mut go).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the labels from [0, 0, 0] to [1, 8, 8] (z, y, x) could not be stored or read back"
@@ -292,16 +356,17 @@ fn what_goes_wrong_is_named() {
     let mut store = MemoryStore::new(shape);
     let mut stop =
         |done: usize, _: usize| if done == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) };
-    let error = instances_in_blocks(&source, &mut store, &method, &layout, 0, &mut stop).unwrap_err();
+    let error =
+        instances_in_blocks(&source, &mut store, &method, &layout, 0, u64::MAX, &mut stop).unwrap_err();
     assert!(matches!(error, BlockError::Stopped { done: 3, total: 6 }), "{error}");
     let mutex = Method::MutexWatershed(MutexParameters { attractive: 3, strides_zyx: [1; 3] });
-    let error = instances_in_blocks(&source, &mut store, &mutex, &layout, 0, &mut go).unwrap_err();
+    let error = instances_in_blocks(&source, &mut store, &mutex, &layout, 0, u64::MAX, &mut go).unwrap_err();
     assert!(error.to_string().starts_with("`stitch` must be overlap"), "{error}");
     // in the second block, whose first voxel is not the volume's
     let mut values = vec![0.5; 128];
     values[64 + 3 * 8 + 4] = f32::NAN;
     let bad = Boundary { values, mask: None, shape };
-    let error = instances_in_blocks(&bad, &mut store, &method, &layout, 0, &mut go).unwrap_err();
+    let error = instances_in_blocks(&bad, &mut store, &method, &layout, 0, u64::MAX, &mut go).unwrap_err();
     assert!(error.to_string().contains("found NaN at [1, 3, 4]"), "{error}");
     assert_eq!(run(&Boundary { values: Vec::new(), mask: None, shape: [0, 4, 4] }, &method, &layout, 0).1, 0);
 }

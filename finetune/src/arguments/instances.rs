@@ -86,7 +86,7 @@ pub(crate) struct Pieces {
     /// Objects of fewer voxels become background
     #[arg(long, value_name = "VOXELS", default_value_t = 0)]
     pub(crate) smallest: u64,
-    /// Voxels of a block along z, y, x; each core has one in memory, with its halo, at 80 bytes a voxel and 4 for each affinity
+    /// Voxels of a block along z, y, x; as many as there are cores are in memory at once, with their halos, at 80 bytes a voxel and 4 for each affinity
     /// (mutex-watershed: 8 more for each that --strides leaves). Fewer work at once where memory is short (W452)
     #[arg(long, value_name = "Z,Y,X", default_value = "32,1024,1024", value_parser = numbers::edges)]
     pub(crate) block: [usize; 3],

@@ -19,8 +19,13 @@ pub(super) fn check(
         let text = format!("the deepest maps of this {kind} are single voxels for patches of {patch_zyx:?}");
         let cause =
             "An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing";
+        // planned for its patches, a resenc has stages enough for larger ones only where an encoder brought them along
+        let other = match encoder {
+            EncoderConfig::Resenc { .. } => "train without --encoder-weights",
+            _ => "choose --network resenc",
+        };
         let fix = format!(
-            "Plan patches above {:?} voxels along some axis ('preprocess plan', or grid.patch_zyx), or a network of fewer stages",
+            "Plan patches above {:?} voxels along some axis ('preprocess plan', or grid.patch_zyx), or {other}",
             encoder.required_divisor_zyx()
         );
         return Ok(Some(Message::warning("W444", text).cause(cause).fix(fix)));
@@ -32,7 +37,7 @@ pub(super) fn check(
         counted(values, "value")
     );
     let fix = "Raise --batch, plan larger patches ('preprocess plan', or grid.patch_zyx), or choose --network resenc";
-    match values as i64 {
+    match i64::try_from(values).unwrap_or(i64::MAX) {
         ..2 => Err(Message::error("E454", text).fix(fix)),
         2..HeadNorm::MINIMUM_BATCH => {
             let cause = "Over so few, a batch norm gives much the same whatever the image is: the deepest convolutions learn next to nothing";
@@ -55,7 +60,7 @@ mod tests {
         };
         let topology = ResEncConfig::for_patch([64; 3], [1.0; 3], ResEncSize::Compact).unwrap();
         let resenc = NetworkConfig::Resenc { in_channels: 1, classes: 2, topology };
-        insta::assert_snapshot!(said(&resenc, [16; 3], 8), @"W444 the deepest maps of this resenc are single voxels for patches of [16, 16, 16]. An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing. Plan patches above [16, 16, 16] voxels along some axis ('preprocess plan', or grid.patch_zyx), or a network of fewer stages.");
+        insta::assert_snapshot!(said(&resenc, [16; 3], 8), @"W444 the deepest maps of this resenc are single voxels for patches of [16, 16, 16]. An instance norm over one voxel gives 0: the convolutions of the deepest block learn nothing. Plan patches above [16, 16, 16] voxels along some axis ('preprocess plan', or grid.patch_zyx), or train without --encoder-weights.");
         assert_eq!(said(&resenc, [16, 16, 32], 1), "");
         let decoder_norm = DecoderNorm::Instance;
         let resunet = NetworkConfig::Resunet50 { in_channels: 1, classes: 2, decoder_norm };

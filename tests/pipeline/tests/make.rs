@@ -59,10 +59,13 @@ impl Place {
         make.arg("--no-print-directory").arg("-C").arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."));
         let told = |name: &str, path: &str| format!("{name}={}", self.at(path).display());
         make.arg(target).args([told("BIN", "bin"), told("OUT", "out"), told("DATA", "data")]).args(variables);
-        // of the make that may have started this test
-        for name in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES"] {
+        // of the make that may have started this test, and what it or a user's shell hands down
+        let makes_own = ["MAKEFLAGS", "GNUMAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "MAKEFILES"];
+        let variables =
+            ["BUDGET", "DATASETS", "DEVICE", "ENCODER", "FRACTIONS", "PRECISION", "SEED", "SEEDS"];
+        makes_own.iter().chain(&variables).for_each(|name| {
             make.env_remove(name);
-        }
+        });
         make.output().unwrap()
     }
 
