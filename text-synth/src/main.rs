@@ -1,7 +1,5 @@
 //! Shards to captions, reports and embeddings.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    stage::main("text-synth", env!("CARGO_PKG_VERSION"), text_synth::run)
+fn main() {
+    torch_runtime::leave(stage::status_of("text-synth", env!("CARGO_PKG_VERSION"), text_synth::run))
 }

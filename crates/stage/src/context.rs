@@ -5,7 +5,7 @@ use crate::{Message, Output, Progress, Severity};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// Writes one line to standard error, where messages and progress go; a closed pipe is no error.
@@ -19,7 +19,8 @@ pub(crate) fn line(text: &str) {
 struct State {
     messages: Vec<Message>,
     counts: BTreeMap<String, u64>,
-    report_directory: Option<PathBuf>,
+    /// Where the run's report goes, and what keeps others out of there until it is written.
+    report: Option<(PathBuf, Arc<OutputLock>)>,
 }
 
 /// Shared by all parts of a run; may be used from several threads.
@@ -70,16 +71,16 @@ impl Context {
         }
     }
 
-    /// Creates a stage's output directory if needed, locks it for this run, and has the run's report written there. A directory that cannot be
+    /// Creates a stage's output directory if needed, locks it until this run's report is written there, and has the run's report written there. A directory that cannot be
     /// written to is given all the same, without lock and report: it may hold the finished work ([`Output::to_write`]).
     ///
     /// # Errors
     /// As [`OutputLock::acquire`], but for an existing directory that cannot be written to.
     pub fn open_output(&self, directory: &Path) -> anyhow::Result<Output> {
         let output = Output::open(directory, &self.program, self.steal_lock)?;
-        if output.is_locked() {
-            // not earlier: a run that is refused must not write its report over the other's
-            self.state().report_directory = Some(directory.to_owned());
+        // not earlier: a run that is refused must not write its report over the other's
+        if let Some(lock) = output.lock() {
+            self.state().report = Some((directory.to_owned(), lock));
         }
         Ok(output)
     }
@@ -176,6 +177,6 @@ impl Context {
     }
 
     pub(crate) fn report_directory(&self) -> Option<PathBuf> {
-        self.state().report_directory.clone()
+        self.state().report.as_ref().map(|(directory, _)| directory.clone())
     }
 }

@@ -26,4 +26,4 @@ pub use exit::ExitStatus;
 pub use message::{Message, Severity};
 pub use output::Output;
 pub use progress::Progress;
-pub use run::main;
+pub use run::{main, status_of};

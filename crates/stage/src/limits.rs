@@ -1,5 +1,7 @@
 //! What this process was granted: cores, memory, disk.
 
+mod cgroup;
+
 use crate::Message;
 use std::io;
 use std::path::Path;
@@ -56,18 +58,26 @@ fn of_grant(variable: impl Fn(&str) -> Option<String>, used: usize, machine: usi
     })
 }
 
-/// Memory that this process may use, in bytes: the machine's available memory, or the cgroup's limit where smaller.
-/// `None` where the system does not tell.
+/// Memory that this process may use, in bytes: the machine's available memory, or the limit of a control group that this process is in, where
+/// smaller. `None` where the system does not tell.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {
     let available = field_kib("/proc/meminfo", "MemAvailable:");
-    let limit = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
-        .iter()
-        .find_map(|path| fs_err::read_to_string(path).ok()?.trim().parse::<u64>().ok());
-    match (available, limit) {
-        (Some(a), Some(l)) => Some(a.min(l)),
-        (a, l) => a.or(l),
-    }
+    available.into_iter().chain(cgroup::memory_limit()).min()
+}
+
+/// Starts the pool of threads that all computation outside of LibTorch shares: one for each core granted, which rayon would not ask for.
+///
+/// # Errors
+/// When threads cannot be started, or the pool was already.
+pub(crate) fn start_pool() -> Result<(), rayon::ThreadPoolBuildError> {
+    let threads = pool_threads(|name| std::env::var(name).ok(), cores());
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
+}
+
+/// 0 where rayon's own variable says how many.
+fn pool_threads(variable: impl Fn(&str) -> Option<String>, cores: usize) -> usize {
+    if variable("RAYON_NUM_THREADS").is_some() { 0 } else { cores }
 }
 
 fn field_kib(path: &str, key: &str) -> Option<u64> {
@@ -127,6 +137,12 @@ mod tests {
         assert!(said.contains("I310 using 4 CPUs (SLURM_CPUS_PER_TASK); node has 192"), "{said}");
         assert!(of_grant(|_| None, 2, 8).unwrap().to_string().contains("(affinity or cgroup)"));
         assert!(of_grant(|_| None, 8, 8).is_none());
+    }
+
+    #[test]
+    fn the_pool_has_the_cores_granted_or_what_its_own_variable_says() {
+        assert_eq!(pool_threads(|_| None, 4), 4);
+        assert_eq!(pool_threads(|name| (name == "RAYON_NUM_THREADS").then(|| "2".to_owned()), 4), 0);
     }
 
     #[test]

@@ -3,14 +3,15 @@
 use crate::lock::OutputLock;
 use crate::{Message, lock};
 use std::path::Path;
+use std::sync::Arc;
 
-/// An output directory until dropped. One that cannot be written to may hold the finished work all the same, on an archive or
+/// An output directory of a run. One that cannot be written to may hold the finished work all the same, on an archive or
 /// in the folder of somebody else: a stage looks for it and asks [`Self::to_write`] before it changes anything.
 #[derive(Debug)]
 #[must_use]
 pub struct Output {
     refusal: Option<Message>,
-    _lock: Option<OutputLock>,
+    lock: Option<Arc<OutputLock>>,
 }
 
 impl Output {
@@ -23,17 +24,22 @@ impl Output {
         match locked {
             // the lock's file may be one's own where the directory is closed
             Ok(held) => Ok(match tempfile::tempfile_in(directory) {
-                Ok(_) => Self { refusal: None, _lock: Some(held) },
-                Err(error) => Self { refusal: Some(lock::unusable(&error)), _lock: None },
+                Ok(_) => Self { refusal: None, lock: Some(Arc::new(held)) },
+                Err(error) => Self { refusal: Some(lock::unusable(&error)), lock: None },
             }),
             Err(error) => match error.downcast::<Message>() {
                 Ok(refusal) if refusal.code == lock::UNUSABLE && directory.is_dir() => {
-                    Ok(Self { refusal: Some(refusal), _lock: None })
+                    Ok(Self { refusal: Some(refusal), lock: None })
                 }
                 Ok(other) => Err(other.into()),
                 Err(other) => Err(other),
             },
         }
+    }
+
+    /// What keeps others out of the directory, where this run has it for itself.
+    pub(crate) fn lock(&self) -> Option<Arc<OutputLock>> {
+        self.lock.clone()
     }
 
     /// Whether this run has the directory for itself.

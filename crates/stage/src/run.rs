@@ -23,28 +23,37 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
     version: &str,
     run: impl FnOnce(A, &Context) -> anyhow::Result<ExitStatus>,
 ) -> ExitCode {
+    ExitCode::from(status_of(program, version, run))
+}
+
+/// As [`main`], for executables that end by other means than returning from their `main`.
+pub fn status_of<A: CommandFactory + FromArgMatches + HasCommon>(
+    program: &str,
+    version: &str,
+    run: impl FnOnce(A, &Context) -> anyhow::Result<ExitStatus>,
+) -> u8 {
     let started = Instant::now();
     let Parsed { arguments, flags } = match arguments::parse::<A>(std::env::args_os().collect()) {
         Ok(parsed) => parsed,
         Err(Stop::Clap(error)) => {
             // help and version go to standard output with code 0, usage errors to standard error with code 2
             let _closed = error.print();
-            return ExitCode::from(if error.use_stderr() { ExitStatus::Usage.code() } else { 0 });
+            return if error.use_stderr() { ExitStatus::Usage.code() } else { 0 };
         }
         Err(Stop::Config(message)) => {
             context::line(&message.to_string());
-            return ExitCode::from(ExitStatus::Usage.code());
+            return ExitStatus::Usage.code();
         }
         Err(Stop::Completions(shell)) => {
             clap_complete::generate(shell, &mut A::command(), program, &mut std::io::stdout());
-            return ExitCode::SUCCESS;
+            return 0;
         }
     };
     let common = arguments.common();
     let context = Context::new(program, common.quiet).stealing_locks(common.steal_lock);
     if let Err(error) = prepare(arguments.common()) {
         context::line(&format!("E001 {error:#}"));
-        return ExitCode::from(ExitStatus::Usage.code());
+        return ExitStatus::Usage.code();
     }
     let result = guarded(|| run(arguments, &context));
     let gave_up = result.is_err();
@@ -66,14 +75,15 @@ pub fn main<A: CommandFactory + FromArgMatches + HasCommon>(
         let written = sealed::write(&directory.join("report.json"), &report);
         if let Err(error) = written {
             context::line(&format!("E004 cannot write the run report. {error}."));
-            return ExitCode::from(ExitStatus::Failed.code().max(status.code()));
+            return ExitStatus::Failed.code().max(status.code());
         }
     }
-    ExitCode::from(status.code())
+    status.code()
 }
 
 fn prepare(common: &Common) -> anyhow::Result<()> {
     interrupt::install()?;
+    limits::start_pool()?;
     if let Some(path) = &common.log {
         let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?.into_parts().0;
         let filter = std::env::var("GTGM_LOG").unwrap_or_else(|_| "info".to_owned());

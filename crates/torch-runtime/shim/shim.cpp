@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 #endif
 
+#include <cstdio>
 #include <cstdlib>
 #include <set>
 #include <stdexcept>
@@ -34,6 +35,11 @@ at::DeviceType device_type(int32_t cuda) { return cuda != 0 ? at::kCUDA : at::kC
 }  // namespace
 
 void shim_free(char* message) { std::free(message); }
+
+void shim_leave(int32_t status) {
+  std::fflush(nullptr);
+  std::quick_exit(status);
+}
 
 void shim_keep_freed_memory() {
 #ifdef __GLIBC__

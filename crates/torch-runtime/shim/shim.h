@@ -14,6 +14,9 @@ struct shim_autocast_state {
 
 void shim_free(char* message);
 
+// Ends the process without the destructors of what is static.
+[[noreturn]] void shim_leave(int32_t status);
+
 // Has malloc keep what is freed for what is allocated next, whatever its size.
 void shim_keep_freed_memory();
 

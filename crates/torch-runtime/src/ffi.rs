@@ -14,6 +14,7 @@ pub(crate) struct AutocastState {
 
 unsafe extern "C" {
     fn shim_free(message: *mut c_char);
+    fn shim_leave(status: i32) -> !;
     fn shim_keep_freed_memory();
     fn shim_header_version() -> i32;
     fn shim_loaded_version() -> i32;
@@ -52,6 +53,11 @@ fn flag(read: impl FnOnce(*mut i32) -> *mut c_char) -> Result<bool, Error> {
     let mut value = 0;
     check(read(&raw mut value))?;
     Ok(value != 0)
+}
+
+pub(crate) fn leave(status: u8) -> ! {
+    // SAFETY: ends the process; nothing of Rust's runs afterwards.
+    unsafe { shim_leave(i32::from(status)) }
 }
 
 pub(crate) fn keep_freed_memory() {

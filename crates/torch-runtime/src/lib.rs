@@ -18,7 +18,7 @@ pub mod transfer;
 
 pub use autocast::Autocast;
 pub use context::{
-    cudnn_benchmark, is_deterministic, keep_freed_memory, num_threads, set_cudnn_benchmark,
+    cudnn_benchmark, is_deterministic, keep_freed_memory, leave, num_threads, set_cudnn_benchmark,
     set_deterministic, set_num_threads,
 };
 pub use device::{Linked, describe_device, gpu_memory, gpus, linked, parse_device};

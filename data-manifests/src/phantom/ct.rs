@@ -2,11 +2,11 @@
 //! of stomach and bowel. Lesions of the organ are as dense as muscle, and the left twin has some that do not count.
 
 use super::msd::{Task, Volume};
-use super::noise::{Noise, Warp, grain};
 use super::placement::Placement;
-use super::shapes::{Draws, Ellipsoid, Point, Rod, cover, paint};
 use super::{Sizes, descriptor_base};
 use crate::descriptor::{Descriptor, Intensity, Modality};
+use phantoms::noise::{Noise, Warp, grain};
+use phantoms::shapes::{Draws, Ellipsoid, Point, Rod, cover, paint};
 
 pub(super) const TASK: Task = Task {
     folder: "PhantomCT",

@@ -1,12 +1,12 @@
 //! EM-like neuropil in CREMI's layout: cells with dark membranes, mitochondria with cristae, and what is as dark as they
 //! are (dense bodies, dark cells, membranes cut flat). Sections differ in brightness and lie slightly askew.
 
-use super::noise::{Noise, Warp, gaussian, mix, mix_point, smooth, unit};
-use super::shapes::{Draws, Ellipsoid, Point, cover, dot, norm, paint, rotation, sub};
 use super::{Sizes, TEXT_STRIDE, phantom_credits};
 use crate::descriptor::{
     Descriptor, Grid, Intensity, Labels, Modality, Raw, Resampling, Text, Tolerance, Unit,
 };
+use phantoms::noise::{Noise, Warp, gaussian, mix, mix_point, smooth, unit};
+use phantoms::shapes::{Draws, Ellipsoid, Point, cover, dot, norm, paint, rotation, sub};
 use std::path::Path;
 use volume::hdf5::{LabelStack, NEURON_IDS, StackInfo, write_cremi};
 

@@ -7,9 +7,7 @@ mod ct;
 mod em;
 mod mri;
 mod msd;
-mod noise;
 mod placement;
-mod shapes;
 
 use crate::descriptor::{
     Descriptor, Grid, Intensity, Labels, Modality, Raw, Resampling, Text, Tolerance, Unit,
@@ -106,7 +104,7 @@ impl Kind {
         let sizes = self.sizes(size);
         let descriptor = self.descriptor(size);
         let folder = directory.join(descriptor.raw.folder());
-        let case_seed = |case: usize| noise::mix_point(seed, [self as i64, case as i64, 0]);
+        let case_seed = |case: usize| phantoms::noise::mix_point(seed, [self as i64, case as i64, 0]);
         match self {
             Self::Ct => msd::write(&ct::TASK, &sizes, &folder, |i| ct::volume(case_seed(i), i, &sizes))?,
             Self::Mri => msd::write(&mri::TASK, &sizes, &folder, |i| mri::volume(case_seed(i), i, &sizes))?,

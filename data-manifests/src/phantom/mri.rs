@@ -2,11 +2,11 @@
 //! only, and each has a look-alike: old scars for the edema, ventricles for the core, vessels for the enhancing rim.
 
 use super::msd::{Task, Volume};
-use super::noise::{Noise, Warp, gaussian};
 use super::placement::Placement;
-use super::shapes::{Draws, Ellipsoid, Point, Rod, cover, norm, paint};
 use super::{Sizes, descriptor_base};
 use crate::descriptor::{Descriptor, Intensity, Modality};
+use phantoms::noise::{Noise, Warp, gaussian};
+use phantoms::shapes::{Draws, Ellipsoid, Point, Rod, cover, norm, paint};
 
 pub(super) const TASK: Task = Task {
     folder: "PhantomMRI",

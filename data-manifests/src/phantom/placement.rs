@@ -1,6 +1,6 @@
 //! How a scanner might have stored a volume: axis order, directions, tilt and origin differ from case to case.
 
-use super::shapes::{Draws, Point};
+use phantoms::shapes::{Draws, Point};
 use volume::Grid;
 
 /// A stored grid and where the scene's origin lies in its world.

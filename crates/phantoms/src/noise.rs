@@ -1,9 +1,10 @@
 //! Randomness as a function of place: nothing is drawn in order, so cases and voxels can be made in any order.
 
-use super::shapes::Point;
+use crate::shapes::Point;
 
 /// A well-mixed 64-bit hash (the finaliser of SplitMix64, Steele et al. 2014).
-pub(super) fn mix(value: u64) -> u64 {
+#[must_use]
+pub fn mix(value: u64) -> u64 {
     let mut x = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -11,18 +12,21 @@ pub(super) fn mix(value: u64) -> u64 {
 }
 
 /// Hash of a lattice point.
-pub(super) fn mix_point(seed: u64, i: [i64; 3]) -> u64 {
+#[must_use]
+pub fn mix_point(seed: u64, i: [i64; 3]) -> u64 {
     i.iter().fold(seed, |hash, &n| mix(hash ^ n as u64))
 }
 
 /// A number in [0, 1) from the upper bits of a hash.
-pub(super) fn unit(hash: u64) -> f64 {
+#[must_use]
+pub fn unit(hash: u64) -> f64 {
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 
 /// Nearly normal noise of unit variance: the sum of four 16-bit uniforms of one hash. It needs no transcendental
 /// functions, whose last bit differs between C libraries.
-pub(super) fn gaussian(seed: u64, index: u64) -> f64 {
+#[must_use]
+pub fn gaussian(seed: u64, index: u64) -> f64 {
     let hash = mix(seed ^ mix(index));
     let sum: u64 = (0..4).map(|i| (hash >> (16 * i)) & 0xffff).sum();
     (sum as f64 / 65535.0 - 2.0) * 3.0_f64.sqrt()
@@ -30,17 +34,21 @@ pub(super) fn gaussian(seed: u64, index: u64) -> f64 {
 
 /// Smooth noise in [-1, 1] that varies over about one unit: random values on a lattice, smoothly interpolated.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Noise {
+pub struct Noise {
     seed: u64,
     wavelength: Point,
 }
 
 impl Noise {
-    pub(super) fn new(seed: u64, wavelength: f64) -> Self {
+    /// Varies over about `wavelength`.
+    #[must_use]
+    pub fn new(seed: u64, wavelength: f64) -> Self {
         Self { seed: mix(seed), wavelength: [wavelength; 3] }
     }
 
-    pub(super) fn at(&self, p: Point) -> f64 {
+    /// Its value at a place.
+    #[must_use]
+    pub fn at(&self, p: Point) -> f64 {
         let q: Point = std::array::from_fn(|axis| p[axis] / self.wavelength[axis]);
         let base = q.map(f64::floor);
         let t: Point = std::array::from_fn(|axis| {
@@ -64,24 +72,28 @@ impl Noise {
 
 /// A smooth displacement of space: organs get irregular outlines that still fit each other.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Warp {
+pub struct Warp {
     fields: [Noise; 3],
     amplitude: f64,
 }
 
 impl Warp {
     /// Displaces by at most `amplitude` along each axis, over `wavelength`.
-    pub(super) fn new(seed: u64, amplitude: f64, wavelength: f64) -> Self {
+    #[must_use]
+    pub fn new(seed: u64, amplitude: f64, wavelength: f64) -> Self {
         Self { fields: [1, 2, 3].map(|i: u64| Noise::new(seed.wrapping_add(mix(i)), wavelength)), amplitude }
     }
 
-    pub(super) fn at(&self, p: Point) -> Point {
+    /// Where a place is displaced to.
+    #[must_use]
+    pub fn at(&self, p: Point) -> Point {
         std::array::from_fn(|axis| p[axis] + self.amplitude * self.fields[axis].at(p))
     }
 }
 
 /// White noise of unit variance after a 1-2-1 filter along every axis: the grain of a reconstructed image.
-pub(super) fn grain(seed: u64, shape_zyx: [usize; 3]) -> Vec<f64> {
+#[must_use]
+pub fn grain(seed: u64, shape_zyx: [usize; 3]) -> Vec<f64> {
     let n: usize = shape_zyx.iter().product();
     let mut noise: Vec<f64> = (0..n as u64).map(|i| gaussian(seed, i)).collect();
     for axis in 1..3 {
@@ -93,7 +105,7 @@ pub(super) fn grain(seed: u64, shape_zyx: [usize; 3]) -> Vec<f64> {
 }
 
 /// A 1-2-1 filter along one axis (0 z, 1 y, 2 x) of an array in C order; the edge voxel counts twice.
-pub(super) fn smooth(data: &mut [f64], shape_zyx: [usize; 3], axis: usize) {
+pub fn smooth(data: &mut [f64], shape_zyx: [usize; 3], axis: usize) {
     let stride: usize = shape_zyx[axis + 1..].iter().product();
     let length = shape_zyx[axis];
     let mut line = vec![0.0; length];

@@ -1,68 +1,77 @@
 //! Simple bodies with soft edges, in the units of the scene (mm, or nm for electron microscopy).
 
-use super::noise::unit;
+use crate::noise::unit;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 /// A place, x, y, z.
-pub(super) type Point = [f64; 3];
+pub type Point = [f64; 3];
 
 /// Random numbers of one case, drawn in order; a pure function of its seed.
 #[derive(Debug, Clone)]
-pub(super) struct Draws {
+pub struct Draws {
     generator: ChaCha8Rng,
 }
 
 impl Draws {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Of a case's seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self { generator: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// A seed for something else.
-    pub(super) fn seed(&mut self) -> u64 {
+    pub fn seed(&mut self) -> u64 {
         self.generator.next_u64()
     }
 
     /// Uniform in [low, high).
-    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub fn between(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * unit(self.seed())
     }
 
     /// `value` give or take `spread`.
-    pub(super) fn around(&mut self, value: f64, spread: f64) -> f64 {
+    pub fn around(&mut self, value: f64, spread: f64) -> f64 {
         self.between(value - spread, value + spread)
     }
 
     /// A place around another.
-    pub(super) fn near(&mut self, p: Point, spread: Point) -> Point {
+    pub fn near(&mut self, p: Point, spread: Point) -> Point {
         std::array::from_fn(|axis| self.around(p[axis], spread[axis]))
     }
 
     /// True with a probability.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
+    pub fn chance(&mut self, probability: f64) -> bool {
         unit(self.seed()) < probability
     }
 
     /// Uniform in 0..n.
-    pub(super) fn below(&mut self, n: usize) -> usize {
+    pub fn below(&mut self, n: usize) -> usize {
         (unit(self.seed()) * n as f64) as usize
     }
 }
 
-pub(super) fn sub(a: Point, b: Point) -> Point {
+/// The vector from `b` to `a`.
+#[must_use]
+pub fn sub(a: Point, b: Point) -> Point {
     [a[0] - b[0], a[1] - b[1], a[2] - b[2]]
 }
 
-pub(super) fn dot(a: Point, b: Point) -> f64 {
+/// Scalar product.
+#[must_use]
+pub fn dot(a: Point, b: Point) -> f64 {
     a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 }
 
-pub(super) fn norm(a: Point) -> f64 {
+/// Length.
+#[must_use]
+pub fn norm(a: Point) -> f64 {
     dot(a, a).sqrt()
 }
 
 /// Rotation matrix of a random unit quaternion with real part at least `real` before scaling: a larger one turns less.
-pub(super) fn rotation(draws: &mut Draws, real: f64) -> [Point; 3] {
+#[must_use]
+pub fn rotation(draws: &mut Draws, real: f64) -> [Point; 3] {
     let q = [real.max(0.05), draws.around(0.0, 1.0), draws.around(0.0, 1.0), draws.around(0.0, 1.0)];
     let n = q.iter().map(|v| v * v).sum::<f64>().sqrt();
     let [w, x, y, z] = q.map(|v| v / n);
@@ -75,25 +84,31 @@ pub(super) fn rotation(draws: &mut Draws, real: f64) -> [Point; 3] {
 
 /// An ellipsoid.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Ellipsoid {
-    pub(super) centre: Point,
-    pub(super) radii: Point,
-    pub(super) axes: [Point; 3],
+pub struct Ellipsoid {
+    /// Its middle.
+    pub centre: Point,
+    /// Half its lengths along its own axes.
+    pub radii: Point,
+    /// Directions of its own axes, of unit length and at right angles.
+    pub axes: [Point; 3],
 }
 
 impl Ellipsoid {
     /// With its axes along x, y and z.
-    pub(super) fn upright(centre: Point, radii: Point) -> Self {
+    #[must_use]
+    pub fn upright(centre: Point, radii: Point) -> Self {
         Self { centre, radii, axes: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]] }
     }
 
     /// Slightly turned.
-    pub(super) fn tilted(draws: &mut Draws, centre: Point, radii: Point) -> Self {
+    #[must_use]
+    pub fn tilted(draws: &mut Draws, centre: Point, radii: Point) -> Self {
         Self { centre, radii, axes: rotation(draws, 4.0) }
     }
 
     /// Distance to the surface, negative inside; first order, exact for spheres.
-    pub(super) fn distance(&self, p: Point) -> f64 {
+    #[must_use]
+    pub fn distance(&self, p: Point) -> f64 {
         let v = sub(p, self.centre);
         let local = self.axes.map(|axis| dot(axis, v));
         let scaled: Point = std::array::from_fn(|i| local[i] / self.radii[i]);
@@ -106,7 +121,8 @@ impl Ellipsoid {
     }
 
     /// A place inside, at most `share` of the way to the surface along each axis.
-    pub(super) fn inside(&self, draws: &mut Draws, share: f64) -> Point {
+    #[must_use]
+    pub fn inside(&self, draws: &mut Draws, share: f64) -> Point {
         let local = self.radii.map(|r| r * draws.around(0.0, share));
         std::array::from_fn(|i| self.centre[i] + (0..3).map(|a| self.axes[a][i] * local[a]).sum::<f64>())
     }
@@ -114,14 +130,19 @@ impl Ellipsoid {
 
 /// A rod with round ends.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Rod {
-    pub(super) from: Point,
-    pub(super) to: Point,
-    pub(super) radius: f64,
+pub struct Rod {
+    /// Where its axis begins.
+    pub from: Point,
+    /// Where its axis ends, elsewhere.
+    pub to: Point,
+    /// Of the rod and its ends.
+    pub radius: f64,
 }
 
 impl Rod {
-    pub(super) fn distance(&self, p: Point) -> f64 {
+    /// Distance to the surface, negative inside.
+    #[must_use]
+    pub fn distance(&self, p: Point) -> f64 {
         let (along, v) = (sub(self.to, self.from), sub(p, self.from));
         let t = (dot(v, along) / dot(along, along)).clamp(0.0, 1.0);
         norm(std::array::from_fn(|i| v[i] - t * along[i])) - self.radius
@@ -129,12 +150,13 @@ impl Rod {
 }
 
 /// Share of a voxel of size `width` that lies inside, from the distance of its centre: edges get partial volume.
-pub(super) fn cover(distance: f64, width: f64) -> f64 {
+#[must_use]
+pub fn cover(distance: f64, width: f64) -> f64 {
     (0.5 - distance / width).clamp(0.0, 1.0)
 }
 
 /// Paints a value over another.
-pub(super) fn paint(value: &mut f64, new: f64, cover: f64) {
+pub fn paint(value: &mut f64, new: f64, cover: f64) {
     *value += (new - *value) * cover;
 }
 
