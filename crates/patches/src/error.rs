@@ -144,6 +144,10 @@ impl Error {
             Self::Schema { .. } => {
                 message.detail(self.to_string()).cause("Shards of another version").fix(again)
             }
+            _ if self.to_string().contains("Too many open files") => message
+                .detail(self.to_string())
+                .cause("This process, or the machine, has as many files open as it may")
+                .fix("Raise the limit before the command: 'ulimit -n 65536'"),
             _ => message
                 .detail(self.to_string())
                 .cause("Usually a damaged disk or an incomplete copy")

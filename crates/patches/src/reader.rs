@@ -32,7 +32,7 @@ impl Case {
     /// Fails when the group, its record or its arrays cannot be read or disagree, or a shard is missing; [`Error::Schema`] for a case
     /// of another version.
     pub fn open(directory: &Path) -> Result<Self> {
-        Self::open_with(directory, &Arc::default())
+        Self::open_with(directory, &OpenShards::of_process())
     }
 
     /// As [`Self::open`], with shard files kept open together with those of other cases.

@@ -10,7 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Bytes of the index's checksum.
 const CHECKSUM: u64 = 4;
@@ -73,8 +73,8 @@ impl Shard {
 /// An open shard and when it was used last.
 type Used = (Arc<Shard>, u64);
 
-/// Shard files that were used last stay open, at most [`OpenShards::MOST`] of all cases that share this: a process may have 1,024
-/// open files by default.
+/// Shard files that were used last stay open, at most [`OpenShards::MOST`] of all cases that share this, which are those of all stores of a process: it
+/// may have 1,024 open files by default.
 #[derive(Debug, Default)]
 pub(crate) struct OpenShards {
     /// By the array's number and the shard's own.
@@ -85,6 +85,12 @@ pub(crate) struct OpenShards {
 
 impl OpenShards {
     const MOST: usize = 256;
+
+    /// The ones of this process.
+    pub(crate) fn of_process() -> Arc<Self> {
+        static OPEN: LazyLock<Arc<OpenShards>> = LazyLock::new(Arc::default);
+        Arc::clone(&OPEN)
+    }
 
     /// A number for an array whose shards are kept here.
     pub(crate) fn array(&self) -> u64 {

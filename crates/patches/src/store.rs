@@ -52,7 +52,7 @@ impl ShardStore {
             descriptor,
             rows,
             open: Mutex::default(),
-            shards: Arc::default(),
+            shards: OpenShards::of_process(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! A disk, or a quota on it, that is full, and files that may not become larger.
+//! A disk or a quota that is full, and files that may not become larger.
 
 use crate::{Message, limits};
 use std::error::Error;
@@ -9,6 +9,7 @@ use std::path::Path;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Bound {
     Space,
+    Quota,
     FileSize,
 }
 
@@ -19,9 +20,11 @@ fn bound(error: &(dyn Error + 'static)) -> Option<Bound> {
         let text = cause.to_string();
         let says = |words: &str| text.contains(words);
         match kind {
-            Some(ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => Some(Bound::Space),
+            Some(ErrorKind::StorageFull) => Some(Bound::Space),
+            Some(ErrorKind::QuotaExceeded) => Some(Bound::Quota),
             Some(ErrorKind::FileTooLarge) => Some(Bound::FileSize),
-            _ if says("No space left on device") || says("Disk quota exceeded") => Some(Bound::Space),
+            _ if says("No space left on device") => Some(Bound::Space),
+            _ if says("Disk quota exceeded") => Some(Bound::Quota),
             _ if says("File too large") => Some(Bound::FileSize),
             _ => None,
         }
@@ -62,6 +65,10 @@ pub fn full(error: &(dyn Error + 'static), out: Option<&Path>) -> Option<Message
                 .detail(detail)
                 .fix("Free space, then rerun the same command; what is finished is kept")
         }
+        // what is free on the disk is no help, and how much the quota leaves only its own program knows
+        Bound::Quota => Message::error("E161", "the quota is used up")
+            .detail(detail)
+            .fix("Free space or ask for more ('quota -s', on Lustre 'lfs quota -h'), then rerun the same command; what is finished is kept"),
         Bound::FileSize => Message::error("E161", "a file may not become so large")
             .detail(detail)
             .cause("The limit of file sizes (ulimit -f), or that of the file system")
@@ -84,7 +91,7 @@ mod tests {
         assert!(is_full(error(io::ErrorKind::StorageFull).as_ref()));
         let message =
             told(&error(io::ErrorKind::QuotaExceeded).context("cannot write a.nii.gz"), None).unwrap();
-        assert!(message.starts_with("E161 the disk is full. cannot write a.nii.gz: "), "{message}");
+        assert!(message.starts_with("E161 the quota is used up. cannot write a.nii.gz: "), "{message}");
         assert_eq!(told(&error(io::ErrorKind::PermissionDenied), None), None);
         // as the shard library hands it on
         let text = io::Error::from_raw_os_error(28).to_string();

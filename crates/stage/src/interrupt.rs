@@ -1,5 +1,5 @@
-//! Signals that ask a run to stop: SIGTERM, SIGINT and SIGUSR1 raise a flag that long loops look at; they then save and
-//! return [`crate::ExitStatus::Interrupted`]. A second SIGINT ends the process at once.
+//! Signals that ask a run to stop: SIGTERM, SIGINT and SIGUSR1, SIGUSR2 as LSF sends it before a job's time is over, and SIGXCPU before that of the
+//! processor is. They raise a flag that long loops look at, which then save and return [`crate::ExitStatus::Interrupted`]. A second SIGINT ends the process at once.
 
 use std::io;
 use std::sync::Arc;
@@ -16,9 +16,9 @@ fn flag() -> &'static Arc<AtomicBool> {
 /// # Errors
 /// Fails when the system refuses a handler.
 pub fn install() -> io::Result<()> {
-    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+    use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
     signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(flag()))?;
-    for signal in [SIGINT, SIGTERM, SIGUSR1] {
+    for signal in [SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU] {
         signal_hook::flag::register(signal, Arc::clone(flag()))?;
     }
     // with a handler of whatever kind, a file beyond the limit of `ulimit -f` is an error of its write, which is told, and not the end of

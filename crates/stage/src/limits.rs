@@ -3,14 +3,33 @@
 mod cgroup;
 
 use crate::Message;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::path::Path;
 
-/// Cores granted: `SLURM_CPUS_PER_TASK`, else `LSB_DJOB_NUMPROC`, else affinity and cgroup quota.
+/// Cores granted: `SLURM_CPUS_PER_TASK`, else `LSB_DJOB_NUMPROC`, as far as affinity and cgroup quota leave as many: LSF counts the cores of all machines
+/// of a job, and a step of SLURM may be bound to fewer than its job has.
 #[must_use]
 pub fn cores() -> usize {
-    granted_cores(|name| std::env::var(name).ok())
-        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    let there = std::thread::available_parallelism().map_or(1, usize::from);
+    granted_cores(|name| std::env::var(name).ok()).map_or(there, |granted| granted.min(there))
+}
+
+/// Cores for this process: those granted, shared with the other processes that a launcher started on this machine, unless the grant is each one's own,
+/// as that of SLURM is for what it starts itself.
+#[must_use]
+pub fn own_cores() -> usize {
+    share_of(cores(), |name| std::env::var(name).ok())
+}
+
+/// Variables by which launchers say how many processes they started on this machine: torchrun, Open MPI, and MPICH and Intel MPI.
+const NEIGHBOURS: [&str; 3] = ["LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
+
+fn share_of(cores: usize, variable: impl Fn(&str) -> Option<String>) -> usize {
+    // a task of SLURM that is torchrun shares its grant among the processes that it starts
+    let own_grant = variable("SLURM_CPUS_PER_TASK").is_some() && variable("TORCHELASTIC_RUN_ID").is_none();
+    let local = NEIGHBOURS.iter().find_map(|name| variable(name)?.parse::<usize>().ok()).unwrap_or(1);
+    if own_grant { cores } else { (cores / local.max(1)).max(1) }
 }
 
 /// By whom cores are granted, the first that says so.
@@ -48,7 +67,7 @@ pub fn grant_message() -> Option<Message> {
 }
 
 fn of_grant(variable: impl Fn(&str) -> Option<String>, used: usize, machine: usize) -> Option<Message> {
-    let by = GRANTS.iter().find(|name| granted_by(name, &variable).is_some());
+    let by = GRANTS.iter().find(|name| granted_by(name, &variable) == Some(used));
     let by = by.copied().unwrap_or("affinity or cgroup");
     (used != machine && machine > 0).then(|| {
         Message::info(
@@ -58,12 +77,14 @@ fn of_grant(variable: impl Fn(&str) -> Option<String>, used: usize, machine: usi
     })
 }
 
-/// Memory that this process may use, in bytes: the machine's available memory, or the limit of a control group that this process is in, where
-/// smaller. `None` where the system does not tell.
+/// Memory that this process may use, in bytes: the least of the machine's available memory, the limits of the control groups that this process is in,
+/// what `ulimit -v` and `-d` leave it, and what SLURM says that it granted, whether or not it enforces that. `None` where nobody tells.
 #[must_use]
 pub fn memory_bytes() -> Option<u64> {
     let available = field_kib("/proc/meminfo", "MemAvailable:");
-    available.into_iter().chain(cgroup::memory_limit()).min()
+    let bounds =
+        [available, cgroup::memory_limit(), granted_memory(|name| std::env::var(name).ok(), cores())];
+    bounds.into_iter().chain(left_by_limits()).flatten().min()
 }
 
 /// Starts the pool of threads that all computation outside of LibTorch shares: one for each core granted, which rayon would not ask for.
@@ -71,13 +92,35 @@ pub fn memory_bytes() -> Option<u64> {
 /// # Errors
 /// When threads cannot be started, or the pool was already.
 pub(crate) fn start_pool() -> Result<(), rayon::ThreadPoolBuildError> {
-    let threads = pool_threads(|name| std::env::var(name).ok(), cores());
+    let threads = pool_threads(|name| std::env::var(name).ok(), own_cores());
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
 }
 
 /// 0 where rayon's own variable says how many.
 fn pool_threads(variable: impl Fn(&str) -> Option<String>, cores: usize) -> usize {
     if variable("RAYON_NUM_THREADS").is_some() { 0 } else { cores }
+}
+
+/// Bytes that SLURM granted on this machine; it says 0 for all of them.
+fn granted_memory(variable: impl Fn(&str) -> Option<String>, cores: usize) -> Option<u64> {
+    let mib = |name: &str| variable(name)?.parse::<u64>().ok().filter(|mib| *mib > 0);
+    let per_core = || Some(mib("SLURM_MEM_PER_CPU")?.saturating_mul(cores as u64));
+    Some(mib("SLURM_MEM_PER_NODE").or_else(per_core)?.saturating_mul(1 << 20))
+}
+
+/// Bytes by which address space and data of this process may still grow.
+fn left_by_limits() -> [Option<u64>; 2] {
+    [(Resource::As, "VmSize:"), (Resource::Data, "VmData:")].map(|(resource, used)| {
+        let limit = getrlimit(resource).current?;
+        Some(limit.saturating_sub(field_kib("/proc/self/status", used)?))
+    })
+}
+
+/// Lets this process have as many files open as it may: shells are given few, for programs that could not count further.
+pub(crate) fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // refused, the limit stays what it was
+    let _stays = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn field_kib(path: &str, key: &str) -> Option<u64> {
@@ -131,11 +174,48 @@ mod tests {
     }
 
     #[test]
+    fn processes_of_a_machine_share_its_cores() {
+        let set = |wanted: &'static [(&'static str, &'static str)]| {
+            move |name: &str| wanted.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned())
+        };
+        assert_eq!(share_of(8, set(&[])), 8);
+        assert_eq!(share_of(8, set(&[("LOCAL_WORLD_SIZE", "3")])), 2);
+        assert_eq!(share_of(2, set(&[("LOCAL_WORLD_SIZE", "4")])), 1);
+        assert_eq!(share_of(8, set(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "4")])), 2);
+        assert_eq!(share_of(8, set(&[("MPI_LOCALNRANKS", "2")])), 4);
+        // each a task of SLURM's, and all in one task
+        assert_eq!(share_of(4, set(&[("LOCAL_WORLD_SIZE", "2"), ("SLURM_CPUS_PER_TASK", "4")])), 4);
+        let torchrun =
+            [("LOCAL_WORLD_SIZE", "2"), ("SLURM_CPUS_PER_TASK", "4"), ("TORCHELASTIC_RUN_ID", "none")];
+        assert_eq!(
+            share_of(4, |name| torchrun
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, v)| (*v).to_owned())),
+            2
+        );
+    }
+
+    #[test]
+    fn memory_that_slurm_granted_counts() {
+        let granted = |name: &'static str, mib: &'static str| {
+            granted_memory(move |asked| (asked == name).then(|| mib.to_owned()), 4)
+        };
+        assert_eq!(granted("SLURM_MEM_PER_NODE", "1000"), Some(1000 << 20));
+        assert_eq!(granted("SLURM_MEM_PER_CPU", "1000"), Some(4000 << 20));
+        assert_eq!((granted("SLURM_MEM_PER_NODE", "0"), granted("HOME", "7")), (None, None));
+    }
+
+    #[test]
     fn a_grant_smaller_than_the_node_is_said() {
         let slurm = |name: &str| (name == "SLURM_CPUS_PER_TASK").then(|| "4".to_owned());
         let said = of_grant(slurm, 4, 192).unwrap().to_string();
         assert!(said.contains("I310 using 4 CPUs (SLURM_CPUS_PER_TASK); node has 192"), "{said}");
         assert!(of_grant(|_| None, 2, 8).unwrap().to_string().contains("(affinity or cgroup)"));
+        assert!(
+            of_grant(slurm, 2, 8).unwrap().to_string().contains("(affinity or cgroup)"),
+            "it grants more"
+        );
         assert!(of_grant(|_| None, 8, 8).is_none());
     }
 

@@ -9,7 +9,7 @@ mod heartbeat;
 mod holder;
 mod steal;
 
-pub use holder::Holder;
+pub use holder::{Holder, clock};
 
 use crate::Message;
 use heartbeat::Heartbeat;
@@ -144,10 +144,16 @@ fn write_holder(file: &mut File, program: &str) -> anyhow::Result<()> {
 
 /// Whether `path` still names this open file.
 fn is_at(file: &File, path: &Path) -> bool {
+    is_replaced(file, path) == Some(false)
+}
+
+/// Whether another file, or none, is where this open file was; none where a file system does not say, as one on the network may for a while.
+fn is_replaced(file: &File, path: &Path) -> Option<bool> {
     let identity = |m: std::fs::Metadata| (m.dev(), m.ino());
-    match (file.metadata(), path.metadata()) {
-        (Ok(own), Ok(there)) => identity(own) == identity(there),
-        _ => false,
+    let own = identity(file.metadata().ok()?);
+    match path.metadata() {
+        Ok(there) => Some(own != identity(there)),
+        Err(error) => (error.kind() == std::io::ErrorKind::NotFound).then_some(true),
     }
 }
 

@@ -83,6 +83,7 @@ pub fn status_of<A: CommandFactory + FromArgMatches + HasCommon>(
 
 fn prepare(common: &Common) -> anyhow::Result<()> {
     interrupt::install()?;
+    limits::allow_open_files();
     limits::start_pool()?;
     if let Some(path) = &common.log {
         let file = fs_err::OpenOptions::new().create(true).append(true).open(path)?.into_parts().0;

@@ -40,7 +40,7 @@ impl Process {
             _ => parse_device(device)?,
         };
         torch_runtime::keep_freed_memory();
-        torch_runtime::set_num_threads(threads(limits::cores(), &|name| env::var(name).ok()))?;
+        torch_runtime::set_num_threads(limits::own_cores())?;
         let group = launch
             .filter(|launch| launch.size > 1)
             .map(|launch| {
@@ -159,17 +159,6 @@ fn patience(variable: &dyn Fn(&str) -> Option<String>) -> Result<Duration> {
     })
 }
 
-/// Variables by which launchers say how many processes they started on this machine: torchrun, Open MPI, and MPICH and Intel MPI.
-const NEIGHBOURS: [&str; 3] = ["LOCAL_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"];
-
-/// Threads for LibTorch: the cores granted, shared with the other processes on the machine unless the grant is each one's
-/// own, as SLURM's is.
-fn threads(cores: usize, variable: &dyn Fn(&str) -> Option<String>) -> usize {
-    let own_grant = variable("SLURM_CPUS_PER_TASK").is_some();
-    let local = NEIGHBOURS.iter().find_map(|name| variable(name)?.parse::<usize>().ok()).unwrap_or(1);
-    if own_grant { cores } else { (cores / local.max(1)).max(1) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,18 +179,5 @@ mod tests {
             let said = told(Some(wrong)).unwrap_err().to_string();
             assert!(said.contains("GTGM_PEER_TIMEOUT") && said.contains("a number of seconds"), "{said}");
         }
-    }
-
-    #[test]
-    fn processes_of_a_machine_share_its_cores() {
-        let set = |wanted: &'static [(&'static str, &'static str)]| {
-            move |name: &str| wanted.iter().find(|(known, _)| *known == name).map(|(_, v)| (*v).to_owned())
-        };
-        assert_eq!(threads(8, &set(&[])), 8);
-        assert_eq!(threads(8, &set(&[("LOCAL_WORLD_SIZE", "3")])), 2);
-        assert_eq!(threads(2, &set(&[("LOCAL_WORLD_SIZE", "4")])), 1);
-        assert_eq!(threads(8, &set(&[("OMPI_COMM_WORLD_LOCAL_SIZE", "4")])), 2);
-        assert_eq!(threads(8, &set(&[("MPI_LOCALNRANKS", "2")])), 4);
-        assert_eq!(threads(4, &set(&[("LOCAL_WORLD_SIZE", "2"), ("SLURM_CPUS_PER_TASK", "4")])), 4);
     }
 }

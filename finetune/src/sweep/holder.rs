@@ -36,7 +36,9 @@ fn is_held(path: &Path) -> io::Result<bool> {
     match file.try_lock_shared() {
         Err(TryLockError::WouldBlock) => {
             // a clock that runs ahead counts as just touched
-            Ok(file.metadata()?.modified()?.elapsed().unwrap_or_default() < SILENCE)
+            let touched = file.metadata()?.modified()?;
+            let now = lock::clock(path.parent().unwrap_or(Path::new(".")));
+            Ok(now.duration_since(touched).unwrap_or_default() < SILENCE)
         }
         // without locks there is nothing to wait for, and the command says so
         Ok(()) | Err(TryLockError::Error(_)) => Ok(false),

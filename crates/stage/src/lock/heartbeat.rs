@@ -1,6 +1,6 @@
 //! A thread that touches a lock file while its lock is held.
 
-use super::is_at;
+use super::is_replaced;
 use crate::{context, interrupt};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use std::fs::File;
@@ -26,7 +26,7 @@ impl Heartbeat {
         let flag = Arc::clone(&lost);
         let beat = move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                if !is_at(&file, &path) {
+                if is_replaced(&file, &path) == Some(true) {
                     flag.store(true, Ordering::Relaxed);
                     let place = path.display();
                     context::line(&format!(

@@ -59,7 +59,7 @@ impl Seen {
         file.seek(SeekFrom::Start(0))?;
         file.read_to_string(&mut text)?;
         let touched = file.metadata()?.modified()?;
-        let age = now(directory).duration_since(touched).unwrap_or_default();
+        let age = clock(directory).duration_since(touched).unwrap_or_default();
         Ok(Self { holder: serde_json::from_str(&text).ok(), age })
     }
 
@@ -100,7 +100,7 @@ impl Seen {
 
 /// The time by the clock that stamps files beside `directory`, which on a network file system is the server's; this
 /// machine's where no file can be made. Not in it: the other run may be listing its files.
-fn now(directory: &Path) -> SystemTime {
+pub fn clock(directory: &Path) -> SystemTime {
     let beside = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
     let stamp = || tempfile::tempfile_in(beside.unwrap_or(Path::new(".")))?.metadata()?.modified();
     stamp().unwrap_or_else(|_: io::Error| SystemTime::now())

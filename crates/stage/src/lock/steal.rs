@@ -8,6 +8,7 @@ use super::holder::Seen;
 use super::{FILE_NAME, OutputLock, is_at, open, write_holder};
 use crate::Message;
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -40,8 +41,12 @@ pub(super) fn replace(
     if !seen.is_gone() {
         return Err(seen.refusal(directory).into());
     }
-    let fresh =
-        tempfile::Builder::new().prefix(&format!("{FILE_NAME}.")).suffix(".tmp").tempfile_in(directory)?;
+    let fresh = tempfile::Builder::new()
+        .prefix(&format!("{FILE_NAME}."))
+        .suffix(".tmp")
+        // as any other file's: the umask applies, and who shares the directory can open it
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)?;
     let mut file = fresh.as_file().try_clone()?;
     file.try_lock().map_err(std::io::Error::from)?;
     write_holder(&mut file, program)?;
