@@ -5,6 +5,7 @@
 //! so that every byte that is used was checked.
 
 use crate::error::{Damage, Error, Result};
+use stage::limits;
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -73,23 +74,28 @@ impl Shard {
 /// An open shard and when it was used last.
 type Used = (Arc<Shard>, u64);
 
-/// Shard files that were used last stay open, at most [`OpenShards::MOST`] of all cases that share this, which are those of all stores of a process: it
-/// may have 1,024 open files by default.
-#[derive(Debug, Default)]
+/// Shard files that were used last stay open, of all cases that share this: those of all stores of a process take at most a quarter of the files that it
+/// may have open.
+#[derive(Debug)]
 pub(crate) struct OpenShards {
     /// By the array's number and the shard's own.
     shards: Mutex<HashMap<(u64, usize), Used>>,
+    most: usize,
     clock: AtomicU64,
     arrays: AtomicU64,
 }
 
 impl OpenShards {
-    const MOST: usize = 256;
-
     /// The ones of this process.
     pub(crate) fn of_process() -> Arc<Self> {
-        static OPEN: LazyLock<Arc<OpenShards>> = LazyLock::new(Arc::default);
+        static OPEN: LazyLock<Arc<OpenShards>> = LazyLock::new(|| {
+            Arc::new(OpenShards::at_most((limits::open_files() / 4).clamp(64, 4096) as usize))
+        });
         Arc::clone(&OPEN)
+    }
+
+    fn at_most(most: usize) -> Self {
+        Self { shards: Mutex::default(), most, clock: AtomicU64::new(0), arrays: AtomicU64::new(0) }
     }
 
     /// A number for an array whose shards are kept here.
@@ -109,12 +115,41 @@ impl OpenShards {
         // not under the lock: others read on while a disk is slow
         let shard = Arc::new(open()?);
         let mut shards = lock();
-        if shards.len() >= Self::MOST
+        if shards.len() >= self.most
             && let Some(oldest) = shards.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
         {
             shards.remove(&oldest);
         }
         shards.insert(key, (Arc::clone(&shard), now));
         Ok(shard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_used_last_stays_open_and_no_more_than_may() {
+        let open = OpenShards::at_most(2);
+        let mut opened = Vec::new();
+        let (first, second) = (open.array(), open.array());
+        for key in [(first, 0), (second, 0), (first, 0), (second, 1), (first, 0), (second, 0)] {
+            let shard = || {
+                opened.push(key);
+                let file = fs_err::File::open("/dev/null")?.into_parts().0;
+                Ok(Shard { file, index: Vec::new() })
+            };
+            open.get(key, shard).unwrap();
+            assert!(open.shards.lock().unwrap().len() <= 2);
+        }
+        assert_eq!(opened, [(first, 0), (second, 0), (second, 1), (second, 0)]);
+    }
+
+    #[test]
+    fn stores_of_a_process_share_what_it_may_have_open() {
+        let (one, other) = (OpenShards::of_process(), OpenShards::of_process());
+        assert!(Arc::ptr_eq(&one, &other));
+        assert!((64..=4096).contains(&one.most));
     }
 }

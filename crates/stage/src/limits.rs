@@ -123,6 +123,12 @@ pub(crate) fn allow_open_files() {
     let _stays = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
+/// How many files this process may have open.
+#[must_use]
+pub fn open_files() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 fn field_kib(path: &str, key: &str) -> Option<u64> {
     let text = fs_err::read_to_string(path).ok()?;
     let line = text.lines().find(|l| l.starts_with(key))?;

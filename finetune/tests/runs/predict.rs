@@ -332,7 +332,8 @@ fn an_interrupted_prediction_continues_to_the_same_bytes() {
         assert!(child.try_wait().unwrap().is_none() && start.elapsed() < Duration::from_secs(60));
         std::thread::sleep(Duration::from_micros(200));
     }
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    // as LSF does before a job's time is over
+    kill_process(Pid::from_child(&child), Signal::USR2).unwrap();
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(75), "{said}");

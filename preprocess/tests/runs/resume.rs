@@ -85,7 +85,8 @@ fn a_signal_stops_after_the_case_and_says_how_to_go_on() {
     let whole = task.tree();
     fs_err::remove_dir_all(task.out()).unwrap();
     let child = started(&task, 2);
-    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    // as at the soft limit of a job's processor time
+    kill_process(Pid::from_child(&child), Signal::XCPU).unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(75), "{text}");

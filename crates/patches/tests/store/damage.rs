@@ -88,3 +88,10 @@ fn a_shard_that_vanishes_after_opening_is_missing() {
     let error = case.read_image(&Region::whole([9, 10, 11])).unwrap_err().to_string();
     assert!(error.contains("image/c.0.0.0.0 is missing"), "{error}");
 }
+
+#[test]
+fn too_many_open_files_are_no_damage() {
+    let error = Error::from(std::io::Error::from_raw_os_error(24));
+    let message = error.message("a").to_string();
+    assert!(message.contains("ulimit -n") && !message.contains("damaged"), "{message}");
+}
