@@ -29,6 +29,7 @@ pub struct Context {
     program: String,
     quiet: bool,
     steal_lock: bool,
+    reports: bool,
     began: Instant,
     state: Mutex<State>,
 }
@@ -41,6 +42,7 @@ impl Context {
             program: program.to_owned(),
             quiet,
             steal_lock: false,
+            reports: false,
             began: Instant::now(),
             state: Mutex::new(State::default()),
         }
@@ -59,6 +61,13 @@ impl Context {
         self
     }
 
+    /// A report is written where [`Self::open_output`] says, until when the directory stays locked.
+    #[must_use]
+    pub(crate) fn reporting(mut self) -> Self {
+        self.reports = true;
+        self
+    }
+
     /// Creates an output directory if needed and locks it for this run.
     ///
     /// # Errors
@@ -71,7 +80,7 @@ impl Context {
         }
     }
 
-    /// Creates a stage's output directory if needed, locks it until this run's report is written there, and has the run's report written there. A directory that cannot be
+    /// Creates a stage's output directory if needed, locks it for this run, and has the run's report written there before others may have it. A directory that cannot be
     /// written to is given all the same, without lock and report: it may hold the finished work ([`Output::to_write`]).
     ///
     /// # Errors
@@ -79,7 +88,7 @@ impl Context {
     pub fn open_output(&self, directory: &Path) -> anyhow::Result<Output> {
         let output = Output::open(directory, &self.program, self.steal_lock)?;
         // not earlier: a run that is refused must not write its report over the other's
-        if let Some(lock) = output.lock() {
+        if let Some(lock) = output.lock().filter(|_| self.reports) {
             self.state().report = Some((directory.to_owned(), lock));
         }
         Ok(output)

@@ -3,7 +3,8 @@
 //! The kernel's lock on the file [`FILE_NAME`] is what counts: it goes when its process dies, however it dies. Beside it
 //! the file says who holds it, and a thread touches the file every few seconds, because some network file systems keep
 //! the lock of a machine that is gone. Such a lock can be taken over on request ([`OutputLock::acquire_or_steal`]), a
-//! living one never.
+//! living one never. Others keep locks to the machine that takes them, or have none: there the name and the heartbeat of a run elsewhere count, and who
+//! finds another name in place of its own stops.
 
 mod heartbeat;
 mod holder;
@@ -11,9 +12,10 @@ mod steal;
 
 pub use holder::{Holder, clock};
 
-use crate::Message;
+use crate::{Message, context};
 use heartbeat::Heartbeat;
 use holder::Seen;
+use rustix::io::Errno;
 use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
@@ -29,6 +31,9 @@ pub(crate) const UNUSABLE: &str = "E163";
 
 /// Time between two touches of the lock file.
 const BEAT: Duration = Duration::from_secs(5);
+
+/// So many beats without a touch, and nobody is there.
+const SILENT_BEATS: u32 = 3;
 
 /// How often a lock file that is replaced while it is being locked is tried again.
 const ATTEMPTS: usize = 100;
@@ -64,8 +69,8 @@ impl OutputLock {
         let path = directory.join(FILE_NAME);
         for _ in 0..ATTEMPTS {
             let mut file = open(&path).map_err(|error| unusable(&error))?;
-            match file.try_lock() {
-                Ok(()) => {}
+            let locked = match file.try_lock() {
+                Ok(()) => true,
                 Err(TryLockError::WouldBlock) => {
                     let seen = Seen::of(&mut file, directory)?;
                     if !(steal && seen.is_gone()) {
@@ -73,18 +78,27 @@ impl OutputLock {
                     }
                     return steal::replace(directory, &path, program, beat);
                 }
+                Err(TryLockError::Error(error)) if has_no_locks(&error) => {
+                    let place = directory.display();
+                    context::line(&format!(
+                        "W165 the file system of {place} has no locks ({error}): two runs know of each other by their heartbeats alone. Start one at a time."
+                    ));
+                    false
+                }
                 Err(TryLockError::Error(error)) => {
                     return Err(Message::error("E162", "cannot lock the output directory")
                         .detail(format!("{}: {error}", path.display()))
-                        .cause("Some network file systems have no locks")
                         .fix("Use an --out on another file system")
                         .into());
                 }
+            };
+            if let Some(other) = living(&mut file, directory, locked, beat)? {
+                return Err(other.refusal(directory).into());
             }
-            write_holder(&mut file, program)?;
+            let holder = write_holder(&mut file, program)?;
             // somebody may have replaced the file between its opening and its locking: then it is not the lock any more
             if is_at(&file, &path) {
-                return Ok(Self::holding(file, path, beat));
+                return Ok(Self::holding(file, path, holder, beat));
             }
         }
         Err(Message::error("E162", "the lock of the output directory changes all the time")
@@ -93,9 +107,9 @@ impl OutputLock {
             .into())
     }
 
-    fn holding(file: File, path: PathBuf, beat: Duration) -> Self {
+    fn holding(file: File, path: PathBuf, holder: Holder, beat: Duration) -> Self {
         let file = Arc::new(file);
-        let heartbeat = Heartbeat::start(Arc::clone(&file), path.clone(), beat);
+        let heartbeat = Heartbeat::start(Arc::clone(&file), path.clone(), holder, beat);
         Self { file, path, heartbeat: Some(heartbeat) }
     }
 
@@ -114,9 +128,10 @@ impl OutputLock {
 
 impl Drop for OutputLock {
     fn drop(&mut self) {
+        let is_lost = self.is_lost();
         drop(self.heartbeat.take());
         // an empty file says "nobody"; should it fail, the kernel's lock, which is what counts, is released all the same
-        let _still_released = self.file.set_len(0);
+        let _still_released = if is_lost { Ok(()) } else { self.file.set_len(0) };
         // unlocked by name: a child that is being started holds a copy of the descriptor until it runs its own program
         let _closing_releases_it_too = self.file.unlock();
     }
@@ -134,12 +149,36 @@ fn open(path: &Path) -> std::io::Result<File> {
     Ok(options.read(true).write(true).create(true).truncate(false).open(path)?.into_parts().0)
 }
 
-fn write_holder(file: &mut File, program: &str) -> anyhow::Result<()> {
-    let text = serde_json::to_string(&Holder::this(program))?;
+fn write_holder(file: &mut File, program: &str) -> anyhow::Result<Holder> {
+    let holder = Holder::this(program);
+    let text = serde_json::to_string(&holder)?;
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
     file.write_all(text.as_bytes())?;
-    Ok(())
+    Ok(holder)
+}
+
+/// As Lustre answers that was mounted without `flock`, and others.
+fn has_no_locks(error: &std::io::Error) -> bool {
+    let errors = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK];
+    errors.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Who else has the directory, as far as name and heartbeat tell. `locked`: the kernel's lock was had, which another process of this machine cannot
+/// hold then. A name that was left behind is looked at until it was silent for long enough.
+fn living(file: &mut File, directory: &Path, locked: bool, beat: Duration) -> std::io::Result<Option<Seen>> {
+    let mut seen = Seen::of(file, directory)?;
+    let silence = beat * SILENT_BEATS;
+    while seen.may_live(locked) && seen.age() < silence {
+        std::thread::sleep((silence - seen.age()).min(beat / 4));
+        // opened anew: network file systems ask their server then
+        let again = Seen::of(&mut open(&directory.join(FILE_NAME))?, directory)?;
+        if again.is_touched_since(&seen) && again.may_live(locked) {
+            return Ok(Some(again));
+        }
+        seen = again;
+    }
+    Ok(None)
 }
 
 /// Whether `path` still names this open file.
@@ -265,6 +304,50 @@ mod tests {
             let result = OutputLock::acquire_or_steal(directory.path(), "preprocess");
             assert_eq!(result.is_ok(), taken, "{i}: {result:?}");
         }
+    }
+
+    #[test]
+    fn a_run_elsewhere_that_the_kernel_does_not_know_of_is_seen_by_its_heartbeat() {
+        let directory = tempfile::tempdir().unwrap();
+        let beat = Duration::from_millis(100);
+        let take = || OutputLock::take(directory.path(), "preprocess", false, beat);
+        let other = held(directory.path(), Duration::ZERO, elsewhere);
+        other.unlock().unwrap();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let touched = other.try_clone().unwrap();
+        let touching = std::thread::spawn(move || {
+            while stopped.recv_timeout(beat / 2).is_err() {
+                touched.set_modified(SystemTime::now()).unwrap();
+            }
+        });
+        let text = refused(take(), directory.path());
+        assert!(text.starts_with("E162 output is being written by job 41822 on node gpu07"), "{text}");
+        stop.send(()).unwrap();
+        touching.join().unwrap();
+        // silent, it is gone, and so is a run of this machine at once
+        let lock = take().unwrap();
+        assert!(!lock.is_lost());
+        // who comes over its name stops it
+        let own = fs_err::read(directory.path().join(FILE_NAME)).unwrap();
+        let mut holder = Holder::this("preprocess");
+        elsewhere(&mut holder);
+        fs_err::write(directory.path().join(FILE_NAME), serde_json::to_string(&holder).unwrap()).unwrap();
+        let start = Instant::now();
+        while !lock.is_lost() {
+            assert!(start.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // and is left its name
+        drop(lock);
+        let left = fs_err::read(directory.path().join(FILE_NAME)).unwrap();
+        assert!(!left.is_empty() && left != own);
+    }
+
+    #[test]
+    fn file_systems_without_locks_are_told_from_other_errors() {
+        let is = |errno: Errno| has_no_locks(&errno.into());
+        assert!(is(Errno::NOSYS) && is(Errno::OPNOTSUPP) && is(Errno::NOLCK));
+        assert!(!is(Errno::IO) && !is(Errno::STALE));
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub fn status_of<A: CommandFactory + FromArgMatches + HasCommon>(
         }
     };
     let common = arguments.common();
-    let context = Context::new(program, common.quiet).stealing_locks(common.steal_lock);
+    let context = Context::new(program, common.quiet).stealing_locks(common.steal_lock).reporting();
     if let Err(error) = prepare(arguments.common()) {
         context::line(&format!("E001 {error:#}"));
         return ExitStatus::Usage.code();

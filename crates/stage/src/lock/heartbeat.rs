@@ -1,10 +1,10 @@
 //! A thread that touches a lock file while its lock is held.
 
-use super::is_replaced;
+use super::{Holder, is_replaced};
 use crate::{context, interrupt};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
@@ -20,13 +20,14 @@ pub(super) struct Heartbeat {
 }
 
 impl Heartbeat {
-    pub(super) fn start(file: Arc<File>, path: PathBuf, every: Duration) -> Self {
+    /// Touches `file` at `path`, which says that `holder` has it.
+    pub(super) fn start(file: Arc<File>, path: PathBuf, holder: Holder, every: Duration) -> Self {
         let (stop, stopped) = mpsc::channel::<()>();
         let lost = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&lost);
         let beat = move || {
             while stopped.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-                if is_replaced(&file, &path) == Some(true) {
+                if is_replaced(&file, &path) == Some(true) || names_another(&path, &holder) {
                     flag.store(true, Ordering::Relaxed);
                     let place = path.display();
                     context::line(&format!(
@@ -57,4 +58,10 @@ impl Drop for Heartbeat {
             let _ended = thread.join();
         }
     }
+}
+
+/// Whether the lock file says that somebody else has it. It is being written while it says nothing, or cannot be read for a while.
+fn names_another(path: &Path, holder: &Holder) -> bool {
+    let text = fs_err::read(path).unwrap_or_default();
+    serde_json::from_slice::<Holder>(&text).is_ok_and(|found| found != *holder)
 }

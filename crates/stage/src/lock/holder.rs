@@ -49,7 +49,8 @@ impl Holder {
 pub(super) struct Seen {
     /// `None` while the holder has not written its name yet.
     holder: Option<Holder>,
-    /// Time since the file was touched, by the file system's own clock.
+    /// When the file was touched, and the time since then, by the file system's own clock.
+    touched: SystemTime,
     age: Duration,
 }
 
@@ -60,7 +61,20 @@ impl Seen {
         file.read_to_string(&mut text)?;
         let touched = file.metadata()?.modified()?;
         let age = clock(directory).duration_since(touched).unwrap_or_default();
-        Ok(Self { holder: serde_json::from_str(&text).ok(), age })
+        Ok(Self { holder: serde_json::from_str(&text).ok(), touched, age })
+    }
+
+    /// Whether its holder may still be there; `locked`: with a lock that no other process of this machine can have at once.
+    pub(super) fn may_live(&self, locked: bool) -> bool {
+        self.holder.as_ref().is_some_and(|holder| !(holder.is_here() && locked) && !holder.is_known_dead())
+    }
+
+    pub(super) fn age(&self) -> Duration {
+        self.age
+    }
+
+    pub(super) fn is_touched_since(&self, earlier: &Self) -> bool {
+        self.touched > earlier.touched
     }
 
     /// Whether the lock may be taken over: silent for a minute, and not a process of this machine that lives.

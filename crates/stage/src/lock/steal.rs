@@ -28,9 +28,9 @@ pub(super) fn replace(
     match old.try_lock() {
         // it was released in the meantime
         Ok(()) => {
-            write_holder(&mut old, program)?;
+            let holder = write_holder(&mut old, program)?;
             if is_at(&old, path) {
-                return Ok(OutputLock::holding(old, path.to_owned(), beat));
+                return Ok(OutputLock::holding(old, path.to_owned(), holder, beat));
             }
             return Err(busy(directory).into());
         }
@@ -49,9 +49,9 @@ pub(super) fn replace(
         .tempfile_in(directory)?;
     let mut file = fresh.as_file().try_clone()?;
     file.try_lock().map_err(std::io::Error::from)?;
-    write_holder(&mut file, program)?;
+    let holder = write_holder(&mut file, program)?;
     fresh.persist(path).map_err(|error| error.error)?;
-    Ok(OutputLock::holding(file, path.to_owned(), beat))
+    Ok(OutputLock::holding(file, path.to_owned(), holder, beat))
 }
 
 fn busy(directory: &Path) -> Message {
