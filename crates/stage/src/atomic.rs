@@ -31,9 +31,13 @@ fn with_path(path: &Path, error: io::Error) -> io::Error {
 /// Flushes a directory's entries to disk, so that a rename in it survives a power cut.
 ///
 /// # Errors
-/// Fails when the directory cannot be opened or synchronised.
+/// Fails when the directory cannot be opened or synchronised; not where the file system has no such operation for directories, as some on the
+/// network.
 pub fn sync_directory(directory: &Path) -> io::Result<()> {
-    fs_err::File::open(directory)?.sync_all()
+    fs_err::File::open(directory)?.sync_all().or_else(|error| match error.kind() {
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// Writes a whole file atomically.

@@ -37,6 +37,6 @@ pub(crate) fn replace<E: From<VolumeError>>(
         ))
     })?;
     #[cfg(unix)]
-    fs_err::File::open(directory).and_then(|folder| folder.sync_all()).map_err(io)?;
+    stage::atomic::sync_directory(directory).map_err(io)?;
     Ok(())
 }

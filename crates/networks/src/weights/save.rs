@@ -153,6 +153,6 @@ fn atomically(
     drop(buffered);
     temporary.as_file().sync_all().map_err(named)?;
     temporary.persist(path).map_err(|error| named(error.error))?;
-    fs_err::File::open(folder)?.sync_all()?;
+    stage::atomic::sync_directory(folder)?;
     Ok(())
 }
