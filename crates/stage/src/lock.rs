@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_run_elsewhere_that_the_kernel_does_not_know_of_is_seen_by_its_heartbeat() {
         let directory = tempfile::tempdir().unwrap();
-        let beat = Duration::from_millis(100);
+        let beat = Duration::from_millis(400);
         let take = || OutputLock::take(directory.path(), "preprocess", false, beat);
         let other = held(directory.path(), Duration::ZERO, elsewhere);
         other.unlock().unwrap();

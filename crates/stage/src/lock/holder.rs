@@ -66,7 +66,7 @@ impl Seen {
 
     /// Whether its holder may still be there; `locked`: with a lock that no other process of this machine can have at once.
     pub(super) fn may_live(&self, locked: bool) -> bool {
-        self.holder.as_ref().is_some_and(|holder| !(holder.is_here() && locked) && !holder.is_known_dead())
+        self.holder.as_ref().is_some_and(|holder| !(holder.is_known_dead() || holder.is_here() && locked))
     }
 
     pub(super) fn age(&self) -> Duration {
