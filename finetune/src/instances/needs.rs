@@ -150,7 +150,7 @@ mod tests {
     fn the_halo_that_is_advised_is_enough() {
         let needs = Needs { halo: Some(([1, 8, 8], [4, 27, 27])), ..needs(Vec::new()) };
         let said = |chosen| needs.short_halo(chosen).map(|message| message.to_string()).unwrap_or_default();
-        insta::assert_snapshot!(said(false), @"W453 affinities reach further than blocks see of each other: what they keep apart may become one there (--halo 1,8,8). Give --halo of at least 4,27,27 and a --block no smaller.");
+        insta::assert_snapshot!(said(false), @"W453 affinities reach further than blocks see of each other: what they keep apart may become one there. --halo 1,8,8. Give --halo of at least 4,27,27 and a --block no smaller.");
         assert!(said(true).contains("Choose again by 'finetune threshold' with --halo of at least 4,27,27"));
     }
 }
